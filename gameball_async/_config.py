@@ -1,0 +1,174 @@
+"""The settings of a client: frozen, checked when they are made, each default with its reason."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import attrs
+
+from .errors import ConfigurationError
+
+WhenFull = Literal["wait", "raise", "drop_oldest", "drop_newest"]
+Ambiguous = Literal["resend", "report"]
+
+
+def _number(minimum: float, *, above: bool = False, below_infinity: bool = True) -> Any:
+    """A validator: a real number of at least (or above) `minimum`."""
+
+    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and _in_range(float(value), minimum, above=above, below_infinity=below_infinity):  # type: ignore[arg-type]
+            return
+        bound = f"above {minimum:g}" if above else f"of at least {minimum:g}"
+        raise ConfigurationError(
+            f"{type(instance).__name__}({attribute.name}=...) is {value!r}: give a number {bound}."
+        )
+
+    return check
+
+
+def _in_range(value: float, minimum: float, *, above: bool, below_infinity: bool) -> bool:
+    if math.isnan(value) or (below_infinity and math.isinf(value)):
+        return False
+    return value > minimum if above else value >= minimum
+
+
+def _count(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A validator: a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(
+            f"{type(instance).__name__}({attribute.name}=...) is {value!r}: give a whole number of at least 1."
+        )
+
+
+def _one_of(*choices: str) -> Any:
+    """A validator: one of the given words."""
+
+    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value not in choices:
+            raise ConfigurationError(
+                f"{type(instance).__name__}({attribute.name}=...) is {value!r}: give one of {', '.join(choices)}."
+            )
+
+    return check
+
+
+@attrs.frozen(kw_only=True)
+class Batching:
+    """How events are merged into requests and how many are held meanwhile.
+
+    Args:
+        linger: seconds a batch waits for more events of its player. Half a second gathers what one
+            visit to a shop's backend causes and is not felt by a customer who waits for points.
+        max_events: events in one request, at most. The API states no limit; 100 keeps a request
+            small enough to be split quickly when Gameball refuses one event of it.
+        max_bytes: bytes of one request's body, at most, and so of one event. The API states no
+            limit; 256 KiB is far below what web servers commonly refuse.
+        buffer_events: events held in memory, at most, those in flight included. 100,000 is 42
+            minutes of the sustained rate limit (40 requests a second) even if nothing merges.
+        buffer_bytes: bytes of encoded events held in memory, at most.
+        when_full: what `track` does without room. `"wait"` (the default: nothing is lost silently)
+            waits up to `wait_timeout`, in order of arrival, then raises `BufferFull`; `"raise"`
+            raises at once; `"drop_oldest"` gives up the oldest event that is not being sent,
+            `"drop_newest"` the one at hand. What is dropped is counted and goes to `on_failure`.
+        wait_timeout: seconds `track` waits for room. One second: Gameball's outage must not
+            become the application's.
+
+    Raises:
+        ConfigurationError: if a value cannot work.
+    """
+
+    linger: float = attrs.field(default=0.5, validator=_number(0))
+    max_events: int = attrs.field(default=100, validator=_count)
+    max_bytes: int = attrs.field(default=256 * 1024, validator=_count)
+    buffer_events: int = attrs.field(default=100_000, validator=_count)
+    buffer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count)
+    when_full: WhenFull = attrs.field(default="wait", validator=_one_of("wait", "raise", "drop_oldest", "drop_newest"))
+    wait_timeout: float = attrs.field(default=1.0, validator=_number(0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.buffer_bytes < self.max_bytes:
+            raise ConfigurationError(
+                f"Batching(buffer_bytes={self.buffer_bytes}) is less than max_bytes={self.max_bytes}: "
+                "the buffer must hold at least one full request, raise buffer_bytes or lower max_bytes."
+            )
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """When and how long a failed request is tried again.
+
+    Args:
+        initial: seconds before the first retry. Half a second outlives a dropped connection.
+        maximum: seconds between two tries of one batch, at most. A minute: after an outage
+            everything moves again within it.
+        multiplier: by how much the wait grows from one retry to the next.
+        jitter: the share of each wait that is random, 0 to 1, so that processes which failed
+            together do not come back together.
+        max_attempts: failed tries of a batch *while other players' requests succeed* before it is
+            split, or its last event given up. An outage of everybody is not counted.
+        give_up_after: seconds after which an event that could not be delivered is dropped, with
+            the reason. A day covers an outage over night; `math.inf` never gives up.
+        ambiguous: what to do when a request was sent and its answer got lost. The API knows no
+            event id, so: `"resend"` (the default) never loses and may count twice, `"report"`
+            never counts twice and may lose: the event fails as `OutcomeUnknown`.
+
+    Raises:
+        ConfigurationError: if a value cannot work.
+    """
+
+    initial: float = attrs.field(default=0.5, validator=_number(0, above=True))
+    maximum: float = attrs.field(default=60.0, validator=_number(0, above=True))
+    multiplier: float = attrs.field(default=2.0, validator=_number(1))
+    jitter: float = attrs.field(default=0.5, validator=_number(0))
+    max_attempts: int = attrs.field(default=5, validator=_count)
+    give_up_after: float = attrs.field(default=86_400.0, validator=_number(0, above=True, below_infinity=False))
+    ambiguous: Ambiguous = attrs.field(default="resend", validator=_one_of("resend", "report"))
+
+    def __attrs_post_init__(self) -> None:
+        if self.maximum < self.initial:
+            raise ConfigurationError(
+                f"Retry(maximum={self.maximum:g}) is less than initial={self.initial:g}: raise maximum."
+            )
+        if self.jitter > 1:
+            raise ConfigurationError(f"Retry(jitter={self.jitter:g}) is above 1: give a share from 0 to 1.")
+
+
+@attrs.frozen(kw_only=True)
+class RateLimit:
+    """The two windows of Gameball's rate limit for events, kept at once.
+
+    Args:
+        per_second: requests in any one second, at most (100 in Gameball's "Rate Limiting" page).
+        per_30_seconds: requests in any thirty seconds, at most (1200 in the same page).
+        share: the part of both that this client may use, above 0 up to 1. The limit is taken to
+            be the account's: with four workers give each `share=1/4`.
+
+    Raises:
+        ConfigurationError: if a value cannot work, or the share leaves no request in a window.
+    """
+
+    per_second: int = attrs.field(default=100, validator=_count)
+    per_30_seconds: int = attrs.field(default=1200, validator=_count)
+    share: float = attrs.field(default=1.0, validator=_number(0, above=True))
+
+    def __attrs_post_init__(self) -> None:
+        if self.share > 1:
+            raise ConfigurationError(f"RateLimit(share={self.share:g}) is above 1: give a share from 0 to 1.")
+        if min(count for count, _ in self.windows()) < 1:
+            raise ConfigurationError(
+                f"RateLimit(share={self.share:g}) leaves less than one request in a window: raise share or the limits."
+            )
+
+    def windows(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        """Both windows after the share, as (requests, seconds); a fraction of a request is not used."""
+        return (
+            (_whole_part(self.per_second * self.share), 1.0),
+            (_whole_part(self.per_30_seconds * self.share), 30.0),
+        )
+
+
+def _whole_part(value: float) -> int:
+    # 100 * 0.29 is 28.999999999999996 in binary: rounding first gives the 29 that was meant
+    return math.floor(round(value, 9))

@@ -1,0 +1,126 @@
+"""The outcome of events: shared by the batch, asked for through a receipt that costs next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+import anyio
+import attrs
+
+from .errors import DeliveryError
+
+
+@attrs.frozen(kw_only=True)
+class Delivered:
+    """Gameball accepted the event; rewarding it is Gameball's own, later step.
+
+    Attributes:
+        status: the HTTP status of the answer.
+        attempts: requests it took, 1 if the first one succeeded.
+        maybe_duplicate: True if an earlier attempt may have been applied as well: its answer got
+            lost, and the API knows no event id by which Gameball could tell.
+    """
+
+    status: int
+    attempts: int = 1
+    maybe_duplicate: bool = False
+
+
+Outcome = Delivered | DeliveryError
+
+
+class SharedOutcome:
+    """The one outcome of all events of a batch, once there is one.
+
+    Events can be moved to another shared outcome before that: when a refused batch is split, or
+    when one event is dropped from it.
+    """
+
+    __slots__ = ("_changed", "_moved", "_outcome")
+
+    def __init__(self) -> None:
+        self._outcome: Outcome | None = None
+        self._moved: dict[str, SharedOutcome] | None = None
+        self._changed: anyio.Event | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Set the outcome of every event that was not moved away. Once only."""
+        assert self._outcome is None, "an outcome is settled once"  # noqa: S101 a broken invariant, not an input
+        self._outcome = outcome
+        self._notify()
+
+    def move(self, names: Iterable[str], to: SharedOutcome) -> None:
+        """Let the named events share another outcome from now on."""
+        moved = self._moved = self._moved or {}
+        moved.update(dict.fromkeys(names, to))
+        self._notify()
+
+    def has_moved(self, name: str) -> bool:
+        """Whether an event of this name was moved away."""
+        return self._moved is not None and name in self._moved
+
+    def outcome_of(self, name: str) -> Outcome | None:
+        """The outcome of the named event, or None while it is pending."""
+        return self._holder(name)._outcome
+
+    async def wait(self, name: str) -> Outcome:
+        """Wait for the outcome of the named event."""
+        while (outcome := (holder := self._holder(name))._outcome) is None:
+            await holder._next_change()
+        return outcome
+
+    def _holder(self, name: str) -> SharedOutcome:
+        holder = self
+        while holder._moved is not None and name in holder._moved:
+            holder = holder._moved[name]
+        return holder
+
+    async def _next_change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+
+class Receipt:
+    """The promise for one event. Await it for the outcome, or let it go.
+
+    ``await receipt`` returns a `Delivered`, or raises the `DeliveryError` that says why the event
+    did not arrive. It may be awaited by several tasks, more than once, and cancelled; the event
+    is not affected.
+    """
+
+    __slots__ = ("_name", "_shared")
+
+    def __init__(self, shared: SharedOutcome, name: str) -> None:
+        self._shared = shared
+        self._name = name
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is known, so that awaiting does not wait."""
+        return self._shared.outcome_of(self._name) is not None
+
+    def __await__(self) -> Generator[object, object, Delivered]:
+        """Wait for the outcome of this event.
+
+        Raises:
+            Rejected: if Gameball refused the event for good.
+            Dropped: if the client gave it up.
+            OutcomeUnknown: if it was sent and nobody can tell whether it was applied.
+        """
+        return self._wait().__await__()
+
+    async def _wait(self) -> Delivered:
+        outcome = await self._shared.wait(self._name)
+        if isinstance(outcome, Delivered):
+            return outcome
+        # one batch shares one error: without this every waiter would lengthen the same traceback
+        raise outcome.with_traceback(None)
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self._name!r} {'done' if self.done else 'pending'}>"

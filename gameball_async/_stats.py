@@ -1,0 +1,53 @@
+"""What a client has done so far, as one immutable snapshot."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Stats:
+    """A snapshot of one client's counters.
+
+    At every instant ``accepted == delivered + rejected + dropped + unknown + pending``.
+
+    Attributes:
+        accepted: events that `track` or `send` took over.
+        delivered: events in requests that Gameball answered with success.
+        rejected: events that Gameball refused for good.
+        dropped: events given up here: buffer full, expired, client closed.
+        unknown: events whose request was sent and whose answer got lost, and that are not sent
+            again: `Retry(ambiguous="report")`, or the client closed meanwhile.
+        buffered_events: events without an outcome yet, those in flight included.
+        buffered_bytes: encoded bytes of those events.
+        oldest_age: seconds since the oldest of them was accepted; 0.0 if there is none.
+        in_flight: requests being sent right now.
+        requests: requests sent, retries included.
+        retries: requests that repeated an earlier one.
+        ambiguous: requests that ended without an answer that settles whether they were applied;
+            with `Retry(ambiguous="resend")` each of them may have counted twice.
+        paused_until: when requests may go again, in UTC, if they are paused now.
+        halted: why Gameball refuses this client, if it does.
+    """
+
+    accepted: int
+    delivered: int
+    rejected: int
+    dropped: int
+    unknown: int
+    buffered_events: int
+    buffered_bytes: int
+    oldest_age: float
+    in_flight: int
+    requests: int
+    retries: int
+    ambiguous: int
+    paused_until: datetime | None
+    halted: str | None
+
+    @property
+    def pending(self) -> int:
+        """Events without an outcome yet: `buffered_events` under its name in the conservation law."""
+        return self.buffered_events
