@@ -1,0 +1,15 @@
+"""A strict stand-in for the Gameball API: its own reading of the documentation, importing nothing of the client."""
+
+try:
+    from ._sandbox import Sandbox
+except ModuleNotFoundError as error:
+    if error.name not in {"starlette", "uvicorn"}:
+        raise
+    raise ModuleNotFoundError(
+        f"The sandbox needs {error.name}: pip install 'gameball-async[sandbox]'", name=error.name
+    ) from error
+from ._faults import Fault
+from ._ledger import HeldEvent, RequestRecord, Tally, Violation
+from ._windows import Limits
+
+__all__ = ["Fault", "HeldEvent", "Limits", "RequestRecord", "Sandbox", "Tally", "Violation"]

@@ -1,0 +1,152 @@
+"""The Starlette app: the API's routes, the control path, an empty 404 for the rest; alone in importing starlette."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, cast
+
+import attrs
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from ._dialects import DIALECTS
+from ._faults import Fault
+from ._line import Line
+from ._pauses import Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from ._desk import Desk
+    from ._dialects import Dialect
+    from ._pauses import Pauses
+
+
+def create_app(desk: Desk, pauses: Pauses) -> Starlette:
+    """Make the app. It needs a server that puts each connection's `transport` into the scope's state.
+
+    Args:
+        desk: judges and remembers.
+        pauses: the sleeps of the running server.
+    """
+    app = Starlette(
+        routes=[
+            *(Route(dialect.path, _Events(desk, pauses, dialect)) for dialect in DIALECTS),
+            Mount("/_sandbox", routes=_Control(desk).routes()),
+            Mount("/", _Events(desk, pauses, None)),
+        ]
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Events:
+    """An event route, or without a dialect the answer to every other one."""
+
+    def __init__(self, desk: Desk, pauses: Pauses, dialect: Dialect | None) -> None:
+        self._desk = desk
+        self._pauses = pauses
+        self._dialect = dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _body(receive)
+        if body is None:
+            return
+        line = Line(scope, receive, send, self._pauses)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        dialect = self._dialect if scope["method"] == "POST" else None
+        visit = self._desk.arrive(dialect, scope["path"], headers, body, line.is_gone)
+        answer = None
+        try:
+            await self._pauses.sleep(visit.plan.delay / 2)
+            answer = self._desk.decide(visit)
+            await self._pauses.sleep(visit.plan.delay / 2)
+            final = answer
+            await line.answer(answer, lambda: self._desk.end(visit, final))
+        except Stopped:
+            await line.gone()
+        finally:
+            # a request that the end of the sandbox cut short has no answer
+            self._desk.end(visit, None)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body, or None if the client left before it was complete: then no request has arrived."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+class _Control:
+    """The control path. It shows phone numbers and e-mail addresses: it is a test's tool."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/holdings", self.holdings),
+            Route("/requests", self.requests),
+            Route("/violations", self.violations),
+            Route("/stats", self.stats),
+            Route("/faults", self.faults),
+            Route("/faults", self.script, methods=["POST"]),
+            Route("/faults", self.clear, methods=["DELETE"]),
+            Route("/reset", self.reset, methods=["POST"]),
+        ]
+
+    async def holdings(self, _: Request) -> Response:
+        held = self._desk.ledger.holdings()
+        return JSONResponse({player: _plain(events) for player, events in held.items()})
+
+    async def requests(self, _: Request) -> Response:
+        return JSONResponse(_plain(self._desk.ledger.requests()))
+
+    async def violations(self, _: Request) -> Response:
+        return JSONResponse(_plain(self._desk.ledger.violations()))
+
+    async def stats(self, _: Request) -> Response:
+        tally = attrs.asdict(self._desk.ledger.tally())
+        return JSONResponse({**tally, "statuses": {str(key): count for key, count in tally["statuses"].items()}})
+
+    async def faults(self, _: Request) -> Response:
+        return JSONResponse(_plain(self._desk.faults))
+
+    async def script(self, request: Request) -> Response:
+        try:
+            given: object = json.loads(await request.body())
+            several = cast("list[object]", given) if isinstance(given, list) else [given]
+            faults = [Fault.from_json(value) for value in several]
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        self._desk.script(*faults)
+        return JSONResponse(_plain(faults))
+
+    async def clear(self, _: Request) -> Response:
+        self._desk.script()
+        return JSONResponse([])
+
+    async def reset(self, _: Request) -> Response:
+        self._desk.reset()
+        return JSONResponse({})
+
+
+def _plain(values: Iterable[attrs.AttrsInstance]) -> list[dict[str, object]]:
+    """Attrs objects as JSON knows them: sets as sorted arrays, the infinity as null."""
+    return [attrs.asdict(value, value_serializer=_plain_value) for value in values]
+
+
+def _plain_value(_: object, __: object, value: object) -> object:
+    if isinstance(value, frozenset):
+        return sorted(cast("frozenset[str]", value))
+    return None if value == math.inf else value

@@ -1,0 +1,269 @@
+"""What can be made to go wrong and when: a script of faults, seeded; what each one does is told in `_effects`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, get_args
+from typing import Literal as _Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Collection, Iterable, Sequence
+
+Kind = _Literal[
+    "status",
+    "busy",
+    "success_false",
+    "html",
+    "redirect",
+    "reset_before",
+    "reset_after",
+    "fail_after_applying",
+    "hang",
+    "truncate",
+    "drip",
+    "huge",
+    "latency",
+]
+
+
+class When(TypedDict, total=False):
+    """The keyword arguments all faults share, as `Fault` explains them."""
+
+    probability: float
+    start: float
+    duration: float
+    times: int | None
+    players: Collection[str] | None
+    events: Collection[str] | None
+
+
+# informational answers are not final, and beyond 599 there is no status
+_LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
+
+
+def _names(value: Iterable[str] | str | None) -> frozenset[str] | None:
+    # a lone string is a collection of its letters, which nobody means
+    return frozenset([value]) if isinstance(value, str) else None if value is None else frozenset(value)
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One thing that goes wrong. Made by its classmethods, which take the first six arguments too.
+
+    Args:
+        probability: the share of the matching requests it strikes, 0 to 1.
+        start: seconds after the script was given from which on it strikes.
+        duration: seconds it goes on striking.
+        times: how often it strikes at most, or None for any number.
+        players: the only players it strikes, or None for all.
+        events: it strikes only requests that hold one of these event names; None for all.
+        kind: what goes wrong, a row of the table in `_effects`.
+        http_status: the status answered, where the kind answers one.
+        code: Gameball's code in the answer; None leaves the body bare.
+        words: Gameball's message beside the code.
+        retry_after: the Retry-After header: seconds, or a text to send as it is.
+        seconds: the shortest latency; for a drip, the pause between two bytes.
+        up_to: the longest latency.
+        size: bytes of the answer's body, where the kind stretches it.
+        location: where a redirect points.
+
+    Raises:
+        ValueError: if a value cannot work.
+    """
+
+    probability: float = 1.0
+    start: float = 0.0
+    duration: float = math.inf
+    times: int | None = None
+    players: frozenset[str] | None = attrs.field(default=None, converter=_names)
+    events: frozenset[str] | None = attrs.field(default=None, converter=_names)
+    kind: Kind
+    http_status: int = 500
+    code: int | None = None
+    words: str = "This answer was scripted."
+    retry_after: float | str | None = None
+    seconds: float = 0.0
+    up_to: float = 0.0
+    size: int = 0
+    location: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        _require(self.kind in get_args(Kind), f"kind={self.kind!r}", f"one of {', '.join(get_args(Kind))}")
+        _require(0 <= self.probability <= 1, f"probability={self.probability!r}", "a share from 0 to 1")
+        _require(0 <= self.start < math.inf, f"start={self.start!r}", "seconds of at least 0")
+        _require(self.duration > 0, f"duration={self.duration!r}", "seconds above 0")
+        _require(self.times is None or self.times > 0, f"times={self.times!r}", "a count of at least 1, or None")
+        _require(
+            _LOWEST_STATUS <= self.http_status <= _HIGHEST_STATUS,
+            f"http_status={self.http_status!r}",
+            "a status from 200 to 599",
+        )
+        _require(0 <= self.seconds <= self.up_to < math.inf, f"seconds={self.seconds!r}", "0 or more, not above up_to")
+        _require(self.size >= 0, f"size={self.size!r}", "bytes of at least 0")
+
+    @classmethod
+    def status(
+        cls,
+        status: int,
+        *,
+        code: int | None = None,
+        words: str = "This answer was scripted.",
+        retry_after: float | str | None = None,
+        **when: Unpack[When],
+    ) -> Fault:
+        """Answer a status; nothing is applied. With a code, in the version's shape, else bare."""
+        return cls(kind="status", http_status=status, code=code, words=words, retry_after=retry_after, **when)
+
+    @classmethod
+    def busy(cls, **when: Unpack[When]) -> Fault:
+        """Answer 422 with code 2001, as if another request of the player were being processed."""
+        return cls(kind="busy", http_status=422, code=2001, words="Another request is in progress.", **when)
+
+    @classmethod
+    def success_false(cls, *, words: str = "This answer was scripted.", **when: Unpack[When]) -> Fault:
+        """Answer 200 with `success: false` in the body, as v1 did; nothing is applied."""
+        return cls(kind="success_false", http_status=200, words=words, **when)
+
+    @classmethod
+    def html(cls, status: int = 502, *, retry_after: float | str | None = None, **when: Unpack[When]) -> Fault:
+        """Answer a gateway's HTML page; nothing is applied."""
+        return cls(kind="html", http_status=status, retry_after=retry_after, **when)
+
+    @classmethod
+    def redirect(
+        cls, location: str = "https://elsewhere.invalid/", *, status: int = 307, **when: Unpack[When]
+    ) -> Fault:
+        """Send the client to another address; nothing is applied."""
+        return cls(kind="redirect", http_status=status, location=location, **when)
+
+    @classmethod
+    def reset_before(cls, **when: Unpack[When]) -> Fault:
+        """Reset the connection (a TCP RST); nothing is applied."""
+        return cls(kind="reset_before", **when)
+
+    @classmethod
+    def reset_after(cls, **when: Unpack[When]) -> Fault:
+        """Apply the events, then reset the connection (a TCP RST) instead of answering."""
+        return cls(kind="reset_after", **when)
+
+    @classmethod
+    def fail_after_applying(
+        cls,
+        status: int = 500,
+        *,
+        code: int | None = None,
+        words: str = "This answer was scripted.",
+        **when: Unpack[When],
+    ) -> Fault:
+        """Apply the events, then answer a failure."""
+        return cls(kind="fail_after_applying", http_status=status, code=code, words=words, **when)
+
+    @classmethod
+    def hang(cls, **when: Unpack[When]) -> Fault:
+        """Never answer: until the client leaves or the sandbox stops; nothing is applied."""
+        return cls(kind="hang", **when)
+
+    @classmethod
+    def truncate(cls, **when: Unpack[When]) -> Fault:
+        """Apply the events, then send half an answer, shorter than its Content-Length, and close."""
+        return cls(kind="truncate", **when)
+
+    @classmethod
+    def drip(cls, pause: float = 0.05, *, size: int = 20, **when: Unpack[When]) -> Fault:
+        """Apply the events, then send a body of `size` bytes one by one, with `pause` seconds between."""
+        return cls(kind="drip", seconds=pause, up_to=pause, size=size, **when)
+
+    @classmethod
+    def huge(cls, size: int = 16 * 1024 * 1024, **when: Unpack[When]) -> Fault:
+        """Apply the events, then answer with a body of `size` bytes: the true one and white space."""
+        return cls(kind="huge", size=size, **when)
+
+    @classmethod
+    def latency(cls, shortest: float, longest: float | None = None, **when: Unpack[When]) -> Fault:
+        """Delay the request by seconds, drawn evenly between both; adds to every other fault.
+
+        Half passes before the request is counted and judged, half before it is answered, as on a
+        long way through the network.
+        """
+        return cls(kind="latency", seconds=shortest, up_to=shortest if longest is None else longest, **when)
+
+    @classmethod
+    def from_json(cls, value: object) -> Fault:
+        """Make one of a JSON object: the constructor's arguments by name."""
+        if not isinstance(value, dict):
+            raise ValueError(  # noqa: TRY004 - one kind of error for all that JSON can get wrong
+                'A fault is a JSON object of the arguments of Fault, such as {"kind": "hang"}.'
+            )
+        arguments = cast("dict[str, Any]", value)
+        try:
+            return cls(**arguments)
+        except TypeError as error:
+            raise ValueError(f"A fault cannot be made of these fields: {error}. See the arguments of Fault.") from error
+
+
+def _require(condition: bool, what: str, remedy: str) -> None:  # noqa: FBT001 - an assertion that speaks
+    if not condition:
+        raise ValueError(f"Fault({what}) cannot work: give {remedy}.")
+
+
+@attrs.frozen
+class Plan:
+    """What the script has in store for one request.
+
+    Args:
+        fault: what decides its answer, or None.
+        delay: seconds of latency.
+    """
+
+    fault: Fault | None = None
+    delay: float = 0.0
+
+
+class Script:
+    """Several faults at work together: the first that strikes wins, latency adds up.
+
+    Args:
+        faults: in the order in which they are asked.
+        generator: draws for the probabilities and latencies, in the order of arrival.
+        now: when the faults' clocks start, in seconds.
+    """
+
+    def __init__(self, faults: Sequence[Fault], generator: random.Random, now: float) -> None:
+        self.faults = tuple(faults)
+        self._generator = generator
+        self._since = now
+        self._struck = [0] * len(faults)
+
+    def plan(self, player: str | None, events: Collection[str], now: float) -> Plan:
+        """Decide what happens to a request.
+
+        Args:
+            player: whose it is, if that can be made out.
+            events: its event names.
+            now: when it arrived, in seconds.
+        """
+        fault, delay = None, 0.0
+        for position, candidate in enumerate(self.faults):
+            is_latency = candidate.kind == "latency"
+            if (fault is not None and not is_latency) or not self._strikes(position, player, events, now):
+                continue
+            if is_latency:
+                delay += self._generator.uniform(candidate.seconds, candidate.up_to)
+            else:
+                fault = candidate
+        return Plan(fault, delay)
+
+    def _strikes(self, position: int, player: str | None, events: Collection[str], now: float) -> bool:
+        fault = self.faults[position]
+        strikes = (
+            fault.start <= now - self._since < fault.start + fault.duration
+            and (fault.times is None or self._struck[position] < fault.times)
+            and (fault.players is None or player in fault.players)
+            and (fault.events is None or not fault.events.isdisjoint(events))
+            and (fault.probability >= 1 or self._generator.random() < fault.probability)
+        )
+        self._struck[position] += strikes
+        return strikes

@@ -1,0 +1,105 @@
+"""Sends an answer in its manner over one connection, down to the reset; decides nothing."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+from ._effects import Manner
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.types import Receive, Scope, Send
+
+    from ._effects import Answer
+    from ._pauses import Pauses
+
+# the two numbers of SO_LINGER, on with 0 seconds: closing then sends RST instead of FIN
+_NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+# what a truncated answer promises beyond what it sends, so that even an empty one is cut
+_MISSING_BYTES = 64
+
+
+class Line:
+    """One request's connection.
+
+    Args:
+        scope: of the request; its state holds the `transport`.
+        receive: the client's further messages: only its leaving matters.
+        send: takes the answer's parts.
+        pauses: sleeps.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, pauses: Pauses) -> None:
+        self._transport: asyncio.Transport = scope["state"]["transport"]
+        self._receive = receive
+        self._send = send
+        self._pauses = pauses
+
+    def is_gone(self) -> bool:
+        """Whether the client has closed the connection, or it broke."""
+        return self._transport.is_closing()
+
+    async def gone(self) -> None:
+        """Wait until the client has left."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def answer(self, answer: Answer, end: Callable[[], None]) -> None:
+        """Send an answer; `end` is called just before the last byte, or when it is clear that none will go."""
+        manners: Mapping[Manner, Callable[[Answer, Callable[[], None]], Awaitable[None]]] = {
+            Manner.WHOLE: self._whole,
+            Manner.TRUNCATED: self._truncated,
+            Manner.DRIPPING: self._dripping,
+            Manner.RESET: self._reset,
+            Manner.NEVER: self._never,
+        }
+        await manners[answer.manner](answer, end)
+
+    async def _whole(self, answer: Answer, end: Callable[[], None]) -> None:
+        end()
+        await self._head(answer, len(answer.body))
+        await self._send({"type": "http.response.body", "body": answer.body})
+
+    async def _truncated(self, answer: Answer, end: Callable[[], None]) -> None:
+        await self._head(answer, len(answer.body) + _MISSING_BYTES)
+        await self._part(answer.body[: len(answer.body) // 2])
+        end()
+        self._transport.close()
+        await self.gone()
+
+    async def _dripping(self, answer: Answer, end: Callable[[], None]) -> None:
+        await self._head(answer, len(answer.body))
+        for position in range(len(answer.body) - 1):
+            await self._part(answer.body[position : position + 1])
+            await self._pauses.sleep(answer.pause)
+            if self.is_gone():
+                break
+        end()
+        await self._send({"type": "http.response.body", "body": answer.body[-1:]})
+
+    async def _reset(self, _: Answer, end: Callable[[], None]) -> None:
+        end()
+        connection: socket.socket = self._transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._transport.abort()
+        await self.gone()
+
+    async def _never(self, _: Answer, end: Callable[[], None]) -> None:
+        await self.gone()
+        end()
+
+    async def _head(self, answer: Answer, length: int) -> None:
+        headers = {"content-length": str(length), **answer.headers}
+        if answer.body:
+            headers["content-type"] = answer.content_type
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": answer.status, "headers": pairs})
+
+    async def _part(self, body: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})

@@ -1,0 +1,75 @@
+"""The rate limit as the server counts it: two true sliding windows; knows no clock, `now` comes in."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+
+@attrs.frozen
+class Limits:
+    """The two windows of the API's rate limit for events, both kept at once.
+
+    Args:
+        per_second: requests in any one second, at most (100 in Gameball's "Rate Limiting" page).
+        per_30_seconds: requests in any thirty seconds, at most (1200 in the same page).
+        retry_after: the Retry-After header of a 429: seconds, or a text to send as it is. None, the
+            default, sends none: the documentation names no such header.
+
+    Raises:
+        ValueError: if a window would let nothing through.
+    """
+
+    per_second: int = 100
+    per_30_seconds: int = 1200
+    retry_after: float | str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if min(self.per_second, self.per_30_seconds) < 1:
+            raise ValueError(f"{self!r} lets nothing through: give counts of at least 1, or limits=None for none.")
+
+
+class _Window:
+    """The starts of the last requests let through, as many as the window allows."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self.count = count
+        self.seconds = seconds
+        self._starts: deque[float] = deque(maxlen=count)
+
+    def is_full(self, now: float) -> bool:
+        return len(self._starts) == self.count and now - self._starts[0] < self.seconds
+
+    def add(self, now: float) -> None:
+        self._starts.append(now)
+
+
+class Windows:
+    """Both windows. A refused request takes no room, so that a client which waits gets through."""
+
+    def __init__(self, limits: Limits | None) -> None:
+        self.limits = limits
+        self._windows = _windows(limits)
+
+    def admit(self, now: float) -> str | None:
+        """Let a request through, or say which window is full.
+
+        Args:
+            now: seconds, never less than in an earlier call.
+
+        Returns:
+            None if the request may pass, else the reason in words.
+        """
+        for window in self._windows:
+            if window.is_full(now):
+                return f"More than {window.count} requests in {window.seconds:g} s."
+        for window in self._windows:
+            window.add(now)
+        return None
+
+
+def _windows(limits: Limits | None) -> tuple[_Window, ...]:
+    if limits is None:
+        return ()
+    return _Window(limits.per_second, 1.0), _Window(limits.per_30_seconds, 30.0)
