@@ -1,0 +1,143 @@
+"""Bytes in, lines out, in bounded memory whatever the file holds; knows nothing of rows and their formats."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol, cast
+
+import attrs
+
+from ._rows import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST_LINE = 1024 * 1024
+"""Bytes of one line, at most. An event may have 256 KiB; a line may hold columns that are not sent."""
+
+_KEPT_OF_LONG_LINE = 1000  # bytes, enough to recognise it in the rejects file
+_CHUNK = 64 * 1024  # bytes per read; a pipe hands over what it has
+_GZIP = b"\x1f\x8b"
+_UTF8_BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@attrs.frozen
+class Line:
+    """One physical line.
+
+    Attributes:
+        number: its number in the file, counted from 1.
+        data: its bytes, the line end included.
+        cut: True if it was longer than `LONGEST_LINE`; `data` is then only its beginning.
+    """
+
+    number: int
+    data: bytes
+    cut: bool = False
+
+
+class Readable(Protocol):
+    """What hands out bytes: some as soon as there are any, none at the end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes; at the end, none."""
+        ...
+
+
+class Source:
+    """A file, or standard input, decompressed if its content says gzip.
+
+    Args:
+        path: the file, or `-` for standard input.
+
+    Attributes:
+        size: bytes of the file on disk; None where nobody can know, as for a pipe.
+        position: bytes of it read so far, before decompression.
+    """
+
+    def __init__(self, path: str) -> None:
+        # a FileIO of our own: a thread blocked in sys.stdin's buffer aborts the interpreter at exit
+        self._raw = io.FileIO(0, "rb", closefd=False) if path == "-" else io.FileIO(path, "rb")
+        self.size = Path(path).stat().st_size if path != "-" and Path(path).is_file() else None
+        self.position = 0
+        self._head = b""
+        while len(self._head) < len(_GZIP) and (more := self._raw.read(_CHUNK)):
+            self._head += more
+        self._gzip = gzip.GzipFile(fileobj=cast("IO[bytes]", _Compressed(self))) if self._is_gzip() else None
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` decompressed bytes; at the end, none.
+
+        Raises:
+            ReadError: if the disk, the pipe or the compression fails.
+        """
+        try:
+            return self.read_raw(size) if self._gzip is None else self._gzip.read1(size)
+        except EOFError:
+            raise ReadError("the gzip data ends before its end: the file was cut off, fetch it again.") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ReadError(f"the gzip data is damaged ({error}): fetch the file again.") from None
+        except OSError as error:
+            raise ReadError(f"reading failed: {error.strerror or error}.") from None
+
+    def read_raw(self, size: int) -> bytes:
+        """Return up to `size` bytes as they are on disk."""
+        head, self._head = self._head, b""
+        data = head or self._raw.read(size) or b""
+        self.position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Close the file; standard input stays open."""
+        self._raw.close()
+
+    def _is_gzip(self) -> bool:
+        return self._head.startswith(_GZIP)
+
+
+class _Compressed:
+    """The compressed bytes of a source, as `GzipFile` wants to read them."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._ahead = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._ahead or self._source.read_raw(_CHUNK)
+        self._ahead = data[size:] if size >= 0 else b""
+        return data[:size] if size >= 0 else data
+
+
+def read_lines(source: Readable) -> Iterator[Line]:
+    """Cut bytes into lines, without a byte order mark; a line that is too long costs only itself.
+
+    Raises:
+        ReadError: if the source fails, or is UTF-16; after all lines before it.
+    """
+    number, rest, cut = 0, b"", False
+    while chunk := source.read(_CHUNK):
+        *ended, rest = (rest + chunk).split(b"\n")
+        for data in ended:
+            number += 1
+            yield _line(number, data + b"\n", cut=cut)
+            cut = False
+        if number == 0 and rest.startswith(_UTF16_BOMS):
+            break
+        if len(rest) > LONGEST_LINE:
+            rest, cut = rest[:_KEPT_OF_LONG_LINE], True
+    if rest:
+        yield _line(number + 1, rest, cut=cut)
+
+
+def _line(number: int, data: bytes, *, cut: bool) -> Line:
+    if number == 1:
+        if data.startswith(_UTF16_BOMS):
+            raise ReadError("the file is UTF-16: save it as UTF-8.")
+        data = data.removeprefix(_UTF8_BOM)
+    if cut or len(data) > LONGEST_LINE:
+        return Line(number, data[:_KEPT_OF_LONG_LINE], cut=True)
+    return Line(number, data)
