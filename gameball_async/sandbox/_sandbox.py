@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from ._app import create_app
 from ._desk import Desk, Keys
-from ._server import ServerThread, bound
+from ._server import ServerThread, listen
 from ._windows import Limits
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Sandbox:
         """
         if self._thread is not None:
             raise RuntimeError("The sandbox is running already: stop it first, or make a second one.")
-        listener = bound(self._host, self._port)
+        listener = listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         thread = ServerThread(functools.partial(create_app, self._desk), listener)
         thread.start()
