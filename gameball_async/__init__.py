@@ -1,0 +1,61 @@
+"""Async Python client for Gameball: events merged, paced, retried, in order per player."""
+
+from __future__ import annotations
+
+from ._client import AsyncGameball
+from ._config import Batching, RateLimit, Retry
+from ._events import Event, Metadata, validate_event
+from ._flusher import CloseReport, Undelivered
+from ._receipt import Delivered, Receipt
+from ._stats import Stats
+from ._version import __version__
+from .errors import (
+    BufferFull,
+    ClientClosed,
+    ClientHalted,
+    ConfigurationError,
+    DeliveryError,
+    Dropped,
+    DropReason,
+    FlusherDied,
+    FlushTimeout,
+    GameballError,
+    InvalidEvent,
+    LifecycleError,
+    NotStarted,
+    OutcomeUnknown,
+    Rejected,
+    WrongLoop,
+)
+
+__all__ = [
+    "AsyncGameball",
+    "Batching",
+    "BufferFull",
+    "ClientClosed",
+    "ClientHalted",
+    "CloseReport",
+    "ConfigurationError",
+    "Delivered",
+    "DeliveryError",
+    "DropReason",
+    "Dropped",
+    "Event",
+    "FlushTimeout",
+    "FlusherDied",
+    "GameballError",
+    "InvalidEvent",
+    "LifecycleError",
+    "Metadata",
+    "NotStarted",
+    "OutcomeUnknown",
+    "RateLimit",
+    "Receipt",
+    "Rejected",
+    "Retry",
+    "Stats",
+    "Undelivered",
+    "WrongLoop",
+    "__version__",
+    "validate_event",
+]

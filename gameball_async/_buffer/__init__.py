@@ -1,0 +1,8 @@
+"""The events that wait: batches of one player's events, and the queues they wait in. No I/O, no clock."""
+
+from __future__ import annotations
+
+from ._batch import Batch
+from ._queues import Buffer, Counts
+
+__all__ = ["Batch", "Buffer", "Counts"]

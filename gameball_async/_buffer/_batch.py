@@ -1,0 +1,168 @@
+"""One request in the making: events of one player, no name twice, merged until it is taken to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
+
+from .._events import Event
+from .._receipt import SharedOutcome
+
+Overhead = Callable[[str, str | None, str | None], int]
+"""Bytes of a request's body beside its events, from the player's id, mobile and email."""
+
+
+class Stage(Enum):
+    """Where a batch is in its life; it only moves down this list."""
+
+    OPEN = auto()
+    """Accepts further names, if it is its player's last batch."""
+    CLOSED = auto()
+    """Accepts no more names and was not taken yet: made by `send`, or half of a split batch."""
+    SEALED = auto()
+    """Taken to be sent: its bytes never change again, so that a retry is identical."""
+    SETTLED = auto()
+    """Has its outcome, or was split and its events wait for the outcomes of the halves."""
+
+
+class Batch:
+    """Events of one player that go in one request, and what happened to it so far.
+
+    Attributes:
+        number: the place in the order of opening; halves of a split batch keep their parent's.
+        player_unique_id: whose events these are.
+        events: each event's JSON member by its name, in the order of placement.
+        size: bytes of the request's body.
+        mobile: the mobile number that at least one of its events came with.
+        email: the e-mail address, likewise.
+        opened_at: when its first event was accepted, in seconds of the loop's clock.
+        stage: see `Stage`.
+        shared: the outcome that its receipts wait for.
+        following: the player's next batch.
+        body: the bytes of the request, once it is sealed.
+        attempts: requests sent with it.
+        strikes: attempts that failed although other players' requests succeeded meanwhile.
+        successes_seen: requests of the client that had succeeded when its last attempt failed.
+        ambiguous: whether an attempt ended without an answer that settles it.
+    """
+
+    __slots__ = (
+        "_boundaries",
+        "_epoch",
+        "ambiguous",
+        "attempts",
+        "body",
+        "email",
+        "events",
+        "following",
+        "mobile",
+        "number",
+        "opened_at",
+        "player_unique_id",
+        "shared",
+        "size",
+        "stage",
+        "strikes",
+        "successes_seen",
+    )
+
+    def __init__(self, number: int, player_unique_id: str, *, overhead: int, opened_at: float, epoch: int) -> None:
+        self.number = number
+        self.player_unique_id = player_unique_id
+        self.events: dict[str, bytes] = {}
+        self.size = overhead - 1  # the first event has no comma before it
+        self.mobile: str | None = None
+        self.email: str | None = None
+        self.opened_at = opened_at
+        self.stage = Stage.OPEN
+        self.shared = SharedOutcome()
+        self.following: Batch | None = None
+        self.body: bytes | None = None
+        self.attempts = 0
+        self.strikes = 0
+        self.successes_seen: int | None = None
+        self.ambiguous = False
+        # Epochs count the calls of flush. Nearly every batch lives within one, so an event's epoch is not kept
+        # with the event: `_boundaries` has (epoch, index after its last event) for all epochs but the latest.
+        self._epoch = epoch
+        self._boundaries: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch in which its oldest event was accepted."""
+        return self._boundaries[0][0] if self._boundaries else self._epoch
+
+    def add(self, name: str, encoded: bytes, epoch: int) -> None:
+        """Append an event that is known to fit."""
+        if epoch != self._epoch:
+            self._boundaries += ((self._epoch, len(self.events)),)
+            self._epoch = epoch
+        self.events[name] = encoded
+        self.size += len(encoded) + 1  # with its comma
+
+    def growth(self, mobile: str | None, email: str | None, overhead: Overhead) -> int | None:
+        """Bytes by which taking over a contact would lengthen the body; None if the contact differs."""
+        if (mobile is None or mobile == self.mobile) and (email is None or email == self.email):
+            return 0
+        if (mobile and self.mobile and mobile != self.mobile) or (email and self.email and email != self.email):
+            return None
+        return overhead(self.player_unique_id, mobile or self.mobile, email or self.email) - overhead(
+            self.player_unique_id, self.mobile, self.email
+        )
+
+    def adopt(self, mobile: str | None, email: str | None, growth: int) -> None:
+        """Take over a contact that does not differ, which lengthens the body by `growth` bytes."""
+        self.mobile = mobile or self.mobile
+        self.email = email or self.email
+        self.size += growth
+
+    def epoch_counts(self) -> Iterator[tuple[int, int]]:
+        """How many of its events were accepted in which epoch."""
+        start = 0
+        for epoch, end in self._boundaries:
+            yield epoch, end - start
+            start = end
+        yield self._epoch, len(self.events) - start
+
+    def remove_oldest(self) -> tuple[str, bytes]:
+        """Take its oldest event out."""
+        name = next(iter(self.events))
+        encoded = self.events.pop(name)
+        self.size -= len(encoded) + 1
+        self._boundaries = _shifted(self._boundaries, 1)
+        return name, encoded
+
+    def halves(self, overhead: int) -> tuple[Batch, Batch]:
+        """Two closed batches with the older and the newer half of its events, to which the receipts move.
+
+        Args:
+            overhead: bytes of its body beside the events.
+        """
+        middle = len(self.events) // 2
+        items = list(self.events.items())
+        older = self._part(items[:middle], tuple((epoch, min(end, middle)) for epoch, end in self._boundaries), overhead)
+        newer = self._part(items[middle:], _shifted(self._boundaries, middle), overhead)
+        older.following, newer.following = newer, self.following
+        return older, newer
+
+    def _part(self, items: list[tuple[str, bytes]], boundaries: tuple[tuple[int, int], ...], overhead: int) -> Batch:
+        part = Batch(self.number, self.player_unique_id, overhead=overhead, opened_at=self.opened_at, epoch=self._epoch)
+        part.mobile, part.email = self.mobile, self.email
+        for name, encoded in items:
+            part.add(name, encoded, self._epoch)
+        part._boundaries = boundaries
+        part.stage = Stage.CLOSED
+        part.ambiguous = self.ambiguous
+        self.shared.move(part.events, part.shared)
+        return part
+
+    def as_events(self) -> list[Event]:
+        """Its events as the user gets them back."""
+        return [
+            Event(self.player_unique_id, name, self.mobile, self.email, encoded)
+            for name, encoded in self.events.items()
+        ]
+
+
+def _shifted(boundaries: tuple[tuple[int, int], ...], by: int) -> tuple[tuple[int, int], ...]:
+    return tuple((epoch, end - by) for epoch, end in boundaries if end > by)

@@ -1,0 +1,396 @@
+"""`AsyncGameball`, the client: what users call. It checks and encodes, the engine does the rest."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import weakref
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.abc
+
+from ._config import Batching, RateLimit, Retry
+from ._delivery import Delivery, HTTPClient
+from ._events import Metadata, contact, encode_event, text
+from ._failures import OnFailure
+from ._flusher import CloseReport, Engine, Flusher, State
+from ._receipt import Delivered, Receipt
+from ._stats import Stats
+from ._version import __version__
+from ._wire import dialect
+from .errors import ClientClosed, ConfigurationError, InvalidEvent
+
+
+class AsyncGameball:
+    """An async client for Gameball's events: merged, paced, retried, in order per player.
+
+    Constructing does no I/O; `async with`, `start` or `run` set it going.
+
+    Args:
+        api_key: the account's API key; by default the environment's ``GAMEBALL_API_KEY``.
+        secret_key: sent whenever it is set, required by v4.1; by default ``GAMEBALL_SECRET_KEY``.
+        api_version: ``"v3.0"`` (the default), ``"v4.0"`` or ``"v4.1"``.
+        base_url: where the API lives. Test and production differ by their key, not by this.
+        batching: how events are merged and how many are held, see `Batching`.
+        retry: when and how long a failed request is tried again, see `Retry`.
+        rate: the two windows that requests keep to, see `RateLimit`; None switches pacing off.
+        on_failure: a function or coroutine function called with each event that will not arrive
+            and its `DeliveryError`. What it raises is logged and harms nothing.
+        http_client: an `httpx.AsyncClient` of your own, with its own limits and timeouts; it is
+            not closed. By default the client makes one, and honours the usual proxy variables.
+        timeout: seconds without progress after which an attempt is given up; three times that in all.
+            Half a minute, because an answer that is given up cannot be told from a loss.
+
+    Raises:
+        ConfigurationError: if a key, the address, the version or a setting cannot work.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        secret_key: str | None = None,
+        api_version: str = "v3.0",
+        base_url: str = "https://api.gameball.co",
+        batching: Batching = Batching(),  # noqa: B008 frozen
+        retry: Retry = Retry(),  # noqa: B008 frozen
+        rate: RateLimit | None = RateLimit(),  # noqa: B008 frozen
+        on_failure: OnFailure | None = None,
+        http_client: HTTPClient | None = None,
+        timeout: float = 30.0,  # noqa: ASYNC109 no coroutine, a setting
+    ) -> None:
+        self._dialect = dialect(api_version)
+        self._base_url = _checked_base_url(base_url)
+        self._api_key = _checked_key("api_key", api_key, "GAMEBALL_API_KEY", needed=True)
+        self._secret_key = _checked_key(
+            "secret_key", secret_key, "GAMEBALL_SECRET_KEY", needed=self._dialect.needs_secret
+        )
+        self._batching, self._retry, self._rate = batching, retry, rate
+        self._on_failure = on_failure
+        self._http_client = http_client
+        self._timeout = _checked_timeout(timeout)
+        self._engine = self._new_engine()
+        _clients.add(self)
+
+    # ---------------------------------------------------------------- events
+
+    async def track(
+        self,
+        player_unique_id: str,
+        name: str,
+        metadata: Metadata | None = None,
+        *,
+        mobile: str | None = None,
+        email: str | None = None,
+    ) -> Receipt:
+        """Accept one event; it is sent soon, merged with others of its player.
+
+        Waits only when the buffer is full, see `Batching`. An event is accepted if and only if a
+        receipt is returned; a call that raises or is cancelled leaves nothing behind. Before the
+        client is started events are buffered only.
+
+        Args:
+            player_unique_id: the player's id, a non-empty string.
+            name: the event's name, a non-empty string. A name that Gameball does not know yet
+                appears in its dashboard and rewards nothing, so mind the spelling.
+            metadata: numbers, strings, or lists and tuples of these, by key. `Decimal`, `date`,
+                `datetime`, `UUID` and `Enum` are converted without loss. It is encoded at once:
+                changing it later changes nothing.
+            mobile: the player's mobile number, if and only if the account merges channels by it.
+            email: the player's e-mail address, likewise.
+
+        Returns:
+            A receipt; await it for the outcome of this very event, or let it go.
+
+        Raises:
+            InvalidEvent: if the event cannot be sent as it is.
+            BufferFull: if there was no room for it in time.
+            LifecycleError: if the client is closed, or lives in another loop or thread.
+        """
+        mobile, email = contact("mobile", mobile), contact("email", email)
+        player = text("player_unique_id", player_unique_id)
+        encoded = encode_event(name, metadata)
+        receipt = self._engine.offer(player, name, encoded, mobile, email)
+        if receipt is None:
+            receipt = await self._engine.wait_to_offer(player, name, encoded, mobile, email)
+        return receipt
+
+    def track_nowait(
+        self,
+        player_unique_id: str,
+        name: str,
+        metadata: Metadata | None = None,
+        *,
+        mobile: str | None = None,
+        email: str | None = None,
+    ) -> Receipt:
+        """Accept one event as `track` does, without ever waiting.
+
+        Raises:
+            BufferFull: if there is no room, or others wait for room already.
+            InvalidEvent: as `track` does.
+            LifecycleError: as `track` does.
+        """
+        mobile, email = contact("mobile", mobile), contact("email", email)
+        player = text("player_unique_id", player_unique_id)
+        receipt = self._engine.offer(player, name, encode_event(name, metadata), mobile, email)
+        if receipt is None:
+            raise self._engine.full()
+        return receipt
+
+    def track_threadsafe(
+        self,
+        player_unique_id: str,
+        name: str,
+        metadata: Metadata | None = None,
+        *,
+        mobile: str | None = None,
+        email: str | None = None,
+    ) -> Receipt:
+        """Accept one event as `track` does, called from a thread that is not the event loop's.
+
+        Blocks the calling thread until the loop has taken the event over, and as long as `track`
+        would wait. The receipt can only be awaited in the client's loop.
+
+        Raises:
+            NotStarted: if the client does not run yet.
+            WrongLoop: if it is called in the loop's own thread, which it would block.
+            InvalidEvent: as `track` does.
+            BufferFull: as `track` does.
+        """
+
+        async def track_in_loop() -> Receipt:
+            return await self.track(player_unique_id, name, metadata, mobile=mobile, email=email)
+
+        receipt: Receipt = self._engine.run_from_thread(track_in_loop)
+        return receipt
+
+    async def send(
+        self,
+        player_unique_id: str,
+        events: Mapping[str, Metadata | None],
+        *,
+        mobile: str | None = None,
+        email: str | None = None,
+    ) -> Delivered:
+        """Send events as one request of their own now, and wait for the outcome.
+
+        It goes past the linger, but neither past the player's earlier events nor past the pacing.
+        If the caller is cancelled while it waits for the outcome, the events are sent all the same.
+
+        Args:
+            player_unique_id: the player's id.
+            events: metadata (or None) by event name, at least one.
+            mobile: as for `track`.
+            email: as for `track`.
+
+        Returns:
+            The outcome, if all of the events were delivered.
+
+        Raises:
+            DeliveryError: of the first event that was not delivered.
+            InvalidEvent: if one of the events cannot be sent as it is; then none was accepted.
+            BufferFull: as `track` does.
+            LifecycleError: as `track` does; `send` needs a started client.
+        """
+        mobile, email = contact("mobile", mobile), contact("email", email)
+        player = text("player_unique_id", player_unique_id)
+        encoded = _encoded_events(events)
+        shared = self._engine.offer_batch(player, encoded, mobile, email)
+        if shared is None:
+            shared = await self._engine.wait_to_offer_batch(player, encoded, mobile, email)
+        delivered = [await Receipt(shared, name) for name in encoded]
+        return max(delivered, key=lambda outcome: outcome.attempts)
+
+    # ---------------------------------------------------------------- life
+
+    async def start(self) -> None:
+        """Bind the client to the running loop and start its background task; again is allowed.
+
+        Raises:
+            LifecycleError: if it is closed, or runs in another loop.
+        """
+        self._engine.start()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run the client in the caller's own task, until `aclose`: ``await task_group.start(gameball.run)``.
+
+        If the task group is cancelled first, `aclose` still delivers what is left.
+
+        Raises:
+            LifecycleError: if the client was started before, or is closed.
+            FlusherDied: if it crashes.
+        """
+        await self._engine.run(task_status)
+
+    async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 the user's setting
+        """Wait until every event accepted before the call is settled; linger and backoff are skipped.
+
+        Args:
+            timeout: seconds; None, the default, waits as long as it takes.
+
+        Raises:
+            FlushTimeout: if time runs out; a `TimeoutError` that says how many events are unsettled.
+            ClientHalted: at once, if Gameball refuses this client.
+            LifecycleError: if the client does not run.
+        """
+        if self._engine.state is State.CLOSED:
+            raise ClientClosed("the client is closed and holds nothing: flush before you close.")
+        self._engine.check_running()
+        await self._engine.flusher.flush(timeout, self._engine.check_running)
+
+    async def aclose(self, timeout: float = 10) -> CloseReport:  # noqa: ASYNC109 the user's setting
+        """Accept nothing more, deliver what can be delivered in time, and end.
+
+        Linger and backoff are skipped. If the client is halted, it does not wait. May be called
+        from any task of the loop, more than once and at once; a cancelled call goes on in the
+        background.
+
+        Args:
+            timeout: seconds, at most. Ten: orchestrators commonly kill after thirty.
+
+        Returns:
+            What could not be delivered, with the reasons; `on_failure` got it too.
+
+        Raises:
+            WrongLoop: if the client runs in another loop.
+        """
+        return await self._engine.close(_checked_timeout(timeout, zero=True))
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # ---------------------------------------------------------------- looking
+
+    def stats(self) -> Stats:
+        """An immutable snapshot of what the client has done and holds; callable at any time from any thread."""
+        flusher, now = self._engine.flusher, self._engine.now()
+        counts, oldest_at = flusher.buffer.counts, flusher.buffer.oldest_at()
+        pause = flusher.gate.until - now
+        return Stats(
+            accepted=counts.accepted,
+            delivered=counts.delivered,
+            rejected=counts.rejected,
+            dropped=counts.dropped,
+            unknown=counts.unknown,
+            buffered_events=counts.pending,
+            buffered_bytes=counts.pending_bytes,
+            oldest_age=0.0 if oldest_at is None or self._engine.state is State.NEW else now - oldest_at,
+            in_flight=flusher.in_flight,
+            requests=flusher.requests,
+            retries=flusher.retries,
+            ambiguous=flusher.ambiguous,
+            paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
+            halted=None if flusher.halted is None else str(flusher.halted),
+        )
+
+    def __repr__(self) -> str:
+        state = self._engine.state.name.lower()
+        return f"<AsyncGameball {self._dialect.version} at {self._base_url}, {state}>"
+
+    def __del__(self) -> None:
+        if not hasattr(self, "_engine"):
+            return  # the constructor raised
+        state, pending = self._engine.state, self._engine.flusher.buffer.counts.pending
+        if state is State.RUNNING or (pending and state is not State.CLOSED):
+            warnings.warn(
+                f"{self!r} was not closed, {pending} events have no outcome: use `async with`, or await aclose().",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    # ---------------------------------------------------------------- making
+
+    def _new_engine(self) -> Engine:
+        make_delivery = partial(  # not a method: the engine must not keep the client alive
+            Delivery,
+            self._base_url + self._dialect.path,
+            self._dialect.headers(self._api_key, self._secret_key) | {"User-Agent": f"gameball-async/{__version__}"},
+            timeout=self._timeout,
+            secrets=tuple(filter(None, (self._api_key, self._secret_key))),
+            http_client=self._http_client,
+        )
+        flusher = Flusher(
+            batching=self._batching,
+            retry=self._retry,
+            rate=self._rate,
+            dialect=self._dialect,
+            make_delivery=make_delivery,
+            on_failure=self._on_failure,
+        )
+        return Engine(flusher, self._batching)
+
+    def _forget_parent(self) -> None:
+        """In a forked child: what the parent holds is the parent's to send; begin anew."""
+        _parents_engines.append(self._engine)
+        self._engine = self._new_engine()
+
+
+_clients: weakref.WeakSet[AsyncGameball] = weakref.WeakSet()
+_parents_engines: list[Engine] = []  # never freed: that would close sockets which the parent uses
+
+
+def _forget_parents() -> None:
+    for client in _clients:
+        client._forget_parent()
+
+
+os.register_at_fork(after_in_child=_forget_parents)
+
+
+def _encoded_events(events: object) -> dict[str, bytes]:
+    if not isinstance(events, Mapping) or not events:
+        raise InvalidEvent("send() takes a dict of at least one event: metadata or None by event name.")
+    encoded = {text("the event's name", name): encode_event(name, metadata) for name, metadata in events.items()}
+    if len(encoded) != len(events):
+        raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
+    return encoded
+
+
+def _checked_key(argument: str, value: str | None, variable: str, *, needed: bool) -> str | None:
+    """A key fit for a header; no message ever shows it."""
+    key = os.environ.get(variable) if value is None else value
+    if not key:
+        if needed:
+            raise ConfigurationError(f"{argument} is missing: pass it, or set {variable} in the environment.")
+        return None
+    if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(f"{argument} holds spaces, line ends or other characters no key has: copy it again.")
+    return key
+
+
+def _checked_base_url(base_url: str) -> str:
+    example = "give one such as 'https://api.gameball.co'."
+    try:
+        parts = urlsplit(base_url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except (ValueError, AttributeError, TypeError):
+        is_usable = False
+    if not is_usable:
+        raise ConfigurationError(f"base_url is no http or https address: {example}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(f"base_url holds a user, a password, a query or a fragment: {example}")
+    path = parts.path.rstrip("/")
+    if path.endswith("/api") or "/api/v" in path:
+        raise ConfigurationError(f"base_url ends in {path!r}, which the client appends itself: {example}")
+    return base_url.rstrip("/")
+
+
+def _checked_timeout(timeout: float, *, zero: bool = False) -> float:
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if not is_number or not (timeout > 0 or (zero and timeout == 0)):
+        raise ConfigurationError(f"timeout is {timeout!r}: give a number of seconds.")
+    return timeout

@@ -1,0 +1,255 @@
+"""How a request leaves, and when it goes again: the only importer of httpx and tenacity.
+
+`Delivery.post` makes one attempt and never raises what httpx raises; `Backoff` asks tenacity how
+long to wait, and leaves the waiting to the flusher, so that no task is held by a batch that waits.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+import tenacity
+
+from ._config import Retry
+from ._outcome import clean_words, read_answer
+from ._verdict import Answer, Verdict
+
+HTTPClient = httpx.AsyncClient
+
+CONNECTIONS = 10
+"""Requests in flight at once. The pool's bookkeeping grows with the square of its idle connections
+(httpcore), and ten at 100 ms of latency already reach the documented 100 requests a second."""
+
+LONGEST_ANSWER = 64 * 1024
+"""Bytes of an answer's body that are read. Gameball's are below 1 KiB; a gateway's page may be any."""
+
+_PHASES = 3
+"""An attempt may take this often the timeout in all: connect, write, read."""
+
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+"""Errors after which not one byte of the request can have been read; after all others it may have been."""
+
+_log = logging.getLogger("gameball_async")
+
+
+class Delivery:
+    """One connection pool to one address.
+
+    Args:
+        url: where requests go.
+        headers: what they carry; the keys are among it.
+        timeout: seconds without progress after which an attempt is given up.
+        secrets: what must not appear in any words.
+        http_client: the user's own client; it is used as it is, and not closed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: float,
+        secrets: tuple[str, ...],
+        http_client: HTTPClient | None = None,
+    ) -> None:
+        self._url = url
+        self._headers = httpx.Headers(dict(headers))
+        self._timeout = timeout
+        self._secrets = secrets
+        self._injected = http_client
+        self._pool: _Pool | None = None
+        self._retired: list[_Pool] = []
+
+    async def post(self, body: bytes) -> Answer:
+        """Make one attempt. Whatever happens to it is an answer; only cancellation passes through."""
+        limit = _PHASES * self._timeout
+        answer = Answer(verdict=Verdict.AMBIGUOUS, words=f"no full answer within {limit:g} s")
+        with anyio.move_on_after(limit) as scope:
+            answer = await self._attempt(body)
+        if scope.cancelled_caught:
+            self._renew("a request made no end")
+        if self._retired:
+            await self._close([pool for pool in self._retired if not pool.users])
+        return answer
+
+    async def aclose(self) -> None:
+        """Close the connections, unless they are the user's."""
+        if self._pool is not None and self._injected is None:
+            self._retired.append(self._pool)
+        self._pool = None
+        await self._close(list(self._retired))
+
+    async def _close(self, pools: list[_Pool]) -> None:
+        for pool in pools:
+            self._retired.remove(pool)
+            await pool.client.aclose()
+
+    async def _attempt(self, body: bytes) -> Answer:
+        pool = self._current_pool()
+        if pool.client.is_closed:
+            return Answer(verdict=Verdict.FAILED, words="the http_client that was given is closed")
+        pool.users += 1
+        try:
+            return await self._exchange(pool.client, body)
+        except _NEVER_SENT as error:
+            if isinstance(error, httpx.PoolTimeout):
+                # a slot that a cancelled request leaked never comes back (httpcore issue 1093)
+                self._renew("its pool had no free connection")
+            return Answer(verdict=Verdict.FAILED, words=self._describe(error))
+        except Exception as error:  # noqa: BLE001 whatever a transport raises, the batch must get an answer
+            return Answer(verdict=Verdict.AMBIGUOUS, words=self._describe(error))
+        finally:
+            pool.users -= 1
+
+    async def _exchange(self, client: HTTPClient, body: bytes) -> Answer:
+        request = client.build_request("POST", self._url, headers=self._headers, content=body)
+        # no redirect is ever followed: the keys would go with it
+        response = await client.send(request, stream=True, follow_redirects=False)
+        try:
+            content, complete = await _bounded_body(response)
+        finally:
+            await response.aclose()
+        return read_answer(
+            response.status_code,
+            response.headers,
+            content,
+            complete=complete,
+            wall_now=time.time(),
+            secrets=self._secrets,
+        )
+
+    def _describe(self, error: Exception) -> str:
+        name = type(error).__name__
+        # an error of an unknown kind may quote what it was given, keys included
+        return f"{name}: {clean_words(str(error), self._secrets)}" if isinstance(error, httpx.TransportError) else name
+
+    def _current_pool(self) -> _Pool:
+        if self._pool is None:
+            self._pool = _Pool(self._injected or self._new_client())
+        return self._pool
+
+    def _renew(self, reason: str) -> None:
+        """Let later requests use fresh connections; the old pool is closed with its last request."""
+        if self._pool is not None and self._injected is None:
+            _log.warning("rebuilding the HTTP client: %s", reason)
+            self._retired.append(self._pool)
+            self._pool = None
+
+    def _new_client(self) -> HTTPClient:
+        return httpx.AsyncClient(
+            headers={"Accept-Encoding": "identity"},  # so that reading is bounded by what arrives
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            timeout=self._timeout,
+            trust_env=not _is_loopback(self._url),  # a proxy is never the way to this machine
+            verify=_ssl_context(),
+        )
+
+
+class _Pool:
+    """A client and how many requests use it."""
+
+    __slots__ = ("client", "users")
+
+    def __init__(self, client: HTTPClient) -> None:
+        self.client = client
+        self.users = 0
+
+
+@functools.cache
+def _ssl_context() -> ssl.SSLContext:
+    """The one context of the process: loading the authorities' certificates takes about 20 ms."""
+    return httpx.create_ssl_context()
+
+
+async def _bounded_body(response: httpx.Response) -> tuple[bytes, bool]:
+    """The body as far as it is needed, and whether that is all; a status is an answer even if the body breaks."""
+    content = bytearray()
+    try:
+        async for chunk in response.aiter_raw():
+            content += chunk
+            if len(content) > LONGEST_ANSWER:
+                return bytes(content[:LONGEST_ANSWER]), True
+    except (httpx.TransportError, httpx.StreamError):
+        return bytes(content), False
+    return bytes(content), True
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+class Backoff:
+    """How long to wait before a batch, or the whole client, tries again; tenacity decides.
+
+    Args:
+        retry: the user's settings.
+        random: gives numbers from 0 up to 1; tests give their own.
+    """
+
+    def __init__(self, retry: Retry, random: Callable[[], float]) -> None:
+        self._retry = retry
+        self._random = random
+        self._exponential = tenacity.wait_exponential(
+            multiplier=retry.initial, max=retry.maximum, exp_base=retry.multiplier
+        )
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda answer: answer.verdict in _RETRIABLE),
+            stop=lambda state: state.kwargs["strikes"] >= retry.max_attempts,
+            wait=self._wait,
+            retry_error_callback=lambda _: None,
+        )
+
+    def after(self, answer: Answer, *, attempts: int, strikes: int) -> float | None:
+        """Seconds until a batch goes again, or None if it must not go again as it is.
+
+        Args:
+            answer: what the last attempt brought.
+            attempts: requests sent with this batch so far.
+            strikes: those that failed although other players' requests succeeded meanwhile.
+        """
+        state = self._state(answer, attempts, strikes=strikes)
+        action = self._retrying.iter(state)
+        return float(action) if isinstance(action, tenacity.DoSleep) else None
+
+    def pause(self, answer: Answer, failed_probes: int) -> float:
+        """Seconds that the whole client waits after an answer, if it has to."""
+        if answer.retry_after is not None:
+            return answer.retry_after
+        return self._spread(self._exponential(self._state(answer, failed_probes + 1)))
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        assert state.outcome is not None, "tenacity waits after an outcome"  # noqa: S101 an invariant
+        match state.outcome.result().verdict:
+            case Verdict.RATE_LIMITED | Verdict.HALT:
+                return 0.0  # the whole client waits
+            case Verdict.BUSY:
+                return self._spread(self._retry.initial)  # somebody else's request is soon over
+            case _:
+                return self._spread(self._exponential(state))
+
+    def _spread(self, seconds: float) -> float:
+        return seconds * (1 - self._retry.jitter * self._random())
+
+    def _state(self, answer: Answer, attempts: int, **known: int) -> tenacity.RetryCallState:
+        state = tenacity.RetryCallState(self._retrying, None, (), known)
+        state.attempt_number = attempts
+        state.set_result(answer)
+        return state
+
+
+_RETRIABLE = frozenset(Verdict) - {Verdict.DELIVERED, Verdict.REFUSED}

@@ -1,0 +1,66 @@
+"""What the user is told about events that will not arrive: `on_failure`, one event after another."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+
+from ._bell import Bell
+from ._events import Event
+from .errors import DeliveryError
+
+OnFailure = Callable[[Event, DeliveryError], Awaitable[None] | None]
+"""The user's callback, a function or a coroutine function."""
+
+_log = logging.getLogger("gameball_async")
+
+
+class Failures:
+    """A queue before the user's callback, so that it never runs inside `track` or between two sends.
+
+    Args:
+        on_failure: the callback; without one, failures are only logged.
+    """
+
+    def __init__(self, on_failure: OnFailure | None) -> None:
+        self._on_failure = on_failure
+        self._queue: deque[tuple[Event, DeliveryError]] = deque()
+        self._added = Bell()
+        self._finishing = False
+
+    def add(self, events: Iterable[Event], error: DeliveryError) -> None:
+        """Queue events that share one error."""
+        if self._on_failure is not None:
+            self._queue.extend((event, error) for event in events)
+            self._added.ring()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def finish(self) -> None:
+        """Let `report` end when its queue is empty."""
+        self._finishing = True
+        self._added.ring()
+
+    async def report(self) -> None:
+        """Call the callback for whatever is queued, until `finish`."""
+        self._finishing = False
+        while True:
+            await self.report_queued()
+            if self._finishing:
+                return
+            await self._added.wait()
+
+    async def report_queued(self) -> None:
+        """Call the callback until the queue is empty; what it raises is logged and harms nothing."""
+        while self._queue:
+            event, error = self._queue.popleft()
+            try:
+                result = self._on_failure(event, error) if self._on_failure else None
+                if inspect.isawaitable(result):
+                    await result
+            except Exception as raised:  # noqa: BLE001 a user's callback may raise anything
+                # neither its text nor its traceback: they may quote the event
+                _log.error("on_failure raised %s for event %r", type(raised).__name__, event.name)

@@ -1,0 +1,276 @@
+"""The life of a client's engine: new, running, stopped, closing, closed; and who may call it when."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio.abc
+
+from .._bell import Bell
+from .._config import Batching
+from .._receipt import Receipt, SharedOutcome
+from .._runtime import Runtime, current_runtime
+from ..errors import BufferFull, ClientClosed, Dropped, DropReason, FlusherDied, NotStarted, WrongLoop
+from ._loop import Flusher
+from ._report import CloseReport
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger("gameball_async")
+
+
+class State(Enum):
+    """What the engine does, and so what may be called."""
+
+    NEW = auto()
+    """Not started: events are buffered, nothing is sent, and it belongs to no loop yet."""
+    RUNNING = auto()
+    """Bound to one loop; the flusher sends."""
+    STOPPED = auto()
+    """The flusher was cancelled or crashed before the close; what is left can only be closed."""
+    CLOSING = auto()
+    """Accepts nothing more, and delivers what it can until its deadline."""
+    CLOSED = auto()
+    """Nothing is pending and nothing runs."""
+
+
+class Engine:
+    """The flusher and the task that owns it. It knows nothing of the client, so that a forgotten one can warn."""
+
+    def __init__(self, flusher: Flusher, batching: Batching) -> None:
+        self.flusher = flusher
+        self.state = State.NEW
+        self._batching = batching
+        self._runtime: Runtime | None = None
+        self._cause: BaseException | None = None
+        self._changed = Bell()
+
+    # ---------------------------------------------------------------- life
+
+    def start(self) -> None:
+        """Bind to the caller's loop and run in a background task of it."""
+        if self._bind():
+            self._running_runtime().spawn(self._serve)
+
+    async def run(self, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Bind to the caller's loop and run in the caller's own task.
+
+        Raises:
+            FlusherDied: if the flusher crashes; with the reason as its cause.
+        """
+        if not self._bind():
+            raise WrongLoop("the client runs already: either start() it or run() it, once.")
+        task_status.started()
+        await self._serve()
+        if self._cause is not None:
+            raise self._death()
+
+    def _bind(self) -> bool:
+        if self.state is State.RUNNING:
+            self._check_loop()
+            return False
+        if self.state is not State.NEW:
+            raise self._unavailable()
+        self._runtime = current_runtime()
+        self.flusher.buffer.restamp(self._runtime.now())
+        self.state = State.RUNNING
+        return True
+
+    async def _serve(self) -> None:
+        try:
+            await self.flusher.run(self.now)
+        except Exception as error:  # noqa: BLE001 a crash must be told to the callers, who are elsewhere
+            self._on_crash(error)
+            await self.flusher.failures.report_queued()
+        finally:
+            self._end(State.CLOSED if self._is_done else State.STOPPED)
+
+    @property
+    def _is_done(self) -> bool:
+        return self.state is State.CLOSING and not self.flusher.buffer.counts.pending
+
+    def _on_crash(self, error: Exception) -> None:
+        _log.error("the flusher crashed", exc_info=error)
+        self._cause = error
+        if self.state is State.RUNNING:
+            self.state = State.STOPPED  # before anything else may be accepted
+        self.flusher.give_up(DropReason.FLUSHER_DIED, "the flusher crashed")
+
+    def _end(self, state: State) -> None:
+        self.state = state
+        self.flusher.ring()
+        self._changed.ring()
+
+    async def close(self, timeout: float) -> CloseReport:  # noqa: ASYNC109 the user's setting
+        """Deliver what can be delivered in time, and end. May be called twice and at once."""
+        if self.state is State.RUNNING:
+            self._check_loop()
+            self._begin_close(timeout)
+        elif self.state is not State.CLOSED and self.state is not State.CLOSING:
+            self._runtime = current_runtime()
+            self._begin_close(timeout)
+            await self._close_inline()
+        while self.state is not State.CLOSED:
+            await self._changed.wait()
+            if self.state is State.STOPPED:  # the task was cancelled meanwhile: what is left is drained from here
+                await self._close_inline()
+        return CloseReport(tuple(self.flusher.undelivered))
+
+    def _begin_close(self, timeout: float) -> None:
+        self.state = State.CLOSING
+        self.flusher.close(self.now() + timeout)
+
+    async def _close_inline(self) -> None:
+        """Drain in the caller's task: there is no background task, or it was cancelled before the close."""
+        self.state = State.CLOSING
+        try:
+            if self.flusher.buffer.counts.pending:
+                await self.flusher.run(self.now)
+        except Exception as error:  # noqa: BLE001 the report tells what was not delivered
+            self._on_crash(error)
+        finally:
+            self.flusher.give_up(DropReason.CLOSED, "the close was cancelled before the event was delivered")
+            self._end(State.CLOSED)
+
+    # ---------------------------------------------------------------- offer
+
+    def offer(self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None) -> Receipt | None:
+        """Accept an event, or return None if it would have to wait for room."""
+        self._check_accepting()
+        if self.flusher.admission.is_waited_for:
+            return None
+        return self._offer_now(player, name, encoded, mobile, email)
+
+    def offer_batch(
+        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
+    ) -> SharedOutcome | None:
+        """Accept events as one request, or return None if they would have to wait for room."""
+        self.check_running()
+        if self.flusher.admission.is_waited_for:
+            return None
+        return self._offer_batch_now(player, events, mobile, email)
+
+    async def wait_to_offer(
+        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None
+    ) -> Receipt:
+        """Accept an event as soon as there is room."""
+        return await self._wait_for_room(partial(self._offer_now, player, name, encoded, mobile, email))
+
+    async def wait_to_offer_batch(
+        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
+    ) -> SharedOutcome:
+        """Accept events as one request as soon as there is room."""
+        return await self._wait_for_room(partial(self._offer_batch_now, player, events, mobile, email))
+
+    def _offer_now(
+        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None
+    ) -> Receipt | None:
+        self._check_accepting()
+        buffer = self.flusher.buffer
+        receipt = buffer.offer(player, name, encoded, mobile, email, self.now())
+        if receipt is None and self._batching.when_full == "drop_oldest" and self._drop_oldest(1, len(encoded)):
+            receipt = buffer.offer(player, name, encoded, mobile, email, self.now())
+        if receipt is None and self._batching.when_full.startswith("drop"):
+            receipt = self.flusher.drop_newest(player, name, encoded, mobile, email, self._dropped())
+        return receipt
+
+    def _offer_batch_now(
+        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
+    ) -> SharedOutcome | None:
+        self._check_accepting()
+        if self._batching.when_full == "drop_oldest":
+            self._drop_oldest(len(events), sum(map(len, events.values())))
+        return self.flusher.buffer.offer_batch(player, events, mobile, email, self.now())
+
+    def _drop_oldest(self, events: int, size: int) -> bool:
+        """Make room by giving up the oldest events; False if what is left is being sent."""
+        while not self.flusher.buffer.has_room(events, size):
+            if not self.flusher.drop_oldest(self._dropped()):
+                return False
+        return True
+
+    async def _wait_for_room(self, attempt: Callable[[], _T | None]) -> _T:
+        accepted = None
+        if self._batching.when_full == "wait" and self.state is State.RUNNING:
+            accepted = await self.flusher.admission.wait_for(attempt, self._batching.wait_timeout)
+        if accepted is None:
+            raise self.full()
+        return accepted
+
+    def full(self) -> BufferFull:
+        """The error for an event that found no room."""
+        counts, batching = self.flusher.buffer.counts, self._batching
+        halted = self.flusher.halted
+        reason = f" {halted}" if halted else " Start the client." if self.state is State.NEW else ""
+        return BufferFull(
+            f"the buffer is full: {counts.pending} of {batching.buffer_events} events, {counts.pending_bytes:,} of "
+            f"{batching.buffer_bytes:,} bytes.{reason} Track the event later, raise Batching(buffer_events=..., "
+            "buffer_bytes=...), or choose what when_full drops."
+        )
+
+    def _dropped(self) -> Dropped:
+        return Dropped(
+            f"the buffer was full and Batching(when_full={self._batching.when_full!r}) gave it up: raise "
+            "buffer_events or buffer_bytes, or choose when_full='wait'.",
+            reason=DropReason.BUFFER_FULL,
+        )
+
+    # ---------------------------------------------------------------- checks
+
+    def now(self) -> float:
+        """Seconds of the loop's clock; before there is one, a time at which everything is overdue."""
+        return self._runtime.now() if self._runtime is not None else -math.inf
+
+    def run_from_thread(self, function: Callable[..., Any], *args: object) -> Any:
+        """Run a coroutine function in the client's loop from another thread, and wait for it."""
+        if self.state is not State.RUNNING:
+            raise self._unavailable()
+        runtime = self._running_runtime()
+        if runtime.is_own_thread:
+            raise WrongLoop("track_threadsafe() was called in the client's own thread, which it would block: use track().")
+        return runtime.run_from_thread(function, *args)
+
+    def check_running(self) -> None:
+        """Raise unless the engine runs, and in the caller's loop."""
+        if self.state is not State.RUNNING:
+            raise self._unavailable()
+        self._check_loop()
+
+    def _check_accepting(self) -> None:
+        if self.state is not State.NEW:
+            self.check_running()
+
+    def _check_loop(self) -> None:
+        if not self._running_runtime().is_current:
+            raise WrongLoop(
+                "the client lives in another event loop or thread: use track_threadsafe() from a thread, and a client "
+                "of its own for each loop."
+            )
+
+    def _running_runtime(self) -> Runtime:
+        assert self._runtime is not None, "a started engine has a loop"  # noqa: S101 an invariant
+        return self._runtime
+
+    def _unavailable(self) -> Exception:
+        match self.state:
+            case State.NEW:
+                return NotStarted("the client is not started: use `async with`, or await start() first.")
+            case State.STOPPED:
+                return self._death()
+            case _:
+                return ClientClosed("the client is closed: make a new one, or close it later.")
+
+    def _death(self) -> FlusherDied:
+        death = FlusherDied(
+            "the client's background task crashed; what it held was given to on_failure: make a new client."
+            if self._cause is not None
+            else "the client's background task was cancelled before the client was closed: await aclose() to deliver "
+            "what is left, and make a new client."
+        )
+        death.__cause__ = self._cause
+        return death

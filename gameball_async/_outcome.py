@@ -1,0 +1,147 @@
+"""What Gameball's answer means: status, headers and body become one verdict, by one table.
+
+The table is `gameball-api.md`'s section 8: the code decides where the body has one, else the status.
+Every field of a body is optional, and a body may be anything: empty, HTML, cut short.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from ._verdict import Answer, Verdict
+
+LONGEST_WORDS = 200
+"""Characters of the server's own words that are kept for a message."""
+
+
+_BY_CODE = {
+    50: Verdict.HALT,  # v3: Gameball is disabled
+    1000: Verdict.HALT,  # bad or missing API key
+    1001: Verdict.HALT,  # secret key required
+    1002: Verdict.HALT,  # forbidden
+    1006: Verdict.HALT,  # secret key required, on one page
+    2001: Verdict.BUSY,
+    5000: Verdict.FAILED,  # Gameball's own word for a failure; only a bare 500 is ambiguous
+    5003: Verdict.FAILED,
+    6000: Verdict.HALT,  # Gameball is disabled
+    8000: Verdict.HALT,  # the feature is not in the plan
+}
+
+_BY_STATUS = {
+    401: Verdict.HALT,
+    403: Verdict.HALT,
+    405: Verdict.HALT,  # like a 404 without a code: this is not Gameball's address
+    408: Verdict.FAILED,
+    425: Verdict.FAILED,
+    429: Verdict.RATE_LIMITED,
+    500: Verdict.AMBIGUOUS,
+}
+
+_NO_CODE = {404: Verdict.HALT}  # a wrong route answers an empty 404; Gameball's own 404 has a code
+
+
+def read_answer(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    complete: bool,
+    wall_now: float,
+    secrets: Iterable[str] = (),
+) -> Answer:
+    """Read one answer.
+
+    Args:
+        status: the HTTP status.
+        headers: the HTTP headers, with case-insensitive or lower-case names.
+        body: the body, or as much of it as was read.
+        complete: whether the connection delivered the body to its end.
+        wall_now: seconds since the Unix epoch, for a `Retry-After` that is a date.
+        secrets: what must not appear in the words, such as the keys.
+    """
+    content = _content(body)
+    code = _integer(_first(content, "code", "errorCode", "ErrorCode"))
+    words = _first(content, "message", "errorMsg", "ErrorMsg")
+    return Answer(
+        verdict=_verdict(status, code, content, complete=complete),
+        status=status,
+        code=code,
+        words=clean_words(words, secrets) if isinstance(words, str) else "",
+        retry_after=parse_retry_after(headers.get("retry-after"), wall_now),
+    )
+
+
+def _verdict(status: int, code: int | None, content: dict[str, Any], *, complete: bool) -> Verdict:
+    if 200 <= status < 300:  # noqa: PLR2004 the range of success
+        if _first(content, "success", "Success") is not False:
+            return Verdict.DELIVERED
+        return _BY_CODE.get(code or 0, Verdict.REFUSED)
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if code is None and status in _NO_CODE:
+        return _NO_CODE[status]
+    if status in _BY_STATUS:
+        return Verdict.FAILED if code and status == 500 else _BY_STATUS[status]  # noqa: PLR2004
+    if status >= 500:  # noqa: PLR2004 the range of the server's failures
+        return Verdict.FAILED
+    if status < 400:  # noqa: PLR2004 a redirect is not followed: the key would go with it
+        return Verdict.HALT
+    # a refusal whose code was cut off may have been a 2001; it was not applied, so asking again is safe
+    return Verdict.REFUSED if complete else Verdict.FAILED
+
+
+def _content(body: bytes) -> dict[str, Any]:
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _first(content: dict[str, Any], *keys: str) -> Any:
+    return next((content[key] for key in keys if key in content), None)
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value else None
+
+
+def parse_retry_after(value: str | None, wall_now: float) -> float | None:
+    """Seconds to wait by a `Retry-After` header, at least 0; None if there is none that can be read.
+
+    Args:
+        value: whole seconds, decimal seconds (not in the standard, but seen), or an HTTP date.
+        wall_now: seconds since the Unix epoch.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", value):
+        return max(0.0, float(value))  # digits without end become inf, which the gate caps
+    try:
+        date = parsedate_to_datetime(value)
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - wall_now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+_PERSONAL = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+|\+?\d(?:[\s().-]?\d){6,}")
+"""What looks like an e-mail address or a phone number: a server may echo them in its words."""
+
+
+def clean_words(words: str, secrets: Iterable[str] = ()) -> str:
+    """Make foreign words fit for a log: short, on one line, without keys and personal data."""
+    for secret in secrets:
+        words = words.replace(secret, "***")
+    words = _PERSONAL.sub("***", words[: 10 * LONGEST_WORDS])
+    words = " ".join("".join(char if char.isprintable() else " " for char in words).split())
+    return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"

@@ -1,0 +1,161 @@
+"""When a request may go: two sliding windows kept exactly, and a gate for pauses, outages and halts.
+
+Plain synchronous state; `now`, in seconds of one monotonic clock, and the length of a pause come
+in as arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum, auto
+
+from ._verdict import Sign
+
+LONGEST_PAUSE = 300.0
+"""Seconds that a `Retry-After` is honoured, at most. The longest documented window is 30 s; a server
+that asks for more is asked again after five minutes."""
+
+HALT_PROBE_INTERVAL = 60.0
+"""Seconds between two probes of a halted client. Repairing a key takes a person minutes, and
+hammering with a bad key is harmful."""
+
+OUTAGE_PLAYERS = 5
+"""Players whose requests must fail in a row, with no success between, to call it an outage. With one
+failure in five at random that happens once in 3,000 requests."""
+
+
+class Windows:
+    """Sliding windows, exact where the server counts: a slot is free again at completion + window.
+
+    A request that is in flight occupies its slot, because the server may count it at any moment
+    until its answer is here. Keyed on the start, 127 requests were seen in one server's second.
+
+    Args:
+        limits: (requests, seconds) of each window.
+    """
+
+    def __init__(self, limits: Iterable[tuple[int, float]]) -> None:
+        self._windows = [_Window(requests, seconds) for requests, seconds in limits]
+        self._in_flight = 0
+
+    def free_at(self, now: float) -> float:
+        """When a request may start: at once if not above `now`; `inf`: not before one completes."""
+        return max((window.free_at(now, self._in_flight) for window in self._windows), default=now)
+
+    def start(self) -> None:
+        """Occupy a slot."""
+        self._in_flight += 1
+
+    def finish(self, now: float) -> None:
+        """Note that a request completed, however it ended."""
+        self._in_flight -= 1
+        for window in self._windows:
+            window.completed.append(now)
+
+
+class _Window:
+    """One window: the completions that still count in it."""
+
+    __slots__ = ("completed", "requests", "seconds")
+
+    def __init__(self, requests: int, seconds: float) -> None:
+        self.requests = requests
+        self.seconds = seconds
+        self.completed: deque[float] = deque()
+
+    def free_at(self, now: float, in_flight: int) -> float:
+        while self.completed and self.completed[0] + self.seconds <= now:
+            self.completed.popleft()
+        excess = in_flight + len(self.completed) - self.requests
+        if excess < 0:
+            return now
+        if excess >= len(self.completed):
+            return math.inf
+        return self.completed[excess] + self.seconds
+
+
+class GateState(Enum):
+    """Whether requests go at all."""
+
+    OPEN = auto()
+    PAUSED = auto()
+    OUTAGE = auto()
+    HALTED = auto()
+
+
+class Gate:
+    """Pauses of the whole client: nothing goes until a time, then one probe shows whether all may go.
+
+    ==========  =====================================  ==========================================
+    sign        gate open, or the probe's answer       otherwise (an answer from before the pause)
+    ==========  =====================================  ==========================================
+    WORKING     → OPEN                                 –
+    TROUBLED    → OUTAGE (if it was open: only when    –
+                enough players fail in a row)
+    PAUSE       → PAUSED                               → PAUSED, if the client is not halted
+    HALT        → HALTED                               → HALTED
+    NONE        –                                      –
+    ==========  =====================================  ==========================================
+    """
+
+    def __init__(self) -> None:
+        self.state = GateState.OPEN
+        self.until = -math.inf
+        self.failed_probes = 0
+        self._probing = False
+        self._failing: set[str] = set()
+
+    def opens_at(self) -> float:
+        """When the next request may go; `inf`: not before the probe's answer."""
+        return math.inf if self._probing else self.until
+
+    def start(self) -> bool:
+        """Note that a request starts; True if it is the probe."""
+        self._probing = self.state is not GateState.OPEN
+        return self._probing
+
+    def finish(self, sign: Sign, player: str, *, probe: bool, now: float, pause: float) -> None:
+        """Note what an attempt said.
+
+        Args:
+            sign: see `Sign`.
+            player: whose request it was.
+            probe: what `start` returned for it.
+            now: the present time.
+            pause: seconds to wait, if it comes to a pause or an outage.
+        """
+        if probe:
+            self._probing = False
+        decides = probe or self.state is GateState.OPEN
+        self.failed_probes += decides and sign is not Sign.NONE
+        match sign:
+            case Sign.HALT:
+                self._close(GateState.HALTED, now + HALT_PROBE_INTERVAL)
+            case Sign.PAUSE if decides or self.state is not GateState.HALTED:
+                self._close(GateState.PAUSED, max(self.until, now + min(pause, LONGEST_PAUSE)))
+            case Sign.TROUBLED if decides:
+                self._failing.add(player)
+                if probe or len(self._failing) >= OUTAGE_PLAYERS:
+                    self._close(GateState.OUTAGE, now + pause)
+            case Sign.WORKING if decides:
+                self._open()
+            case _:
+                pass
+
+    def skip_wait(self) -> None:
+        """Let the probe of an outage go at once; a pause that the server asked for is not skipped."""
+        if self.state is GateState.OUTAGE:
+            self.until = -math.inf
+
+    def _close(self, state: GateState, until: float) -> None:
+        self.state = state
+        self.until = until
+        self._failing.clear()
+
+    def _open(self) -> None:
+        self.state = GateState.OPEN
+        self.until = -math.inf
+        self.failed_probes = 0
+        self._failing.clear()

@@ -1,0 +1,103 @@
+"""The event loop that a client lives in: its clock, its identity, its background task; asyncio or trio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import anyio.from_thread
+import anyio.lowlevel
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+_background_tasks: set[asyncio.Task[None]] = set()  # asyncio itself keeps only weak references
+
+
+class Runtime(ABC):
+    """One running loop. It is bound once, and every call is checked against it."""
+
+    def __init__(self) -> None:
+        self._token = anyio.lowlevel.current_token()
+        self._thread = threading.get_ident()
+
+    @property
+    @abstractmethod
+    def is_current(self) -> bool:
+        """Whether the caller runs in this loop."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds of the loop's monotonic clock."""
+
+    @abstractmethod
+    def spawn(self, main: Main) -> None:
+        """Run `main` in a task of its own, with an empty context: it must not inherit the caller's variables."""
+
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs in this loop's thread."""
+        return threading.get_ident() == self._thread
+
+    def run_from_thread(self, function: Callable[..., Awaitable[Any]], *args: object) -> Any:
+        """Run a coroutine function in this loop from another thread, and wait for it."""
+        return anyio.from_thread.run(function, *args, token=self._token)
+
+
+class AsyncioRuntime(Runtime):
+    """An asyncio loop, of any implementation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this loop."""
+        return asyncio._get_running_loop() is self._loop
+
+    def now(self) -> float:
+        """Seconds of the loop's clock."""
+        return self._loop.time()
+
+    def spawn(self, main: Main) -> None:
+        """Run `main` in a task that is kept alive here."""
+        task = self._loop.create_task(main(), name="gameball_async flusher", context=contextvars.Context())
+        _background_tasks.add(task)
+        task.add_done_callback(_background_tasks.discard)
+
+
+class TrioRuntime(Runtime):
+    """A trio run; the background task is a system task, which ends with the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import trio  # noqa: PLC0415 only who runs trio has it
+
+        self._trio = trio
+        self._run = trio.lowlevel.current_trio_token()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this run."""
+        try:
+            return self._trio.lowlevel.current_trio_token() is self._run
+        except RuntimeError:
+            return False
+
+    def now(self) -> float:
+        """Seconds of trio's clock."""
+        return self._trio.current_time()
+
+    def spawn(self, main: Main) -> None:
+        """Run `main` as a system task."""
+        self._trio.lowlevel.spawn_system_task(main, name="gameball_async flusher", context=contextvars.Context())
+
+
+def current_runtime() -> Runtime:
+    """The loop of the caller, which must be in one."""
+    native = anyio.lowlevel.current_token().native_token
+    return AsyncioRuntime() if isinstance(native, asyncio.AbstractEventLoop) else TrioRuntime()

@@ -1,0 +1,7 @@
+"""Version 3.0, the default: `playerUniqueId`, and the API key alone (Gameball's "Event" page, v3)."""
+
+from __future__ import annotations
+
+from ._single import SingleDialect
+
+V3_0 = SingleDialect(version="v3.0", resource="event", id_field="playerUniqueId")
