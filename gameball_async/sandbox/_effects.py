@@ -83,8 +83,7 @@ def refused(refusal: Refusal, dialect: Dialect, number: int, retry_after: float 
 
 
 def _retry_after(value: float | str | None) -> dict[str, str]:
-    # the header's number is whole; a text goes as it is, for it may be a date or rubbish on purpose
-    return {} if value is None else {"retry-after": value if isinstance(value, str) else f"{value:g}"}
+    return {} if value is None else {"retry-after": str(value)}
 
 
 def _status(fault: Fault, dialect: Dialect, number: int, _: Answer) -> Answer:

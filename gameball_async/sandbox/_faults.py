@@ -28,6 +28,8 @@ Kind = _Literal[
     "latency",
 ]
 
+_KINDS = ", ".join(get_args(Kind))
+
 
 class When(TypedDict, total=False):
     """The keyword arguments all faults share, as `Fault` explains them."""
@@ -42,6 +44,11 @@ class When(TypedDict, total=False):
 
 # informational answers are not final, and beyond 599 there is no status
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
+_BODILESS = (204, 304)
+
+_text = attrs.validators.instance_of(str)
+_whole_number = attrs.validators.optional(attrs.validators.instance_of(int))
+_header = attrs.validators.optional(attrs.validators.instance_of((int, float, str)))
 
 
 def _names(value: Iterable[str] | str | None) -> frozenset[str] | None:
@@ -72,26 +79,27 @@ class Fault:
 
     Raises:
         ValueError: if a value cannot work.
+        TypeError: if a value is of the wrong type.
     """
 
     probability: float = 1.0
     start: float = 0.0
     duration: float = math.inf
-    times: int | None = None
+    times: int | None = attrs.field(default=None, validator=_whole_number)
     players: frozenset[str] | None = attrs.field(default=None, converter=_names)
     events: frozenset[str] | None = attrs.field(default=None, converter=_names)
     kind: Kind
     http_status: int = 500
-    code: int | None = None
-    words: str = "This answer was scripted."
-    retry_after: float | str | None = None
+    code: int | None = attrs.field(default=None, validator=_whole_number)
+    words: str = attrs.field(default="This answer was scripted.", validator=_text)
+    retry_after: float | str | None = attrs.field(default=None, validator=_header)
     seconds: float = 0.0
     up_to: float = 0.0
     size: int = 0
-    location: str = ""
+    location: str = attrs.field(default="", validator=_text)
 
     def __attrs_post_init__(self) -> None:
-        _require(self.kind in get_args(Kind), f"kind={self.kind!r}", f"one of {', '.join(get_args(Kind))}")
+        _require(self.kind in get_args(Kind), f"kind={self.kind!r}", f"one of {_KINDS}")
         _require(0 <= self.probability <= 1, f"probability={self.probability!r}", "a share from 0 to 1")
         _require(0 <= self.start < math.inf, f"start={self.start!r}", "seconds of at least 0")
         _require(self.duration > 0, f"duration={self.duration!r}", "seconds above 0")
@@ -103,6 +111,8 @@ class Fault:
         )
         _require(0 <= self.seconds <= self.up_to < math.inf, f"seconds={self.seconds!r}", "0 or more, not above up_to")
         _require(self.size >= 0, f"size={self.size!r}", "bytes of at least 0")
+        bare = self.http_status in _BODILESS and self.code is not None
+        _require(not bare, f"code={self.code!r}", "no code with a status that has no body")
 
     @classmethod
     def status(
@@ -192,16 +202,24 @@ class Fault:
 
     @classmethod
     def from_json(cls, value: object) -> Fault:
-        """Make one of a JSON object: the constructor's arguments by name."""
-        if not isinstance(value, dict):
-            raise ValueError(  # noqa: TRY004 - one kind of error for all that JSON can get wrong
-                'A fault is a JSON object of the arguments of Fault, such as {"kind": "hang"}.'
-            )
-        arguments = cast("dict[str, Any]", value)
+        """Make one of a JSON object: `kind` names the classmethod, the rest are its arguments.
+
+        Raises:
+            ValueError: if it cannot be made.
+        """
+        arguments = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        kind = arguments.get("kind", "")
+        if kind not in get_args(Kind):
+            raise ValueError(f'A fault is a JSON object such as {{"kind": "hang"}}, and kind one of {_KINDS}.')
+        # null stands for the default: JSON has no other way to write an infinite duration
+        given = {name: argument for name, argument in arguments.items() if name != "kind" and argument is not None}
         try:
-            return cls(**arguments)
+            made: Fault = getattr(cls, kind)(**given)
         except TypeError as error:
-            raise ValueError(f"A fault cannot be made of these fields: {error}. See the arguments of Fault.") from error
+            raise ValueError(
+                f"Fault.{kind} cannot be made of these fields: {error.args[0]}. See its arguments."
+            ) from error
+        return made
 
 
 def _require(condition: bool, what: str, remedy: str) -> None:  # noqa: FBT001 - an assertion that speaks

@@ -40,6 +40,8 @@ class Line:
         self._receive = receive
         self._send = send
         self._pauses = pauses
+        # uvicorn stops reading after 64 KiB of body; without reading nobody notices a client that leaves
+        self._transport.resume_reading()
 
     def is_gone(self) -> bool:
         """Whether the client has closed the connection, or it broke."""
@@ -79,7 +81,9 @@ class Line:
             await self._part(answer.body[position : position + 1])
             await self._pauses.sleep(answer.pause)
             if self.is_gone():
-                break
+                end()
+                await self.gone()
+                return
         end()
         await self._send({"type": "http.response.body", "body": answer.body[-1:]})
 

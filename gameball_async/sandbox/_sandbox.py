@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from typing import TYPE_CHECKING, Self
 
 from ._app import create_app
@@ -73,6 +74,10 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+    def __del__(self) -> None:
+        if getattr(self, "_thread", None) is not None:
+            warnings.warn(f"{self!r} was not stopped: call stop(), or use it in a with block.", ResourceWarning, 2)
 
     def start(self) -> None:
         """Listen; when this returns, requests are served. After a `stop`, at the same port, holding what it held.

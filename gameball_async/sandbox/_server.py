@@ -118,6 +118,7 @@ class ServerThread:
             log_config=None,
             date_header=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=1,
             backlog=_BACKLOG,

@@ -8,14 +8,12 @@ import pytest
 
 from gameball_async.sandbox import HeldEvent
 
+from .support import V3, V4, V41, track
+
 if TYPE_CHECKING:
     import httpx
 
     from gameball_async.sandbox import Sandbox
-
-V3 = "/api/v3.0/integrations/event"
-V4 = "/api/v4.0/integrations/events"
-V41 = "/api/v4.1/integrations/events"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +43,7 @@ def test_each_version_applies_events_and_answers_its_own_success(
 
 def test_events_are_held_per_player_in_the_order_of_their_requests(sandbox: Sandbox, http: httpx.Client) -> None:
     for player, name in [("a", "one"), ("b", "two"), ("a", "three"), ("b", "one")]:
-        http.post(V3, json={"playerUniqueId": player, "events": {name: {}}})
+        track(http, player, name)
 
     held = {player: [event.name for event in events] for player, events in sandbox.holdings().items()}
     assert held == {"a": ["one", "three"], "b": ["two", "one"]}
