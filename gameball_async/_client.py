@@ -51,7 +51,7 @@ class AsyncGameball:
         ConfigurationError: if a key, the address, the version or a setting cannot work.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the settings of a client, grouped where they belong together
         self,
         api_key: str | None = None,
         *,
@@ -63,14 +63,18 @@ class AsyncGameball:
         rate: RateLimit | None = RateLimit(),  # noqa: B008 frozen
         on_failure: OnFailure | None = None,
         http_client: HTTPClient | None = None,
-        timeout: float = 30.0,  # noqa: ASYNC109 no coroutine, a setting
+        timeout: float = 30.0,
     ) -> None:
         self._dialect = dialect(api_version)
         self._base_url = _checked_base_url(base_url)
-        self._api_key = _checked_key("api_key", api_key, "GAMEBALL_API_KEY", needed=True)
-        self._secret_key = _checked_key(
-            "secret_key", secret_key, "GAMEBALL_SECRET_KEY", needed=self._dialect.needs_secret
-        )
+        self._api_key = _checked_key("api_key", api_key, "GAMEBALL_API_KEY")
+        self._secret_key = _checked_key("secret_key", secret_key, "GAMEBALL_SECRET_KEY")
+        if not self._api_key:
+            raise ConfigurationError("api_key is missing: pass it, or set GAMEBALL_API_KEY in the environment.")
+        if self._dialect.needs_secret and not self._secret_key:
+            raise ConfigurationError(
+                f"{api_version} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
+            )
         self._batching, self._retry, self._rate = batching, retry, rate
         self._on_failure = on_failure
         self._http_client = http_client
@@ -168,8 +172,7 @@ class AsyncGameball:
         async def track_in_loop() -> Receipt:
             return await self.track(player_unique_id, name, metadata, mobile=mobile, email=email)
 
-        receipt: Receipt = self._engine.run_from_thread(track_in_loop)
-        return receipt
+        return self._engine.run_from_thread(track_in_loop)
 
     async def send(
         self,
@@ -318,7 +321,8 @@ class AsyncGameball:
         make_delivery = partial(  # not a method: the engine must not keep the client alive
             Delivery,
             self._base_url + self._dialect.path,
-            self._dialect.headers(self._api_key, self._secret_key) | {"User-Agent": f"gameball-async/{__version__}"},
+            self._dialect.headers(self._api_key, self._secret_key or None)
+            | {"User-Agent": f"gameball-async/{__version__}"},
             timeout=self._timeout,
             secrets=tuple(filter(None, (self._api_key, self._secret_key))),
             http_client=self._http_client,
@@ -345,13 +349,13 @@ _parents_engines: list[Engine] = []  # never freed: that would close sockets whi
 
 def _forget_parents() -> None:
     for client in _clients:
-        client._forget_parent()
+        client._forget_parent()  # noqa: SLF001 the same class's own
 
 
 os.register_at_fork(after_in_child=_forget_parents)
 
 
-def _encoded_events(events: object) -> dict[str, bytes]:
+def _encoded_events(events: Mapping[str, Metadata | None]) -> dict[str, bytes]:
     if not isinstance(events, Mapping) or not events:
         raise InvalidEvent("send() takes a dict of at least one event: metadata or None by event name.")
     encoded = {text("the event's name", name): encode_event(name, metadata) for name, metadata in events.items()}
@@ -360,13 +364,9 @@ def _encoded_events(events: object) -> dict[str, bytes]:
     return encoded
 
 
-def _checked_key(argument: str, value: str | None, variable: str, *, needed: bool) -> str | None:
-    """A key fit for a header; no message ever shows it."""
-    key = os.environ.get(variable) if value is None else value
-    if not key:
-        if needed:
-            raise ConfigurationError(f"{argument} is missing: pass it, or set {variable} in the environment.")
-        return None
+def _checked_key(argument: str, value: str | None, variable: str) -> str:
+    """A key fit for a header, or an empty string if there is none; no message ever shows it."""
+    key = os.environ.get(variable, "") if value is None else value
     if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(f"{argument} holds spaces, line ends or other characters no key has: copy it again.")
     return key
@@ -376,9 +376,9 @@ def _checked_base_url(base_url: str) -> str:
     example = "give one such as 'https://api.gameball.co'."
     try:
         parts = urlsplit(base_url)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except (ValueError, AttributeError, TypeError):
-        is_usable = False
+        raise ConfigurationError(f"base_url is no http or https address: {example}") from None
     if not is_usable:
         raise ConfigurationError(f"base_url is no http or https address: {example}")
     if parts.username or parts.password or parts.query or parts.fragment:

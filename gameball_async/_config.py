@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import attrs
@@ -13,7 +14,10 @@ WhenFull = Literal["wait", "raise", "drop_oldest", "drop_newest"]
 Ambiguous = Literal["resend", "report"]
 
 
-def _number(minimum: float, *, above: bool = False, below_infinity: bool = True) -> Any:
+_Validator = Callable[[object, "attrs.Attribute[Any]", object], None]
+
+
+def _number(minimum: float, *, above: bool = False, below_infinity: bool = True) -> _Validator:
     """A validator: a real number of at least (or above) `minimum`."""
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -42,7 +46,7 @@ def _count(instance: object, attribute: attrs.Attribute[Any], value: object) -> 
         )
 
 
-def _one_of(*choices: str) -> Any:
+def _one_of(*choices: str) -> _Validator:
     """A validator: one of the given words."""
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:

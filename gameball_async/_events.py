@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import attrs
@@ -126,27 +126,30 @@ def _is_plain(metadata: object) -> bool:
     """Whether msgspec would encode this metadata to exactly what was meant, with nothing to refuse."""
     if type(metadata) is not dict:
         return False
-    for key, value in metadata.items():
+    for key, value in cast("dict[object, object]", metadata).items():
         if type(key) is not str or not key:
             return False
-        kind = type(value)
-        if kind is str or _is_plain_number(kind, value):
-            continue
-        if kind is not list or not all(type(item) is str or _is_plain_number(type(item), item) for item in value):
+        if not (
+            _is_plain_scalar(value) or (type(value) is list and all(map(_is_plain_scalar, cast("list[object]", value))))
+        ):
             return False
     return True
 
 
-def _is_plain_number(kind: type, value: Any) -> bool:
-    # msgspec writes NaN as null and ints of any length, hence the ranges
-    return (kind is int and _LEAST_INT <= value <= _GREATEST_INT) or (kind is float and math.isfinite(value))
+def _is_plain_scalar(value: object) -> bool:
+    if type(value) is str:
+        return True
+    # msgspec writes NaN as null, and ints of any length
+    return (type(value) is int and _LEAST_INT <= value <= _GREATEST_INT) or (
+        type(value) is float and math.isfinite(value)
+    )
 
 
 def _converted(name: str, metadata: object) -> dict[str, object]:
     if not isinstance(metadata, Mapping):
         raise InvalidEvent(f"event {_quoted(name)}: metadata is {_kind(metadata)}: give a dict of keys and values.")
     converted: dict[str, object] = {}
-    for key, value in metadata.items():
+    for key, value in cast("Mapping[object, object]", metadata).items():
         plain_key = _converted_key(name, key)
         if plain_key in converted:
             raise InvalidEvent(f"event {_quoted(name)}: key {_quoted(plain_key)} occurs twice: use a list of values.")
@@ -174,12 +177,12 @@ class _Place:
 
 def _converted_value(place: _Place, value: object) -> object:
     if isinstance(value, (list, tuple)):
-        items: Sequence[object] = value
+        items = cast("Sequence[object]", value)
         return [_converted_scalar(place, item, inside="an item of the array") for item in items]
     return _converted_scalar(place, value, inside="the value")
 
 
-def _converted_scalar(place: _Place, value: object, *, inside: str) -> object:  # noqa: PLR0911 one table of types
+def _converted_scalar(place: _Place, value: object, *, inside: str) -> object:  # noqa: C901, PLR0911 one table of types
     match value:
         case Enum():
             return _converted_scalar(place, value.value, inside=inside)
@@ -192,8 +195,8 @@ def _converted_scalar(place: _Place, value: object, *, inside: str) -> object:  
                 return number
             raise place.error(f"{inside} is an int beyond 64 bits: send it as a string.")
         case float():
-            if math.isfinite(number := float.__float__(value)):
-                return number
+            if math.isfinite(value):
+                return float.__float__(value)
             raise place.error(f"{inside} is NaN or infinite, which JSON cannot carry: leave the key out.")
         case Decimal():
             return _converted_decimal(place, value, inside=inside)
@@ -242,10 +245,9 @@ def _remedy(value: object) -> str:
 def _surrogate_error(name: str, metadata: object) -> InvalidEvent:
     """Find the text that UTF-8 refused: the name, a key, or a value."""
     text("the event's name", name)
-    items: Mapping[str, object] = metadata  # type: ignore[assignment] # it was encoded as a mapping
-    for key, value in items.items():
+    for key, value in cast("Mapping[str, object]", metadata).items():
         text(f"event {_quoted(name)}: a metadata key", key)
-        for item in value if isinstance(value, list) else [value]:
+        for item in cast("list[object]", value) if isinstance(value, list) else [value]:
             if isinstance(item, str) and item:
                 text(f"event {_quoted(name)}, key {_quoted(key)}: the value", item)
     raise AssertionError("UTF-8 refused a text that cannot be found")  # pragma: no cover

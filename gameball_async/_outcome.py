@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import cast
 
 import msgspec
 
@@ -36,14 +36,21 @@ _BY_CODE = {
 _BY_STATUS = {
     401: Verdict.HALT,
     403: Verdict.HALT,
-    405: Verdict.HALT,  # like a 404 without a code: this is not Gameball's address
+    404: Verdict.HALT,  # a wrong route answers an empty 404; Gameball's own 404 has a code
+    405: Verdict.HALT,  # likewise: this is not Gameball's address
     408: Verdict.FAILED,
     425: Verdict.FAILED,
     429: Verdict.RATE_LIMITED,
     500: Verdict.AMBIGUOUS,
 }
 
-_NO_CODE = {404: Verdict.HALT}  # a wrong route answers an empty 404; Gameball's own 404 has a code
+_BY_STATUS_WITH_CODE = {status: verdict for status, verdict in _BY_STATUS.items() if status not in (404, 500)}
+"""With a code, a 404 is about what was sent, and a 500 is Gameball's own word for a failure."""
+
+_SUCCESS = range(200, 300)
+_REFUSAL = range(400, 500)
+_FAILURE = range(500, 600)
+# any other status halts: a redirect is not followed, because the keys would go with it
 
 
 def read_answer(
@@ -77,34 +84,29 @@ def read_answer(
     )
 
 
-def _verdict(status: int, code: int | None, content: dict[str, Any], *, complete: bool) -> Verdict:
-    if 200 <= status < 300:  # noqa: PLR2004 the range of success
-        if _first(content, "success", "Success") is not False:
-            return Verdict.DELIVERED
-        return _BY_CODE.get(code or 0, Verdict.REFUSED)
+def _verdict(status: int, code: int | None, content: dict[str, object], *, complete: bool) -> Verdict:
+    if status in _SUCCESS and _first(content, "success", "Success") is not False:
+        return Verdict.DELIVERED
     if code in _BY_CODE:
         return _BY_CODE[code]
-    if code is None and status in _NO_CODE:
-        return _NO_CODE[status]
-    if status in _BY_STATUS:
-        return Verdict.FAILED if code and status == 500 else _BY_STATUS[status]  # noqa: PLR2004
-    if status >= 500:  # noqa: PLR2004 the range of the server's failures
-        return Verdict.FAILED
-    if status < 400:  # noqa: PLR2004 a redirect is not followed: the key would go with it
-        return Verdict.HALT
-    # a refusal whose code was cut off may have been a 2001; it was not applied, so asking again is safe
-    return Verdict.REFUSED if complete else Verdict.FAILED
+    by_status = _BY_STATUS_WITH_CODE if code is not None else _BY_STATUS
+    if status in by_status:
+        return by_status[status]
+    if status in _REFUSAL or status in _SUCCESS:
+        # a refusal whose code was cut off may have been a 2001; it was not applied, so asking again is safe
+        return Verdict.REFUSED if complete else Verdict.FAILED
+    return Verdict.FAILED if status in _FAILURE else Verdict.HALT
 
 
-def _content(body: bytes) -> dict[str, Any]:
+def _content(body: bytes) -> dict[str, object]:
     try:
-        content = msgspec.json.decode(body)
+        content: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return cast("dict[str, object]", content) if isinstance(content, dict) else {}
 
 
-def _first(content: dict[str, Any], *keys: str) -> Any:
+def _first(content: dict[str, object], *keys: str) -> object:
     return next((content[key] for key in keys if key in content), None)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from typing import Any
 
-import anyio
 import attrs
 
+from ._bell import Bell
 from .errors import DeliveryError
 
 
@@ -34,56 +35,51 @@ class SharedOutcome:
 
     Events can be moved to another shared outcome before that: when a refused batch is split, or
     when one event is dropped from it.
+
+    Attributes:
+        outcome: the outcome of every event that was not moved away.
+        moved: where the events are that were moved away, by name.
+        changed: rings when one of the two was set.
     """
 
-    __slots__ = ("_changed", "_moved", "_outcome")
+    __slots__ = ("changed", "moved", "outcome")
 
     def __init__(self) -> None:
-        self._outcome: Outcome | None = None
-        self._moved: dict[str, SharedOutcome] | None = None
-        self._changed: anyio.Event | None = None
+        self.outcome: Outcome | None = None
+        self.moved: dict[str, SharedOutcome] | None = None
+        self.changed = Bell()
 
     def settle(self, outcome: Outcome) -> None:
         """Set the outcome of every event that was not moved away. Once only."""
-        assert self._outcome is None, "an outcome is settled once"  # noqa: S101 a broken invariant, not an input
-        self._outcome = outcome
-        self._notify()
+        assert self.outcome is None, "an outcome is settled once"  # noqa: S101 a broken invariant, not an input
+        self.outcome = outcome
+        self.changed.ring()
 
     def move(self, names: Iterable[str], to: SharedOutcome) -> None:
         """Let the named events share another outcome from now on."""
-        moved = self._moved = self._moved or {}
+        moved = self.moved = self.moved or {}
         moved.update(dict.fromkeys(names, to))
-        self._notify()
+        self.changed.ring()
 
     def has_moved(self, name: str) -> bool:
         """Whether an event of this name was moved away."""
-        return self._moved is not None and name in self._moved
+        return self.moved is not None and name in self.moved
 
     def outcome_of(self, name: str) -> Outcome | None:
         """The outcome of the named event, or None while it is pending."""
-        return self._holder(name)._outcome
+        return self._holder(name).outcome
 
     async def wait(self, name: str) -> Outcome:
         """Wait for the outcome of the named event."""
-        while (outcome := (holder := self._holder(name))._outcome) is None:
-            await holder._next_change()
+        while (outcome := (holder := self._holder(name)).outcome) is None:
+            await holder.changed.wait()
         return outcome
 
     def _holder(self, name: str) -> SharedOutcome:
         holder = self
-        while holder._moved is not None and name in holder._moved:
-            holder = holder._moved[name]
+        while holder.moved is not None and name in holder.moved:
+            holder = holder.moved[name]
         return holder
-
-    async def _next_change(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
-
-    def _notify(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
 
 
 class Receipt:
@@ -105,7 +101,7 @@ class Receipt:
         """Whether the outcome is known, so that awaiting does not wait."""
         return self._shared.outcome_of(self._name) is not None
 
-    def __await__(self) -> Generator[object, object, Delivered]:
+    def __await__(self) -> Generator[Any, Any, Delivered]:
         """Wait for the outcome of this event.
 
         Raises:

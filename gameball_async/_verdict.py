@@ -54,6 +54,7 @@ SIGNS = {
 }
 """What each verdict says about the server."""
 
+
 @attrs.frozen(kw_only=True)
 class Answer:
     """One attempt's result, told in the terms of this library.
@@ -88,5 +89,3 @@ class Answer:
         if self.code is not None:
             parts.append(f"code {self.code}")
         return ", ".join(parts) + (f": {self.words}" if self.words else "")
-
-

@@ -140,7 +140,9 @@ class Batch:
         """
         middle = len(self.events) // 2
         items = list(self.events.items())
-        older = self._part(items[:middle], tuple((epoch, min(end, middle)) for epoch, end in self._boundaries), overhead)
+        older = self._part(
+            items[:middle], tuple((epoch, min(end, middle)) for epoch, end in self._boundaries), overhead
+        )
         newer = self._part(items[middle:], _shifted(self._boundaries, middle), overhead)
         older.following, newer.following = newer, self.following
         return older, newer

@@ -114,7 +114,9 @@ class Buffer:
     def has_room(self, events: int, size: int) -> bool:
         """Whether so many more events of so many bytes together fit."""
         counts, batching = self.counts, self._batching
-        return counts.pending + events <= batching.buffer_events and counts.pending_bytes + size <= batching.buffer_bytes
+        return (
+            counts.pending + events <= batching.buffer_events and counts.pending_bytes + size <= batching.buffer_bytes
+        )
 
     def offer(
         self, player_unique_id: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
@@ -190,9 +192,7 @@ class Buffer:
             return None
         return growth
 
-    def _check_size(
-        self, player_unique_id: str, name: str, size: int, mobile: str | None, email: str | None
-    ) -> None:
+    def _check_size(self, player_unique_id: str, name: str, size: int, mobile: str | None, email: str | None) -> None:
         total = self._overhead(player_unique_id, mobile, email) + size
         if total > self._batching.max_bytes:
             raise InvalidEvent(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeVar
@@ -226,14 +226,16 @@ class Engine:
         """Seconds of the loop's clock; before there is one, a time at which everything is overdue."""
         return self._runtime.now() if self._runtime is not None else -math.inf
 
-    def run_from_thread(self, function: Callable[..., Any], *args: object) -> Any:
+    def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine function in the client's loop from another thread, and wait for it."""
         if self.state is not State.RUNNING:
             raise self._unavailable()
         runtime = self._running_runtime()
         if runtime.is_own_thread:
-            raise WrongLoop("track_threadsafe() was called in the client's own thread, which it would block: use track().")
-        return runtime.run_from_thread(function, *args)
+            raise WrongLoop(
+                "track_threadsafe() was called in the client's own thread, which it would block: use track()."
+            )
+        return runtime.run_from_thread(function)
 
     def check_running(self) -> None:
         """Raise unless the engine runs, and in the caller's loop."""

@@ -20,9 +20,9 @@ from .._bell import Bell
 from .._buffer import Batch, Buffer
 from .._config import Batching, RateLimit, Retry
 from .._delivery import CONNECTIONS, Backoff, Delivery
+from .._events import Event
 from .._failures import Failures, OnFailure
 from .._pacing import Gate, GateState, Windows
-from .._events import Event
 from .._receipt import Delivered, Receipt
 from .._verdict import Answer, Verdict
 from .._wire import SingleDialect
@@ -118,7 +118,7 @@ class Flusher:
         return "the client was closed before the event was delivered"
 
     async def _report_without_waiting(self) -> None:
-        """After the deadline a plain `on_failure` is still called for the rest; a coroutine is cut at its first wait."""
+        """After the deadline a plain `on_failure` is still called; a coroutine is cut at its first wait."""
         with anyio.CancelScope(deadline=-math.inf):
             await self.failures.report_queued()
 
@@ -231,9 +231,7 @@ class Flusher:
 
     async def _send(self, batch: Batch, delivery: Delivery) -> None:
         if batch.body is None:
-            batch.body = self._dialect.body(
-                batch.player_unique_id, batch.events.values(), batch.mobile, batch.email
-            )
+            batch.body = self._dialect.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
         self.requests += 1
         self.retries += batch.attempts > 0
         batch.attempts += 1

@@ -11,12 +11,14 @@ import attrs
 
 from ._columns import Columns
 from ._csv import read_csv
-from ._lines import Line, Source, read_lines
+from ._lines import Source, read_lines
 from ._ndjson import read_ndjson
 from ._rows import ReadError, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from ._lineset import LineSet
 
 STANDARD_INPUT = "-"
 Format = Literal["auto", "ndjson", "csv"]
@@ -39,47 +41,100 @@ class Reading:
     encoding: str = "utf-8"
 
 
-class OpenFile:
-    """One file being read.
+@attrs.frozen
+class Trouble:
+    """A file that could not be read to its end.
 
-    Args:
-        path: the file, or `-` for standard input.
-        index: the file's number, for its rows.
-        reading: how it is read.
+    Attributes:
+        file: which of the files, counted from 0.
+        reason: what is wrong with it.
     """
 
-    def __init__(self, path: str, index: int, reading: Reading) -> None:
-        self._source = Source(path)
-        self._index = index
-        self._reading = reading
+    file: int
+    reason: str
 
-    def rows(self) -> Iterator[Row]:
-        """Read the rows, one after the other.
+
+class Files:
+    """All rows of several files, one file after the other.
+
+    Args:
+        paths: the files; `-` is standard input.
+        reading: how they are read.
+        settled: the rows to leave out, by the line they start on; one set per file, or none.
+    """
+
+    def __init__(self, paths: Sequence[str], reading: Reading, settled: Sequence[LineSet] = ()) -> None:
+        self._paths = paths
+        self._reading = reading
+        self._settled = settled
+        self._sizes = [Path(path).stat().st_size if is_regular(path) else None for path in paths]
+        self._at = 0
+        self._source: Source | None = None
+        self._seen = self._given = 0
+
+    def rows(self) -> Iterator[Row | Trouble]:
+        """Read the rows.
 
         Raises:
-            ReadError: if the file cannot be read any further.
-            MappingError: if its header does not fit the options.
+            MappingError: if a header does not fit the options.
         """
-        lines = read_lines(self._source)
-        first = next((line for line in lines if not line.data.isspace()), None)
-        if first is None:
-            return iter(())
-        return self._read(chain([first], lines), is_json=first.data.lstrip().startswith(b"{"))
+        for at, path in enumerate(self._paths):
+            self._at = at
+            try:
+                yield from self._rows_of(path)
+            except ReadError as error:
+                yield Trouble(at, str(error))
+            except OSError as error:
+                yield Trouble(at, f"it cannot be opened: {error.strerror}.")
+        self._at = len(self._paths)
 
-    def progress(self) -> float | None:
-        """Return the share of the file read so far, 0 to 1; None for a pipe."""
-        size = self._source.size
-        return None if size is None else min(1.0, self._source.position / size) if size else 1.0
+    def expected(self) -> float | None:
+        """Estimate how many rows there are to send; None before the first, and for a pipe."""
+        share = self._share()
+        return self._given + self._seen * (1 / share - 1) if share else None
 
-    def close(self) -> None:
-        """Close the file."""
-        self._source.close()
+    def _share(self) -> float | None:
+        """The share of the bytes read so far."""
+        total = 0
+        for size in self._sizes:
+            if size is None:
+                return None
+            total += size
+        source = self._source
+        read = sum(size or 0 for size in self._sizes[: self._at]) + (source.position if source else 0)
+        return min(1.0, read / total) if total else 1.0
 
-    def _read(self, lines: Iterator[Line], *, is_json: bool) -> Iterator[Row]:
-        how = self._reading
-        if how.format == "ndjson" or (how.format == "auto" and is_json):
-            return read_ndjson(lines, file=self._index, encoding=how.encoding)
-        return read_csv(lines, file=self._index, encoding=how.encoding, delimiter=how.delimiter, bind=how.columns.bind)
+    def _rows_of(self, path: str) -> Iterator[Row]:
+        self._source = source = Source(path)
+        try:
+            for row in open_rows(source, self._at, self._reading):
+                self._seen += 1
+                if not self._settled or row.line not in self._settled[self._at]:
+                    self._given += 1
+                    yield row
+        finally:
+            self._source = None
+            source.close()
+
+
+def open_rows(source: Source, index: int, reading: Reading) -> Iterator[Row]:
+    """Choose the format by what the file begins with, and read its rows.
+
+    Raises:
+        ReadError: if the file cannot be read any further.
+        MappingError: if its header does not fit the options.
+    """
+    lines = read_lines(source)
+    first = next((line for line in lines if line.data.strip()), None)
+    if first is None:
+        return iter(())
+    lines = chain([first], lines)
+    is_json = reading.format == "ndjson" or (reading.format == "auto" and first.data.lstrip().startswith(b"{"))
+    if is_json:
+        return read_ndjson(lines, file=index, encoding=reading.encoding)
+    return read_csv(
+        lines, file=index, encoding=reading.encoding, delimiter=reading.delimiter, bind=reading.columns.bind
+    )
 
 
 def is_regular(path: str) -> bool:
@@ -94,13 +149,13 @@ def check_header(path: str, reading: Reading) -> None:
         OSError: if the file cannot be opened.
         MappingError: if its header does not fit the options.
     """
-    file = OpenFile(path, 0, reading)
+    source = Source(path)
     try:
-        next(file.rows(), None)
+        next(open_rows(source, 0, reading), None)
     except ReadError:
         pass  # it is told when the rows before it have been read
     finally:
-        file.close()
+        source.close()
 
 
 def check_encoding(name: str) -> str:

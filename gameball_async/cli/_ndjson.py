@@ -32,7 +32,7 @@ def read_ndjson(lines: Iterator[Line], *, file: int, encoding: str) -> Iterator[
     """
     previous = 0
     for line in lines:
-        if line.data.isspace():
+        if not line.data.strip():
             continue
         yield Row(file, line.number, line.number, previous, line.data, _content(line, encoding))
         previous = line.number
