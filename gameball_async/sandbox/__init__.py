@@ -3,7 +3,7 @@
 try:
     from ._sandbox import Sandbox
 except ModuleNotFoundError as error:
-    if error.name not in {"starlette", "uvicorn"}:
+    if (error.name or "").partition(".")[0] not in {"starlette", "uvicorn"}:
         raise
     raise ModuleNotFoundError(
         f"The sandbox needs {error.name}: pip install 'gameball-async[sandbox]'", name=error.name

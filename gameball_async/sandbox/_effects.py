@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import attrs
 
-from ._refusals import ERRORS, error_body
+from ._refusals import ERRORS, compact, error_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +95,7 @@ def _success_false(fault: Fault, dialect: Dialect, _: int, __: Answer) -> Answer
     if dialect.is_v3:
         # the envelope of v1, the only one documented to fail under a 200 before v4
         body = {"response": {}, "Success": False, "ErrorMsg": fault.words, "ErrorCode": 13}
-    return Answer(fault.http_status, json.dumps(body).encode())
+    return Answer(fault.http_status, compact(body))
 
 
 def _html(fault: Fault, *_: object) -> Answer:

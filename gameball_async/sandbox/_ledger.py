@@ -147,6 +147,7 @@ class Ledger:
             self._holdings.setdefault(player, []).extend(held)
             self._applied += 1
             self._events += len(held)
+            self._changed.notify_all()
 
     def violate(self, number: int, refusal: Refusal) -> None:
         """Note a broken rule."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Stopped(Exception):  # noqa: N818 - a piece of news, not an error
+class Stopped(Exception):
     """The sandbox stops: what is being processed is given up."""
 
 

@@ -101,10 +101,11 @@ def error_body(dialect: Dialect, status: int, code: int | None, words: str, numb
         # the documentation of v2 and v3 shows `{}` for 401 and 403; elsewhere it shows no body
         return b"{}" if dialect.is_v3 and status in {401, 403} else b""
     if dialect.is_v3:
-        return _compact({"code": code, "message": words})
+        return compact({"code": code, "message": words})
     kind = _TYPES.get(code // 1000, "GENERAL_ERROR")
-    return _compact({"code": code, "type": kind, "message": words, "requestId": f"sandbox-{number}"})
+    return compact({"code": code, "type": kind, "message": words, "requestId": f"sandbox-{number}"})
 
 
-def _compact(value: dict[str, object]) -> bytes:
+def compact(value: dict[str, object]) -> bytes:
+    """JSON without white space."""
     return json.dumps(value, separators=(",", ":")).encode()

@@ -143,6 +143,11 @@ class Sandbox:
         if not self._desk.ledger.wait_for(condition, timeout):
             raise TimeoutError(f"The sandbox has not come so far within {timeout:g} s: {self.stats()}.")
 
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults of the present script."""
+        return self._desk.faults
+
     def script(self, *faults: Fault) -> None:
         """Replace the script of faults; without any, nothing goes wrong from now on.
 

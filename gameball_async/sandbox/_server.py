@@ -24,6 +24,9 @@ _KEEP_ALIVE = 130
 
 _BACKLOG = 2048
 
+# seconds for the requests in flight to notice the end, which takes them microseconds
+_PATIENCE = 1.0
+
 
 class _State(ServerState):
     """What the connections of one server share."""
@@ -64,10 +67,25 @@ class _Server(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._state.stopping = True
+        # asyncio fails when a server is closed under a connection that is just being accepted
+        # (https://github.com/python/cpython/issues/109564), so first nothing more is accepted
+        for listener in sockets or []:
+            asyncio.get_running_loop().remove_reader(listener)
         for connection in list(self._state.connections):
             connection.transport.abort()
         self._pauses.stop()
-        await super().shutdown(sockets)
+        await _others_done()
+        for server in self.servers:
+            server.close()
+
+
+async def _others_done() -> None:
+    """Let the requests in flight and the connections just accepted come to their end."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=_PATIENCE)
+    # an aborted transport closes its socket in the loop's next turn
+    await asyncio.sleep(0)
 
 
 class ServerThread:
@@ -120,7 +138,6 @@ class ServerThread:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=1,
             backlog=_BACKLOG,
         )
         self._server = _Server(config, pauses, self._ready)

@@ -1,0 +1,129 @@
+"""The control path says over HTTP what the sandbox says in Python, and takes scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from gameball_async.sandbox import Fault, Sandbox
+
+from .support import V3, track
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def test_holdings_are_shown_per_player_and_in_order(http: httpx.Client) -> None:
+    contact = {"mobile": "+1234567", "email": "jon.snow@example.com"}
+    http.post(V3, json={"playerUniqueId": "p", "events": {"e": {"k": [1, "two"]}, "f": {}}, **contact})
+
+    assert http.get("/_sandbox/holdings").json() == {
+        "p": [
+            {"name": "e", "metadata": {"k": [1, "two"]}, "request": 1, **contact},
+            {"name": "f", "metadata": {}, "request": 1, **contact},
+        ]
+    }
+
+
+def test_requests_are_shown_as_they_are_in_python(sandbox: Sandbox, http: httpx.Client) -> None:
+    track(http, "p", "one", "two")
+
+    (shown,) = http.get("/_sandbox/requests").json()
+
+    assert shown == {**attrs.asdict(sandbox.requests[0]), "events": ["one", "two"]}
+
+
+def test_violations_are_shown_as_they_are_in_python(sandbox: Sandbox, http: httpx.Client) -> None:
+    http.post("/elsewhere")
+
+    assert http.get("/_sandbox/violations").json() == [attrs.asdict(sandbox.violations[0])]
+
+
+def test_stats_are_shown_with_a_count_per_status(http: httpx.Client) -> None:
+    track(http)
+    http.post("/elsewhere")
+
+    shown = http.get("/_sandbox/stats").json()
+
+    assert shown["statuses"] == {"200": 1, "404": 1}
+    assert (shown["arrived"], shown["events"], shown["violations"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"kind": "status", "status": 503, "code": 5003, "retry_after": 2},
+            Fault.status(503, code=5003, retry_after=2),
+        ),
+        ({"kind": "busy", "probability": 0.2}, Fault.busy(probability=0.2)),
+        ({"kind": "latency", "shortest": 0.02, "longest": 0.12}, Fault.latency(0.02, 0.12)),
+        ({"kind": "hang", "start": 1, "duration": 2, "times": 3}, Fault.hang(start=1, duration=2, times=3)),
+        ({"kind": "html", "duration": None}, Fault.html()),
+        ({"kind": "truncate", "players": ["p"], "events": ["e"]}, Fault.truncate(players={"p"}, events={"e"})),
+    ],
+)
+def test_a_posted_fault_is_the_one_its_constructor_makes(
+    sandbox: Sandbox, http: httpx.Client, given: dict[str, object], fault: Fault
+) -> None:
+    answer = http.post("/_sandbox/faults", json=[given])
+
+    assert answer.status_code == 200
+    assert sandbox.faults == (fault,)
+
+
+def test_posted_faults_replace_the_script_and_delete_clears_it(http: httpx.Client) -> None:
+    statuses: list[int] = []
+    for faults in ([{"kind": "status", "status": 500}], {"kind": "status", "status": 503}):
+        http.post("/_sandbox/faults", json=faults)
+        statuses.append(track(http).status_code)
+    shown = http.get("/_sandbox/faults").json()
+    http.delete("/_sandbox/faults")
+    statuses.append(track(http).status_code)
+
+    assert statuses == [500, 503, 200]
+    assert [(fault["kind"], fault["http_status"], fault["duration"]) for fault in shown] == [("status", 503, None)]
+    assert http.get("/_sandbox/faults").json() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "A fault is a JSON object"),
+        ('{"kind":"earthquake"}', "kind one of status, busy"),
+        ('{"kind":["hang"]}', "kind one of status, busy"),
+        ('{"kind":"status"}', "missing 1 required positional argument: 'status'"),
+        ('{"kind":"hang","status":500}', "unexpected keyword argument 'status'"),
+        ('{"kind":"hang","probability":2}', "give a share from 0 to 1"),
+        ('{"kind":"hang","probability":"often"}', "not supported between instances"),
+        ('{"kind":"status","status":500,"code":"2001"}', "'code' must be"),
+        ('{"kind":"hang","players":5}', "not iterable"),
+    ],
+)
+def test_a_script_that_cannot_work_is_refused_with_the_reason_and_changes_nothing(
+    http: httpx.Client, content: str, words: str
+) -> None:
+    http.post("/_sandbox/faults", json={"kind": "status", "status": 500})
+
+    answer = http.post("/_sandbox/faults", content=content)
+
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+    assert track(http).status_code == 500
+
+
+def test_a_posted_reset_forgets_everything(sandbox: Sandbox, http: httpx.Client) -> None:
+    track(http)
+    http.post("/_sandbox/reset")
+
+    assert (sandbox.holdings(), sandbox.requests) == ({}, [])
+
+
+def test_the_control_path_is_no_request_of_the_api(sandbox: Sandbox, http: httpx.Client) -> None:
+    for view in ("holdings", "requests", "violations", "stats", "faults"):
+        assert http.get(f"/_sandbox/{view}").status_code == 200
+
+    assert sandbox.stats().arrived == 0
