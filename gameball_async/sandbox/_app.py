@@ -34,15 +34,13 @@ def create_app(desk: Desk, pauses: Pauses) -> Starlette:
         desk: judges and remembers.
         pauses: the sleeps of the running server.
     """
-    app = Starlette(
+    return Starlette(
         routes=[
             *(Route(dialect.path, _Events(desk, pauses, dialect)) for dialect in DIALECTS),
             Mount("/_sandbox", routes=_Control(desk).routes()),
             Mount("/", _Events(desk, pauses, None)),
         ]
     )
-    app.router.redirect_slashes = False
-    return app
 
 
 class _Events:

@@ -32,6 +32,15 @@ def test_a_request_during_another_of_its_player_is_refused_with_2001_and_noted(
     assert sandbox.holdings() == {}
 
 
+def test_a_refused_request_does_not_free_the_player_of_the_one_in_progress(
+    sandbox: Sandbox, http: httpx.Client, calls: Calls
+) -> None:
+    sandbox.script(Fault.hang(times=1))
+    calls.open("p")
+
+    assert [track(http, "p").status_code for _ in range(3)] == [422] * 3
+
+
 def test_players_do_not_wait_for_each_other(sandbox: Sandbox, http: httpx.Client, calls: Calls) -> None:
     sandbox.script(Fault.hang(times=1))
     calls.open("p")

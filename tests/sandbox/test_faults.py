@@ -152,6 +152,7 @@ def test_a_truncated_answer_ends_before_its_content_length(sandbox: Sandbox, cal
     assert b"content-length: 66" in head
     assert rest == b"{"
     assert _applied(sandbox)
+    assert [record.status for record in sandbox.requests] == [200]
 
 
 def test_a_truncated_answer_is_an_error_to_an_http_client(sandbox: Sandbox, http: httpx.Client) -> None:

@@ -10,16 +10,19 @@ import socket
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import httpx
 import pytest
 
 from gameball_async.sandbox import Fault, RequestRecord, Sandbox
+from gameball_async.sandbox._server import ServerThread, listen
 
 from .support import V3, body, track
 
 if TYPE_CHECKING:
+    from gameball_async.sandbox._pauses import Pauses
+
     from .support import Calls
 
 
@@ -253,6 +256,42 @@ def test_a_missing_dependency_names_the_extra(monkeypatch: pytest.MonkeyPatch, m
 
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'gameball-async\[sandbox\]'"):
         importlib.import_module("gameball_async.sandbox")
+
+
+def test_stopping_while_connections_are_being_accepted_leaves_none_of_them_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sandbox = Sandbox()
+    for _ in range(30):
+        with contextlib.ExitStack() as stack:
+            sandbox.start()
+            port = int(sandbox.url.rpartition(":")[2])
+            for _ in range(8):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            sandbox.stop()
+    gc.collect()
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_server_that_cannot_start_says_why_in_the_callers_thread() -> None:
+    def fail(_: Pauses) -> NoReturn:
+        raise LookupError("no app")
+
+    with pytest.raises(RuntimeError, match="has not started") as caught:
+        ServerThread(fail, listen("127.0.0.1", 0)).start()
+
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+def test_no_answer_waits_for_an_acknowledgement(http: httpx.Client) -> None:
+    track(http)
+    started = time.monotonic()
+    for _ in range(40):
+        track(http)
+
+    # Nagle's algorithm would hold each answer's body back for 40 ms, until its head is acknowledged
+    assert time.monotonic() - started < 40 * 0.04
 
 
 def _more_arrive(sandbox: Sandbox, count: int) -> None:
