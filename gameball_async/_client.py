@@ -246,7 +246,7 @@ class AsyncGameball:
         if self._engine.state is State.CLOSED:
             raise ClientClosed("the client is closed and holds nothing: flush before you close.")
         self._engine.check_running()
-        await self._engine.flusher.flush(timeout, self._engine.check_running)
+        await self._engine.flusher.flush(timeout, self._engine.check_alive)
 
     async def aclose(self, timeout: float = 10) -> CloseReport:  # noqa: ASYNC109 the user's setting
         """Accept nothing more, deliver what can be delivered in time, and end.

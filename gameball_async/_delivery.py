@@ -6,11 +6,12 @@ long to wait, and leaves the waiting to the flusher, so that no task is held by 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from urllib.parse import urlsplit
 
 import anyio
@@ -117,6 +118,7 @@ class Delivery:
 
     async def _exchange(self, client: HTTPClient, body: bytes) -> Answer:
         request = client.build_request("POST", self._url, headers=self._headers, content=body)
+        request.stream = _Body(body)
         # no redirect is ever followed: the keys would go with it
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
@@ -159,6 +161,26 @@ class Delivery:
         )
 
 
+class _Body(httpx.AsyncByteStream):
+    """A request's body in one piece. httpx's own is an async generator, which trio warns of if it is cancelled."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Piece(self._body)
+
+
+class _Piece(AsyncIterator[bytes]):
+    def __init__(self, body: bytes) -> None:
+        self._rest = [body]
+
+    async def __anext__(self) -> bytes:
+        if not self._rest:
+            raise StopAsyncIteration
+        return self._rest.pop()
+
+
 class _Pool:
     """A client and how many requests use it."""
 
@@ -179,10 +201,11 @@ async def _bounded_body(response: httpx.Response) -> tuple[bytes, bool]:
     """The body as far as it is needed, and whether that is all; a status is an answer even if the body breaks."""
     content = bytearray()
     try:
-        async for chunk in response.aiter_raw():
-            content += chunk
-            if len(content) > LONGEST_ANSWER:
-                return bytes(content[:LONGEST_ANSWER]), True
+        async with contextlib.aclosing(response.aiter_raw()) as chunks:
+            async for chunk in chunks:
+                content += chunk
+                if len(content) > LONGEST_ANSWER:
+                    return bytes(content[:LONGEST_ANSWER]), True
     except (httpx.TransportError, httpx.StreamError):
         return bytes(content), False
     return bytes(content), True
@@ -223,6 +246,7 @@ class Backoff:
             strikes: those that failed although other players' requests succeeded meanwhile.
         """
         state = self._state(answer, attempts, strikes=strikes)
+        self._retrying.begin()
         action = self._retrying.iter(state)
         return float(action) if isinstance(action, tenacity.DoSleep) else None
 

@@ -93,7 +93,8 @@ class Gate:
     ==========  =====================================  ==========================================
     WORKING     → OPEN                                 –
     TROUBLED    → OUTAGE (if it was open: only when    –
-                enough players fail in a row)
+                enough players fail at their first
+                try, with no success between)
     PAUSE       → PAUSED                               → PAUSED, if the client is not halted
     HALT        → HALTED                               → HALTED
     NONE        –                                      –
@@ -116,12 +117,12 @@ class Gate:
         self._probing = self.state is not GateState.OPEN
         return self._probing
 
-    def finish(self, sign: Sign, player: str, *, probe: bool, now: float, pause: float) -> None:
+    def finish(self, sign: Sign, player: str | None, *, probe: bool, now: float, pause: float) -> None:
         """Note what an attempt said.
 
         Args:
             sign: see `Sign`.
-            player: whose request it was.
+            player: whose request it was; None if it failed before, so that this says little about others.
             probe: what `start` returned for it.
             now: the present time.
             pause: seconds to wait, if it comes to a pause or an outage.
@@ -136,7 +137,7 @@ class Gate:
             case Sign.PAUSE if decides or self.state is not GateState.HALTED:
                 self._close(GateState.PAUSED, max(self.until, now + min(pause, LONGEST_PAUSE)))
             case Sign.TROUBLED if decides:
-                self._failing.add(player)
+                self._failing |= {player} if player is not None else set()
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:
                     self._close(GateState.OUTAGE, now + pause)
             case Sign.WORKING if decides:

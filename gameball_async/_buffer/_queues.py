@@ -85,6 +85,33 @@ class Counts:
                 raise AssertionError(f"no account for {outcome!r}")
 
 
+class _Ready:
+    """The players that are READY, in the order in which they became so; O(1) to prefer the untried ones."""
+
+    def __init__(self) -> None:
+        self._order = itertools.count()
+        self._untried: deque[tuple[int, int, _Player]] = deque()
+        self._tried: deque[tuple[int, int, _Player]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._untried or self._tried)
+
+    def append(self, player: _Player) -> None:
+        queue = self._tried if player.head.attempts else self._untried
+        queue.append((next(self._order), player.turn, player))
+
+    def pop(self, *, untried_first: bool) -> _Player:
+        if not self._tried or (self._untried and (untried_first or self._untried[0] < self._tried[0])):
+            return self._untried.popleft()[2]
+        return self._tried.popleft()[2]
+
+    def discard_stale(self) -> None:
+        """Drop the entries of players who left meanwhile from the front of both queues."""
+        for queue in (self._untried, self._tried):
+            while queue and queue[0][1] != queue[0][2].turn:
+                queue.popleft()
+
+
 class Buffer:
     """The per-player queues, the ledger, and who may be sent next.
 
@@ -100,7 +127,7 @@ class Buffer:
         self._overhead = overhead
         self._on_due = on_due
         self._players: dict[str, _Player] = {}
-        self._ready: deque[tuple[int, _Player]] = deque()
+        self._ready = _Ready()
         self._lingering: OrderedDict[_Player, float] = OrderedDict()  # in order: the linger is the same for all
         self._backing_off: list[tuple[float, int, int, _Player]] = []  # a heap; the second is a tie-breaker
         self._numbers = itertools.count()
@@ -239,11 +266,17 @@ class Buffer:
         backs_off_until = self._backing_off[0][0] if self._backing_off else math.inf
         return min(lingers_until, backs_off_until)
 
-    def take(self, now: float) -> Batch | None:
-        """Seal and return the batch that has been due longest, or None if nothing is due."""
+    def take(self, now: float, *, untried_first: bool = False) -> Batch | None:
+        """Seal and return the batch that has been due longest, or None if nothing is due.
+
+        Args:
+            now: the present time.
+            untried_first: prefer a batch that was never sent: one that failed already may be at
+                fault itself, so a probe with it says little.
+        """
         if self.due_at(now) > now:
             return None
-        _, player = self._ready.popleft()
+        player = self._ready.pop(untried_first=untried_first)
         self._move(player, Place.IN_FLIGHT)
         player.head.stage = Stage.SEALED
         return player.head
@@ -255,8 +288,7 @@ class Buffer:
             _, _, turn, player = heapq.heappop(self._backing_off)
             if turn == player.turn:
                 self._make_ready(player)
-        while self._ready and self._ready[0][0] != self._ready[0][1].turn:
-            self._ready.popleft()
+        self._ready.discard_stale()
 
     # ---------------------------------------------------------------- settle, give back, split
 
@@ -339,7 +371,7 @@ class Buffer:
 
     def _make_ready(self, player: _Player) -> None:
         self._move(player, Place.READY)
-        self._ready.append((player.turn, player))
+        self._ready.append(player)
         self._on_due(-math.inf)
 
     def _move(self, player: _Player, place: Place | None) -> None:

@@ -237,6 +237,11 @@ class Engine:
             )
         return runtime.run_from_thread(function)
 
+    def check_alive(self) -> None:
+        """Raise if the background task ended before the close."""
+        if self.state is State.STOPPED:
+            raise self._death()
+
     def check_running(self) -> None:
         """Raise unless the engine runs, and in the caller's loop."""
         if self.state is not State.RUNNING:

@@ -140,6 +140,7 @@ class Flusher:
                 if self.halted is not None:
                     raise self.halted.with_traceback(None)
                 await self._progress.wait()
+        check()
         if unsettled := self.buffer.pending_until(epoch):
             raise FlushTimeout(
                 f"{unsettled} events have no outcome after {timeout:g} s; they are kept, and sending goes on: "
@@ -154,6 +155,8 @@ class Flusher:
 
     def give_up(self, reason: DropReason, why: str) -> None:
         """Settle whatever is left as dropped, or as unknown if it may have arrived."""
+        if self.buffer.counts.pending:
+            _log.error("%d events will not arrive: %s", self.buffer.counts.pending, why)
         for batch in self.buffer.unsettled():
             if batch.ambiguous:
                 self._fail(batch, OutcomeUnknown(f"{why}, after an attempt whose answer got lost: {_ASK}"))
@@ -202,7 +205,7 @@ class Flusher:
                 expires_at = self._expire(now)
                 may_go_at = self._may_go_at(now)
                 if may_go_at <= now:
-                    return self.buffer.take(now)
+                    return self.buffer.take(now, untried_first=self.gate.state is not GateState.OPEN)
                 with anyio.CancelScope(deadline=min(may_go_at, expires_at)):
                     await self._wake.wait()
         return None
@@ -225,7 +228,10 @@ class Flusher:
         """Drop what an outage has kept for too long; returns when the next batch is that old."""
         if self.gate.state not in (GateState.OUTAGE, GateState.PAUSED):
             return math.inf
-        for batch in self.buffer.expired(now, self._retry.give_up_after):
+        expired = self.buffer.expired(now, self._retry.give_up_after)
+        if expired:
+            _log.error("%d requests expired before Gameball could be reached", len(expired))
+        for batch in expired:
             self._drop_expired(batch, "Gameball could not be reached")
         return self.buffer.expires_at(self._retry.give_up_after)
 
@@ -259,14 +265,16 @@ class Flusher:
         """Tell the gate and the counters what the answer says about the server."""
         before = self.gate.state
         pause = self._backoff.pause(answer, self.gate.failed_probes)
-        self.gate.finish(answer.sign, batch.player_unique_id, probe=probe, now=now, pause=pause)
+        player = batch.player_unique_id if batch.attempts == 1 else None
+        self.gate.finish(answer.sign, player, probe=probe, now=now, pause=pause)
         if answer.verdict is Verdict.DELIVERED:
             self._successes += 1
             self._dropping = False
         if answer.verdict in (Verdict.AMBIGUOUS, Verdict.INTERRUPTED):
             self.ambiguous += 1
             batch.ambiguous = True
-        if answer.verdict in (Verdict.FAILED, Verdict.AMBIGUOUS):
+        if answer.status is not None and answer.verdict in (Verdict.FAILED, Verdict.AMBIGUOUS):
+            # only what the server answered may be the batch's own fault; a broken connection says nothing about it
             batch.strikes += self._successes > (batch.successes_seen or 0)
             batch.successes_seen = self._successes
         if self.gate.state is not before:
@@ -297,7 +305,8 @@ class Flusher:
             case Verdict.REFUSED:
                 self._refuse(batch, answer)
             case Verdict.AMBIGUOUS | Verdict.INTERRUPTED if self._retry.ambiguous == "report":
-                self._fail(batch, _unknown(answer))
+                _log.error("events %s: %s", ", ".join(batch.events), error := _unknown(answer))
+                self._fail(batch, error)
             case Verdict.INTERRUPTED:
                 self.buffer.give_back(batch, now)
             case _:
@@ -316,7 +325,9 @@ class Flusher:
         if len(batch.events) > 1:
             self.buffer.split(batch)
         else:
-            self._fail(batch, _rejected(answer, may_have_arrived=batch.ambiguous))
+            error = _rejected(answer, may_have_arrived=batch.ambiguous)
+            _log.error("event %s: %s", *batch.events, error)
+            self._fail(batch, error)
 
     def _drop_expired(self, batch: Batch, why: str) -> None:
         error = Dropped(
@@ -332,7 +343,6 @@ class Flusher:
         self.failures.add(events, error)
         if self._closing_at is not None:
             self.undelivered.extend(Undelivered(event, error) for event in events)
-        _log.warning("%d events will not arrive (%s): %s", len(events), ", ".join(sorted(batch.events)[:5]), error)
 
 
 _AGAIN = "track it again if it still matters."

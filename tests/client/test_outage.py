@@ -1,0 +1,193 @@
+"""Outages, pauses and answers that get lost: waited out, honoured, and told."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import anyio
+import pytest
+
+from gameball_async import Delivered, Dropped, DropReason, FlushTimeout, OutcomeUnknown, Retry
+from gameball_async.sandbox import Fault, Sandbox
+
+from .support import QUICK, assert_all_arrived, assert_conserved, assert_well_behaved, client, track_all, until, workload
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_outage_of_everybody_is_waited_out_with_one_probe_at_a_time(sandbox: Sandbox) -> None:
+    sandbox.stop()
+    placed = list(workload(500, 100))
+    async with client(sandbox) as gameball:
+        await track_all(gameball, placed)
+        await until(lambda: gameball.stats().requests > 15)
+        assert gameball.stats().in_flight <= 1
+        sandbox.start()
+        await gameball.flush()
+    assert_all_arrived(sandbox, placed)
+    assert_well_behaved(sandbox)
+
+
+async def test_max_attempts_does_not_count_in_an_outage(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(503, times=30))
+    async with client(sandbox, retry=Retry(initial=0.001, maximum=0.002, max_attempts=1)) as gameball:
+        receipt = await gameball.track("player123", "event")
+        assert (await receipt).attempts == 31
+
+
+async def test_a_429_pauses_every_player_for_as_long_as_it_says(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(429, retry_after=1, times=1))
+    async with client(sandbox) as gameball:
+        await gameball.track("first", "event")
+        await until(lambda: gameball.stats().paused_until)
+        receipts = [await gameball.track(f"player{number}", "event") for number in range(20)]
+        for receipt in receipts:
+            await receipt
+    refused, *others = sandbox.requests
+    assert refused.status == 429
+    assert min(request.start for request in others) >= refused.end + 0.99
+
+
+async def test_an_absurd_retry_after_is_capped(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(503, retry_after=10**9, times=1))
+    async with client(sandbox) as gameball:
+        await gameball.track("player123", "event")
+        await until(lambda: gameball.stats().paused_until)
+        paused_until = gameball.stats().paused_until
+        assert paused_until is not None
+        assert 290 < paused_until.timestamp() - time.time() <= 300
+        await gameball.aclose(timeout=0)
+
+
+async def test_what_cannot_be_delivered_in_time_is_dropped_with_the_reason(sandbox: Sandbox) -> None:
+    sandbox.stop()
+    retry = Retry(initial=0.02, maximum=0.2, give_up_after=0.5)
+    dropped: list[str] = []
+    async with client(sandbox, retry=retry, on_failure=lambda event, _: dropped.append(event.name)) as gameball:
+        receipts = [await gameball.track(f"player{number}", f"event{number}") for number in range(50)]
+        for receipt in receipts:
+            with pytest.raises(Dropped, match="give_up_after") as caught:
+                await receipt
+            assert caught.value.reason is DropReason.EXPIRED
+        assert gameball.stats().dropped == 50
+        assert_conserved(gameball.stats())
+    assert sorted(dropped) == sorted(f"event{number}" for number in range(50))
+
+
+LOST_ANSWERS = {
+    "a reset after applying": Fault.reset_after(times=1),
+    "a bare 500 after applying": Fault.fail_after_applying(times=1),
+    "a hang": Fault.hang(times=1),
+}
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS)
+async def test_report_never_sends_twice_and_says_that_the_outcome_is_unknown(fault: str, sandbox: Sandbox) -> None:
+    sandbox.script(LOST_ANSWERS[fault])
+    async with client(sandbox, retry=Retry(ambiguous="report"), timeout=0.5) as gameball:
+        lost = await gameball.track("player123", "lost")
+        with pytest.raises(OutcomeUnknown) as caught:
+            await lost
+        assert caught.value.may_have_arrived
+        assert (await gameball.send("player123", {"next": None})).status == 200
+        stats = gameball.stats()
+        assert (stats.unknown, stats.delivered, stats.ambiguous, stats.retries) == (1, 1, 1, 0)
+        assert_conserved(stats)
+    assert [request.events for request in sandbox.requests] == [("lost",), ("next",)]
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS)
+async def test_resend_arrives_at_least_once_and_names_the_possible_duplicate(fault: str, sandbox: Sandbox) -> None:
+    sandbox.script(LOST_ANSWERS[fault])
+    async with client(sandbox, timeout=0.5) as gameball:
+        receipt = await gameball.track("player123", "event")
+        assert await receipt == Delivered(status=200, attempts=2, maybe_duplicate=True)
+        assert gameball.stats().ambiguous == 1
+    first, second = sandbox.requests
+    assert first.digest == second.digest
+
+
+async def test_an_answer_that_drips_does_not_hold_a_worker_for_ever(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.drip(pause=0.05, size=10_000, times=1))
+    async with client(sandbox, timeout=0.2) as gameball:
+        started = anyio.current_time()
+        receipt = await gameball.track("player123", "event")
+        assert (await receipt).maybe_duplicate
+        assert anyio.current_time() - started < 5
+
+
+async def test_flush_tells_how_much_is_unsettled_at_its_deadline(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.hang())
+    async with client(sandbox) as gameball:
+        for number in range(7):
+            await gameball.track(f"player{number}", "event")
+        with pytest.raises(FlushTimeout, match="7 events") as caught:
+            await gameball.flush(timeout=0.2)
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.unsettled == 7
+        await gameball.aclose(timeout=0)
+
+
+async def test_flush_covers_what_was_accepted_before_it_and_nothing_else(sandbox: Sandbox) -> None:
+    async with client(sandbox) as gameball:
+        await gameball.track("player123", "before")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(gameball.flush)
+            await anyio.sleep(0)
+            sandbox.script(Fault.hang(events={"after"}))
+            await until(lambda: not gameball.stats().pending)
+            await gameball.track("player123", "after")
+        assert gameball.stats().pending == 1
+        await gameball.aclose(timeout=0)
+
+
+async def test_one_players_failures_delay_no_other(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(500, players={f"bad{number}" for number in range(30)}))
+    retry = Retry(initial=0.05, maximum=3600, max_attempts=1000, give_up_after=math.inf)
+    async with client(sandbox, retry=retry) as gameball:
+        for number in range(30):
+            await gameball.track(f"bad{number}", "event")
+            await gameball.send(f"good{number}", {"event": None})
+        with anyio.fail_after(5):
+            for number in range(30):
+                await gameball.send(f"good{number}", {"event": None})
+        assert gameball.stats().pending == 30
+        await gameball.aclose(timeout=0)
+
+
+async def test_closing_against_a_black_hole_ends_at_its_deadline(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.hang())
+    gameball = client(sandbox, retry=QUICK)
+    await gameball.start()
+    for number in range(20):
+        await gameball.track(f"player{number}", "event", {"number": number})
+    await until(lambda: gameball.stats().in_flight == 10)
+    started = anyio.current_time()
+    report = await gameball.aclose(timeout=0.3)
+    assert 0.25 < anyio.current_time() - started < 2
+    assert len(report.undelivered) == 20
+    in_flight = [entry for entry in report.undelivered if isinstance(entry.error, OutcomeUnknown)]
+    assert len(in_flight) == 10
+    stats = gameball.stats()
+    assert (stats.unknown, stats.dropped, stats.pending) == (10, 10, 0)
+    assert_conserved(stats)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.huge(), Fault.drip(pause=0.2), Fault.hang(), Fault.truncate(), Fault.latency(0.2), Fault.reset_before()],
+    ids=lambda fault: fault.kind,
+)
+async def test_a_close_in_the_middle_of_anything_leaves_nothing_open(fault: Fault, sandbox: Sandbox) -> None:
+    """Warnings are errors here: an unclosed socket, generator or task would fail this test."""
+    for timeout in (0, 0.001, 0.01, 0.1):
+        sandbox.script(fault)
+        gameball = client(sandbox)
+        await gameball.start()
+        for number in range(20):
+            await gameball.track(f"player{number}", "event", {"number": number})
+        await until(lambda: gameball.stats().in_flight)  # noqa: B023
+        await gameball.aclose(timeout=timeout)
+        assert gameball.stats().pending == 0
+        assert_conserved(gameball.stats())
