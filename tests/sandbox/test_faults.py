@@ -76,12 +76,13 @@ ANSWERED = [
     ("fault", "status", "applied", "v3_body", "v4_body"), ANSWERED, ids=[row[0].kind for row in ANSWERED]
 )
 def test_a_fault_with_an_answer_gives_it_in_the_shape_of_the_version(
+    *,
     sandbox: Sandbox,
     http: httpx.Client,
     path: str,
     fault: Fault,
     status: int,
-    applied: bool,  # noqa: FBT001 - a column of the table
+    applied: bool,
     v3_body: bytes,
     v4_body: bytes,
 ) -> None:

@@ -87,6 +87,7 @@ def _body(template: str, path: str) -> bytes:
 @pytest.mark.parametrize("path", [V3, V4])
 @pytest.mark.parametrize(("template", "kind", "status", "v3_code", "v4_code"), BODIES)
 def test_a_body_that_breaks_a_rule_is_refused_in_the_shape_of_its_version_and_noted(
+    *,
     module_sandbox: Sandbox,
     module_http: httpx.Client,
     path: str,
