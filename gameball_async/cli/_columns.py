@@ -99,8 +99,8 @@ class Columns:
 
     Args:
         player: the column with the player's id; None takes `player_unique_id` or `player`.
-        event: the event's name, in which `{COLUMN}` stands for that column's cell; None takes the
-            column `event` or `name`.
+        event: the event's name, in which `{COLUMN}` stands for that column's cell.
+        event_column: the column with the event's name; without either it is `event` or `name`.
         metadata: the columns that become metadata. An empty cell leaves its key out.
         mobile: the column with the mobile number, if there is one.
         email: the column with the e-mail address, if there is one.
@@ -108,6 +108,7 @@ class Columns:
 
     player: str | None = None
     event: str | None = None
+    event_column: str | None = None
     metadata: tuple[MetadataColumn, ...] = ()
     mobile: str | None = None
     email: str | None = None
@@ -137,7 +138,7 @@ class Columns:
 
     def _event(self, at: _Header) -> Pick:
         if self.event is None:
-            return at.cell_of(at.first_of(EVENT_COLUMNS, "--event or --event-column"))
+            return at.cell_of(self.event_column or at.first_of(EVENT_COLUMNS, "--event or --event-column"))
         parts = [(text, None if column is None else at.cell_of(column)) for text, column in template(self.event)]
         return lambda cells: "".join(text + (pick(cells) if pick else "") for text, pick in parts)
 

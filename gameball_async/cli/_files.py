@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ._columns import Columns
-from ._csv import read_csv
+from ._csv_records import read_csv
 from ._lines import Source, read_lines
 from ._ndjson import read_ndjson
 from ._rows import ReadError, Row
@@ -29,7 +29,7 @@ class Reading:
     """How files are read.
 
     Args:
-        format: `ndjson` or `csv`; `auto` takes NDJSON for a file that begins with a brace.
+        format: `ndjson` or `csv`; `auto` takes NDJSON for a file that is named so or begins with a brace.
         columns: which column becomes what, for CSV.
         delimiter: the character between two cells, for CSV.
         encoding: the encoding of the text.
@@ -39,6 +39,11 @@ class Reading:
     columns: Columns = attrs.field(factory=Columns)
     delimiter: str = ","
     encoding: str = "utf-8"
+
+    def for_path(self, path: str) -> Reading:
+        """Return how this file is read: its name decides before its content does."""
+        is_named = self.format == "auto" and path.lower().removesuffix(".gz").endswith((".ndjson", ".jsonl"))
+        return attrs.evolve(self, format="ndjson") if is_named else self
 
 
 @attrs.frozen
@@ -107,7 +112,7 @@ class Files:
     def _rows_of(self, path: str) -> Iterator[Row]:
         self._source = source = Source(path)
         try:
-            for row in open_rows(source, self._at, self._reading):
+            for row in open_rows(source, self._at, self._reading.for_path(path)):
                 self._seen += 1
                 if not self._settled or row.line not in self._settled[self._at]:
                     self._given += 1
@@ -151,7 +156,7 @@ def check_header(path: str, reading: Reading) -> None:
     """
     source = Source(path)
     try:
-        next(open_rows(source, 0, reading), None)
+        next(open_rows(source, 0, reading.for_path(path)), None)
     except ReadError:
         pass  # it is told when the rows before it have been read
     finally:

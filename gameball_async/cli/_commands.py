@@ -1,0 +1,286 @@
+"""The commands and their options, and nothing behind them: errors of usage become exit code 2, all others 1."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gameball_async import RateLimit, Retry, __version__
+from gameball_async.errors import ConfigurationError, GameballError
+
+from ._columns import TYPES, Columns, MetadataColumn, template
+from ._files import Reading, check_encoding
+from ._keys import Keys, read_keys, readable_by_others
+from ._notes import NotesError
+from ._rows import MappingError
+from ._send import Order, UsageProblem, check, dry_run, send
+from ._words import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+_T = TypeVar("_T")
+
+_USAGE = (UsageProblem, NotesError, MappingError, ConfigurationError)
+
+
+def _parsed(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Make an option's type of a function that raises `ValueError` with the reason, which click would swallow."""
+
+    def convert(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return convert
+
+
+def _event(text: str) -> str:
+    template(text)
+    return text
+
+
+def _delimiter(text: str) -> str:
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError("give one character, or the word tab")
+    return delimiter
+
+
+def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is imported only if it is installed and wanted
+    from gameball_async.sandbox import Fault  # noqa: PLC0415
+
+    return Fault.from_json(json.loads(text))
+
+
+_INPUT = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="gameball-async")
+def app() -> None:
+    """Send events to Gameball: merged, paced, retried, in order per player."""
+    _prepare_output()
+
+
+@app.command("send")
+@click.argument("files", nargs=-1, required=True, type=_INPUT)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["auto", "ndjson", "csv"]),
+    default="auto",
+    show_default=True,
+    help="auto takes NDJSON for a file that is named .ndjson or .jsonl or begins with a brace, else CSV.",
+)
+@click.option("--player-column", metavar="COLUMN", help="CSV: the player's id. [default: player_unique_id or player]")
+@click.option(
+    "--event",
+    type=_parsed(_event),
+    metavar="NAME",
+    help="CSV: the event's name; {COLUMN} in it stands for that column's cell.",
+)
+@click.option("--event-column", metavar="COLUMN", help="CSV: the column of the event's name. [default: event or name]")
+@click.option(
+    "--metadata",
+    "-m",
+    multiple=True,
+    type=_parsed(MetadataColumn.parse),
+    metavar="COLUMN[:TYPE][=KEY]",
+    help=f"CSV: a column that becomes metadata; types: {', '.join(TYPES)}. Empty cells are left out.",
+)
+@click.option("--mobile-column", metavar="COLUMN", help="CSV: the mobile number, if your account merges by it.")
+@click.option("--email-column", metavar="COLUMN", help="CSV: the e-mail address, if your account merges by it.")
+@click.option(
+    "--delimiter",
+    type=_parsed(_delimiter),
+    metavar="CHARACTER",
+    default=",",
+    show_default=True,
+    help="CSV: the character between two cells, or the word tab.",
+)
+@click.option(
+    "--encoding",
+    type=_parsed(check_encoding),
+    metavar="NAME",
+    default="utf-8",
+    show_default=True,
+    help="The encoding of the files, such as cp1252 for what Excel writes on Windows.",
+)
+@click.option("--dry-run", is_flag=True, help="Check every row and send nothing; needs no key.")
+@click.option("--sandbox", is_flag=True, help="Send to an embedded sandbox instead of Gameball; needs no key.")
+@click.option(
+    "--rejects", type=_FILE, metavar="FILE", help="Where rows go that will not arrive. [default: FILE.rejects.ndjson]"
+)
+@click.option(
+    "--progress",
+    type=_FILE,
+    metavar="FILE",
+    help="Where the progress is noted while it runs. [default: FILE.progress; none for a pipe]",
+)
+@click.option("--resume", is_flag=True, help="Go on where the last run of these files stopped.")
+@click.option(
+    "--keys-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A file of NAME=value lines with GAMEBALL_API_KEY and, if needed, GAMEBALL_SECRET_KEY; "
+    "by default they come from the environment.",
+)
+@click.option(
+    "--api-version",
+    type=click.Choice(["v3.0", "v4.0", "v4.1"]),
+    default="v3.0",
+    show_default=True,
+    help="The version of Gameball's API.",
+)
+@click.option("--base-url", metavar="URL", help="Where the API lives, if not at Gameball: a sandbox, for example.")
+@click.option(
+    "--per-second", type=click.IntRange(min=1), default=100, show_default=True, help="Requests in one second, at most."
+)
+@click.option(
+    "--per-30-seconds",
+    type=click.IntRange(min=1),
+    default=1200,
+    show_default=True,
+    help="Requests in thirty seconds, at most.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="The part of both that is used; leave the rest to your shop.",
+)
+@click.option(
+    "--ambiguous",
+    type=click.Choice(["resend", "report"]),
+    default="resend",
+    show_default=True,
+    help="When an answer got lost: resend may count twice, report may lose and rejects the row.",
+)
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long what is under way may take after Ctrl-C.",
+)
+def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what it parsed
+    """Send the events in FILES, NDJSON or CSV, plain or gzip; - is standard input.
+
+    NDJSON: one object per line with player_unique_id (or player), event (or name), and if wanted metadata, mobile
+    and email.
+
+    CSV: a header, and options that say which column is what:
+
+      gameball-async send orders.csv --player-column CustomerID --event purchase
+      -m Quantity:int=quantity -m UnitPrice:decimal=price
+
+    Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage.
+    """
+    order = _order(options)
+    with _told_errors():
+        check(order)
+        is_done = dry_run(order) if options["dry_run"] else send(order)
+    sys.exit(0 if is_done else 1)
+
+
+@app.command("sandbox")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--no-limits", is_flag=True, help="Answer any number of requests.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the faults' random numbers.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=_parsed(_fault),
+    metavar="JSON",
+    help='Something that goes wrong, such as {"kind": "status", "status": 500, "probability": 0.1}.',
+)
+def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Any, ...]) -> None:
+    """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
+    with _told_errors():
+        from ._sandboxes import serve  # noqa: PLC0415 the sandbox is an extra of its own
+
+        serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=click.echo)
+
+
+def _order(options: dict[str, Any]) -> Order:
+    """Make an order of what click has parsed.
+
+    Raises:
+        click.UsageError: if the options cannot work together.
+    """
+    if options["event"] is not None and options["event_column"] is not None:
+        raise click.UsageError("--event and --event-column: give one of them.")
+    columns = Columns(
+        player=options["player_column"],
+        event=options["event"],
+        event_column=options["event_column"],
+        metadata=options["metadata"],
+        mobile=options["mobile_column"],
+        email=options["email_column"],
+    )
+    where = {"api_version": options["api_version"], "base_url": options["base_url"]}
+    with _told_errors():
+        return Order(
+            paths=options["files"],
+            reading=Reading(
+                format=options["format_"],
+                columns=columns,
+                delimiter=options["delimiter"],
+                encoding=options["encoding"],
+            ),
+            keys=_keys(options["keys_file"]),
+            rejects=options["rejects"],
+            progress=options["progress"],
+            resume=options["resume"],
+            sandbox=options["sandbox"],
+            client={name: value for name, value in where.items() if value is not None},
+            rate=RateLimit(
+                per_second=options["per_second"], per_30_seconds=options["per_30_seconds"], share=options["share"]
+            ),
+            retry=Retry(ambiguous=options["ambiguous"]),
+            drain=options["drain"],
+        )
+
+
+def _keys(path: Path | None) -> Keys:
+    try:
+        keys = read_keys(path)
+    except ValueError as error:
+        raise UsageProblem(f"{path} cannot be used as a file of keys: {error}.") from None
+    if path is not None and readable_by_others(path):
+        click.echo(f"Warning: others than you can read {printable(str(path))}: chmod 600 it.", err=True)
+    return keys
+
+
+@contextmanager
+def _told_errors() -> Generator[None]:
+    """Turn what can go wrong into a message and an exit code; a traceback means a mistake of ours."""
+    try:
+        yield
+    except _USAGE as error:
+        raise click.UsageError(printable(str(error))) from None
+    except GameballError as error:
+        raise click.ClickException(printable(str(error))) from None
+    except OSError as error:
+        name = f"{printable(str(error.filename))}: " if error.filename else ""
+        raise click.ClickException(f"{name}{error.strerror or error}") from None
+
+
+def _prepare_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a file's name may hold what the terminal's encoding does not
+            stream.reconfigure(errors="backslashreplace")

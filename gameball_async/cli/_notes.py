@@ -1,0 +1,247 @@
+"""The progress file: what is settled, line by line, so that `--resume` can go on after anything, kill -9 included.
+
+It is replaced as a whole, readable by its owner only, and locked while a run is at work on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ._lineset import LineSet
+from ._words import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+if sys.platform != "win32":
+    import fcntl
+
+_VERSION = 1
+_HEAD = 64 * 1024  # bytes at the beginning of a file by which it is recognised
+
+
+class NotesError(Exception):
+    """The progress file cannot be used; the message says why and what to do."""
+
+
+@attrs.frozen(kw_only=True)
+class FileNote:
+    """What is settled of one file.
+
+    Attributes:
+        path: the file's absolute path, or `-`.
+        head: a hash of its first bytes, by which another file of this name is noticed.
+        head_bytes: how many bytes that is.
+        settled: the lines that have an outcome.
+    """
+
+    path: str
+    head: str
+    head_bytes: int
+    settled: tuple[tuple[int, int], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Note:
+    """One state of a run.
+
+    Attributes:
+        files: the files, in the order in which they are sent.
+        mapping: the options that decide what the rows mean.
+        counts: the counters of the closing table.
+        rejects_bytes: the length of the rejects file that belongs to this state.
+        under_way: rows handed over to be sent and without an outcome.
+        maybe_arrived: of these, rows whose request was sent and not answered; known once it has stopped.
+        stopped: True if the run ended in order after this state; False if it was at work.
+    """
+
+    files: tuple[FileNote, ...]
+    mapping: Mapping[str, Any]
+    counts: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    rejects_bytes: int = 0
+    under_way: int = 0
+    maybe_arrived: int = 0
+    stopped: bool = False
+
+    def to_json(self) -> bytes:
+        """Return the note as the progress file holds it."""
+        return json.dumps({"version": _VERSION, **attrs.asdict(self)}, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Note:
+        """Read a note.
+
+        Raises:
+            ValueError: if this is none.
+        """
+        try:
+            fields = json.loads(text)
+            if fields.pop("version") != _VERSION:
+                raise ValueError("it was written by another version")
+            files = tuple(_file_note(file) for file in fields.pop("files"))
+            note = cls(files=files, **fields)
+            _require_counts(note.rejects_bytes, note.under_way, note.maybe_arrived, *note.counts.values())
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(f"it is not a progress file ({type(error).__name__})") from None
+        return note
+
+    def difference(self, files: Sequence[FileNote], mapping: Mapping[str, Any]) -> str | None:
+        """Return why these files and options cannot go on from here, or None if they can."""
+        if [file.path for file in self.files] != [file.path for file in files]:
+            return "it is about other files: " + printable(", ".join(file.path for file in self.files))
+        for noted in self.files:
+            if noted.head_bytes and head_of(noted.path, noted.head_bytes) != (noted.head, noted.head_bytes):
+                return f"{printable(noted.path)} has changed at its beginning since then"
+        changed = sorted(key for key in {*self.mapping, *mapping} if self.mapping.get(key) != mapping.get(key))
+        return f"these options were different then: {', '.join(changed)}" if changed else None
+
+
+def _file_note(fields: dict[str, Any]) -> FileNote:
+    settled = tuple((int(first), int(last)) for first, last in fields.pop("settled"))
+    LineSet(settled)
+    return FileNote(settled=settled, **fields)
+
+
+def _require_counts(*counts: object) -> None:
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise ValueError("a counter in it is not a number")
+
+
+def head_of(path: str, size: int = _HEAD) -> tuple[str, int]:
+    """Return the hash of a file's first bytes, and how many these are."""
+    with Path(path).open("rb") as file:
+        head = file.read(size)
+    return hashlib.sha256(head).hexdigest(), len(head)
+
+
+def file_note(path: str) -> FileNote:
+    """Return the note of a file of which nothing is settled; a pipe, which cannot be read twice, has no hash."""
+    head, size = head_of(path) if Path(path).is_file() else ("", 0)
+    return FileNote(path=path if path == "-" else str(Path(path).absolute()), head=head, head_bytes=size)
+
+
+class Notebook:
+    """The progress file of one run, locked until `close` or the end of the process.
+
+    Args:
+        path: where it is.
+        descriptor: an open and locked descriptor of it.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._held = descriptor
+
+    @classmethod
+    def begin(cls, path: Path) -> Notebook:
+        """Begin a new one.
+
+        Raises:
+            NotesError: if there is one already, or it cannot be written here.
+        """
+        try:
+            return cls(path, _locked(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)))
+        except FileExistsError:
+            raise NotesError(
+                f"{printable(str(path))} says that these files were sent in part: go on with --resume, "
+                "or delete it to send everything again."
+            ) from None
+        except OSError as error:
+            raise NotesError(
+                f"the progress file {printable(str(path))} cannot be written ({error.strerror}): "
+                "name another one with --progress."
+            ) from None
+
+    @classmethod
+    def resume(cls, path: Path) -> tuple[Notebook, Note]:
+        """Open one that an earlier run left.
+
+        Raises:
+            NotesError: if there is none, if it is not one, or if a run is at work on it.
+        """
+        try:
+            notebook = cls(path, _locked_current(path))
+            text = path.read_bytes()
+        except BlockingIOError:
+            raise NotesError(f"another run is at work on {printable(str(path))}: wait until it has ended.") from None
+        except FileNotFoundError:
+            raise NotesError(
+                f"there is no progress file {printable(str(path))}, so there is nothing to go on with: "
+                "everything was sent, or nothing; without --resume everything is sent."
+            ) from None
+        except OSError as error:
+            raise NotesError(f"the progress file {printable(str(path))} cannot be read ({error.strerror}).") from None
+        try:
+            return notebook, Note.from_json(text)
+        except ValueError as error:
+            notebook.close()
+            # an empty one is what a run leaves that was killed before its first note, and so before it sent anything
+            reason = f"cannot be used: {error}" if text else "is empty: nothing had been sent"
+            raise NotesError(
+                f"the progress file {printable(str(path))} {reason}. Delete it to send everything."
+            ) from None
+
+    def save(self, note: Note) -> None:
+        """Replace the progress file; on return the disk has it.
+
+        Raises:
+            OSError: if it cannot be written; the one before stays.
+        """
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        try:
+            _write(_locked(descriptor), note.to_json())
+            temporary.replace(self.path)
+        except BaseException:
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+            raise
+        os.close(self._held)
+        self._held = descriptor
+
+    def remove(self) -> None:
+        """Delete the progress file: there is nothing to go on with."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock; the file stays."""
+        with suppress(OSError):
+            os.close(self._held)
+        self._held = -1
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.fsync(descriptor)
+
+
+def _locked(descriptor: int) -> int:
+    """Lock a file for this process; Windows has no such lock and does without."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def _locked_current(path: Path) -> int:
+    """Lock the file that is at `path`, even if it is being replaced."""
+    while True:
+        descriptor = _locked(os.open(path, os.O_RDWR))
+        # a lock on a file that was replaced meanwhile locks nothing
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+        os.close(descriptor)

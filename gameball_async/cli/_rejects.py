@@ -1,0 +1,93 @@
+"""The rejects file: every row that will not arrive, with its line number and the reason; for its owner's eyes only."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_SHORTEST_SECRET = 8  # characters; replacing anything shorter would spoil rows instead of hiding a key
+
+
+class Rejects:
+    """One JSON object per line: `file`, `line`, `reason` and `row`, the row as it stands in the file.
+
+    The file appears with the first row, readable by its owner only, as rows may be personal data.
+
+    Args:
+        path: where it is. One of an earlier run is kept beside it, as `<name>.old`.
+        secrets: the keys, which must not appear in it.
+        keep_bytes: the length to keep of an earlier run's file that is to be continued.
+
+    Attributes:
+        path: where it is.
+        size: bytes written, the kept ones included.
+    """
+
+    def __init__(self, path: Path, *, secrets: Sequence[str] = (), keep_bytes: int | None = None) -> None:
+        self.path = path
+        self.size = 0
+        self._secrets = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
+        self._descriptor: int | None = None
+        if keep_bytes is None:
+            self._put_aside()
+        elif keep_bytes:
+            self._continue(keep_bytes)
+
+    def add(self, *, file: str, line: int, reason: str, row: bytes) -> None:
+        """Write one row; on return the operating system has it.
+
+        Raises:
+            OSError: if there is no room or no permission.
+        """
+        text = row.decode("utf-8", "backslashreplace").rstrip("\r\n")
+        fields = {"file": file, "line": line, "reason": self._clean(reason), "row": self._clean(text)}
+        data = json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        if self._descriptor is None:
+            self._descriptor = _open(self.path)
+        try:
+            _write_all(self._descriptor, data)
+        except OSError:
+            self._take_back()
+            raise
+        self.size += len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _put_aside(self) -> None:
+        # a device or a pipe is written to as it is
+        if self.path.is_file():
+            self.path.replace(self.path.with_name(self.path.name + ".old"))
+
+    def _continue(self, keep_bytes: int) -> None:
+        self._descriptor = _open(self.path)
+        self.size = keep_bytes
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """Cut off what follows the last whole row."""
+        if self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.ftruncate(self._descriptor, min(self.size, os.fstat(self._descriptor).st_size))
+
+    def _clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[key]")
+        return text
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,64 @@
+"""The command `sandbox`: runs one until Ctrl-C and tells what arrives."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gameball_async.sandbox import Limits, Sandbox
+
+from ._words import counted, printable, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gameball_async.sandbox import Fault, RequestRecord
+
+_MOST_NAMES = 5  # event names in one line
+
+
+def serve(
+    *,
+    host: str,
+    port: int,
+    is_limited: bool,
+    seed: int,
+    faults: Sequence[Fault],
+    say: Callable[[str], None],
+) -> None:
+    """Run a sandbox until Ctrl-C.
+
+    Raises:
+        OSError: if the address cannot be had.
+    """
+    sandbox = Sandbox(
+        host=host,
+        port=port,
+        limits=Limits() if is_limited else None,
+        seed=seed,
+        on_request=lambda record: say(request_in_words(record)),
+    )
+    with sandbox:
+        sandbox.script(*faults)
+        say(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
+        say(f"Send to it with: GAMEBALL_API_KEY=any gameball-async send FILE --base-url {sandbox.url}")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    tally = sandbox.stats()
+    say(
+        f"Stopped. It held {counted(tally.events, 'event')} of {counted(tally.players, 'player')} "
+        f"from {counted(tally.arrived, 'request')}; {counted(tally.violations, 'rule')} broken."
+    )
+
+
+def request_in_words(record: RequestRecord) -> str:
+    """Return one request as a line."""
+    names = ", ".join(map(printable, record.events[:_MOST_NAMES])) or "no events"
+    more = f" and {len(record.events) - _MOST_NAMES} more" if len(record.events) > _MOST_NAMES else ""
+    player = quoted(record.player) if record.player is not None else "no player"
+    answer = "no answer" if record.status is None else str(record.status)
+    code = f" code {record.code}" if record.code is not None else ""
+    fault = f" ({record.fault}, as scripted)" if record.fault else ""
+    return f"{time.strftime('%H:%M:%S')}  {player}  {names}{more}  ->  {answer}{code}{fault}"

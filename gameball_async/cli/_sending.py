@@ -1,0 +1,257 @@
+"""One run: rows in, events to the client, outcomes to the ledger, and an end in order whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from gameball_async.errors import BufferFull, ClientHalted, InvalidEvent
+
+from ._display import Progress
+from ._feed import Feed
+from ._files import Trouble
+from ._outlook import Outlook
+from ._pace import Course, Rate
+from ._rows import Draft
+from ._words import counted, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gameball_async import AsyncGameball, Stats
+
+    from ._display import Display
+    from ._ledger import Ledger
+    from ._rows import Row
+    from ._signals import Interrupts
+
+_TICK = 0.2  # seconds between two looks at the counters
+_NOTE_EVERY = 1.0  # seconds between two notes: so much may be sent twice after kill -9
+_MOST_BYTES_UNDER_WAY = 64 * 1024 * 1024  # of rows as they stand in the file, kept for the rejects
+_LAST_WORDS = 2.0  # seconds for closing connections once nothing more is to be sent
+
+
+class How(StrEnum):
+    """How a run ended."""
+
+    FINISHED = "finished"
+    """Everything was read, and every row has its outcome."""
+    INTERRUPTED = "interrupted"
+    """Ctrl-C: reading stopped, and what was under way had its time."""
+    HALTED = "halted"
+    """Gameball refuses this client."""
+    NO_ROOM = "no room"
+    """The rejects file or the progress file could not be written."""
+
+
+@attrs.frozen
+class Ending:
+    """How a run ended, and why.
+
+    Attributes:
+        how: in a word.
+        reason: what the user should know about it; empty if it is clear.
+    """
+
+    how: How
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """What one run is made of.
+
+    Attributes:
+        rows: the rows, read in a thread of their own.
+        ledger: takes in what becomes of them.
+        display: shows it.
+        expected: estimates how many rows there are to send; None while nobody can know.
+        windows: (requests, seconds) of the pacing.
+        drain: seconds that what is under way has after a Ctrl-C.
+        note: writes the progress file, if there is one. Called in the loop: an fsync a second delays
+            requests by milliseconds, and a thread could note an older state after a newer one.
+    """
+
+    rows: Iterator[Row | Trouble]
+    ledger: Ledger
+    display: Display
+    expected: Callable[[], float | None]
+    windows: Sequence[tuple[int, float]]
+    drain: float = 10.0
+    note: Callable[[], None] | None = None
+
+
+class Sending:
+    """Runs one job to its end.
+
+    Args:
+        gameball: the client, running; this run closes it.
+        job: what to do.
+
+    Attributes:
+        troubles: the files that could not be read to their end.
+        seconds: how long it took.
+    """
+
+    def __init__(self, gameball: AsyncGameball, job: Job) -> None:
+        self.troubles: list[Trouble] = []
+        self.seconds = 0.0
+        self._gameball = gameball
+        self._job = job
+        self._invalid_before, self._rejected_before = job.ledger.counts.invalid, job.ledger.counts.rejected
+        self._has_read_all = False
+        self._room = asyncio.Event()
+        self._outlook = Outlook()
+        self._rate = Rate()
+        self._started = time.monotonic()
+
+    @property
+    def stats(self) -> Stats:
+        """The client's counters."""
+        return self._gameball.stats()
+
+    async def run(self, interrupts: Interrupts) -> Ending:
+        """Send everything, or as much as can be; the client is closed afterwards.
+
+        Args:
+            interrupts: the user's wishes to stop.
+        """
+        feed = Feed(self._job.rows)
+        stop = asyncio.create_task(interrupts.first.wait())
+        watch = asyncio.create_task(self._watch())
+        work = asyncio.create_task(self._work(feed))
+        try:
+            await asyncio.wait({work, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
+            feed.stop()
+            ending = await self._first_ending(work, watch)
+            if ending.how in {How.INTERRUPTED, How.NO_ROOM}:
+                await self._drain(ending, interrupts)
+        finally:
+            await _end(stop, work, watch)
+            await self._gameball.aclose(timeout=0 if self.stats.pending else _LAST_WORDS)
+        return await self._last_sweep(ending)
+
+    async def _work(self, feed: Feed[Row | Trouble]) -> None:
+        async for row in feed:
+            if isinstance(row, Trouble):
+                self.troubles.append(row)
+            elif isinstance(row.content, Draft):
+                await self._track(row, row.content)
+            else:
+                self._job.ledger.reject(row, row.content)
+        self._has_read_all = True
+        await self._gameball.flush()
+
+    async def _track(self, row: Row, draft: Draft) -> None:
+        while self._job.ledger.under_way_bytes > _MOST_BYTES_UNDER_WAY:
+            self._room.clear()
+            await self._room.wait()
+        while True:
+            try:
+                receipt = await self._gameball.track(
+                    draft.player, draft.name, draft.metadata, mobile=draft.mobile, email=draft.email
+                )
+            except InvalidEvent as error:
+                return self._job.ledger.reject(row, str(error))
+            except BufferFull:
+                continue  # its own time limit is for services; a file can wait
+            return self._job.ledger.hand_over(row, receipt)
+
+    async def _watch(self) -> Ending:
+        """Show, sweep and note until something ends the run."""
+        noted = time.monotonic()
+        while not (halted := self.stats.halted):
+            now = time.monotonic()
+            self._job.display.show(self._progress(now), now)
+            if now - noted >= _NOTE_EVERY:
+                noted = now
+                await self._settle()
+            await asyncio.sleep(_TICK)
+        return Ending(How.HALTED, halted)
+
+    async def _settle(self) -> None:
+        await self._job.ledger.sweep()
+        self._room.set()
+        if self._job.note is not None:
+            self._job.note()
+
+    async def _first_ending(self, work: asyncio.Task[None], watch: asyncio.Task[Ending]) -> Ending:
+        """Say why the run is over: its work is done, it cannot go on, or the user wishes so."""
+        try:
+            if work.done():
+                await work
+                return Ending(How.FINISHED)
+            if watch.done():
+                return await watch
+        except ClientHalted as error:
+            return Ending(How.HALTED, str(error))
+        except OSError as error:
+            return Ending(How.NO_ROOM, _no_room(error))
+        return Ending(How.INTERRUPTED)
+
+    async def _drain(self, ending: Ending, interrupts: Interrupts) -> None:
+        """Give what is under way its time; a Ctrl-C more ends it."""
+        if not (pending := self.stats.pending):
+            return
+        self._job.display.say(
+            f"{ending.reason} Stopping: {counted(pending, 'event')} under way, for up to "
+            f"{duration(self._job.drain)}; Ctrl-C stops at once.".lstrip()
+        )
+        # not aclose(): once begun, it cannot be cut short
+        drain = asyncio.create_task(self._gameball.flush(timeout=self._job.drain))
+        again = asyncio.create_task(interrupts.second.wait())
+        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+        await _end(drain, again)
+
+    async def _last_sweep(self, ending: Ending) -> Ending:
+        self.seconds = time.monotonic() - self._started
+        try:
+            await self._settle()
+        except OSError as error:
+            ending = Ending(How.NO_ROOM, _no_room(error))
+        now = time.monotonic()
+        self._job.display.show(self._progress(now), now)
+        return ending
+
+    def _progress(self, now: float) -> Progress:
+        stats, counts = self.stats, self._job.ledger.counts
+        rejected, invalid = counts.rejected - self._rejected_before, counts.invalid - self._invalid_before
+        self._rate.note(now, stats.delivered)
+        total = invalid + stats.accepted if self._has_read_all else self._job.expected()
+        left = None if total is None else max(0.0, total - rejected - stats.delivered)
+        return Progress(
+            delivered=stats.delivered,
+            rejected=rejected,
+            requests=stats.requests,
+            retries=stats.retries,
+            rate=self._rate.per_second(),
+            share=1 - left / total if total and left is not None else None,
+            remaining=None if left is None else self._remaining(stats, left, now),
+            outlook=self._outlook.note(now, stats),
+        )
+
+    def _remaining(self, stats: Stats, left: float, now: float) -> float:
+        successes = stats.requests - stats.retries - stats.in_flight
+        course = Course(
+            events_left=left,
+            events_per_request=stats.delivered / successes if successes > 0 else 1.0,
+            requests=stats.requests,
+            elapsed=now - self._started,
+            rate=self._rate.per_second(),
+        )
+        return course.remaining(self._job.windows)
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel the tasks, wait until they have ended, and look at their errors, which asyncio would log otherwise."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _no_room(error: OSError) -> str:
+    return f"{error.filename or 'A file'} cannot be written: {error.strerror or error}."

@@ -1,0 +1,303 @@
+"""Promises about processes: signals, kill -9, pipes, terminals; each waited for by what it prints or sends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gameball_async.sandbox import Fault, Sandbox
+
+from .conftest import FAST, KEY, Process, events_of, numbers, written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def found(pattern: bytes, text: bytes) -> str:
+    """Return what the pattern's group matches."""
+    match = re.search(pattern, text)
+    assert match is not None, text
+    return str(match[1], "utf-8")
+
+
+SLOW = ("--per-second", "40", "--per-30-seconds", "100000")
+
+
+# ------------------------------------------------------------------ stopping and going on
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_ctrl_c_drains_and_resume_sends_the_rest_exactly_once(
+    sandbox: Sandbox, tmp_path: Path, number: int
+) -> None:
+    path = written(tmp_path / "events", events_of(players=10, each=30))
+    process = Process("send", path, "--base-url", sandbox.url, *SLOW, "--drain", "0.5")
+    sandbox.wait_for(lambda tally: tally.applied >= 20, timeout=30)
+    process.interrupt(number)
+    assert process.end() == 1
+    assert b"Stopping: " in process.err
+    assert b"Go on from here: the same command with --resume." in process.out
+    assert sandbox.stats().events < 300
+    resumed = Process("send", path, "--base-url", sandbox.url, *FAST, "--resume")
+    assert resumed.end() == 0
+    assert b"had an outcome before" in resumed.err
+    assert numbers(sandbox) == {f"player{player}": list(range(30)) for player in range(10)}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["events"]
+
+
+def test_a_second_ctrl_c_stops_at_once_and_says_what_may_have_arrived(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(Fault.hang())
+    path = written(tmp_path / "events", events_of(players=2, each=2))
+    process = Process("send", path, "--base-url", sandbox.url, *FAST, "--drain", "600")
+    sandbox.wait_for(lambda tally: tally.in_flight == 2, timeout=30)
+    process.interrupt()
+    process.wait_for(b"Stopping: 4 events under way")
+    process.interrupt()
+    assert process.end() == 1
+    assert b"2 events had been sent and not answered: Gameball may have counted them" in process.out
+    sandbox.script()
+    resumed = Process("send", path, "--base-url", sandbox.url, *FAST, "--resume")
+    assert resumed.end() == 0
+    assert b"2 events may have arrived before" in resumed.err
+    assert numbers(sandbox) == {"player0": [0, 1], "player1": [0, 1]}
+
+
+def test_after_kill_9_resume_loses_nothing_keeps_the_order_and_repeats_at_most_a_moment(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "events", events_of(players=7, each=40))
+    process = Process("send", path, "--base-url", sandbox.url, *SLOW)
+    sandbox.wait_for(lambda tally: tally.applied >= 100, timeout=30)  # two and a half seconds, so two notes
+    process.interrupt(signal.SIGKILL)
+    assert process.end() == -signal.SIGKILL
+    resumed = Process("send", path, "--base-url", sandbox.url, *FAST, "--resume")
+    assert resumed.end() == 0
+    assert b"The run before was cut off." in resumed.err
+    before = int(found(rb"Going on: (\d+) rows had an outcome before", resumed.err))
+    held = numbers(sandbox)
+    repeated = sum(map(len, held.values())) - 280
+    assert before > 0
+    assert 0 <= repeated <= 3 * 40  # two seconds of this pace, and one for a busy machine
+    for sequence in held.values():
+        again = next((at for at in range(1, len(sequence)) if sequence[at] <= sequence[at - 1]), len(sequence))
+        first, second = sequence[:again], sequence[again:]
+        assert first == list(range(len(first)))
+        assert second == list(range(second[0], 40)) if second else len(first) == 40
+        assert not second or second[0] <= len(first)
+
+
+def test_a_second_run_does_not_go_on_while_the_first_is_at_work(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(Fault.hang())
+    path = written(tmp_path / "events", events_of(players=1, each=1))
+    first = Process("send", path, "--base-url", sandbox.url)
+    sandbox.wait_for(lambda tally: tally.in_flight == 1, timeout=30)
+    second = Process("send", path, "--base-url", sandbox.url, "--resume")
+    assert second.end() == 2
+    assert b"another run is at work" in second.err
+    first.interrupt(signal.SIGKILL)
+    first.end()
+
+
+def test_a_server_that_is_down_is_told_tried_again_and_left_by_ctrl_c(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    path = written(tmp_path / "events", events_of(players=1, each=1))
+    process = Process("send", path, "--base-url", f"http://127.0.0.1:{port}", "--drain", "0")
+    process.wait_for(b"Gameball has accepted nothing for")
+    process.interrupt()
+    assert process.end() == 1
+    assert b"--resume" in process.out
+    with Sandbox(port=port) as sandbox:
+        assert Process("send", path, "--base-url", sandbox.url, "--resume").end() == 0
+        assert numbers(sandbox) == {"player0": [0]}
+
+
+# ------------------------------------------------------------------ pipes
+
+
+def test_what_comes_through_a_pipe_is_sent_before_the_pipe_ends(sandbox: Sandbox) -> None:
+    process = Process("send", "-", "--base-url", sandbox.url, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    for number in range(3):
+        process.stdin.write(json.dumps({"player": "p", "event": "e", "metadata": {"n": number}}).encode() + b"\n")
+        process.stdin.flush()
+        sandbox.wait_for(lambda tally, number=number: tally.applied == number + 1, timeout=30)  # type: ignore[misc]
+    process.stdin.close()
+    assert process.end() == 0
+    assert numbers(sandbox) == {"p": [0, 1, 2]}
+
+
+def test_ctrl_c_ends_a_run_that_waits_for_its_pipe(sandbox: Sandbox) -> None:
+    process = Process("send", "-", "--base-url", sandbox.url, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b'{"player": "p", "event": "e"}\n')
+    process.stdin.flush()
+    sandbox.wait_for(lambda tally: tally.applied == 1, timeout=30)
+    process.interrupt()
+    assert process.end() == 1
+    assert b"Lines with an outcome: 1 to 1." in process.out
+
+
+def test_a_pipe_can_be_gone_on_with_if_its_progress_was_noted(sandbox: Sandbox, tmp_path: Path) -> None:
+    text = written(tmp_path / "events", events_of(players=1, each=3)).read_bytes()
+    first = Process("send", "-", "--base-url", sandbox.url, "--progress", "noted", stdin=subprocess.PIPE)
+    assert first.stdin is not None
+    first.stdin.write(text.splitlines(keepends=True)[0])
+    first.stdin.flush()
+    sandbox.wait_for(lambda tally: tally.applied == 1, timeout=30)
+    first.interrupt()
+    assert first.end() == 1
+    second = Process("send", "-", "--base-url", sandbox.url, "--progress", "noted", "--resume", stdin=subprocess.PIPE)
+    assert second.stdin is not None
+    second.stdin.write(text)
+    second.stdin.close()
+    assert second.end() == 0
+    assert numbers(sandbox) == {"player0": [0, 1, 2]}
+
+
+# ------------------------------------------------------------------ terminals
+
+
+class Terminal:
+    """A pseudo-terminal, and what was written to it."""
+
+    def __init__(self) -> None:
+        self._master, self.slave = pty.openpty()
+        self.text = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            while data := os.read(self._master, 65536):
+                self.text += data
+        except OSError:
+            pass  # Linux's way of saying that the last one has closed it
+
+    def close(self) -> bytes:
+        os.close(self.slave)
+        self._thread.join(10)
+        os.close(self._master)
+        return self.text
+
+
+def on_a_terminal(*args: object, **environment: str) -> bytes:
+    terminal = Terminal()
+    done = subprocess.run(
+        [sys.executable, "-m", "gameball_async.cli", *map(str, args)],
+        stdin=subprocess.DEVNULL,
+        stdout=terminal.slave,
+        stderr=terminal.slave,
+        env={**os.environ, "TERM": "xterm-256color", **environment},
+        check=False,
+        timeout=60,
+    )
+    text = terminal.close()
+    assert done.returncode == 0, text
+    assert KEY.encode() not in text
+    return text
+
+
+COLOUR = re.compile(rb"\x1b\[[0-9;]*(3[0-9]|4[0-9]|38;5;[0-9]+)(;[0-9]+)*m")
+
+
+def test_on_a_terminal_there_is_a_bar_and_a_table(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = written(tmp_path / "events", events_of(players=10, each=5))
+    text = on_a_terminal("send", path, "--base-url", sandbox.url, *FAST)
+    assert b"\x1b[?25l" in text  # the cursor is hidden while the bar moves,
+    assert b"\x1b[?25h" in text  # and shown again
+    assert "━" in text.decode()
+    assert b"50 events delivered, 50 requests" in text
+    assert "╭" in text.decode()
+    assert COLOUR.search(text)
+
+
+def test_no_color_is_respected(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = written(tmp_path / "events", events_of(players=10, each=5))
+    text = on_a_terminal("send", path, "--base-url", sandbox.url, *FAST, NO_COLOR="1")
+    assert b"50 events delivered" in text
+    assert not COLOUR.search(text)
+
+
+@pytest.mark.parametrize("name", ["a\x1b]0;owned\x07.ndjson", "[bold]é.ndjson"])
+def test_the_name_of_a_file_does_not_steer_the_terminal(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, events_of(players=1, each=1))
+    text = on_a_terminal("send", path, "--base-url", sandbox.url, *FAST).decode()
+    assert "\x1b]0;" not in text
+    assert "\\x1b]0;owned\\x07" in text or "[bold]é" in text
+
+
+@pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1", "TERM": "xterm"}])
+def test_without_a_terminal_there_are_plain_lines(
+    sandbox: Sandbox, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    path = written(tmp_path / "events", [*events_of(players=1, each=1), {"player": "p"}])
+    process = Process("send", path, "--base-url", sandbox.url, *FAST, environment=environment)
+    assert process.end() == 1
+    text = (process.out + process.err).decode()
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert text.isascii()
+    assert "accepted by Gameball" in text
+
+
+# ------------------------------------------------------------------ memory
+
+
+def peak_memory(*args: object) -> int:
+    """Run a command and return its peak memory in bytes."""
+    process = subprocess.Popen([sys.executable, "-m", "gameball_async.cli", *map(str, args)], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    line = json.dumps({"player": "p", "event": "e", "metadata": {"text": "x" * 400}}) + "\n"
+    (tmp_path / "small").write_text(line * 1_000)
+    (tmp_path / "large").write_text(line * 100_000)
+    small, large = (peak_memory("send", tmp_path / name, "--dry-run") for name in ("small", "large"))
+    assert large - small < 8 * 1024 * 1024  # the large file has 44 MB
+
+
+# ------------------------------------------------------------------ the sandbox
+
+
+def test_the_sandbox_says_where_it_listens_and_what_arrives_and_stops_quietly(tmp_path: Path) -> None:
+    process = Process("sandbox", "--port", "0", "--fault", '{"kind": "busy", "times": 1}')
+    process.wait_for(b"Ctrl-C stops it.")
+    url = found(rb"listens at (\S+)", process.out)
+    process.wait_for(b"gameball-async send FILE --base-url " + url.encode())
+    path = written(tmp_path / "events", [{"player": "p\x1b", "event": name} for name in ("visit", "review")])
+    assert Process("send", path, "--base-url", url).end() == 0
+    process.wait_for(b"'p\\x1b'  visit, review  ->  422 code 2001 (busy, as scripted)\n")
+    process.wait_for(b"'p\\x1b'  visit, review  ->  200\n")
+    process.interrupt()
+    assert process.end() == 0
+    assert b"Stopped. It held 2 events of 1 player from 2 requests" in process.out
+    assert process.err == b""
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = Process("sandbox", "--port", taken.getsockname()[1])
+        assert process.end() == 1
+    assert b"Error: " in process.err
+    assert b"ddress already in use" in process.err
+
+
+def test_a_fault_that_cannot_be_is_told() -> None:
+    process = Process("sandbox", "--fault", '{"kind": "earthquake"}')
+    assert process.end() == 2
+    assert b"kind one of status, busy" in process.err
