@@ -1,0 +1,81 @@
+"""The demo: real rows, real faults, and a verdict that is only good if everything arrived once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gameball_async.cli import demo
+from gameball_async.sandbox import Fault, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DATA = resources.files("gameball_async.cli") / "data"
+
+
+@pytest.fixture
+def limited() -> Iterator[Sandbox]:
+    """A sandbox with Gameball's own limits."""
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    """The excerpt's first two hundred rows, some of one customer's invoices among them."""
+    lines = gzip.decompress((DATA / demo.EXCERPT).read_bytes()).splitlines(keepends=True)
+    (tmp_path / "rows.csv").write_bytes(b"".join(lines[:201]))
+    return str(tmp_path / "rows.csv")
+
+
+def test_with_faults_on_the_way_everything_arrives_once_and_in_order(
+    limited: Sandbox, rows: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited.script(
+        Fault.status(500, duration=0.3),
+        Fault.reset_before(probability=0.05),
+        Fault.busy(probability=0.05),
+        Fault.truncate(probability=0.05),
+    )
+    assert asyncio.run(demo.run(rows, limited))
+    out = capsys.readouterr().out
+    assert "Nothing lost, nothing twice, nothing out of order" in out
+    assert {event.name for events in limited.holdings().values() for event in events} == {
+        "buy", "buy_in_bulk", "checkout", "return",
+    }  # fmt: skip
+    assert limited.violations == []
+
+
+def test_an_event_that_was_counted_twice_spoils_the_verdict(
+    limited: Sandbox, rows: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited.script(Fault.reset_after(times=1))
+    assert not asyncio.run(demo.run(rows, limited))
+    assert "NOT EQUAL" in capsys.readouterr().out
+
+
+def test_an_event_that_was_lost_spoils_the_verdict(
+    limited: Sandbox, rows: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited.script(Fault.status(422, code=3003, times=1))
+    assert not asyncio.run(demo.run(rows, limited))
+    assert "NOT EQUAL" in capsys.readouterr().out
+
+
+def test_without_its_rows_the_verdict_is_not_good(
+    limited: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not asyncio.run(demo.run(str(tmp_path / "missing"), limited))
+    assert "NOT EQUAL" in capsys.readouterr().out
+
+
+def test_the_excerpt_names_its_source_and_licence() -> None:
+    text = (DATA / "SOURCE.md").read_text("utf-8")
+    for words in ("D. Chen", "Online Retail", "UCI Machine Learning Repository", "10.24432/C5BW33", "CC BY 4.0"):
+        assert words in text
