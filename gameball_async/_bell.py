@@ -6,12 +6,13 @@ import anyio
 
 
 class Bell:
-    """Wakes all present waiters at once; unlike an event it can ring again."""
+    """Wakes all present waiters at once; unlike an event it can ring again, and outlives a loop."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_waiting")
 
     def __init__(self) -> None:
         self._event: anyio.Event | None = None
+        self._waiting = 0
 
     def ring(self) -> None:
         """Wake everyone who waits now."""
@@ -21,6 +22,11 @@ class Bell:
 
     async def wait(self) -> None:
         """Wait for the next ring."""
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
+        event = self._event = self._event or anyio.Event()
+        self._waiting += 1
+        try:
+            await event.wait()
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._event = None  # an event belongs to a loop, and the next to wait may live in another

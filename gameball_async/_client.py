@@ -217,9 +217,9 @@ class AsyncGameball:
         """Bind the client to the running loop and start its background task; again is allowed.
 
         Raises:
-            LifecycleError: if it is closed, or runs in another loop.
+            LifecycleError: if it is closed, or runs in another loop; `FlusherDied` if it cannot begin.
         """
-        self._engine.start()
+        await self._engine.start()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the client in the caller's own task, until `aclose`: ``await task_group.start(gameball.run)``.

@@ -6,7 +6,6 @@ long to wait, and leaves the waiting to the flusher, so that no task is held by 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import ssl
@@ -15,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 import httpx
 import tenacity
 
@@ -72,8 +72,14 @@ class Delivery:
         self._timeout = timeout
         self._secrets = secrets
         self._injected = http_client
+        self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for http: verifies, and trusts nobody
         self._pool: _Pool | None = None
         self._retired: list[_Pool] = []
+
+    async def prepare(self) -> None:
+        """Load the authorities' certificates in a thread, once in a process: it takes a tenth of a second."""
+        if self._injected is None and self._url.startswith("https:"):
+            self._ssl = await anyio.to_thread.run_sync(_default_ssl_context)
 
     async def post(self, body: bytes) -> Answer:
         """Make one attempt. Whatever happens to it is an answer; only cancellation passes through."""
@@ -157,7 +163,7 @@ class Delivery:
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
             timeout=self._timeout,
             trust_env=not _is_loopback(self._url),  # a proxy is never the way to this machine
-            verify=_ssl_context(),
+            verify=self._ssl,
         )
 
 
@@ -192,8 +198,7 @@ class _Pool:
 
 
 @functools.cache
-def _ssl_context() -> ssl.SSLContext:
-    """The one context of the process: loading the authorities' certificates takes about 20 ms."""
+def _default_ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
@@ -201,14 +206,15 @@ async def _bounded_body(response: httpx.Response) -> tuple[bytes, bool]:
     """The body as far as it is needed, and whether that is all; a status is an answer even if the body breaks."""
     content = bytearray()
     try:
-        async with contextlib.aclosing(response.aiter_raw()) as chunks:
-            async for chunk in chunks:
+        with anyio.CancelScope() as reading:
+            async for chunk in response.aiter_raw():
                 content += chunk
                 if len(content) > LONGEST_ANSWER:
-                    return bytes(content[:LONGEST_ANSWER]), True
+                    # cancelled, httpcore's generators unwind; left by `break`, trio would warn of them
+                    reading.cancel()
     except (httpx.TransportError, httpx.StreamError):
         return bytes(content), False
-    return bytes(content), True
+    return bytes(content[:LONGEST_ANSWER]), True
 
 
 def _is_loopback(url: str) -> bool:

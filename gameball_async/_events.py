@@ -22,7 +22,7 @@ Scalar = str | Number | date | UUID | Enum
 Metadata = Mapping[str, Scalar | Sequence[Scalar]]
 """An event's metadata: numbers, strings, or arrays of these, by key."""
 
-_LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
+_LEAST_INT, _GREATEST_INT = -(2**63), 2**63 - 1
 _DECIMAL_DIGITS = 28  # the precision of Decimal's default context, and what a .NET decimal holds
 _LONGEST_QUOTE = 60  # characters of a name or key in a message
 

@@ -48,14 +48,22 @@ class Engine:
         self._batching = batching
         self._runtime: Runtime | None = None
         self._cause: BaseException | None = None
+        self._is_under_way = False
         self._changed = Bell()
 
     # ---------------------------------------------------------------- life
 
-    def start(self) -> None:
-        """Bind to the caller's loop and run in a background task of it."""
+    async def start(self) -> None:
+        """Bind to the caller's loop, run in a background task of it, and wait until that is under way.
+
+        Raises:
+            FlusherDied: if it crashes at once; with the reason as its cause.
+        """
         if self._bind():
             self._running_runtime().spawn(self._serve)
+        while self.state is State.RUNNING and not self._is_under_way:
+            await self._changed.wait()
+        self.check_alive()
 
     async def run(self, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Bind to the caller's loop and run in the caller's own task.
@@ -65,8 +73,7 @@ class Engine:
         """
         if not self._bind():
             raise WrongLoop("the client runs already: either start() it or run() it, once.")
-        task_status.started()
-        await self._serve()
+        await self._serve(task_status.started)
         if self._cause is not None:
             raise self._death()
 
@@ -81,9 +88,14 @@ class Engine:
         self.state = State.RUNNING
         return True
 
-    async def _serve(self) -> None:
+    async def _serve(self, on_under_way: Callable[[], object] = lambda: None) -> None:
+        def under_way() -> None:
+            self._is_under_way = True
+            self._changed.ring()
+            on_under_way()
+
         try:
-            await self.flusher.run(self.now)
+            await self.flusher.run(self.now, under_way)
         except Exception as error:  # noqa: BLE001 a crash must be told to the callers, who are elsewhere
             self._on_crash(error)
             await self.flusher.failures.report_queued()
@@ -130,7 +142,7 @@ class Engine:
         self.state = State.CLOSING
         try:
             if self.flusher.buffer.counts.pending:
-                await self.flusher.run(self.now)
+                await self.flusher.run(self.now, lambda: None)
         except Exception as error:  # noqa: BLE001 the report tells what was not delivered
             self._on_crash(error)
         finally:

@@ -14,6 +14,7 @@ from random import random
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from .._admission import Admission
 from .._bell import Bell
@@ -79,22 +80,31 @@ class Flusher:
         self._turn: anyio.Lock
         self._idle_until = -math.inf
         self._closing_at: float | None = None
+        self._ending = False
         self._workers: anyio.abc.TaskGroup | None = None
 
     # ---------------------------------------------------------------- run, flush, close
 
-    async def run(self, now: Callable[[], float]) -> None:
-        """Send until `close` was called and the buffer is empty or the time is over; or until cancelled."""
+    async def run(self, now: Callable[[], float], on_under_way: Callable[[], object]) -> None:
+        """Send until `close` was called and the buffer is empty or the time is over; or until cancelled.
+
+        Args:
+            now: the loop's clock.
+            on_under_way: called when every worker has begun.
+        """
         self._now = now
         self._turn = anyio.Lock()
         delivery = self._make_delivery()
         try:
+            await delivery.prepare()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.failures.report)
                 async with anyio.create_task_group() as self._workers:
                     self._limit_to_deadline(self._workers)
                     for _ in range(CONNECTIONS):
                         self._workers.start_soon(self._work, delivery)
+                    await anyio.lowlevel.checkpoint()
+                    on_under_way()
                 self.give_up(DropReason.CLOSED, self._why_closed())
                 self.failures.finish()
                 self._limit_to_deadline(tasks)
@@ -107,6 +117,7 @@ class Flusher:
     def close(self, deadline: float) -> None:
         """Let `run` end: when everything is settled, or at the deadline; linger and backoff are skipped."""
         self._closing_at = deadline
+        self._ending = True
         if self._workers is not None:
             self._limit_to_deadline(self._workers)
         self._hurry()
@@ -155,6 +166,7 @@ class Flusher:
 
     def give_up(self, reason: DropReason, why: str) -> None:
         """Settle whatever is left as dropped, or as unknown if it may have arrived."""
+        self._ending = True
         if self.buffer.counts.pending:
             _log.error("%d events will not arrive: %s", self.buffer.counts.pending, why)
         for batch in self.buffer.unsettled():
@@ -341,7 +353,7 @@ class Flusher:
         events = batch.as_events()
         self.buffer.settle(batch, error, self._now())
         self.failures.add(events, error)
-        if self._closing_at is not None:
+        if self._ending:
             self.undelivered.extend(Undelivered(event, error) for event in events)
 
 

@@ -11,7 +11,16 @@ import pytest
 from gameball_async import Delivered, Dropped, DropReason, FlushTimeout, OutcomeUnknown, Retry
 from gameball_async.sandbox import Fault, Sandbox
 
-from .support import QUICK, assert_all_arrived, assert_conserved, assert_well_behaved, client, track_all, until, workload
+from .support import (
+    QUICK,
+    assert_all_arrived,
+    assert_conserved,
+    assert_well_behaved,
+    client,
+    track_all,
+    until,
+    workload,
+)
 
 pytestmark = pytest.mark.anyio
 

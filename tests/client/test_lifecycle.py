@@ -1,0 +1,317 @@
+"""A client's life: start and close from anywhere, more than once, in loops, threads and task groups."""
+
+from __future__ import annotations
+
+import gc
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from gameball_async import (
+    AsyncGameball,
+    Batching,
+    ClientClosed,
+    Dropped,
+    FlusherDied,
+    InvalidEvent,
+    NotStarted,
+    WrongLoop,
+)
+from gameball_async.sandbox import Fault, Sandbox
+
+from .support import assert_all_arrived, assert_conserved, client, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_start_in_one_task_and_close_in_another(sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gameball.start)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gameball.track, "player123", "event")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gameball.aclose)
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["event"]
+
+
+async def test_the_task_that_started_it_may_be_cancelled(sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    with anyio.CancelScope() as scope:
+        await gameball.start()
+        scope.cancel()
+        await anyio.sleep(1)
+    assert (await gameball.send("player123", {"event": None})).status == 200
+    await gameball.aclose()
+
+
+async def test_close_twice_and_at_once_gives_the_same_report(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.hang())
+    gameball = client(sandbox)
+    await gameball.start()
+    await gameball.track("player123", "event")
+    reports = []
+
+    async def close() -> None:
+        reports.append(await gameball.aclose(timeout=0.1))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(close)
+    reports.append(await gameball.aclose())
+    assert len(reports) == 4
+    assert all(report == reports[0] for report in reports)
+    assert len(reports[0].undelivered) == 1
+
+
+async def test_a_cancelled_close_goes_on_in_the_background(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.latency(0.2))
+    gameball = client(sandbox)
+    await gameball.start()
+    receipt = await gameball.track("player123", "event")
+    with anyio.move_on_after(0.05):
+        await gameball.aclose()
+    assert (await receipt).status == 200
+    assert (await gameball.aclose()).undelivered == ()
+
+
+async def test_calls_after_the_close_raise(sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    async with gameball:
+        pass
+    with pytest.raises(ClientClosed):
+        await gameball.track("player123", "event")
+    with pytest.raises(ClientClosed):
+        gameball.track_nowait("player123", "event")
+    with pytest.raises(ClientClosed):
+        await gameball.send("player123", {"event": None})
+    with pytest.raises(ClientClosed):
+        await gameball.flush()
+    with pytest.raises(ClientClosed):
+        await gameball.start()
+    with pytest.raises(ClientClosed):
+        await anyio.to_thread.run_sync(gameball.track_threadsafe, "player123", "event")
+    assert gameball.stats().accepted == 0
+    assert "closed" in repr(gameball)
+
+
+async def test_before_the_start_events_are_buffered_and_sent_once_it_starts(sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    receipt = gameball.track_nowait("player123", "early")
+    await gameball.track("player123", "too")
+    with pytest.raises(NotStarted, match="async with"):
+        await gameball.flush()
+    with pytest.raises(NotStarted):
+        await gameball.send("player123", {"event": None})
+    assert gameball.stats().oldest_age == 0
+    async with gameball:
+        assert (await receipt).status == 200
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["early", "too"]
+
+
+async def test_closing_a_client_that_never_started_sends_what_it_holds(sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    gameball.track_nowait("player123", "early")
+    assert (await gameball.aclose()).undelivered == ()
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["early"]
+
+
+async def test_run_lives_in_the_callers_task_group(sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(gameball.run)
+        with pytest.raises(WrongLoop):
+            await gameball.run()
+        assert (await gameball.send("player123", {"event": None})).status == 200
+        await gameball.aclose()
+
+
+async def test_a_cancelled_task_group_leaves_the_rest_to_close(sandbox: Sandbox) -> None:
+    gameball = client(sandbox, batching=Batching(linger=3600))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(gameball.run)
+        receipt = await gameball.track("player123", "event")
+        tasks.cancel_scope.cancel()
+    with pytest.raises(FlusherDied, match="aclose"):
+        await gameball.track("player123", "event")
+    with pytest.raises(FlusherDied):
+        await gameball.flush()
+    assert (await gameball.aclose()).undelivered == ()
+    assert (await receipt).status == 200
+
+
+async def test_a_task_group_cancelled_with_a_request_in_flight_leaves_it_to_close(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.hang())
+    gameball = client(sandbox)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(gameball.run)
+        receipt = await gameball.track("player123", "event")
+        await until(lambda: gameball.stats().in_flight)
+        tasks.cancel_scope.cancel()
+    sandbox.script()
+    assert (await gameball.aclose()).undelivered == ()
+    delivered = await receipt
+    assert (delivered.attempts, delivered.maybe_duplicate) == (2, True)
+
+
+async def test_a_crash_is_told_by_the_next_call_and_nothing_hangs(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+    gameball = client(sandbox, on_failure=lambda event, _: failed.append(event.name))
+    await gameball.start()
+
+    def crash(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(gameball._engine.flusher.buffer, "take", crash)
+    receipt = await gameball.track("player123", "event")
+    with pytest.raises(Dropped, match="crashed"):
+        await receipt
+    await until(lambda: failed)
+    for call in (gameball.flush(), gameball.track("player123", "event"), gameball.send("player123", {"event": None})):
+        with pytest.raises(FlusherDied) as caught:
+            await call
+        assert caught.value.__cause__ is not None
+    report = await gameball.aclose()
+    assert [entry.event.name for entry in report.undelivered] == ["event"]
+    assert failed == ["event"]
+    assert_conserved(gameball.stats())
+
+
+async def test_threads_track_through_the_loop(sandbox: Sandbox) -> None:
+    placed = [(f"player{number % 7}", "event", number) for number in range(200)]
+    async with client(sandbox) as gameball:
+
+        def track_all() -> None:
+            with ThreadPoolExecutor(4) as pool:
+                for batch in range(7):  # one thread for a player, so that its order is defined
+                    mine = [entry for entry in placed if entry[0] == f"player{batch}"]
+                    pool.submit(
+                        lambda mine=mine: [
+                            gameball.track_threadsafe(player, name, {"number": number}) for player, name, number in mine
+                        ]
+                    )
+
+        await anyio.to_thread.run_sync(track_all)
+        await gameball.flush()
+        assert gameball.stats().delivered == 200
+    assert_all_arrived(sandbox, placed)
+
+
+async def test_a_thread_hears_of_a_bad_event(sandbox: Sandbox) -> None:
+    async with client(sandbox) as gameball:
+        with pytest.raises(InvalidEvent):
+            await anyio.to_thread.run_sync(gameball.track_threadsafe, "player123", "")
+
+
+async def test_track_threadsafe_refuses_the_loops_own_thread(sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    with pytest.raises(NotStarted):
+        gameball.track_threadsafe("player123", "event")
+    async with gameball:
+        with pytest.raises(WrongLoop, match="use track"):
+            gameball.track_threadsafe("player123", "event")
+
+
+async def test_another_thread_is_refused_and_told_what_to_use(sandbox: Sandbox) -> None:
+    async with client(sandbox) as gameball:
+        with pytest.raises(WrongLoop, match="track_threadsafe"):
+            await anyio.to_thread.run_sync(gameball.track_nowait, "player123", "event")
+        assert gameball.stats().accepted == 0
+
+
+async def test_another_loop_is_refused(sandbox: Sandbox, anyio_backend: str) -> None:
+    async with client(sandbox) as gameball:
+        for call in (gameball.track, gameball.start, gameball.aclose):
+            args = ("player123", "event") if call == gameball.track else ()
+
+            def elsewhere(call: object = call, args: tuple[str, ...] = args) -> None:
+                anyio.run(call, *args, backend=anyio_backend)  # type: ignore[arg-type]
+
+            with pytest.raises(WrongLoop):
+                await anyio.to_thread.run_sync(elsewhere)
+        assert (await gameball.send("player123", {"event": None})).status == 200
+
+
+def test_two_loops_in_two_threads_have_a_client_each(sandbox: Sandbox, anyio_backend: str) -> None:
+    async def live(player: str) -> None:
+        async with client(sandbox) as gameball:
+            for number in range(50):
+                await gameball.track(player, "event", {"number": number})
+
+    threads = [
+        threading.Thread(target=anyio.run, args=(live, f"player{number}"), kwargs={"backend": anyio_backend})
+        for number in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert_all_arrived(sandbox, [(f"player{which}", "event", number) for which in range(2) for number in range(50)])
+
+
+def test_a_forgotten_close_warns_with_the_count(sandbox: Sandbox, anyio_backend: str) -> None:
+    async def forget() -> None:
+        gameball = client(sandbox, batching=Batching(linger=3600))
+        await gameball.start()
+        for number in range(3):
+            await gameball.track("player123", f"event{number}")
+
+    def live_and_collect() -> None:
+        anyio.run(forget, backend=anyio_backend)
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match=re.escape("3 events have no outcome: use `async with`")):
+        live_and_collect()
+
+
+async def test_a_closed_or_unused_client_goes_silently(sandbox: Sandbox) -> None:
+    AsyncGameball("test-key")
+    async with client(sandbox) as gameball:
+        await gameball.track("player123", "event")
+    del gameball
+    gc.collect()
+
+
+async def test_events_left_by_a_loop_that_ended_can_still_be_closed(sandbox: Sandbox, anyio_backend: str) -> None:
+    gameball = client(sandbox, batching=Batching(linger=3600))
+
+    async def live() -> None:
+        await gameball.start()
+        await gameball.track("player123", "event")
+
+    await anyio.to_thread.run_sync(lambda: anyio.run(live, backend=anyio_backend))
+    assert (await gameball.aclose()).undelivered == ()
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["event"]
+
+
+@pytest.mark.parametrize("how", ["function", "coroutine function"])
+async def test_on_failure_may_raise_and_may_track_again(
+    how: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.script(Fault.status(400, code=3000, times=1))
+
+    def track_again_and_raise() -> None:
+        gameball.track_nowait("player123", "again")
+        raise ValueError("a secret: jon.snow@example.com")
+
+    async def coroutine_function(*_: object) -> None:
+        await anyio.sleep(0)
+        track_again_and_raise()
+
+    def function(*_: object) -> None:
+        track_again_and_raise()
+
+    gameball = client(sandbox, on_failure=function if how == "function" else coroutine_function)
+    async with gameball:
+        await gameball.track("player123", "event")
+        await until(lambda: gameball.stats().accepted == 2)
+        await gameball.flush()
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["again"]
+    assert "on_failure raised ValueError" in caplog.text
+    assert "jon.snow" not in caplog.text
