@@ -15,11 +15,13 @@ from gameball_async import RateLimit, Retry, __version__
 from gameball_async.errors import ConfigurationError, GameballError
 
 from ._columns import TYPES, Columns, MetadataColumn, template
+from ._dry_run import dry_run
 from ._files import Reading, check_encoding
 from ._keys import Keys, read_keys, readable_by_others
 from ._notes import NotesError
+from ._order import Order, UsageProblem, check
 from ._rows import MappingError
-from ._send import Order, UsageProblem, check, dry_run, send
+from ._send import send
 from ._words import printable
 
 if TYPE_CHECKING:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from ._outlook import Word
+
 _BETWEEN_LINES = 10.0  # seconds between two lines where there is no terminal
 
 
@@ -46,7 +48,7 @@ class Progress:
     rate: float = 0.0
     share: float | None = None
     remaining: float | None = None
-    outlook: str | None = None
+    outlook: Word | None = None
 
     def in_words(self) -> str:
         """Return the counters as one line."""
@@ -125,12 +127,13 @@ class Lines(Display):
     def show(self, progress: Progress, now: float) -> None:
         """Print a line if one is due, or if the outlook has changed for the worse."""
         self._due = self._due or now + _BETWEEN_LINES
-        is_well = progress.outlook is None
-        if now < self._due and (is_well or not self._was_well):
-            self._was_well = is_well
+        trouble = progress.outlook.text if progress.outlook and progress.outlook.is_trouble else None
+        is_due = now >= self._due or (trouble is not None and self._was_well)
+        self._was_well = trouble is None
+        if not is_due:
             return
-        self._due, self._was_well = now + _BETWEEN_LINES, is_well
-        self.say(progress.outlook or ", ".join(filter(None, [progress.in_words(), progress.time_left()])))
+        self._due = now + _BETWEEN_LINES
+        self.say(trouble or ", ".join(filter(None, [progress.in_words(), progress.time_left()])))
 
 
 class Bar(Display):
@@ -174,7 +177,7 @@ class Bar(Display):
         row.add_row(Text(self._title), bar, Text(percent), Text(progress.time_left()))
         lines: list[Table | Text] = [row, Text(progress.in_words(), style="dim", no_wrap=True, overflow="ellipsis")]
         if progress.outlook:
-            lines.append(Text(progress.outlook, style="yellow"))
+            lines.append(Text(progress.outlook.text, style="yellow" if progress.outlook.is_trouble else "dim"))
         return Group(*lines)
 
 

@@ -201,10 +201,10 @@ class Notebook:
         try:
             _write(_locked(descriptor), note.to_json())
             temporary.replace(self.path)
-        except BaseException:
+        except OSError as error:
             os.close(descriptor)
             temporary.unlink(missing_ok=True)
-            raise
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         os.close(self._held)
         self._held = descriptor
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ._words import duration
 
 if TYPE_CHECKING:
     from gameball_async import Stats
 
-_PATIENCE = 3.0  # seconds without a success, with retries, before it is worth a word
+_PATIENCE = 3.0  # seconds without a success before it is worth a word
+
+
+@attrs.frozen
+class Word:
+    """What the user should know.
+
+    Attributes:
+        text: in words.
+        is_trouble: whether something is wrong; waiting for the pacing is not.
+    """
+
+    text: str
+    is_trouble: bool
+
+
+_WAITING = Word("Waiting for room in the rate limit.", is_trouble=False)
 
 
 class Outlook:
@@ -17,25 +35,27 @@ class Outlook:
 
     def __init__(self) -> None:
         self._settled = -1
-        self._requests = 0
+        self._tries = 0
         self._since = 0.0
 
-    def note(self, now: float, stats: Stats) -> str | None:
+    def note(self, now: float, stats: Stats) -> Word | None:
         """Take in the counters; return what the user should know, or None if all is well.
 
         Args:
             now: seconds, never less than in an earlier call.
             stats: the client's counters.
         """
-        settled = stats.delivered + stats.rejected
+        settled, tries = stats.delivered + stats.rejected, stats.requests - stats.in_flight
         if settled != self._settled or not stats.pending:
-            self._settled, self._requests, self._since = settled, stats.requests - stats.in_flight, now
+            self._settled, self._tries, self._since = settled, tries, now
             return None
         quiet = now - self._since
-        # without failed tries it is the pacing that waits, not Gameball
-        if quiet < _PATIENCE or stats.requests - stats.in_flight <= self._requests:
+        if quiet < _PATIENCE:
             return None
-        return (
+        if tries == self._tries:  # nothing has failed either
+            return None if stats.in_flight else _WAITING
+        return Word(
             f"Gameball has accepted nothing for {duration(quiet)}: it cannot be reached, or fails, or asks to wait. "
-            "Nothing is lost; trying again. Ctrl-C stops."
+            "Nothing is lost; trying again. Ctrl-C stops.",
+            is_trouble=True,
         )

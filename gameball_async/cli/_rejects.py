@@ -52,9 +52,9 @@ class Rejects:
             self._descriptor = _open(self.path)
         try:
             _write_all(self._descriptor, data)
-        except OSError:
+        except OSError as error:
             self._take_back()
-            raise
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         self.size += len(data)
 
     def close(self) -> None:

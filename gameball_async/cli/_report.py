@@ -14,11 +14,13 @@ from ._words import counted, duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gameball_async import Stats
     from gameball_async.sandbox import Sandbox
 
     from ._compare import Comparison
+    from ._files import Trouble
     from ._ledger import Counts, Left
 
 _TOO_MANY = 429
@@ -84,3 +86,15 @@ def print_table(title: str, lines: Sequence[tuple[str, str]]) -> None:
 def print_line(text: str) -> None:
     """Print one sentence below the table."""
     print(printable(text))  # noqa: T201 this is what the module is for
+
+
+def print_rejects(counts: Counts, path: Path) -> None:
+    """Say where the rows are that will not arrive, if there are any."""
+    if counts.rejected:
+        print_line(f"{counted(counts.rejected, 'row')} will not arrive: see {path}, with line numbers and reasons.")
+
+
+def print_troubles(names: Sequence[str], troubles: Sequence[Trouble]) -> None:
+    """Name the files that could not be read to their end."""
+    for trouble in troubles:
+        print_line(f"{names[trouble.file]} was not read to its end: {trouble.reason}")

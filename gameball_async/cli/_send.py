@@ -1,27 +1,32 @@
-"""The command `send`: what must hold before anything is sent, the run itself, and what is said and left at its end."""
+"""The command `send`, from its preparations to what is said and left at its end."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from gameball_async import AsyncGameball, Batching, RateLimit, Retry, validate_event
-from gameball_async.errors import InvalidEvent
+from gameball_async import AsyncGameball, Batching
 
 from ._compare import Sent
 from ._display import Spoken, display_for
-from ._files import STANDARD_INPUT, Files, Trouble, check_header, is_regular
+from ._files import Files
 from ._keys import Keys
-from ._ledger import Counts, Ledger, counts_from
+from ._ledger import Ledger, counts_from
 from ._lineset import LineSet
 from ._notes import Note, Notebook, NotesError, file_note
 from ._rejects import Rejects
-from ._report import print_line, print_table, requests_in_words, rows_in_words, sandbox_in_words
+from ._report import (
+    print_line,
+    print_rejects,
+    print_table,
+    print_troubles,
+    requests_in_words,
+    rows_in_words,
+    sandbox_in_words,
+)
 from ._sending import Ending, How, Job, Sending
 from ._signals import Interrupts
 from ._words import counted, printable
@@ -31,130 +36,11 @@ if TYPE_CHECKING:
 
     from ._compare import Comparison
     from ._display import Display
-    from ._files import Reading
-    from ._rows import Draft
+    from ._order import Order
 
 _BUFFER_EVENTS = 20_000  # eight minutes of the sustained rate if nothing merges; more would not merge better
 _PATIENCE = 3600.0  # seconds track() waits for room, then it is asked again: a file can wait
 _MOST_RANGES = 5  # ranges of lines in a sentence
-
-
-class UsageProblem(Exception):
-    """The options cannot work together or with these files; the message says why and what would."""
-
-
-@attrs.frozen(kw_only=True)
-class Order:
-    """Everything `send` was asked to do.
-
-    Attributes:
-        paths: the files; `-` is standard input.
-        reading: how they are read.
-        keys: the account's keys.
-        rejects: the rejects file; None puts it beside the first file.
-        progress: the progress file; None puts it beside the first file, or has none for a pipe.
-        resume: whether to go on where an earlier run stopped.
-        sandbox: whether to send to an embedded sandbox.
-        client: further arguments of the client.
-        rate: the pacing.
-        retry: when a failed request is tried again.
-        drain: seconds that what is under way has after a Ctrl-C.
-    """
-
-    paths: tuple[str, ...]
-    reading: Reading
-    keys: Keys
-    rejects: Path | None = None
-    progress: Path | None = None
-    resume: bool = False
-    sandbox: bool = False
-    client: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    rate: RateLimit = attrs.field(factory=RateLimit)
-    retry: Retry = attrs.field(factory=Retry)
-    drain: float = 10.0
-
-    @property
-    def title(self) -> str:
-        """What is sent, in a few words."""
-        only = "standard input" if self.paths[0] == STANDARD_INPUT else Path(self.paths[0]).name
-        return only if len(self.paths) == 1 else f"{len(self.paths)} files"
-
-    def names(self) -> list[str]:
-        """Return the files' names, for the rejects."""
-        return ["standard input" if path == STANDARD_INPUT else path for path in self.paths]
-
-    def rejects_path(self) -> Path:
-        """Return where the rejects go."""
-        return self.rejects or _beside(self.paths[0], ".rejects.ndjson")
-
-    def progress_path(self) -> Path | None:
-        """Return where the progress is noted; None if it is not."""
-        if self.sandbox:
-            return None
-        return self.progress or (_beside(self.paths[0], ".progress") if all(map(is_regular, self.paths)) else None)
-
-    def mapping(self) -> dict[str, Any]:
-        """Return the options that decide what the rows mean, as JSON gives them back."""
-        options = attrs.asdict(self.reading)
-        mapping: dict[str, Any] = json.loads(json.dumps({**options.pop("columns"), **options}))
-        return mapping
-
-
-def check(order: Order) -> None:
-    """Make sure that the options fit each other and the files, before anything is sent or written.
-
-    Raises:
-        UsageProblem: if they do not.
-        MappingError: if a header does not fit.
-        OSError: if a file cannot be opened.
-    """
-    if len(set(order.paths)) < len(order.paths):
-        raise UsageProblem("a file is named twice: name each once.")
-    if order.sandbox and order.resume:
-        raise UsageProblem("--sandbox begins empty each time, so there is nothing to --resume.")
-    if order.resume and order.progress_path() is None:
-        raise UsageProblem("what comes from a pipe is not noted by itself: give both runs the same --progress FILE.")
-    for written in filter(None, (order.rejects_path(), order.progress_path())):
-        if written.exists() and any(is_regular(path) and written.samefile(path) for path in order.paths):
-            raise UsageProblem(f"{printable(str(written))} is to be read and written: name another file.")
-    for path in order.paths:
-        if is_regular(path):
-            check_header(path, order.reading)
-
-
-def dry_run(order: Order) -> bool:
-    """Validate every row, send nothing, and write the rejects file; returns whether all rows are valid.
-
-    Raises:
-        OSError: if the rejects file cannot be written.
-    """
-    rejects = Rejects(order.rejects_path(), secrets=order.keys.secrets())
-    ledger = Ledger(names=order.names(), rejects=rejects)
-    valid, troubles = 0, list[Trouble]()
-    for row in Files(order.paths, order.reading).rows():
-        if isinstance(row, Trouble):
-            troubles.append(row)
-        elif (reason := _why_not(row.content)) is None:
-            valid += 1
-        else:
-            ledger.reject(row, reason)
-    rejects.close()
-    invalid = ledger.counts.invalid
-    figures = [("Rows read", valid + invalid), ("valid", valid), ("not valid", invalid)]
-    print_table(f"{order.title}, checked; nothing was sent", [(words, f"{count:,}") for words, count in figures])
-    _print_rejects(ledger.counts, rejects)
-    _print_troubles(order, troubles)
-    return not invalid and not troubles
-
-
-def _why_not(content: Draft | str) -> str | None:
-    if isinstance(content, str):
-        return content
-    try:
-        validate_event(content.player, content.name, content.metadata, mobile=content.mobile, email=content.email)
-    except InvalidEvent as error:
-        return str(error)
-    return None
 
 
 def send(order: Order) -> bool:
@@ -232,8 +118,8 @@ class Errand:
         if comparison is not None and self._sandbox is not None:
             lines += sandbox_in_words(comparison, self._sandbox)
         print_table(self._order.title, lines)
-        _print_rejects(counts, self._rejects)
-        _print_troubles(self._order, sending.troubles)
+        print_rejects(counts, self._rejects.path)
+        print_troubles(self._order.names(), sending.troubles)
         _print_ending(ending)
         self._keep_notes(is_complete=is_complete)
         differs = comparison is not None and bool(comparison.differences)
@@ -361,28 +247,10 @@ class Errand:
         return self._sent.compare(self._sandbox.holdings())
 
 
-def _beside(path: str, suffix: str) -> Path:
-    """Name a file beside an input file; for a pipe, in the working folder."""
-    return Path(path + suffix) if is_regular(path) else Path("stdin" + suffix)
-
-
 def _lines_in_words(ledger: Ledger) -> str:
     (ranges, *_) = ledger.settled()
     words = [f"{first:,} to {last:,}" for first, last in ranges[:_MOST_RANGES]]
     return (", ".join(words) or "none") + (", and further ones" if len(ranges) > _MOST_RANGES else "")
-
-
-def _print_rejects(counts: Counts, rejects: Rejects) -> None:
-    if counts.rejected:
-        print_line(
-            f"{counted(counts.rejected, 'row')} will not arrive: see {rejects.path}, with line numbers and reasons."
-        )
-
-
-def _print_troubles(order: Order, troubles: list[Trouble]) -> None:
-    names = order.names()
-    for trouble in troubles:
-        print_line(f"{names[trouble.file]} was not read to its end: {trouble.reason}")
 
 
 def _print_ending(ending: Ending) -> None:

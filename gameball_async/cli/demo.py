@@ -63,6 +63,14 @@ FAULTS = (
 )
 """What goes wrong on the way. Truncated answers come after the events were applied; the others before."""
 
+_IN_WORDS = {
+    "status": "it fails, or asks to wait",
+    "reset_before": "the connection is reset",
+    "busy": "it is busy with the customer",
+    "html": "a gateway answers instead",
+    "truncate": "its answer is cut short",
+}
+
 
 @attrs.define
 class Tally:
@@ -197,10 +205,11 @@ def _tell(tally: Tally, sending: Sending, sandbox: Sandbox, comparison: Comparis
         ("answered with success", f"{sending.stats.delivered:,}"),
         *requests_in_words(sending.stats, sending.seconds),
         ("Failures on the way", f"{faults.total():,}"),
-        *((kind.replace("_", " "), f"{count:,}") for kind, count in sorted(faults.items())),
+        *((_IN_WORDS.get(kind, kind), f"{count:,}") for kind, count in faults.most_common()),
         *sandbox_in_words(comparison, sandbox),
     ]
-    print_table("Online Retail: D. Chen, UCI Machine Learning Repository, 2015, CC BY 4.0", lines)
+    print_table("Real orders of a gift shop, through a sandbox", lines)
+    print_line("Data: D. Chen, Online Retail, UCI Machine Learning Repository, 2015, doi 10.24432/C5BW33, CC BY 4.0.")
     for difference in comparison.differences[:5]:
         print_line(difference)
     is_equal = (

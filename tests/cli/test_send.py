@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import stat
 import subprocess
 import sys
@@ -311,13 +312,46 @@ def test_a_full_disk_under_the_rejects_stops_with_a_message(
     path.write_text('{"player": "p", "event": "e", "metadata": {"n": 0}}\nno JSON\n' * 2)
     result = send(path, "--rejects", "/dev/full")
     assert result.exit_code == 1
-    assert "No space left on device" in result.output
+    assert "Stopped: /dev/full cannot be written: No space left on device." in result.stdout
     assert "--resume" in result.stdout
     assert numbers(sandbox) == {"p": [0]}
     result = send(path, "--rejects", tmp_path / "rejects", "--resume")
     assert result.exit_code == 1
     assert numbers(sandbox) == {"p": [0, 0]}
     assert [row["line"] for row in rejected(tmp_path / "rejects")] == [2, 4]
+
+
+def test_a_progress_file_that_finds_no_room_is_told_before_anything_is_sent(
+    send: Callable[..., Result], sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", no_room_after(0))
+    result = send(written(tmp_path / "events", events_of(players=1, each=1)))
+    assert result.exit_code == 1
+    assert "events.progress: No space left on device" in result.stderr
+    assert sandbox.stats().arrived == 0
+
+
+def test_a_disk_that_fills_up_under_the_progress_file_stops_the_run_and_says_what_that_means(
+    send: Callable[..., Result], sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.script(Fault.latency(0.02))  # three seconds for the file, so that notes fall due on the way
+    monkeypatch.setattr(os, "fsync", no_room_after(1))
+    result = send(written(tmp_path / "events", events_of(players=1, each=150)), "--drain", "0.1")
+    assert result.exit_code == 1
+    assert "events.progress cannot be written: No space left on device." in result.stdout
+    assert "what was delivered since then would be sent again" in result.stdout
+    assert 0 < len(numbers(sandbox)["player0"]) < 150
+
+
+def no_room_after(calls: int) -> Callable[[int], None]:
+    """Return an `fsync` that works so often."""
+    left = iter(range(calls))
+
+    def fsync(_descriptor: int) -> None:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+
+    return fsync
 
 
 def test_a_run_that_was_stopped_is_not_begun_anew_by_accident(send: Callable[..., Result], tmp_path: Path) -> None:

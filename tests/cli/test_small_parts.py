@@ -190,7 +190,16 @@ STATS = Stats(
 
 def test_waiting_for_the_pacing_is_no_trouble() -> None:
     outlook = Outlook()
-    assert [outlook.note(now, STATS) for now in (0.0, 5.0, 20.0)] == [None, None, None]
+    assert outlook.note(0.0, STATS) is None
+    word = outlook.note(5.0, STATS)
+    assert word is not None
+    assert (word.text, word.is_trouble) == ("Waiting for room in the rate limit.", False)
+
+
+def test_a_slow_answer_is_no_trouble_yet() -> None:
+    outlook = Outlook()
+    outlook.note(0.0, STATS)
+    assert outlook.note(5.0, attrs.evolve(STATS, requests=1, in_flight=1)) is None
 
 
 def test_tries_without_a_success_are_told_until_one_succeeds() -> None:
@@ -199,7 +208,8 @@ def test_tries_without_a_success_are_told_until_one_succeeds() -> None:
     assert outlook.note(1.0, attrs.evolve(STATS, requests=1)) is None
     told = outlook.note(7.0, attrs.evolve(STATS, requests=3, retries=2))
     assert told is not None
-    assert "accepted nothing for 7 s" in told
+    assert told.is_trouble
+    assert "accepted nothing for 7 s" in told.text
     assert outlook.note(8.0, attrs.evolve(STATS, requests=4, retries=3, delivered=1, buffered_events=8)) is None
 
 

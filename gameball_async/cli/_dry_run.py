@@ -1,0 +1,52 @@
+"""`send --dry-run`: every row is checked as the client would check it, and nothing is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gameball_async import validate_event
+from gameball_async.errors import InvalidEvent
+
+from ._files import Files, Trouble
+from ._ledger import Ledger
+from ._rejects import Rejects
+from ._report import print_rejects, print_table, print_troubles
+
+if TYPE_CHECKING:
+    from ._order import Order
+    from ._rows import Draft
+
+
+def dry_run(order: Order) -> bool:
+    """Validate every row, send nothing, and write the rejects file; returns whether all rows are valid.
+
+    Raises:
+        OSError: if the rejects file cannot be written.
+    """
+    rejects = Rejects(order.rejects_path(), secrets=order.keys.secrets())
+    ledger = Ledger(names=order.names(), rejects=rejects)
+    valid, troubles = 0, list[Trouble]()
+    for row in Files(order.paths, order.reading).rows():
+        if isinstance(row, Trouble):
+            troubles.append(row)
+        elif (reason := _why_not(row.content)) is None:
+            valid += 1
+        else:
+            ledger.reject(row, reason)
+    rejects.close()
+    invalid = ledger.counts.invalid
+    figures = [("Rows read", valid + invalid), ("valid", valid), ("not valid", invalid)]
+    print_table(f"{order.title}, checked; nothing was sent", [(words, f"{count:,}") for words, count in figures])
+    print_rejects(ledger.counts, rejects.path)
+    print_troubles(order.names(), troubles)
+    return not invalid and not troubles
+
+
+def _why_not(content: Draft | str) -> str | None:
+    if isinstance(content, str):
+        return content
+    try:
+        validate_event(content.player, content.name, content.metadata, mobile=content.mobile, email=content.email)
+    except InvalidEvent as error:
+        return str(error)
+    return None

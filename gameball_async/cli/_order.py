@@ -1,0 +1,106 @@
+"""What `send` was asked to do, and whether that can work: everything known before a file is read or written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from gameball_async import RateLimit, Retry
+
+from ._files import STANDARD_INPUT, check_header, is_regular
+from ._words import printable
+
+if TYPE_CHECKING:
+    from ._files import Reading
+    from ._keys import Keys
+
+
+class UsageProblem(Exception):
+    """The options cannot work together or with these files; the message says why and what would."""
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """Everything `send` was asked to do.
+
+    Attributes:
+        paths: the files; `-` is standard input.
+        reading: how they are read.
+        keys: the account's keys.
+        rejects: the rejects file; None puts it beside the first file.
+        progress: the progress file; None puts it beside the first file, or has none for a pipe.
+        resume: whether to go on where an earlier run stopped.
+        sandbox: whether to send to an embedded sandbox.
+        client: further arguments of the client.
+        rate: the pacing.
+        retry: when a failed request is tried again.
+        drain: seconds that what is under way has after a Ctrl-C.
+    """
+
+    paths: tuple[str, ...]
+    reading: Reading
+    keys: Keys
+    rejects: Path | None = None
+    progress: Path | None = None
+    resume: bool = False
+    sandbox: bool = False
+    client: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    rate: RateLimit = attrs.field(factory=RateLimit)
+    retry: Retry = attrs.field(factory=Retry)
+    drain: float = 10.0
+
+    @property
+    def title(self) -> str:
+        """What is sent, in a few words."""
+        only = "standard input" if self.paths[0] == STANDARD_INPUT else Path(self.paths[0]).name
+        return only if len(self.paths) == 1 else f"{len(self.paths)} files"
+
+    def names(self) -> list[str]:
+        """Return the files' names, for the rejects."""
+        return ["standard input" if path == STANDARD_INPUT else path for path in self.paths]
+
+    def rejects_path(self) -> Path:
+        """Return where the rejects go."""
+        return self.rejects or _beside(self.paths[0], ".rejects.ndjson")
+
+    def progress_path(self) -> Path | None:
+        """Return where the progress is noted; None if it is not."""
+        if self.sandbox:
+            return None
+        return self.progress or (_beside(self.paths[0], ".progress") if all(map(is_regular, self.paths)) else None)
+
+    def mapping(self) -> dict[str, Any]:
+        """Return the options that decide what the rows mean, as JSON gives them back."""
+        options = attrs.asdict(self.reading)
+        mapping: dict[str, Any] = json.loads(json.dumps({**options.pop("columns"), **options}))
+        return mapping
+
+
+def check(order: Order) -> None:
+    """Make sure that the options fit each other and the files, before anything is sent or written.
+
+    Raises:
+        UsageProblem: if they do not.
+        MappingError: if a header does not fit.
+        OSError: if a file cannot be opened.
+    """
+    if len(set(order.paths)) < len(order.paths):
+        raise UsageProblem("a file is named twice: name each once.")
+    if order.sandbox and order.resume:
+        raise UsageProblem("--sandbox begins empty each time, so there is nothing to --resume.")
+    if order.resume and order.progress_path() is None:
+        raise UsageProblem("what comes from a pipe is not noted by itself: give both runs the same --progress FILE.")
+    for written in filter(None, (order.rejects_path(), order.progress_path())):
+        if written.exists() and any(is_regular(path) and written.samefile(path) for path in order.paths):
+            raise UsageProblem(f"{printable(str(written))} is to be read and written: name another file.")
+    for path in order.paths:
+        if is_regular(path):
+            check_header(path, order.reading)
+
+
+def _beside(path: str, suffix: str) -> Path:
+    """Name a file beside an input file; for a pipe, in the working folder."""
+    return Path(path + suffix) if is_regular(path) else Path("stdin" + suffix)
