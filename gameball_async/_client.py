@@ -252,8 +252,8 @@ class AsyncGameball:
         """Accept nothing more, deliver what can be delivered in time, and end.
 
         Linger and backoff are skipped. If the client is halted, it does not wait. May be called
-        from any task of the loop, more than once and at once; a cancelled call goes on in the
-        background.
+        from any task of the loop, more than once and at once: then the earliest deadline counts. A
+        cancelled call goes on in the background.
 
         Args:
             timeout: seconds, at most. Ten: orchestrators commonly kill after thirty.
@@ -278,7 +278,7 @@ class AsyncGameball:
     # ---------------------------------------------------------------- looking
 
     def stats(self) -> Stats:
-        """An immutable snapshot of what the client has done and holds; callable at any time from any thread."""
+        """An immutable snapshot of what the client has done and holds; callable at any time."""
         flusher, now = self._engine.flusher, self._engine.now()
         counts, oldest_at = flusher.buffer.counts, flusher.buffer.oldest_at()
         pause = flusher.gate.until - now

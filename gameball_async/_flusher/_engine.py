@@ -120,10 +120,10 @@ class Engine:
 
     async def close(self, timeout: float) -> CloseReport:  # noqa: ASYNC109 the user's setting
         """Deliver what can be delivered in time, and end. May be called twice and at once."""
-        if self.state is State.RUNNING:
+        if self.state in (State.RUNNING, State.CLOSING):
             self._check_loop()
             self._begin_close(timeout)
-        elif self.state is not State.CLOSED and self.state is not State.CLOSING:
+        elif self.state is not State.CLOSED:
             self._runtime = current_runtime()
             self._begin_close(timeout)
             await self._close_inline()

@@ -115,8 +115,8 @@ class Flusher:
                 await delivery.aclose()
 
     def close(self, deadline: float) -> None:
-        """Let `run` end: when everything is settled, or at the deadline; linger and backoff are skipped."""
-        self._closing_at = deadline
+        """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""
+        self._closing_at = deadline if self._closing_at is None else min(deadline, self._closing_at)
         self._ending = True
         if self._workers is not None:
             self._limit_to_deadline(self._workers)
@@ -198,10 +198,10 @@ class Flusher:
         return event is not None
 
     def _report_drop(self, event: Event, error: Dropped) -> None:
-        if not self._dropping:
-            _log.warning("dropping events, until the next one is delivered: %s", error)
-        self._dropping = True
         self.failures.add([event], error)
+        was_dropping, self._dropping = self._dropping, True
+        if not was_dropping:
+            _log.warning("dropping events, until the next one is delivered: %s", error)
 
     # ---------------------------------------------------------------- a worker
 
@@ -241,10 +241,10 @@ class Flusher:
         if self.gate.state not in (GateState.OUTAGE, GateState.PAUSED):
             return math.inf
         expired = self.buffer.expired(now, self._retry.give_up_after)
-        if expired:
-            _log.error("%d requests expired before Gameball could be reached", len(expired))
         for batch in expired:
             self._drop_expired(batch, "Gameball could not be reached")
+        if expired:
+            _log.error("%d requests expired before Gameball could be reached", len(expired))
         return self.buffer.expires_at(self._retry.give_up_after)
 
     async def _send(self, batch: Batch, delivery: Delivery) -> None:

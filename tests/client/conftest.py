@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
 
 import pytest
+import trustme
 
 from gameball_async.sandbox import Sandbox
 
@@ -20,3 +25,27 @@ def sandbox() -> Iterator[Sandbox]:
     """A sandbox without rate limits; the tests of pacing make their own."""
     with Sandbox(limits=None) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def tls_url() -> Iterator[str]:
+    """The address of a TLS server whose certificate no known authority signed."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def shake_hands() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), connection, context.wrap_socket(connection, server_side=True) as secured:
+                secured.recv(1)
+
+    thread = threading.Thread(target=shake_hands)
+    thread.start()
+    yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()

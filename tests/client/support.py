@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import pairwise
 from random import Random
 
-import anyio
+from anyio.lowlevel import checkpoint
 
 from gameball_async import AsyncGameball, Batching, DeliveryError, Event, RateLimit, Retry, Stats
 from gameball_async.sandbox import RequestRecord, Sandbox
+
+SOON = Batching(linger=0.01)
+"""A linger that keeps a test short."""
 
 QUICK = Retry(initial=0.02, maximum=0.2)
 """Retries that keep a test short."""
@@ -21,7 +25,7 @@ Placed = tuple[str, str, int]
 def client(
     sandbox: Sandbox,
     *,
-    batching: Batching = Batching(linger=0.01),
+    batching: Batching = SOON,
     retry: Retry = QUICK,
     rate: RateLimit | None = None,
     api_version: str = "v3.0",
@@ -61,7 +65,7 @@ async def track_all(gameball: AsyncGameball, placed: Iterable[Placed]) -> None:
 async def until(condition: Callable[[], object]) -> None:
     """Let the others run until something is true; the test's timeout is the limit."""
     while not condition():
-        await anyio.sleep(0)
+        await checkpoint()
 
 
 def assert_conserved(stats: Stats) -> None:
@@ -88,7 +92,7 @@ def assert_well_behaved(sandbox: Sandbox) -> None:
     """No rule broken, never two requests in flight for a player, retries byte-identical."""
     assert sandbox.violations == []
     for requests in _by_player(sandbox.requests).values():
-        for earlier, later in zip(requests, requests[1:], strict=False):
+        for earlier, later in pairwise(requests):
             assert earlier.end <= later.start
             if not earlier.applied and earlier.events[0] == later.events[0]:
                 assert earlier.digest == later.digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from gameball_async import Batching, BufferFull, ClientClosed, DeliveryError, Dropped, DropReason, Event
 from gameball_async.sandbox import Fault, Sandbox
@@ -26,7 +27,7 @@ async def test_wait_admits_in_order_of_arrival_as_room_is_made(sandbox: Sandbox)
         async with anyio.create_task_group() as tasks:
             for number in range(30):
                 tasks.start_soon(produce, number)
-                await anyio.sleep(0)
+                await checkpoint()
                 assert_conserved(gameball.stats())
     assert admitted == list(range(30))
     assert [event.metadata["number"] for event in sandbox.holdings()["player123"]] == list(range(30))
@@ -56,11 +57,11 @@ async def test_a_cancelled_wait_was_not_accepted_and_passes_its_turn_on(sandbox:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cancelled)
-            await anyio.sleep(0)
+            await checkpoint()
             tasks.start_soon(gameball.track, "other", "third")
-            await anyio.sleep(0)
+            await checkpoint()
             second.cancel()
-            await anyio.sleep(0)
+            await checkpoint()
             sandbox.script()
         await gameball.flush()
         assert gameball.stats().accepted == 2
@@ -88,7 +89,7 @@ async def test_nowait_does_not_overtake_those_who_wait(sandbox: Sandbox) -> None
         first = await gameball.track("player123", "first")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(gameball.track, "player123", "second")
-            await anyio.sleep(0)
+            await checkpoint()
             sandbox.script()
             await until(lambda: first.done)
             with pytest.raises(BufferFull):
@@ -161,7 +162,7 @@ async def test_closing_wakes_those_who_wait(sandbox: Sandbox) -> None:
     async with anyio.create_task_group() as tasks:
         for name in ("second", "third", "fourth"):
             tasks.start_soon(wait, name)
-        await anyio.sleep(0)
+        await checkpoint()
         await gameball.aclose(timeout=0.05)
     assert sorted(refused) == ["fourth", "second", "third"]
     assert gameball.stats().accepted == 1

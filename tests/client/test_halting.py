@@ -7,9 +7,8 @@ import logging
 import anyio
 import pytest
 
-from gameball_async import BufferFull, ClientHalted, Dropped
+from gameball_async import Batching, BufferFull, ClientHalted, Dropped
 from gameball_async import _pacing as pacing
-from gameball_async import Batching
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import assert_all_arrived, assert_conserved, assert_well_behaved, client, until

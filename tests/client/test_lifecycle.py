@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import anyio
 import anyio.to_thread
 import pytest
+from anyio.lowlevel import checkpoint
 
 from gameball_async import (
     AsyncGameball,
     Batching,
     ClientClosed,
+    CloseReport,
     Dropped,
     FlusherDied,
     InvalidEvent,
@@ -54,7 +56,7 @@ async def test_close_twice_and_at_once_gives_the_same_report(sandbox: Sandbox) -
     gameball = client(sandbox)
     await gameball.start()
     await gameball.track("player123", "event")
-    reports = []
+    reports: list[CloseReport] = []
 
     async def close() -> None:
         reports.append(await gameball.aclose(timeout=0.1))
@@ -66,6 +68,18 @@ async def test_close_twice_and_at_once_gives_the_same_report(sandbox: Sandbox) -
     assert len(reports) == 4
     assert all(report == reports[0] for report in reports)
     assert len(reports[0].undelivered) == 1
+
+
+async def test_the_earliest_deadline_of_several_closes_rules(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.hang())
+    gameball = client(sandbox)
+    await gameball.start()
+    await gameball.track("player123", "event")
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(gameball.aclose, 3600)
+            await checkpoint()
+            await gameball.aclose(timeout=0)
 
 
 async def test_a_cancelled_close_goes_on_in_the_background(sandbox: Sandbox) -> None:
@@ -132,9 +146,9 @@ async def test_run_lives_in_the_callers_task_group(sandbox: Sandbox) -> None:
 
 async def test_a_cancelled_task_group_leaves_the_rest_to_close(sandbox: Sandbox) -> None:
     gameball = client(sandbox, batching=Batching(linger=3600))
+    receipt = gameball.track_nowait("player123", "event")
     async with anyio.create_task_group() as tasks:
         await tasks.start(gameball.run)
-        receipt = await gameball.track("player123", "event")
         tasks.cancel_scope.cancel()
     with pytest.raises(FlusherDied, match="aclose"):
         await gameball.track("player123", "event")
@@ -147,9 +161,9 @@ async def test_a_cancelled_task_group_leaves_the_rest_to_close(sandbox: Sandbox)
 async def test_a_task_group_cancelled_with_a_request_in_flight_leaves_it_to_close(sandbox: Sandbox) -> None:
     sandbox.script(Fault.hang())
     gameball = client(sandbox)
+    receipt = gameball.track_nowait("player123", "event")
     async with anyio.create_task_group() as tasks:
         await tasks.start(gameball.run)
-        receipt = await gameball.track("player123", "event")
         await until(lambda: gameball.stats().in_flight)
         tasks.cancel_scope.cancel()
     sandbox.script()
@@ -187,15 +201,13 @@ async def test_threads_track_through_the_loop(sandbox: Sandbox) -> None:
     placed = [(f"player{number % 7}", "event", number) for number in range(200)]
     async with client(sandbox) as gameball:
 
+        def track_one_players(player: str) -> None:
+            for name, number in [(name, number) for owner, name, number in placed if owner == player]:
+                gameball.track_threadsafe(player, name, {"number": number})
+
         def track_all() -> None:
-            with ThreadPoolExecutor(4) as pool:
-                for batch in range(7):  # one thread for a player, so that its order is defined
-                    mine = [entry for entry in placed if entry[0] == f"player{batch}"]
-                    pool.submit(
-                        lambda mine=mine: [
-                            gameball.track_threadsafe(player, name, {"number": number}) for player, name, number in mine
-                        ]
-                    )
+            with ThreadPoolExecutor(4) as pool:  # a player's events from one thread, so that their order is defined
+                list(pool.map(track_one_players, [f"player{number}" for number in range(7)]))
 
         await anyio.to_thread.run_sync(track_all)
         await gameball.flush()
@@ -301,7 +313,7 @@ async def test_on_failure_may_raise_and_may_track_again(
         raise ValueError("a secret: jon.snow@example.com")
 
     async def coroutine_function(*_: object) -> None:
-        await anyio.sleep(0)
+        await checkpoint()
         track_again_and_raise()
 
     def function(*_: object) -> None:

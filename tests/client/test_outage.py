@@ -7,6 +7,7 @@ import time
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from gameball_async import Delivered, Dropped, DropReason, FlushTimeout, OutcomeUnknown, Retry
 from gameball_async.sandbox import Fault, Sandbox
@@ -143,7 +144,7 @@ async def test_flush_covers_what_was_accepted_before_it_and_nothing_else(sandbox
         await gameball.track("player123", "before")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(gameball.flush)
-            await anyio.sleep(0)
+            await checkpoint()
             sandbox.script(Fault.hang(events={"after"}))
             await until(lambda: not gameball.stats().pending)
             await gameball.track("player123", "after")
