@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._batch import Batch
-from ._queues import Buffer, Counts
+from ._counts import Counts
+from ._queues import Buffer
 
 __all__ = ["Batch", "Buffer", "Counts"]

@@ -1,115 +1,22 @@
 """The events that wait, in a queue for each player: offered, taken, settled or given back.
 
-Plain synchronous state, changed only between awaits; `now` comes in as an argument. A player with
-events is at one place by its oldest batch, its head:
-
-==============  ===================================================  =================================
-place           the head                                             leaves it
-==============  ===================================================  =================================
-LINGERING       open, and waits for more events until its linger      linger over, batch full, a further
-                is over                                              batch opened, flush → READY
-READY           may be taken; merges on until then                   `take` → IN_FLIGHT
-IN_FLIGHT       sealed, and being sent                               `settle`, `split`, `give_back`
-BACKING_OFF     sealed, and waits for its next try                   wait over, flush → READY
-==============  ===================================================  =================================
+Plain synchronous state, changed only between awaits; `now` comes in as an argument.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from enum import Enum, auto
-
-import attrs
 
 from .._config import Batching
 from .._events import Event
-from .._receipt import Delivered, Outcome, Receipt, SharedOutcome
-from ..errors import Dropped, InvalidEvent, OutcomeUnknown, Rejected
+from .._receipt import Outcome, Receipt, SharedOutcome
+from ..errors import Dropped, InvalidEvent
 from ._batch import Batch, Overhead, Stage
-
-
-class Place(Enum):
-    """Where a player stands; the module's table says what that means."""
-
-    LINGERING = auto()
-    READY = auto()
-    IN_FLIGHT = auto()
-    BACKING_OFF = auto()
-
-
-class _Player:
-    """A player with events: a chain of batches from head to tail.
-
-    `turn` counts the changes of place, so that an entry left behind in a queue is known as stale.
-    """
-
-    __slots__ = ("head", "place", "tail", "turn")
-
-    def __init__(self, batch: Batch) -> None:
-        self.head = batch
-        self.tail = batch
-        self.place: Place | None = None
-        self.turn = 0
-
-
-@attrs.define
-class Counts:
-    """The ledger: accepted = delivered + rejected + dropped + unknown + pending."""
-
-    accepted: int = 0
-    delivered: int = 0
-    rejected: int = 0
-    dropped: int = 0
-    unknown: int = 0
-    pending: int = 0
-    pending_bytes: int = 0
-
-    def settle(self, events: int, size: int, outcome: Outcome) -> None:
-        """Move events from pending to where their outcome belongs."""
-        self.pending -= events
-        self.pending_bytes -= size
-        match outcome:
-            case Delivered():
-                self.delivered += events
-            case Rejected():
-                self.rejected += events
-            case Dropped():
-                self.dropped += events
-            case OutcomeUnknown():
-                self.unknown += events
-            case _:  # pragma: no cover
-                raise AssertionError(f"no account for {outcome!r}")
-
-
-class _Ready:
-    """The players that are READY, in the order in which they became so; O(1) to prefer the untried ones."""
-
-    def __init__(self) -> None:
-        self._order = itertools.count()
-        self._untried: deque[tuple[int, int, _Player]] = deque()
-        self._tried: deque[tuple[int, int, _Player]] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._untried or self._tried)
-
-    def append(self, player: _Player) -> None:
-        queue = self._tried if player.head.attempts else self._untried
-        queue.append((next(self._order), player.turn, player))
-
-    def pop(self, *, untried_first: bool) -> _Player:
-        if not self._tried or (self._untried and (untried_first or self._untried[0] < self._tried[0])):
-            return self._untried.popleft()[2]
-        return self._tried.popleft()[2]
-
-    def discard_stale(self) -> None:
-        """Drop the entries of players who left meanwhile from the front of both queues."""
-        for queue in (self._untried, self._tried):
-            while queue and queue[0][1] != queue[0][2].turn:
-                queue.popleft()
+from ._counts import Counts
+from ._schedule import Place, Player, Schedule
 
 
 class Buffer:
@@ -125,11 +32,8 @@ class Buffer:
         self.counts = Counts()
         self._batching = batching
         self._overhead = overhead
-        self._on_due = on_due
-        self._players: dict[str, _Player] = {}
-        self._ready = _Ready()
-        self._lingering: OrderedDict[_Player, float] = OrderedDict()  # in order: the linger is the same for all
-        self._backing_off: list[tuple[float, int, int, _Player]] = []  # a heap; the second is a tie-breaker
+        self._players: dict[str, Player] = {}
+        self._schedule = Schedule(on_due)
         self._numbers = itertools.count()
         # the oldest unsettled batch of each number, in order of opening: halves of a split share a number
         self._by_age: OrderedDict[int, Batch] = OrderedDict()
@@ -168,7 +72,7 @@ class Buffer:
             batch.adopt(mobile, email, growth)
             self._add(batch, name, encoded)
             if player.place is Place.LINGERING and self._is_full(batch):
-                self._make_ready(player)
+                self._schedule.make_ready(player)
         return Receipt(batch.shared, name)
 
     def offer_batch(
@@ -242,15 +146,15 @@ class Buffer:
         counts.pending_bytes += len(encoded)
         self._pending_of_epoch[self._epoch] = self._pending_of_epoch.get(self._epoch, 0) + 1
 
-    def _append(self, player: _Player | None, batch: Batch, now: float) -> None:
+    def _append(self, player: Player | None, batch: Batch, now: float) -> None:
         if player is None:
-            player = self._players[batch.player_unique_id] = _Player(batch)
+            player = self._players[batch.player_unique_id] = Player(batch)
             self._place_head(player, now)
             return
         player.tail.following = batch
         player.tail = batch
         if player.place is Place.LINGERING:
-            self._make_ready(player)  # nothing can merge into its head any more
+            self._schedule.make_ready(player)  # nothing can merge into its head any more
 
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.events) >= self._batching.max_events or batch.size >= self._batching.max_bytes
@@ -259,12 +163,7 @@ class Buffer:
 
     def due_at(self, now: float) -> float:
         """When the next batch may be taken: at once if not above `now`, `inf` if there is none."""
-        self._collect_due(now)
-        if self._ready:
-            return now
-        lingers_until = next(iter(self._lingering.values()), math.inf)
-        backs_off_until = self._backing_off[0][0] if self._backing_off else math.inf
-        return min(lingers_until, backs_off_until)
+        return self._schedule.due_at(now)
 
     def take(self, now: float, *, untried_first: bool = False) -> Batch | None:
         """Seal and return the batch that has been due longest, or None if nothing is due.
@@ -276,19 +175,9 @@ class Buffer:
         """
         if self.due_at(now) > now:
             return None
-        player = self._ready.pop(untried_first=untried_first)
-        self._move(player, Place.IN_FLIGHT)
-        player.head.stage = Stage.SEALED
-        return player.head
-
-    def _collect_due(self, now: float) -> None:
-        while self._lingering and next(iter(self._lingering.values())) <= now:
-            self._make_ready(next(iter(self._lingering)))
-        while self._backing_off and self._backing_off[0][0] <= now:
-            _, _, turn, player = heapq.heappop(self._backing_off)
-            if turn == player.turn:
-                self._make_ready(player)
-        self._ready.discard_stale()
+        batch = self._schedule.take(untried_first=untried_first).head
+        batch.stage = Stage.SEALED
+        return batch
 
     # ---------------------------------------------------------------- settle, give back, split
 
@@ -303,10 +192,7 @@ class Buffer:
 
     def give_back(self, batch: Batch, at: float) -> None:
         """Keep a batch that was taken for another, identical try at the time `at`."""
-        player = self._players[batch.player_unique_id]
-        self._move(player, Place.BACKING_OFF)
-        heapq.heappush(self._backing_off, (at, batch.number, player.turn, player))
-        self._on_due(at)
+        self._schedule.back_off(self._players[batch.player_unique_id], at)
 
     def split(self, batch: Batch) -> None:
         """Replace a batch that was taken by its two halves, due at once and before all later batches."""
@@ -317,7 +203,7 @@ class Buffer:
         player.head = older
         if player.tail is batch:
             player.tail = newer
-        self._make_ready(player)
+        self._schedule.make_ready(player)
 
     def _settle_epoch(self, epoch: int, events: int) -> None:
         if not events:
@@ -341,13 +227,13 @@ class Buffer:
         if player.head is not batch:
             self._unlink_behind(player, batch)
         elif batch.following is None:
-            self._move(player, None)
+            self._schedule.leave(player)
             del self._players[batch.player_unique_id]
         else:
             player.head = batch.following
             self._place_head(player, now)
 
-    def _unlink_behind(self, player: _Player, batch: Batch) -> None:
+    def _unlink_behind(self, player: Player, batch: Batch) -> None:
         before = player.head
         while before.following is not batch:
             assert before.following is not None, "a batch is in its player's chain"  # noqa: S101 an invariant
@@ -358,27 +244,14 @@ class Buffer:
 
     # ---------------------------------------------------------------- places
 
-    def _place_head(self, player: _Player, now: float) -> None:
+    def _place_head(self, player: Player, now: float) -> None:
         head = player.head
         due = head.opened_at + self._batching.linger
         may_merge = head.stage is Stage.OPEN and head.following is None and not self._is_full(head)
         if may_merge and now < due and head.first_epoch == self._epoch:
-            self._move(player, Place.LINGERING)
-            self._lingering[player] = due
-            self._on_due(due)
+            self._schedule.linger(player, due)
         else:
-            self._make_ready(player)
-
-    def _make_ready(self, player: _Player) -> None:
-        self._move(player, Place.READY)
-        self._ready.append(player)
-        self._on_due(-math.inf)
-
-    def _move(self, player: _Player, place: Place | None) -> None:
-        if player.place is Place.LINGERING:
-            del self._lingering[player]
-        player.place = place
-        player.turn += 1
+            self._schedule.make_ready(player)
 
     # ---------------------------------------------------------------- flush
 
@@ -386,17 +259,13 @@ class Buffer:
         """Make everything accepted so far due at once, and return its epoch for `pending_until`."""
         flushed = self._epoch
         self._epoch += 1
-        while self._lingering:
-            self._make_ready(next(iter(self._lingering)))
-        self.skip_backoff()
+        self._schedule.end_lingers()
+        self._schedule.end_backoffs()
         return flushed
 
     def skip_backoff(self) -> None:
         """Make every batch that waits for its next try due at once."""
-        waiting, self._backing_off = self._backing_off, []
-        for _, _, turn, player in sorted(waiting, key=lambda entry: entry[:3]):
-            if turn == player.turn:
-                self._make_ready(player)
+        self._schedule.end_backoffs()
 
     def pending_until(self, epoch: int) -> int:
         """How many events accepted up to the end of this epoch have no outcome yet."""
@@ -408,8 +277,7 @@ class Buffer:
         """Take the present time for the opening of every batch: until now there was no clock."""
         for batch in self._by_age.values():
             batch.opened_at = now
-        for player in self._lingering:
-            self._lingering[player] = now + self._batching.linger
+        self._schedule.relinger(now + self._batching.linger)
 
     def oldest_at(self) -> float | None:
         """When the oldest unsettled batch was opened, or None if there is none."""
