@@ -1,0 +1,241 @@
+"""Every example of the README and the docs does what it says, against the sandbox."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import importlib.util
+import inspect
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+import types
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gameball_async import cli
+from gameball_async.sandbox import Fault, Sandbox
+
+from .pages import PAGES, README, ROOT, Block
+
+PYTHON = [block for page in PAGES for block in page.blocks() if block.info == "python"]
+CONSOLE = [block for page in PAGES for block in page.blocks() if block.info == "console"]
+INFOS = {"python", "console", "json", "text", "text output"}
+"""Every block is one of these, so that none is forgotten."""
+
+EVENTS = next(block.text for page in PAGES for block in page.blocks() if block.info == "json")
+ORDERS = "CustomerID,Quantity,UnitPrice\nplayer1,6,2.55\nplayer2,8,3.39\n"
+"""The files that the console examples name."""
+
+
+@pytest.fixture(autouse=True)
+def _here(gameball_is_the_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    del gameball_is_the_sandbox
+    monkeypatch.chdir(tmp_path)
+    if importlib.util.find_spec("fastapi") is None:
+        monkeypatch.setitem(sys.modules, "fastapi", fastapi_by_starlette())
+
+
+def run(block: Block) -> dict[str, Any]:
+    """Run an example as `python -m asyncio` would, and return what it has defined."""
+    source = "\n" * (block.line - 1) + block.text  # so that a traceback points into the page
+    code = compile(source, str(ROOT / block.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    defined: dict[str, Any] = {"__name__": "example"}
+    result = eval(code, defined)  # the page is ours
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+    return defined
+
+
+def readme_example(words: str) -> Block:
+    """The one example of the README that holds these words."""
+    (block,) = [block for block in README.blocks() if block.info == "python" and words in block.text]
+    return block
+
+
+# ---------------------------------------------------------------- Python
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_a_python_example_runs_and_prints_what_the_page_says(
+    block: Block, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(block)
+    assert capsys.readouterr().out == (block.output or "")
+    assert sandbox.violations == []
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in page.blocks()], ids=str)
+def test_every_block_is_of_a_known_kind(block: Block) -> None:
+    assert block.info in INFOS
+
+
+def test_the_first_example_is_one_request_with_two_events(sandbox: Sandbox) -> None:
+    defined = run(README.blocks()[0])
+    assert [request.events for request in sandbox.requests] == [("place_order", "review")]
+    assert (defined["delivered"].status, defined["delivered"].attempts) == (200, 1)
+
+
+def test_the_first_example_has_at_most_12_lines() -> None:
+    assert len(README.blocks()[0].text.splitlines()) <= 12
+
+
+ANSWERS = [
+    (Fault.status(422, code=3003, words="no such rating"), "no such rating", "Rejected"),
+    (Fault.status(400), "Gameball refused the event (HTTP 400)", "Rejected"),
+]
+
+
+@pytest.mark.parametrize(("fault", "words", "kind"), ANSWERS)
+def test_what_goes_wrong_is_told_by_the_receipt_and_by_on_failure(
+    fault: Fault, words: str, kind: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.script(fault)
+    run(readme_example("on_failure=keep"))
+    out = capsys.readouterr().out
+    assert words in out
+    assert f"will not arrive: review {{'rating': 6}} {kind}" in out
+
+
+# ---------------------------------------------------------------- FastAPI
+
+
+def fastapi_by_starlette() -> types.ModuleType:
+    """As much of FastAPI as the example needs, where it is not installed: it is Starlette with another way to route."""
+
+    class FastAPI(Starlette):
+        def post(self, path: str) -> Callable[[Callable[[Request], Awaitable[object]]], None]:
+            def register(handler: Callable[[Request], Awaitable[object]]) -> None:
+                async def endpoint(request: Request) -> Response:
+                    return JSONResponse(await handler(request))
+
+                self.router.routes.append(Route(path, endpoint, methods=["POST"]))
+
+            return register
+
+    module = types.ModuleType("fastapi")
+    module.FastAPI, module.Request = FastAPI, Request  # type: ignore[attr-defined]
+    return module
+
+
+@contextlib.asynccontextmanager
+async def browser(app: Starlette) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of an application that is started before and stopped after."""
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+            await app({**scope, "state": dict(state or {})}, receive, send)
+
+        transport = httpx.ASGITransport(with_state)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+            yield client
+
+
+def test_the_service_of_the_readme_tracks_its_orders(sandbox: Sandbox) -> None:
+    app = run(readme_example("fastapi"))["app"]
+
+    async def order_twice() -> list[int]:
+        async with browser(app) as client:
+            return [(await client.post("/orders")).status_code for _ in range(2)]
+
+    assert asyncio.run(order_twice()) == [200, 200]
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["place_order", "place_order"]
+
+
+def test_start_and_end_in_two_functions_deliver_what_was_tracked_between(sandbox: Sandbox) -> None:
+    (block,) = [block for block in PYTHON if "on_cleanup" in block.text]
+    defined = run(block)
+
+    async def live() -> None:
+        await asyncio.create_task(defined["on_startup"](object()))
+        await defined["gameball"].track("player123", "review")
+        await asyncio.create_task(defined["on_cleanup"](object()))
+
+    asyncio.run(live())
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["review"]
+
+
+# ---------------------------------------------------------------- console
+
+
+def commands(block: Block) -> list[list[str]]:
+    lines = block.text.replace("\\\n", " ").splitlines()
+    assert all(line.startswith("$ ") for line in lines), f"{block}: a console block holds commands only"
+    return [shlex.split(line[2:]) for line in lines]
+
+
+def gameball_async(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command in this process, where the default of `base_url` is the sandbox's."""
+    monkeypatch.setattr(sys, "argv", ["gameball-async", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert not caught.value.code
+
+
+def pip(arguments: list[str]) -> None:
+    """Installing is not tried; what is named exists."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert arguments[0] == "install"
+    match = re.fullmatch(r"([a-z-]+)(?:\[([a-z,]+)\])?", arguments[1])
+    assert match is not None
+    assert match[1] == project["name"]
+    assert set(filter(None, (match[2] or "").split(","))) <= project["optional-dependencies"].keys()
+
+
+def sandbox_command(arguments: list[str]) -> None:
+    """It says where it listens, and ends with Ctrl-C; the port is a free one here."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gameball_async.cli", *arguments, "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    with process:
+        assert process.stdout is not None
+        assert "listens at" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("block", CONSOLE, ids=str)
+def test_a_console_example_works(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("events.ndjson").write_text(EVENTS)
+    Path("orders.csv").write_text(ORDERS)
+    for program, *arguments in commands(block):
+        match program, arguments:
+            case "pip", _:
+                pip(arguments)
+            case "gameball-async", ["sandbox", *_]:
+                sandbox_command(arguments)
+            case "gameball-async", _:
+                gameball_async(arguments, monkeypatch)
+            case _:
+                pytest.fail(f"{block}: nobody tests {program}")
+    assert {path.name for path in Path().iterdir()} == {"events.ndjson", "orders.csv"}
+
+
+def test_sending_a_file_sends_its_events(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("events.ndjson").write_text(EVENTS)
+    gameball_async(["send", "events.ndjson"], monkeypatch)
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["place_order", "review"]
+
+
+def test_the_targets_of_make_that_the_readme_names_exist() -> None:
+    named = set(re.findall(r"`make (\w+)`", README.text))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert named == {"demo", "test"}
+    assert named <= set(re.findall(r"^(\w+):", makefile, re.MULTILINE))

@@ -1,0 +1,63 @@
+"""The pages hang together: links, anchors, lengths, versions, and words that do not belong there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gameball_async import __version__
+
+from .pages import CHANGELOG, DOCS, PAGES, README, ROOT, Page
+
+LONGEST_README = 500
+"""Words, everything but fenced blocks: headings, list items and links included."""
+
+
+def test_the_readme_is_short() -> None:
+    words = [word for line in README.prose() for word in line.split() if any(map(str.isalnum, word))]
+    assert len(words) <= LONGEST_README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_leads_somewhere(page: Page) -> None:
+    for link in page.links():
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = Page((page.path.parent / file).resolve()) if file else page
+        assert target.path.is_file(), link
+        assert target.path.is_relative_to(ROOT), link
+        assert not anchor or anchor in target.anchors(), link
+
+
+def test_every_page_can_be_reached_from_the_index_and_from_the_readme() -> None:
+    others = {page.path.name for name, page in DOCS.items() if name != "index"}
+    for page in (DOCS["index"], README):
+        linked = {link.partition("#")[0].rpartition("/")[2] for link in page.links()}
+        assert others <= linked
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = re.findall(r"^## \[([^\]]+)\]", CHANGELOG.text, re.MULTILINE)
+    assert versions[0] == __version__
+
+
+def test_every_public_name_that_the_changelog_gives_exists() -> None:
+    import importlib  # noqa: PLC0415
+
+    for name in re.findall(r"`(gameball_async\.[\w.]+)`", CHANGELOG.text):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_no_page_names_a_machine_or_an_index(page: Page) -> None:
+    assert not re.search(r"(?<![\w.])/(home|root|work|tmp|usr|opt)/|localhost|pypi\.org|--index-url", page.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_page_has_one_title_and_no_stray_spaces(page: Page) -> None:
+    assert sum(line.startswith("# ") for line in page.prose()) == 1
+    assert all(line == line.rstrip() for line in page.text.splitlines())
+    assert page.text.endswith("\n")
