@@ -118,11 +118,15 @@ class AsyncGameball:
             LifecycleError: if the client is closed, or lives in another loop or thread.
         """
         mobile, email = contact("mobile", mobile), contact("email", email)
-        player = text("player_unique_id", player_unique_id)
+        player, name = text("player_unique_id", player_unique_id), text("the event's name", name)
         encoded = encode_event(name, metadata)
-        receipt = self._engine.offer(player, name, encoded, mobile, email)
+        engine = self._engine
+        intake = engine.flusher.intake
+        receipt = intake.offer(player, name, encoded, mobile, email, engine.accepting_now())
+        if receipt is None and engine.state is State.RUNNING:
+            receipt = await intake.wait_to_offer(player, name, encoded, mobile, email, engine.accepting_now)
         if receipt is None:
-            receipt = await self._engine.wait_to_offer(player, name, encoded, mobile, email)
+            raise engine.full
         return receipt
 
     def track_nowait(
@@ -142,10 +146,12 @@ class AsyncGameball:
             LifecycleError: as `track` does.
         """
         mobile, email = contact("mobile", mobile), contact("email", email)
-        player = text("player_unique_id", player_unique_id)
-        receipt = self._engine.offer(player, name, encode_event(name, metadata), mobile, email)
+        player, name = text("player_unique_id", player_unique_id), text("the event's name", name)
+        encoded = encode_event(name, metadata)
+        engine = self._engine
+        receipt = engine.flusher.intake.offer(player, name, encoded, mobile, email, engine.accepting_now())
         if receipt is None:
-            raise self._engine.full()
+            raise engine.full
         return receipt
 
     def track_threadsafe(
@@ -205,9 +211,14 @@ class AsyncGameball:
         mobile, email = contact("mobile", mobile), contact("email", email)
         player = text("player_unique_id", player_unique_id)
         encoded = _encoded_events(events)
-        shared = self._engine.offer_batch(player, encoded, mobile, email)
+        engine = self._engine
+        engine.check_running()
+        intake = engine.flusher.intake
+        shared = intake.offer_batch(player, encoded, mobile, email, engine.now())
         if shared is None:
-            shared = await self._engine.wait_to_offer_batch(player, encoded, mobile, email)
+            shared = await intake.wait_to_offer_batch(player, encoded, mobile, email, engine.accepting_now)
+        if shared is None:
+            raise engine.full
         delivered = [await Receipt(shared, name) for name in encoded]
         return max(delivered, key=lambda outcome: outcome.attempts)
 
@@ -335,7 +346,7 @@ class AsyncGameball:
             make_delivery=make_delivery,
             on_failure=self._on_failure,
         )
-        return Engine(flusher, self._batching)
+        return Engine(flusher)
 
     def _forget_parent(self) -> None:
         """In a forked child: what the parent holds is the parent's to send; begin anew."""

@@ -9,14 +9,40 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from .._config import Batching
 from .._events import Event
 from .._receipt import Outcome, Receipt, SharedOutcome
-from ..errors import Dropped, InvalidEvent
+from ..errors import Dropped, InvalidEvent, LifecycleError
 from ._batch import Batch, Overhead, Stage
 from ._counts import Counts
 from ._schedule import Place, Player, Schedule
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _one_change(
+    method: Callable[Concatenate[Buffer, _P], _T],
+) -> Callable[Concatenate[Buffer, _P], _T]:
+    """Refuse to begin a change in the midst of another: only a finalizer or a signal handler can try."""
+
+    @wraps(method)
+    def change(buffer: Buffer, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if buffer.is_changing:
+            raise LifecycleError(
+                "track_nowait() was called by a finalizer or a signal handler in the midst of another call: let it "
+                "wait for its end with loop.call_soon(), or loop.add_signal_handler()."
+            )
+        buffer.is_changing = True
+        try:
+            return method(buffer, *args, **kwargs)
+        finally:
+            buffer.is_changing = False
+
+    return change
 
 
 class Buffer:
@@ -30,6 +56,7 @@ class Buffer:
 
     def __init__(self, batching: Batching, overhead: Overhead, on_due: Callable[[float], object]) -> None:
         self.counts = Counts()
+        self.is_changing = False
         self._batching = batching
         self._overhead = overhead
         self._players: dict[str, Player] = {}
@@ -49,6 +76,7 @@ class Buffer:
             counts.pending + events <= batching.buffer_events and counts.pending_bytes + size <= batching.buffer_bytes
         )
 
+    @_one_change
     def offer(
         self, player_unique_id: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
     ) -> Receipt | None:
@@ -75,6 +103,7 @@ class Buffer:
                 self._schedule.make_ready(player)
         return Receipt(batch.shared, name)
 
+    @_one_change
     def offer_batch(
         self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
     ) -> SharedOutcome | None:
@@ -99,6 +128,7 @@ class Buffer:
         self._append(self._players.get(player_unique_id), batch, now)
         return batch.shared
 
+    @_one_change
     def refuse_newest(self, name: str, encoded: bytes, error: Dropped) -> Receipt:
         """Accept an event and drop it at once, so that it is counted."""
         shared = SharedOutcome()
@@ -161,10 +191,12 @@ class Buffer:
 
     # ---------------------------------------------------------------- due, take
 
+    @_one_change
     def due_at(self, now: float) -> float:
         """When the next batch may be taken: at once if not above `now`, `inf` if there is none."""
         return self._schedule.due_at(now)
 
+    @_one_change
     def take(self, now: float, *, untried_first: bool = False) -> Batch | None:
         """Seal and return the batch that has been due longest, or None if nothing is due.
 
@@ -173,7 +205,7 @@ class Buffer:
             untried_first: prefer a batch that was never sent: one that failed already may be at
                 fault itself, so a probe with it says little.
         """
-        if self.due_at(now) > now:
+        if self._schedule.due_at(now) > now:
             return None
         batch = self._schedule.take(untried_first=untried_first).head
         batch.stage = Stage.SEALED
@@ -181,6 +213,7 @@ class Buffer:
 
     # ---------------------------------------------------------------- settle, give back, split
 
+    @_one_change
     def settle(self, batch: Batch, outcome: Outcome, now: float) -> None:
         """Give all events of a batch their outcome, and let the player's next batch move up."""
         size = sum(map(len, batch.events.values()))
@@ -190,10 +223,12 @@ class Buffer:
         self._unlink(batch, now)
         batch.shared.settle(outcome)
 
+    @_one_change
     def give_back(self, batch: Batch, at: float) -> None:
         """Keep a batch that was taken for another, identical try at the time `at`."""
         self._schedule.back_off(self._players[batch.player_unique_id], at)
 
+    @_one_change
     def split(self, batch: Batch) -> None:
         """Replace a batch that was taken by its two halves, due at once and before all later batches."""
         player = self._players[batch.player_unique_id]
@@ -255,6 +290,7 @@ class Buffer:
 
     # ---------------------------------------------------------------- flush
 
+    @_one_change
     def hurry(self) -> int:
         """Make everything accepted so far due at once, and return its epoch for `pending_until`."""
         flushed = self._epoch
@@ -263,6 +299,7 @@ class Buffer:
         self._schedule.end_backoffs()
         return flushed
 
+    @_one_change
     def skip_backoff(self) -> None:
         """Make every batch that waits for its next try due at once."""
         self._schedule.end_backoffs()
@@ -273,6 +310,7 @@ class Buffer:
 
     # ---------------------------------------------------------------- age, drop
 
+    @_one_change
     def restamp(self, now: float) -> None:
         """Take the present time for the opening of every batch: until now there was no clock."""
         for batch in self._by_age.values():
@@ -298,6 +336,7 @@ class Buffer:
         player = self._players[batch.player_unique_id]
         return player.place is Place.IN_FLIGHT and player.head is batch
 
+    @_one_change
     def drop_oldest(self, error: Dropped, now: float) -> Event | None:
         """Give up the oldest event that is not sealed; None if all are."""
         batch = next((batch for batch in self._by_age.values() if batch.stage is not Stage.SEALED), None)

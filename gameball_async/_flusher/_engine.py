@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from enum import Enum, auto
-from functools import partial
 from typing import Any, TypeVar
 
 import anyio.abc
 
 from .._bell import Bell
-from .._config import Batching
-from .._receipt import Receipt, SharedOutcome
 from .._runtime import Runtime, current_runtime
-from ..errors import BufferFull, ClientClosed, Dropped, DropReason, FlusherDied, NotStarted, WrongLoop
+from ..errors import BufferFull, ClientClosed, DropReason, FlusherDied, NotStarted, WrongLoop
 from ._loop import Flusher
 from ._report import CloseReport
 
 _T = TypeVar("_T")
+
+_OVERDUE = -math.inf
+"""The time before there is a clock; binding to a loop sets the true one."""
 
 _log = logging.getLogger("gameball_async")
 
@@ -42,10 +42,9 @@ class State(Enum):
 class Engine:
     """The flusher and the task that owns it. It knows nothing of the client, so that a forgotten one can warn."""
 
-    def __init__(self, flusher: Flusher, batching: Batching) -> None:
+    def __init__(self, flusher: Flusher) -> None:
         self.flusher = flusher
         self.state = State.NEW
-        self._batching = batching
         self._runtime: Runtime | None = None
         self._cause: BaseException | None = None
         self._is_under_way = False
@@ -59,8 +58,8 @@ class Engine:
         Raises:
             FlusherDied: if it crashes at once; with the reason as its cause.
         """
-        if self._bind():
-            self._running_runtime().spawn(self._serve)
+        if runtime := self._bind():
+            runtime.spawn(self._serve)
         while self.state is State.RUNNING and not self._is_under_way:
             await self._changed.wait()
         self.check_alive()
@@ -77,16 +76,17 @@ class Engine:
         if self._cause is not None:
             raise self._death()
 
-    def _bind(self) -> bool:
+    def _bind(self) -> Runtime | None:
+        """Bind to the caller's loop, or return None if it is bound to it already."""
         if self.state is State.RUNNING:
-            self._check_loop()
-            return False
+            self.check_running()
+            return None
         if self.state is not State.NEW:
             raise self._unavailable()
         self._runtime = current_runtime()
-        self.flusher.buffer.restamp(self._runtime.now())
+        self.flusher.buffer.restamp(self.now())
         self.state = State.RUNNING
-        return True
+        return self._runtime
 
     async def _serve(self, on_under_way: Callable[[], object] = lambda: None) -> None:
         def under_way() -> None:
@@ -149,100 +149,32 @@ class Engine:
             self.flusher.give_up(DropReason.CLOSED, "the close was cancelled before the event was delivered")
             self._end(State.CLOSED)
 
-    # ---------------------------------------------------------------- offer
-
-    def offer(self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None) -> Receipt | None:
-        """Accept an event, or return None if it would have to wait for room."""
-        self._check_accepting()
-        if self.flusher.admission.is_waited_for:
-            return None
-        return self._offer_now(player, name, encoded, mobile, email)
-
-    def offer_batch(
-        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
-    ) -> SharedOutcome | None:
-        """Accept events as one request, or return None if they would have to wait for room."""
-        self.check_running()
-        if self.flusher.admission.is_waited_for:
-            return None
-        return self._offer_batch_now(player, events, mobile, email)
-
-    async def wait_to_offer(
-        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None
-    ) -> Receipt:
-        """Accept an event as soon as there is room."""
-        return await self._wait_for_room(partial(self._offer_now, player, name, encoded, mobile, email))
-
-    async def wait_to_offer_batch(
-        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
-    ) -> SharedOutcome:
-        """Accept events as one request as soon as there is room."""
-        return await self._wait_for_room(partial(self._offer_batch_now, player, events, mobile, email))
-
-    def _offer_now(
-        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None
-    ) -> Receipt | None:
-        self._check_accepting()
-        buffer = self.flusher.buffer
-        receipt = buffer.offer(player, name, encoded, mobile, email, self.now())
-        if receipt is None and self._batching.when_full == "drop_oldest" and self._drop_oldest(1, len(encoded)):
-            receipt = buffer.offer(player, name, encoded, mobile, email, self.now())
-        if receipt is None and self._batching.when_full.startswith("drop"):
-            receipt = self.flusher.drop_newest(player, name, encoded, mobile, email, self._dropped())
-        return receipt
-
-    def _offer_batch_now(
-        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
-    ) -> SharedOutcome | None:
-        self._check_accepting()
-        if self._batching.when_full == "drop_oldest":
-            self._drop_oldest(len(events), sum(map(len, events.values())))
-        return self.flusher.buffer.offer_batch(player, events, mobile, email, self.now())
-
-    def _drop_oldest(self, events: int, size: int) -> bool:
-        """Make room by giving up the oldest events; False if what is left is being sent."""
-        while not self.flusher.buffer.has_room(events, size):
-            if not self.flusher.drop_oldest(self._dropped()):
-                return False
-        return True
-
-    async def _wait_for_room(self, attempt: Callable[[], _T | None]) -> _T:
-        accepted = None
-        if self._batching.when_full == "wait" and self.state is State.RUNNING:
-            accepted = await self.flusher.admission.wait_for(attempt, self._batching.wait_timeout)
-        if accepted is None:
-            raise self.full()
-        return accepted
-
-    def full(self) -> BufferFull:
-        """The error for an event that found no room."""
-        counts, batching = self.flusher.buffer.counts, self._batching
-        halted = self.flusher.halted
-        reason = f" {halted}" if halted else " Start the client." if self.state is State.NEW else ""
-        return BufferFull(
-            f"the buffer is full: {counts.pending} of {batching.buffer_events} events, {counts.pending_bytes:,} of "
-            f"{batching.buffer_bytes:,} bytes.{reason} Track the event later, raise Batching(buffer_events=..., "
-            "buffer_bytes=...), or choose what when_full drops."
-        )
-
-    def _dropped(self) -> Dropped:
-        return Dropped(
-            f"the buffer was full and Batching(when_full={self._batching.when_full!r}) gave it up: raise "
-            "buffer_events or buffer_bytes, or choose when_full='wait'.",
-            reason=DropReason.BUFFER_FULL,
-        )
-
     # ---------------------------------------------------------------- checks
 
+    def accepting_now(self) -> float:
+        """The present time, if an event may be accepted now from here; else raise."""
+        runtime = self._runtime
+        if runtime is None:
+            return _OVERDUE
+        if self.state is not State.RUNNING or not runtime.is_current:
+            self.check_running()
+        return runtime.now()
+
+    @property
+    def full(self) -> BufferFull:
+        """The error for an event that found no room."""
+        remedy = "Start the client. " if self.state is State.NEW else ""
+        return self.flusher.intake.full(f"{self.flusher.halted} " if self.flusher.halted is not None else remedy)
+
     def now(self) -> float:
-        """Seconds of the loop's clock; before there is one, a time at which everything is overdue."""
-        return self._runtime.now() if self._runtime is not None else -math.inf
+        """Seconds of the loop's clock."""
+        return _OVERDUE if self._runtime is None else self._runtime.now()
 
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine function in the client's loop from another thread, and wait for it."""
-        if self.state is not State.RUNNING:
+        runtime = self._runtime
+        if self.state is not State.RUNNING or runtime is None:
             raise self._unavailable()
-        runtime = self._running_runtime()
         if runtime.is_own_thread:
             raise WrongLoop(
                 "track_threadsafe() was called in the client's own thread, which it would block: use track()."
@@ -260,20 +192,12 @@ class Engine:
             raise self._unavailable()
         self._check_loop()
 
-    def _check_accepting(self) -> None:
-        if self.state is not State.NEW:
-            self.check_running()
-
     def _check_loop(self) -> None:
-        if not self._running_runtime().is_current:
+        if self._runtime is not None and not self._runtime.is_current:
             raise WrongLoop(
                 "the client lives in another event loop or thread: use track_threadsafe() from a thread, and a client "
                 "of its own for each loop."
             )
-
-    def _running_runtime(self) -> Runtime:
-        assert self._runtime is not None, "a started engine has a loop"  # noqa: S101 an invariant
-        return self._runtime
 
     def _unavailable(self) -> Exception:
         match self.state:

@@ -16,18 +16,17 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from .._admission import Admission
 from .._bell import Bell
 from .._buffer import Batch, Buffer
 from .._config import Batching, RateLimit, Retry
 from .._delivery import CONNECTIONS, Backoff, Delivery
-from .._events import Event
 from .._failures import Failures, OnFailure
 from .._pacing import Gate, GateState, Windows
-from .._receipt import Delivered, Receipt
+from .._receipt import Delivered
 from .._verdict import Answer, Verdict
 from .._wire import SingleDialect
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, FlushTimeout, OutcomeUnknown, Rejected
+from ._intake import Intake
 from ._report import Undelivered
 
 _log = logging.getLogger("gameball_async")
@@ -58,9 +57,9 @@ class Flusher:
         on_failure: OnFailure | None,
     ) -> None:
         self.buffer = Buffer(batching, dialect.overhead, self._on_due)
-        self.admission = Admission()
         self.gate = Gate()
         self.failures = Failures(on_failure)
+        self.intake = Intake(self.buffer, batching, self.failures)
         self.halted: ClientHalted | None = None
         self.undelivered: list[Undelivered] = []
         self.requests = 0
@@ -73,7 +72,6 @@ class Flusher:
         self._backoff = Backoff(retry, random)
         self._windows = Windows(rate.windows() if rate is not None else ())
         self._successes = 0
-        self._dropping = False
         self._now: Callable[[], float] = lambda: -math.inf  # replaced by the loop's clock
         self._wake = Bell()
         self._progress = Bell()
@@ -121,7 +119,7 @@ class Flusher:
         if self._workers is not None:
             self._limit_to_deadline(self._workers)
         self._hurry()
-        self.admission.dismiss()
+        self.intake.admission.dismiss()
 
     def _why_closed(self) -> str:
         if self.halted is not None:
@@ -162,7 +160,7 @@ class Flusher:
     def ring(self) -> None:
         """Make everyone who waits for progress look again."""
         self._progress.ring()
-        self.admission.dismiss()
+        self.intake.admission.dismiss()
 
     def give_up(self, reason: DropReason, why: str) -> None:
         """Settle whatever is left as dropped, or as unknown if it may have arrived."""
@@ -180,28 +178,6 @@ class Flusher:
         self.gate.skip_wait()
         self._wake.ring()
         return epoch
-
-    # ---------------------------------------------------------------- no room
-
-    def drop_newest(
-        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, error: Dropped
-    ) -> Receipt:
-        """Accept an event and drop it at once."""
-        self._report_drop(Event(player, name, mobile, email, encoded), error)
-        return self.buffer.refuse_newest(name, encoded, error)
-
-    def drop_oldest(self, error: Dropped) -> bool:
-        """Drop the oldest event that is not being sent; False if there is none."""
-        event = self.buffer.drop_oldest(error, self._now())
-        if event is not None:
-            self._report_drop(event, error)
-        return event is not None
-
-    def _report_drop(self, event: Event, error: Dropped) -> None:
-        self.failures.add([event], error)
-        was_dropping, self._dropping = self._dropping, True
-        if not was_dropping:
-            _log.warning("dropping events, until the next one is delivered: %s", error)
 
     # ---------------------------------------------------------------- a worker
 
@@ -269,7 +245,7 @@ class Flusher:
             self._conclude(batch, answer, now)
             self._wake.ring()
             self._progress.ring()
-            self.admission.room_made()
+            self.intake.admission.room_made()
 
     # ---------------------------------------------------------------- an answer
 
@@ -281,7 +257,7 @@ class Flusher:
         self.gate.finish(answer.sign, player, probe=probe, now=now, pause=pause)
         if answer.verdict is Verdict.DELIVERED:
             self._successes += 1
-            self._dropping = False
+            self.intake.note_delivery()
         if answer.verdict in (Verdict.AMBIGUOUS, Verdict.INTERRUPTED):
             self.ambiguous += 1
             batch.ambiguous = True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import logging
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,10 +19,12 @@ from gameball_async import (
     AsyncGameball,
     Batching,
     ClientClosed,
+    ClientHalted,
     CloseReport,
     Dropped,
     FlusherDied,
     InvalidEvent,
+    LifecycleError,
     NotStarted,
     WrongLoop,
 )
@@ -327,3 +332,54 @@ async def test_on_failure_may_raise_and_may_track_again(
     assert [event.name for event in sandbox.holdings()["player123"]] == ["again"]
     assert "on_failure raised ValueError" in caplog.text
     assert "jon.snow" not in caplog.text
+
+
+async def test_a_finalizer_in_the_midst_of_a_change_is_told_so_and_corrupts_nothing(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(sandbox) as gameball:
+        buffer = gameball._engine.flusher.buffer
+        told: list[BaseException] = []
+        open_batch = buffer._open
+
+        def finalize_meanwhile(*args: Any) -> Any:
+            with pytest.raises(LifecycleError, match="call_soon") as caught:
+                gameball.track_nowait("player123", "event")
+            told.append(caught.value)
+            return open_batch(*args)
+
+        monkeypatch.setattr(buffer, "_open", finalize_meanwhile)
+        await gameball.track("player123", "event")
+        assert_conserved(gameball.stats())
+    assert len(told) == 1
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["event"]
+
+
+async def test_a_logging_handler_may_track(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """It neither deadlocks nor recurses, whatever is being logged."""
+    batching = Batching(linger=0.01, buffer_events=3, when_full="drop_oldest")
+    sandbox.script(Fault.status(500, times=8), Fault.status(422, code=3001, times=1), Fault.status(401, times=1))
+    logger, handler = logging.getLogger("gameball_async"), logging.Handler()
+    async with client(sandbox, batching=batching) as gameball:
+
+        def emit(record: logging.LogRecord) -> None:
+            assert record.getMessage()
+            with contextlib.suppress(ClientClosed):
+                gameball.track_nowait("log", "logged")
+
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr(handler, "emit", emit)
+        logger.addHandler(handler)
+        try:
+            for number in range(20):
+                await gameball.track(f"player{number}", "event")
+                await checkpoint()
+            with contextlib.suppress(ClientHalted):
+                await gameball.flush(timeout=5)
+            assert_conserved(gameball.stats())
+            await gameball.aclose(timeout=0.1)
+            assert_conserved(gameball.stats())
+        finally:
+            logger.removeHandler(handler)
+            monkey.undo()
+    assert caplog.records

@@ -1,0 +1,135 @@
+"""The way into the buffer: who waits for room, who is turned away, and what is dropped instead."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+from .._admission import Admission
+from .._buffer import Buffer
+from .._config import Batching
+from .._events import Event
+from .._failures import Failures
+from .._receipt import Receipt, SharedOutcome
+from ..errors import BufferFull, Dropped, DropReason
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger("gameball_async")
+
+
+class Intake:
+    """Lets events into the buffer, by the policy of `Batching(when_full=...)`.
+
+    Args:
+        buffer: where accepted events go.
+        batching: what happens when it is full.
+        failures: is told of dropped events.
+    """
+
+    def __init__(self, buffer: Buffer, batching: Batching, failures: Failures) -> None:
+        self.admission = Admission()
+        self._buffer = buffer
+        self._batching = batching
+        self._failures = failures
+        self._drops = batching.when_full in ("drop_oldest", "drop_newest")
+        self._is_dropping = False
+
+    def offer(
+        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
+    ) -> Receipt | None:
+        """Accept an event, or return None if there is no room, or others wait for room already."""
+        if self.admission.is_waited_for:
+            return None
+        receipt = self._buffer.offer(player, name, encoded, mobile, email, now)
+        if receipt is None and self._drops:
+            receipt = self._offer_dropping(player, name, encoded, mobile, email, now)
+        return receipt
+
+    def offer_batch(
+        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
+    ) -> SharedOutcome | None:
+        """Accept events as one request, or return None like `offer`; for their sake none of them is dropped."""
+        if self.admission.is_waited_for:
+            return None
+        if self._batching.when_full == "drop_oldest":
+            self._drop_oldest(len(events), sum(map(len, events.values())), now)
+        return self._buffer.offer_batch(player, events, mobile, email, now)
+
+    async def wait_to_offer(
+        self,
+        player: str,
+        name: str,
+        encoded: bytes,
+        mobile: str | None,
+        email: str | None,
+        now: Callable[[], float],
+    ) -> Receipt | None:
+        """Accept an event when its turn has come and there is room; None if that takes too long.
+
+        The clock raises if nothing is accepted any more.
+        """
+        return await self._wait(partial(self._buffer.offer, player, name, encoded, mobile, email), now)
+
+    async def wait_to_offer_batch(
+        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: Callable[[], float]
+    ) -> SharedOutcome | None:
+        """Accept events as one request when their turn has come; like `wait_to_offer`."""
+        return await self._wait(partial(self._buffer.offer_batch, player, events, mobile, email), now)
+
+    async def _wait(self, offer: Callable[[float], _T | None], now: Callable[[], float]) -> _T | None:
+        if self._batching.when_full != "wait":
+            return None
+        return await self.admission.wait_for(lambda: offer(now()), self._batching.wait_timeout)
+
+    def full(self, remedy: str) -> BufferFull:
+        """The error for an event that found no room."""
+        counts, batching = self._buffer.counts, self._batching
+        return BufferFull(
+            f"the buffer is full: {counts.pending} of {batching.buffer_events} events, {counts.pending_bytes:,} of "
+            f"{batching.buffer_bytes:,} bytes. {remedy}Track the event later, raise Batching(buffer_events=..., "
+            "buffer_bytes=...), or choose what when_full drops."
+        )
+
+    # ---------------------------------------------------------------- dropping
+
+    def note_delivery(self) -> None:
+        """Something was delivered: the next drop begins a new spell, which is logged again."""
+        self._is_dropping = False
+
+    def _offer_dropping(
+        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
+    ) -> Receipt:
+        receipt = None
+        if self._batching.when_full == "drop_oldest" and self._drop_oldest(1, len(encoded), now):
+            receipt = self._buffer.offer(player, name, encoded, mobile, email, now)
+        if receipt is None:
+            error = self._dropped()
+            receipt = self._buffer.refuse_newest(name, encoded, error)
+            self._tell(Event(player, name, mobile, email, encoded), error)
+        return receipt
+
+    def _drop_oldest(self, events: int, size: int, now: float) -> bool:
+        """Make room by giving up the oldest events; False if what is left is being sent."""
+        while not self._buffer.has_room(events, size):
+            error = self._dropped()
+            event = self._buffer.drop_oldest(error, now)
+            if event is None:
+                return False
+            self._tell(event, error)
+        return True
+
+    def _tell(self, event: Event, error: Dropped) -> None:
+        self._failures.add([event], error)
+        was_dropping, self._is_dropping = self._is_dropping, True
+        if not was_dropping:
+            _log.warning("dropping events, until the next one is delivered: %s", error)
+
+    def _dropped(self) -> Dropped:
+        return Dropped(
+            f"the buffer was full and Batching(when_full={self._batching.when_full!r}) gave it up: raise "
+            "buffer_events or buffer_bytes, or choose when_full='wait'.",
+            reason=DropReason.BUFFER_FULL,
+        )
