@@ -196,7 +196,7 @@ def pip(arguments: list[str]) -> None:
 
 
 def sandbox_command(arguments: list[str]) -> None:
-    """It says where it listens, and ends with Ctrl-C; the port is a free one here."""
+    """It says where it listens, prints every request, and ends with Ctrl-C; the port is a free one here."""
     process = subprocess.Popen(
         [sys.executable, "-m", "gameball_async.cli", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
@@ -205,7 +205,13 @@ def sandbox_command(arguments: list[str]) -> None:
     )
     with process:
         assert process.stdout is not None
-        assert "listens at" in process.stdout.readline()
+        listening = re.search(r"listens at (\S+)", process.stdout.readline())
+        assert listening is not None
+        assert listening[1] in process.stdout.readline()
+        body: dict[str, object] = {"playerUniqueId": "player123", "events": {"review": {}}}
+        with httpx.Client(base_url=listening[1], trust_env=False) as http:
+            http.post("/api/v3.0/integrations/event", headers={"APIKey": "any"}, json=body).raise_for_status()
+        assert "review  ->  200" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 0
