@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
-import importlib.util
 import inspect
 import os
 import re
@@ -14,17 +13,13 @@ import signal
 import subprocess
 import sys
 import tomllib
-import types
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from fastapi import FastAPI
 
 from gameball_async import cli
 from gameball_async.sandbox import Fault, Sandbox
@@ -45,8 +40,6 @@ ORDERS = "CustomerID,Quantity,UnitPrice\nplayer1,6,2.55\nplayer2,8,3.39\n"
 def _here(gameball_is_the_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     del gameball_is_the_sandbox
     monkeypatch.chdir(tmp_path)
-    if importlib.util.find_spec("fastapi") is None:
-        monkeypatch.setitem(sys.modules, "fastapi", fastapi_by_starlette())
 
 
 def run(block: Block) -> dict[str, Any]:
@@ -113,26 +106,8 @@ def test_what_goes_wrong_is_told_by_the_receipt_and_by_on_failure(
 # ---------------------------------------------------------------- FastAPI
 
 
-def fastapi_by_starlette() -> types.ModuleType:
-    """As much of FastAPI as the example needs, where it is not installed: it is Starlette with another way to route."""
-
-    class FastAPI(Starlette):
-        def post(self, path: str) -> Callable[[Callable[[Request], Awaitable[object]]], None]:
-            def register(handler: Callable[[Request], Awaitable[object]]) -> None:
-                async def endpoint(request: Request) -> Response:
-                    return JSONResponse(await handler(request))
-
-                self.router.routes.append(Route(path, endpoint, methods=["POST"]))
-
-            return register
-
-    module = types.ModuleType("fastapi")
-    module.FastAPI, module.Request = FastAPI, Request  # type: ignore[attr-defined]
-    return module
-
-
 @contextlib.asynccontextmanager
-async def browser(app: Starlette) -> AsyncGenerator[httpx.AsyncClient]:
+async def browser(app: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
     """A client of an application that is started before and stopped after."""
     async with app.router.lifespan_context(app) as state:
 
