@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -25,6 +25,8 @@ from ._stats import Stats
 from ._version import __version__
 from ._wire import dialect
 from .errors import ClientClosed, ConfigurationError, InvalidEvent
+
+_T = TypeVar("_T")
 
 
 class AsyncGameball:
@@ -75,9 +77,13 @@ class AsyncGameball:
             raise ConfigurationError(
                 f"{api_version} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
             )
-        self._batching, self._retry, self._rate = batching, retry, rate
+        self._batching = _checked_type("batching", batching, Batching)
+        self._retry = _checked_type("retry", retry, Retry)
+        self._rate = None if rate is None else _checked_type("rate", rate, RateLimit)
+        if on_failure is not None and not callable(on_failure):
+            raise ConfigurationError("on_failure cannot be called: give a function or a coroutine function.")
         self._on_failure = on_failure
-        self._http_client = http_client
+        self._http_client = None if http_client is None else _checked_type("http_client", http_client, HTTPClient)
         self._timeout = _checked_timeout(timeout)
         self._engine = self._new_engine()
         _clients.add(self)
@@ -373,6 +379,12 @@ def _encoded_events(events: Mapping[str, Metadata | None]) -> dict[str, bytes]:
     if len(encoded) != len(events):
         raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
     return encoded
+
+
+def _checked_type(argument: str, value: _T, kind: type[_T]) -> _T:
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{argument} is of type {type(value).__name__}: give {kind.__name__}(...).")
+    return value
 
 
 def _checked_key(argument: str, value: str | None, variable: str) -> str:

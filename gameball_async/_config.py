@@ -74,7 +74,7 @@ class Batching:
         buffer_bytes: bytes of encoded events held in memory, at most.
         when_full: what `track` does without room. `"wait"` (the default: nothing is lost silently)
             waits up to `wait_timeout`, in order of arrival, then raises `BufferFull`; `"raise"`
-            raises at once; `"drop_oldest"` gives up the oldest event that is not being sent,
+            raises at once; `"drop_oldest"` gives up the oldest event whose request was not tried yet,
             `"drop_newest"` the one at hand. What is dropped is counted and goes to `on_failure`.
         wait_timeout: seconds `track` waits for room. One second: Gameball's outage must not
             become the application's.

@@ -10,7 +10,7 @@ import functools
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 import anyio
@@ -81,12 +81,18 @@ class Delivery:
         if self._injected is None and self._url.startswith("https:"):
             self._ssl = await anyio.to_thread.run_sync(_default_ssl_context)
 
-    async def post(self, body: bytes) -> Answer:
-        """Make one attempt. Whatever happens to it is an answer; only cancellation passes through."""
+    async def post(self, body: bytes, private: Iterable[str] = ()) -> Answer:
+        """Make one attempt. Whatever happens to it is an answer; only cancellation passes through.
+
+        Args:
+            body: the request's body.
+            private: what must not appear in the answer's words, beside the keys.
+        """
+        secrets = (*self._secrets, *private)
         limit = _PHASES * self._timeout
         answer = Answer(verdict=Verdict.AMBIGUOUS, words=f"no full answer within {limit:g} s")
         with anyio.move_on_after(limit) as scope:
-            answer = await self._attempt(body)
+            answer = await self._attempt(body, secrets)
         if scope.cancelled_caught:
             self._renew("a request made no end")
         if self._retired:
@@ -105,24 +111,24 @@ class Delivery:
             self._retired.remove(pool)
             await pool.client.aclose()
 
-    async def _attempt(self, body: bytes) -> Answer:
+    async def _attempt(self, body: bytes, secrets: tuple[str, ...]) -> Answer:
         pool = self._current_pool()
         if pool.client.is_closed:
             return Answer(verdict=Verdict.FAILED, words="the http_client that was given is closed")
         pool.users += 1
         try:
-            return await self._exchange(pool.client, body)
+            return await self._exchange(pool.client, body, secrets)
         except _NEVER_SENT as error:
             if isinstance(error, httpx.PoolTimeout):
                 # a slot that a cancelled request leaked never comes back (httpcore issue 1093)
                 self._renew("its pool had no free connection")
-            return Answer(verdict=Verdict.FAILED, words=self._describe(error))
+            return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
         except Exception as error:  # noqa: BLE001 whatever a transport raises, the batch must get an answer
-            return Answer(verdict=Verdict.AMBIGUOUS, words=self._describe(error))
+            return Answer(verdict=Verdict.AMBIGUOUS, words=_described(error, secrets))
         finally:
             pool.users -= 1
 
-    async def _exchange(self, client: HTTPClient, body: bytes) -> Answer:
+    async def _exchange(self, client: HTTPClient, body: bytes, secrets: tuple[str, ...]) -> Answer:
         request = client.build_request("POST", self._url, headers=self._headers, content=body)
         request.stream = _Body(body)
         # no redirect is ever followed: the keys would go with it
@@ -137,13 +143,8 @@ class Delivery:
             content,
             complete=complete,
             wall_now=time.time(),
-            secrets=self._secrets,
+            secrets=secrets,
         )
-
-    def _describe(self, error: Exception) -> str:
-        name = type(error).__name__
-        # an error of an unknown kind may quote what it was given, keys included
-        return f"{name}: {clean_words(str(error), self._secrets)}" if isinstance(error, httpx.TransportError) else name
 
     def _current_pool(self) -> _Pool:
         if self._pool is None:
@@ -165,6 +166,12 @@ class Delivery:
             trust_env=not _is_loopback(self._url),  # a proxy is never the way to this machine
             verify=self._ssl,
         )
+
+
+def _described(error: Exception, secrets: tuple[str, ...]) -> str:
+    name = type(error).__name__
+    # an error of an unknown kind may quote what it was given, keys included
+    return f"{name}: {clean_words(str(error), secrets)}" if isinstance(error, httpx.TransportError) else name
 
 
 class _Body(httpx.AsyncByteStream):

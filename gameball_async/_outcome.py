@@ -140,10 +140,15 @@ _PERSONAL = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+|\+?\d(?:[\s().-]?\d){
 """What looks like an e-mail address or a phone number: a server may echo them in its words."""
 
 
+_SHORTEST_SECRET = 3  # a player's id may be "1", and masking every 1 would help nobody
+
+
 def clean_words(words: str, secrets: Iterable[str] = ()) -> str:
     """Make foreign words fit for a log: short, on one line, without keys and personal data."""
     for secret in secrets:
-        words = words.replace(secret, "***")
+        words = (
+            re.sub(re.escape(secret), "***", words, flags=re.IGNORECASE) if len(secret) >= _SHORTEST_SECRET else words
+        )
     words = _PERSONAL.sub("***", words[: 10 * LONGEST_WORDS])
     words = " ".join("".join(char if char.isprintable() else " " for char in words).split())
     return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"

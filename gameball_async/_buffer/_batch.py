@@ -92,6 +92,11 @@ class Batch:
         """The epoch in which its oldest event was accepted."""
         return self._boundaries[0][0] if self._boundaries else self._epoch
 
+    @property
+    def private(self) -> list[str]:
+        """What identifies its player, and so must not be quoted anywhere."""
+        return [text for text in (self.player_unique_id, self.mobile, self.email) if text is not None]
+
     def add(self, name: str, encoded: bytes, epoch: int) -> None:
         """Append an event that is known to fit."""
         if epoch != self._epoch:

@@ -236,7 +236,7 @@ class Flusher:
         probe = self.gate.start()
         answer = _INTERRUPTED
         try:
-            answer = await delivery.post(batch.body)
+            answer = await delivery.post(batch.body, batch.private)
         finally:
             now = self._now()
             self.in_flight -= 1
@@ -306,6 +306,7 @@ class Flusher:
             self._refuse(batch, answer)
         elif now - batch.opened_at > self._retry.give_up_after and answer.verdict is not Verdict.HALT:
             self._drop_expired(batch, answer.summary)
+            _log.error("events %s expired: %s", ", ".join(batch.events), answer.summary)
         else:
             self.buffer.give_back(batch, now + wait)
 

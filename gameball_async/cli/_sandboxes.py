@@ -40,12 +40,11 @@ def serve(
         seed=seed,
         on_request=lambda record: say(request_in_words(record)),
     )
-    with sandbox:
+    with sandbox, suppress(KeyboardInterrupt):
         sandbox.script(*faults)
         say(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
         say(f"Send to it with: GAMEBALL_API_KEY=any gameball-async send FILE --base-url {sandbox.url}")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
     tally = sandbox.stats()
     say(
         f"Stopped. It held {counted(tally.events, 'event')} of {counted(tally.players, 'player')} "

@@ -55,7 +55,7 @@ COLUMNS = Columns(
 
 FAULTS = (
     Fault.status(500, start=2.0, duration=1.0),
-    Fault.status(429, code=4290, retry_after=2, start=8.0, times=1),
+    Fault.status(429, retry_after=2, start=8.0, times=1),
     Fault.reset_before(probability=0.02),
     Fault.busy(probability=0.02),
     Fault.html(502, probability=0.01),

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.anyio
 
 KEY = "live-key-7f3a9c"
 SECRET = "secret-key-51be20"
-PRIVATE = (KEY, SECRET, "jon.snow@example.com", "+20 100 123 4567", "201001234567", "Winterfell")
-ECHO = f"no APIKey {KEY}, SecretKey {SECRET} for jon.snow@example.com or +20 100 123 4567 (201001234567)"
+PRIVATE = (KEY, SECRET, "jon.snow@example.com", "+20 100 123 4567", "201001234567", "Winterfell", "player-of-the-north")
+ECHO = f"no {KEY}, {SECRET} of player-of-the-north for jon.snow@example.com or +20 100 123 4567 (201001234567)"
 
 ANSWERS = {
     "a refusal": Fault.status(422, code=3001, words=ECHO),
@@ -47,7 +47,11 @@ async def test_nothing_private_is_told_whatever_the_server_echoes(
         )
         await gameball.start()
         receipt = await gameball.track(
-            "player123", "event", {"town": "Winterfell"}, email="jon.snow@example.com", mobile="+20 100 123 4567"
+            "player-of-the-north",
+            "event",
+            {"town": "Winterfell"},
+            email="jon.snow@example.com",
+            mobile="+20 100 123 4567",
         )
         await until(lambda: receipt.done or gameball.stats().halted)
         told += [repr(gameball), repr(gameball.stats()), repr(receipt), repr(await gameball.aclose(timeout=1))]
