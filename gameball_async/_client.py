@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
 
+from ._access import Access
 from ._config import Batching, RateLimit, Retry
 from ._delivery import Delivery, HTTPClient
 from ._events import Metadata, contact, encode_event, text
@@ -22,8 +22,6 @@ from ._failures import OnFailure
 from ._flusher import CloseReport, Engine, Flusher, State
 from ._receipt import Delivered, Receipt
 from ._stats import Stats
-from ._version import __version__
-from ._wire import dialect
 from .errors import ClientClosed, ConfigurationError, InvalidEvent
 
 _T = TypeVar("_T")
@@ -67,16 +65,7 @@ class AsyncGameball:
         http_client: HTTPClient | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._dialect = dialect(api_version)
-        self._base_url = _checked_base_url(base_url)
-        self._api_key = _checked_key("api_key", api_key, "GAMEBALL_API_KEY")
-        self._secret_key = _checked_key("secret_key", secret_key, "GAMEBALL_SECRET_KEY")
-        if not self._api_key:
-            raise ConfigurationError("api_key is missing: pass it, or set GAMEBALL_API_KEY in the environment.")
-        if self._dialect.needs_secret and not self._secret_key:
-            raise ConfigurationError(
-                f"{api_version} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
-            )
+        self._access = Access.checked(api_key, secret_key, api_version, base_url)
         self._batching = _checked_type("batching", batching, Batching)
         self._retry = _checked_type("retry", retry, Retry)
         self._rate = None if rate is None else _checked_type("rate", rate, RateLimit)
@@ -318,7 +307,7 @@ class AsyncGameball:
 
     def __repr__(self) -> str:
         state = self._engine.state.name.lower()
-        return f"<AsyncGameball {self._dialect.version} at {self._base_url}, {state}>"
+        return f"<AsyncGameball {self._access.dialect.version} at {self._access.base_url}, {state}>"
 
     def __del__(self) -> None:
         if not hasattr(self, "_engine"):
@@ -337,18 +326,17 @@ class AsyncGameball:
     def _new_engine(self) -> Engine:
         make_delivery = partial(  # not a method: the engine must not keep the client alive
             Delivery,
-            self._base_url + self._dialect.path,
-            self._dialect.headers(self._api_key, self._secret_key or None)
-            | {"User-Agent": f"gameball-async/{__version__}"},
+            self._access.url,
+            self._access.headers,
             timeout=self._timeout,
-            secrets=tuple(filter(None, (self._api_key, self._secret_key))),
+            secrets=self._access.secrets,
             http_client=self._http_client,
         )
         flusher = Flusher(
             batching=self._batching,
             retry=self._retry,
             rate=self._rate,
-            dialect=self._dialect,
+            dialect=self._access.dialect,
             make_delivery=make_delivery,
             on_failure=self._on_failure,
         )
@@ -385,31 +373,6 @@ def _checked_type(argument: str, value: _T, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         raise ConfigurationError(f"{argument} is of type {type(value).__name__}: give {kind.__name__}(...).")
     return value
-
-
-def _checked_key(argument: str, value: str | None, variable: str) -> str:
-    """A key fit for a header, or an empty string if there is none; no message ever shows it."""
-    key = os.environ.get(variable, "") if value is None else value
-    if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(f"{argument} holds spaces, line ends or other characters no key has: copy it again.")
-    return key
-
-
-def _checked_base_url(base_url: str) -> str:
-    example = "give one such as 'https://api.gameball.co'."
-    try:
-        parts = urlsplit(base_url)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, AttributeError, TypeError):
-        raise ConfigurationError(f"base_url is no http or https address: {example}") from None
-    if not is_usable:
-        raise ConfigurationError(f"base_url is no http or https address: {example}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError(f"base_url holds a user, a password, a query or a fragment: {example}")
-    path = parts.path.rstrip("/")
-    if path.endswith("/api") or "/api/v" in path:
-        raise ConfigurationError(f"base_url ends in {path!r}, which the client appends itself: {example}")
-    return base_url.rstrip("/")
 
 
 def _checked_timeout(timeout: float, *, zero: bool = False) -> float:

@@ -1,0 +1,89 @@
+"""Where the API is and how it is entered: address, version and keys; the keys are shown nowhere."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+import attrs
+
+from ._version import __version__
+from ._wire import SingleDialect, dialect
+from .errors import ConfigurationError
+
+
+@attrs.frozen
+class Access:
+    """Address, dialect and keys of one account.
+
+    Attributes:
+        base_url: without a slash at its end.
+        dialect: how this version of the API looks on the wire.
+    """
+
+    base_url: str
+    dialect: SingleDialect
+    _api_key: str = attrs.field(repr=False)
+    _secret_key: str = attrs.field(repr=False)
+
+    @classmethod
+    def checked(cls, api_key: str | None, secret_key: str | None, api_version: str, base_url: str) -> Access:
+        """Take missing keys from the environment, and refuse what cannot work.
+
+        Raises:
+            ConfigurationError: naming the argument and the remedy, never the key.
+        """
+        access = cls(
+            _checked_base_url(base_url),
+            dialect(api_version),
+            _checked_key("api_key", api_key, "GAMEBALL_API_KEY"),
+            _checked_key("secret_key", secret_key, "GAMEBALL_SECRET_KEY"),
+        )
+        if not access._api_key:
+            raise ConfigurationError("api_key is missing: pass it, or set GAMEBALL_API_KEY in the environment.")
+        if access.dialect.needs_secret and not access._secret_key:
+            raise ConfigurationError(
+                f"{api_version} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
+            )
+        return access
+
+    @property
+    def url(self) -> str:
+        """Where requests go."""
+        return self.base_url + self.dialect.path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        user_agent = {"User-Agent": f"gameball-async/{__version__}"}
+        return self.dialect.headers(self._api_key, self._secret_key or None) | user_agent
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not appear in any message."""
+        return tuple(filter(None, (self._api_key, self._secret_key)))
+
+
+def _checked_key(argument: str, value: str | None, variable: str) -> str:
+    """A key fit for a header, or an empty string if there is none; no message ever shows it."""
+    key = os.environ.get(variable, "") if value is None else value
+    if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(f"{argument} holds spaces, line ends or other characters no key has: copy it again.")
+    return key
+
+
+def _checked_base_url(base_url: str) -> str:
+    example = "give one such as 'https://api.gameball.co'."
+    try:
+        parts = urlsplit(base_url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, AttributeError, TypeError):
+        raise ConfigurationError(f"base_url is no http or https address: {example}") from None
+    if not is_usable:
+        raise ConfigurationError(f"base_url is no http or https address: {example}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(f"base_url holds a user, a password, a query or a fragment: {example}")
+    path = parts.path.rstrip("/")
+    if path.endswith("/api") or "/api/v" in path:
+        raise ConfigurationError(f"base_url ends in {path!r}, which the client appends itself: {example}")
+    return base_url.rstrip("/")
