@@ -1,0 +1,478 @@
+"""The windows against naive models and a server that counts for itself; the gate row by row."""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+import math
+import random
+from collections.abc import Callable
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gameball_async import RateLimit
+from gameball_async._pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS, Gate, GateState, Windows
+from gameball_async._verdict import Sign
+
+from .strategies import examples
+
+LIMITS = RateLimit().windows()
+
+# ---------------------------------------------------------------- windows: step by step
+
+
+def test_a_request_may_start_at_once_while_there_are_slots() -> None:
+    windows = Windows([(2, 1.0)])
+
+    windows.start()
+
+    assert windows.free_at(5.0) == 5.0
+
+
+def test_requests_in_flight_occupy_their_slots_for_as_long_as_they_take() -> None:
+    windows = Windows([(2, 1.0)])
+
+    windows.start()
+    windows.start()
+
+    assert windows.free_at(0.0) == math.inf
+    assert windows.free_at(1000.0) == math.inf
+
+
+def test_a_slot_is_free_again_one_window_after_the_completion() -> None:
+    windows = Windows([(1, 1.0)])
+
+    windows.start()
+    windows.finish(7.0)
+
+    assert windows.free_at(7.0) == 8.0
+    assert windows.free_at(7.999) == 8.0
+    assert windows.free_at(8.0) == 8.0
+
+
+def test_all_windows_must_have_a_slot() -> None:
+    windows = Windows([(1, 1.0), (2, 30.0)])
+
+    windows.start()
+    windows.finish(0.0)
+    assert windows.free_at(0.0) == 1.0
+    windows.start()
+    windows.finish(1.0)
+
+    assert windows.free_at(1.0) == 30.0
+    assert windows.free_at(30.0) == 30.0
+    windows.start()
+    windows.finish(30.0)
+    assert windows.free_at(30.0) == 31.0
+
+
+def test_without_windows_a_request_may_always_start() -> None:
+    windows = Windows([])
+
+    for _ in range(1000):
+        windows.start()
+
+    assert windows.free_at(3.0) == 3.0
+    windows.finish(3.0)
+    assert windows.free_at(3.0) == 3.0
+
+
+class WindowsAgainstNaiveModel(RuleBasedStateMachine):
+    """The model keeps all completions for ever and tries every moment at which something may change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = [(3, 1.0), (5, 4.0)]
+        self.windows = Windows(self.limits)
+        self.now = 0.0
+        self.in_flight = 0
+        self.completed: list[float] = []
+
+    def may_start(self, at: float) -> bool:
+        return all(
+            self.in_flight + sum(1 for then in self.completed if at < then + seconds) < requests
+            for requests, seconds in self.limits
+        )
+
+    def model_free_at(self) -> float:
+        moments = sorted({self.now} | {then + seconds for then in self.completed for _, seconds in self.limits})
+        return next((at for at in moments if at >= self.now and self.may_start(at)), math.inf)
+
+    @rule(by=st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0, 5.0]))
+    def time_passes(self, by: float) -> None:
+        self.now += by
+
+    @precondition(lambda self: self.may_start(self.now))
+    @rule()
+    def start(self) -> None:
+        self.windows.start()
+        self.in_flight += 1
+
+    @precondition(lambda self: self.in_flight)
+    @rule()
+    def finish(self) -> None:
+        self.windows.finish(self.now)
+        self.in_flight -= 1
+        self.completed.append(self.now)
+
+    @invariant()
+    def agrees(self) -> None:
+        assert self.windows.free_at(self.now) == self.model_free_at()
+
+
+TestWindowsAgainstNaiveModel = WindowsAgainstNaiveModel.TestCase
+TestWindowsAgainstNaiveModel.settings = examples(100)
+
+
+def test_what_left_the_windows_is_forgotten() -> None:
+    windows = Windows([(10, 1.0), (20, 30.0)])
+
+    for second in range(10_000):
+        assert windows.free_at(2.0 * second) <= 2.0 * second + 30
+        windows.start()
+        windows.finish(2.0 * second)
+
+    assert max(len(window.completed) for window in windows._windows) <= 20
+
+
+# ---------------------------------------------------------------- windows: at the server
+
+Latency = Callable[[], tuple[float, float]]
+"""Seconds to the server, and seconds back."""
+
+
+@attrs.frozen
+class Run:
+    """When the requests of a simulated client under full pressure arrived at the server."""
+
+    arrivals: list[float]
+
+    def most_in_any(self, seconds: float) -> int:
+        """The greatest number that a sliding window of the server held; its ends do not both belong to it."""
+        return max(
+            index + 1 - bisect.bisect_right(self.arrivals, at - seconds) for index, at in enumerate(self.arrivals)
+        )
+
+
+def simulate(latency: Latency, *, connections: int, duration: float) -> Run:
+    """A client that always has something to send, over a number of connections, in the order of time."""
+    windows = Windows(LIMITS)
+    now, free, arrivals = 0.0, connections, list[float]()
+    answers: list[float] = []  # a heap
+    while now < duration:
+        at = windows.free_at(now) if free else math.inf
+        if at <= now:
+            there, back = latency()
+            windows.start()
+            free -= 1
+            arrivals.append(now + there)
+            heapq.heappush(answers, now + there + back)
+        elif answers and answers[0] <= at:
+            now = heapq.heappop(answers)
+            windows.finish(now)
+            free += 1
+        else:
+            now = at
+    return Run(sorted(arrivals))
+
+
+def heavy_tailed(seed: int, typical: float) -> Latency:
+    """Mostly around `typical`, now and then a hundred times that, as networks are."""
+    generator = random.Random(seed)
+
+    def way() -> float:
+        return min(20.0, typical * generator.paretovariate(1.1))
+
+    return lambda: (way(), way())
+
+
+def uniform(seed: int, low: float, high: float) -> Latency:
+    generator = random.Random(seed)
+    return lambda: (generator.uniform(low, high) / 2, generator.uniform(low, high) / 2)
+
+
+@examples(30)
+@given(st.integers(0, 2**32), st.sampled_from([0.001, 0.01, 0.05]), st.sampled_from([2, 10, 100]))
+def test_a_server_never_counts_too_many_however_late_requests_arrive(seed: int, typical: float, lanes: int) -> None:
+    run = simulate(heavy_tailed(seed, typical), connections=lanes, duration=70.0)
+
+    assert run.most_in_any(1.0) <= 100
+    assert run.most_in_any(30.0) <= 1200
+
+
+@pytest.mark.parametrize(
+    "latency",
+    [uniform(1, 0.02, 0.12), uniform(2, 0.05, 0.1), uniform(3, 0.001, 0.003), lambda: (0.0, 0.0)],
+    ids=["20 to 120 ms", "50 to 100 ms", "1 to 3 ms", "none"],
+)
+def test_at_a_sane_latency_the_windows_are_used_to_98_percent(latency: Latency) -> None:
+    run = simulate(latency, connections=10, duration=65.0)
+
+    assert run.most_in_any(1.0) <= 100
+    assert 0.98 * 1200 <= run.most_in_any(30.0) <= 1200
+    assert len([at for at in run.arrivals if at < 60.0]) >= 0.98 * 2400
+
+
+# ---------------------------------------------------------------- the gate: its table
+
+
+def gate(state: GateState = GateState.OPEN) -> Gate:
+    """A gate that was brought into a state at the time 0 by an answer, for 10 s where that is open to choice."""
+    made = Gate()
+    signs = {GateState.PAUSED: Sign.PAUSE, GateState.OUTAGE: Sign.TROUBLED, GateState.HALTED: Sign.HALT}
+    if state in signs:
+        for player in range(OUTAGE_PLAYERS):
+            if made.state is GateState.OPEN:
+                made.finish(signs[state], f"player{player}", probe=made.start(), now=0.0, pause=10.0)
+    assert made.state is state
+    return made
+
+
+OPEN, PAUSED, OUTAGE, HALTED = GateState.OPEN, GateState.PAUSED, GateState.OUTAGE, GateState.HALTED
+CLOSED = [PAUSED, OUTAGE, HALTED]
+
+
+@pytest.mark.parametrize(
+    ("sign", "after", "until"),
+    [
+        (Sign.WORKING, OPEN, -math.inf),
+        (Sign.TROUBLED, OPEN, -math.inf),
+        (Sign.PAUSE, PAUSED, 103.0),
+        (Sign.HALT, HALTED, 100.0 + HALT_PROBE_INTERVAL),
+        (Sign.NONE, OPEN, -math.inf),
+    ],
+)
+def test_an_open_gate_after_an_answer(sign: Sign, after: GateState, until: float) -> None:
+    opened = gate()
+
+    probe = opened.start()
+    opened.finish(sign, "player", probe=probe, now=100.0, pause=3.0)
+
+    assert not probe
+    assert (opened.state, opened.until, opened.opens_at()) == (after, until, until)
+
+
+@pytest.mark.parametrize("before", CLOSED)
+@pytest.mark.parametrize(
+    ("sign", "after", "until"),
+    [
+        (Sign.WORKING, OPEN, -math.inf),
+        (Sign.TROUBLED, OUTAGE, 103.0),
+        (Sign.PAUSE, PAUSED, 103.0),
+        (Sign.HALT, HALTED, 100.0 + HALT_PROBE_INTERVAL),
+    ],
+)
+def test_a_closed_gate_after_its_probes_answer(before: GateState, sign: Sign, after: GateState, until: float) -> None:
+    closed = gate(before)
+
+    probe = closed.start()
+    closed.finish(sign, "player", probe=probe, now=100.0, pause=3.0)
+
+    assert probe
+    assert (closed.state, closed.until, closed.opens_at()) == (after, until, until)
+
+
+@pytest.mark.parametrize("before", CLOSED)
+def test_a_probe_that_was_interrupted_leaves_the_gate_as_it_was(before: GateState) -> None:
+    closed = gate(before)
+    until = closed.until
+
+    closed.finish(Sign.NONE, "player", probe=closed.start(), now=100.0, pause=3.0)
+
+    assert (closed.state, closed.until, closed.opens_at()) == (before, until, until)
+
+
+@pytest.mark.parametrize("before", CLOSED)
+@pytest.mark.parametrize("sign", [Sign.WORKING, Sign.TROUBLED, Sign.NONE])
+def test_an_old_answer_from_before_the_pause_decides_nothing(before: GateState, sign: Sign) -> None:
+    closed = gate(before)
+    until = closed.until
+
+    for player in range(2 * OUTAGE_PLAYERS):
+        closed.finish(sign, f"player{player}", probe=False, now=1.0, pause=100.0)
+
+    assert (closed.state, closed.until) == (before, until)
+
+
+@pytest.mark.parametrize("before", [PAUSED, OUTAGE])
+def test_an_old_answer_that_asks_for_a_longer_pause_gets_it(before: GateState) -> None:
+    closed = gate(before)
+
+    closed.finish(Sign.PAUSE, "player", probe=False, now=1.0, pause=20.0)
+
+    assert (closed.state, closed.until) == (PAUSED, 21.0)
+
+
+@pytest.mark.parametrize("before", [PAUSED, OUTAGE])
+def test_an_old_answer_never_shortens_a_pause(before: GateState) -> None:
+    closed = gate(before)
+
+    closed.finish(Sign.PAUSE, "player", probe=False, now=1.0, pause=2.0)
+
+    assert (closed.state, closed.until) == (PAUSED, 10.0)
+
+
+def test_an_old_answer_that_asks_for_a_pause_does_not_shorten_a_halt() -> None:
+    halted = gate(HALTED)
+
+    halted.finish(Sign.PAUSE, "player", probe=False, now=1.0, pause=2.0)
+
+    assert (halted.state, halted.until) == (HALTED, HALT_PROBE_INTERVAL)
+
+
+@pytest.mark.parametrize("before", CLOSED)
+def test_an_old_answer_that_halts_halts(before: GateState) -> None:
+    closed = gate(before)
+
+    closed.finish(Sign.HALT, "player", probe=False, now=1.0, pause=2.0)
+
+    assert (closed.state, closed.until) == (HALTED, 1.0 + HALT_PROBE_INTERVAL)
+
+
+# ---------------------------------------------------------------- the gate: one probe at a time
+
+
+@pytest.mark.parametrize("state", CLOSED)
+def test_nothing_goes_beside_a_probe(state: GateState) -> None:
+    closed = gate(state)
+    assert closed.opens_at() == closed.until
+
+    assert closed.start()
+
+    assert closed.opens_at() == math.inf
+
+
+@pytest.mark.parametrize("state", CLOSED)
+@pytest.mark.parametrize("sign", Sign)
+def test_an_old_answer_lets_no_second_probe_out(state: GateState, sign: Sign) -> None:
+    closed = gate(state)
+    closed.start()
+
+    closed.finish(sign, "player", probe=False, now=1.0, pause=1.0)
+
+    assert closed.opens_at() == math.inf
+
+
+def test_requests_of_an_open_gate_are_no_probes() -> None:
+    opened = gate()
+
+    assert [opened.start() for _ in range(3)] == [False, False, False]
+    assert opened.opens_at() == -math.inf
+
+
+# ---------------------------------------------------------------- the gate: outages, pauses, halts
+
+
+def fail(opened: Gate, player: str | None) -> None:
+    opened.finish(Sign.TROUBLED, player, probe=opened.start(), now=0.0, pause=1.0)
+
+
+def test_an_outage_is_called_when_so_many_players_fail_in_a_row() -> None:
+    opened = gate()
+
+    for player in range(OUTAGE_PLAYERS - 1):
+        fail(opened, f"player{player}")
+        assert opened.state is OPEN
+    fail(opened, "one more")
+
+    assert (opened.state, opened.until) == (OUTAGE, 1.0)
+
+
+def test_one_player_who_fails_again_and_again_is_no_outage() -> None:
+    opened = gate()
+
+    for _ in range(100):
+        fail(opened, "player")
+
+    assert opened.state is OPEN
+
+
+def test_a_batch_that_failed_before_says_little_about_others() -> None:
+    opened = gate()
+
+    for _ in range(100):
+        fail(opened, None)
+
+    assert opened.state is OPEN
+
+
+def test_a_success_between_starts_the_count_anew() -> None:
+    opened = gate()
+
+    for player in range(20):
+        fail(opened, f"player{player}")
+        if player % (OUTAGE_PLAYERS - 1) == 0:
+            opened.finish(Sign.WORKING, "working", probe=opened.start(), now=0.0, pause=1.0)
+
+    assert opened.state is OPEN
+
+
+def test_after_an_outage_the_count_starts_anew() -> None:
+    recovered = gate(OUTAGE)
+    recovered.finish(Sign.WORKING, "player", probe=recovered.start(), now=20.0, pause=1.0)
+
+    for player in range(OUTAGE_PLAYERS - 1):
+        fail(recovered, f"player{player}")
+
+    assert recovered.state is OPEN
+
+
+@pytest.mark.parametrize("pause", [LONGEST_PAUSE, LONGEST_PAUSE + 1, 10.0**9, math.inf])
+def test_a_pause_is_capped(pause: float) -> None:
+    opened = gate()
+
+    opened.finish(Sign.PAUSE, "player", probe=False, now=100.0, pause=pause)
+
+    assert opened.until == 100.0 + LONGEST_PAUSE
+
+
+def test_a_pause_of_nothing_still_waits_for_one_probe() -> None:
+    opened = gate()
+
+    opened.finish(Sign.PAUSE, "player", probe=False, now=100.0, pause=0.0)
+
+    assert opened.opens_at() == 100.0
+    assert opened.start()
+
+
+def test_a_flush_skips_the_wait_of_an_outage() -> None:
+    closed = gate(OUTAGE)
+
+    closed.skip_wait()
+
+    assert (closed.state, closed.opens_at()) == (OUTAGE, -math.inf)
+
+
+@pytest.mark.parametrize("state", [PAUSED, HALTED])
+def test_a_flush_skips_neither_a_pause_that_was_asked_for_nor_a_halt(state: GateState) -> None:
+    closed = gate(state)
+    until = closed.until
+
+    closed.skip_wait()
+
+    assert (closed.state, closed.opens_at()) == (state, until)
+
+
+def test_probes_that_failed_are_counted_until_one_succeeds() -> None:
+    closed = gate(PAUSED)
+    counts = [closed.failed_probes]
+
+    for sign in (Sign.TROUBLED, Sign.NONE, Sign.PAUSE, Sign.HALT, Sign.WORKING):
+        closed.finish(sign, "player", probe=closed.start(), now=100.0, pause=1.0)
+        counts.append(closed.failed_probes - counts[0])
+
+    assert counts[1:] == [1, 1, 2, 3, -counts[0]]
+    assert closed.failed_probes == 0
+
+
+def test_old_answers_are_not_counted_as_probes() -> None:
+    closed = gate(PAUSED)
+    before = closed.failed_probes
+
+    closed.finish(Sign.PAUSE, "player", probe=False, now=1.0, pause=1.0)
+
+    assert closed.failed_probes == before

@@ -1,0 +1,101 @@
+"""The loop that a client lives in: its clock, its identity, its background task; asyncio and trio alike."""
+
+from __future__ import annotations
+
+import contextvars
+import gc
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from gameball_async._runtime import AsyncioRuntime, Runtime, TrioRuntime, current_runtime
+
+pytestmark = pytest.mark.anyio
+
+callers_variable = contextvars.ContextVar("callers_variable", default="nothing")
+
+
+async def test_the_runtime_is_that_of_the_loop(anyio_backend_name: str) -> None:
+    expected = {"asyncio": AsyncioRuntime, "trio": TrioRuntime}[anyio_backend_name]
+
+    assert type(current_runtime()) is expected
+
+
+async def test_the_clock_is_the_loops() -> None:
+    runtime = current_runtime()
+
+    before = runtime.now()
+    await anyio.sleep(3600)
+
+    assert runtime.now() - before == pytest.approx(3600)
+    assert runtime.now() == anyio.current_time()
+
+
+async def test_a_loop_is_current_in_its_own_thread_alone() -> None:
+    runtime = current_runtime()
+
+    assert (runtime.is_current, runtime.is_own_thread) == (True, True)
+    elsewhere = await anyio.to_thread.run_sync(lambda: (runtime.is_current, runtime.is_own_thread))
+    assert elsewhere == (False, False)
+
+
+async def test_another_loop_is_not_current(anyio_backend_name: str) -> None:
+    runtime = current_runtime()
+
+    async def look() -> tuple[bool, bool]:
+        return runtime.is_current, current_runtime().is_current
+
+    def run_another() -> tuple[bool, bool]:
+        return anyio.run(look, backend=anyio_backend_name)
+
+    assert await anyio.to_thread.run_sync(run_another) == (False, True)
+
+
+async def test_outside_of_any_loop_there_is_no_runtime() -> None:
+    with pytest.raises(anyio.NoEventLoopError):
+        await anyio.to_thread.run_sync(_current_runtime_in_a_bare_thread)
+
+
+def _current_runtime_in_a_bare_thread() -> Runtime:
+    return contextvars.Context().run(current_runtime)
+
+
+async def test_the_background_task_does_not_inherit_the_callers_variables() -> None:
+    seen: list[str] = []
+    done = anyio.Event()
+
+    async def main() -> None:
+        seen.append(callers_variable.get())
+        done.set()
+
+    callers_variable.set("a request's secret")
+    current_runtime().spawn(main)
+    await done.wait()
+
+    assert seen == ["nothing"]
+
+
+async def test_the_background_task_is_kept_alive_though_nobody_else_holds_it() -> None:
+    go, done = anyio.Event(), anyio.Event()
+
+    async def main() -> None:
+        await go.wait()
+        done.set()
+
+    current_runtime().spawn(main)
+    await anyio.wait_all_tasks_blocked()
+    gc.collect()
+    go.set()
+
+    await done.wait()
+
+
+async def test_another_thread_can_run_something_in_the_loop_and_wait_for_it() -> None:
+    runtime = current_runtime()
+
+    async def answer() -> bool:
+        await anyio.lowlevel.checkpoint()
+        return runtime.is_current
+
+    assert await anyio.to_thread.run_sync(runtime.run_from_thread, answer) is True
