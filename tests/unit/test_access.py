@@ -141,19 +141,10 @@ def test_v4_1_has_no_way_in_without_a_secret_key() -> None:
     assert access(KEY, SECRET, api_version="v4.1").secrets == (KEY, SECRET)
 
 
-BAD_KEYS = [
-    f"{KEY}\n",
-    f" {KEY}",
-    f"{KEY} ",
-    f"{KEY} {KEY}",
-    f"{KEY}\t",
-    f"{KEY}\x00",
-    f"{KEY}\x7f",
-    f"{KEY}é",
-    7,
-    True,
+BAD_KEYS: list[Any] = [
+    *(f"{KEY}\n", f" {KEY}", f"{KEY} ", f"{KEY} {KEY}", f"{KEY}\t", f"{KEY}\x00", f"{KEY}\x7f", f"{KEY}é"),
+    *(7, True, KEY.encode(), [KEY], object),
 ]
-BAD_KEYS += [KEY.encode(), [KEY], object()]
 
 
 @pytest.mark.parametrize("bad", BAD_KEYS, ids=ascii)
