@@ -33,12 +33,11 @@ def _no_process_outlives_its_test() -> Iterator[None]:
 
 
 @pytest.fixture
-def note(record_property: Callable[[str, object], None]) -> Callable[[Figures], Figures]:
+def note(request: pytest.FixtureRequest) -> Callable[[Figures], Figures]:
     """Hand a life's figures on to the report of the run, `--junitxml`."""
 
     def note(figures: Figures) -> Figures:
-        for name, value in attrs.asdict(figures).items():
-            record_property(name, value)
+        request.node.user_properties.extend(attrs.asdict(figures).items())
         return figures
 
     return note

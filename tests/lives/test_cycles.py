@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,14 @@ CYCLES = 10_000 if SOAK else 400
 @pytest.mark.timeout(1200 if SOAK else 60)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"] if SOAK else ["asyncio"])
 def test_start_and_close_leak_no_memory_task_thread_or_descriptor(
-    loop: str, sandbox: Sandbox, book: Path, record_property: Callable[[str, object], None]
+    loop: str, sandbox: Sandbox, book: Path, request: pytest.FixtureRequest
 ) -> None:
     """A single object that stayed behind in each cycle would be a block of memory for each."""
     process = Process("-m", "lives.apps.cycles", CYCLES, sandbox=sandbox, book=book, LOOP=loop)
     assert process.end(timeout=1200) == 0
     printed = json.loads(process.output)
     before, after = printed["before"], printed["after"]
-    record_property("cycles", CYCLES)
-    record_property("blocks", after["blocks"] - before["blocks"])
+    request.node.user_properties += [("cycles", CYCLES), ("blocks", after["blocks"] - before["blocks"])]
     assert after["blocks"] - before["blocks"] < CYCLES / 2
     for what in ("tasks", "threads", "files"):
         assert after[what] == before[what], printed

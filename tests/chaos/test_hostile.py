@@ -1,0 +1,136 @@
+"""Servers that answer what no client should choke on: bounded in time and memory, and nothing is lost."""
+
+from __future__ import annotations
+
+import ssl
+import tracemalloc
+from itertools import chain, repeat
+
+import anyio
+import httpx
+import pytest
+import trustme
+from anyio.lowlevel import checkpoint
+
+from gameball_async import AsyncGameball, Batching, Retry
+from gameball_async.sandbox import Fault, Sandbox
+
+from .gateway import HOSTILE, Gateway, Mood, deaf, endless_body, loris, through
+
+pytestmark = pytest.mark.anyio
+
+PLAYERS = 30
+
+MEMORY = 12 * 1024 * 1024
+"""Bytes that ten connections may take with hostile answers; one answer in full would take more."""
+
+
+def client(
+    url: str,
+    *,
+    timeout: float = 0.3,
+    batching: Batching = Batching(linger=0.01),  # noqa: B008 frozen
+    http_client: httpx.AsyncClient | None = None,
+) -> AsyncGameball:
+    return AsyncGameball(
+        "chaos-key",
+        base_url=url,
+        rate=None,
+        timeout=timeout,
+        batching=batching,
+        retry=Retry(initial=0.01, maximum=0.05, max_attempts=1000),
+        http_client=http_client,
+    )
+
+
+async def track_all(gameball: AsyncGameball) -> None:
+    for number in range(3 * PLAYERS):
+        await gameball.track(f"player{number % PLAYERS}", "event", {"number": number})
+
+
+def assert_all_held(sandbox: Sandbox) -> None:
+    """Everything arrived once and in order."""
+    held = {player: [event.metadata["number"] for event in events] for player, events in sandbox.holdings().items()}
+    assert held == {f"player{player}": [player + PLAYERS * turn for turn in range(3)] for player in range(PLAYERS)}
+    assert sandbox.violations == []
+
+
+@pytest.mark.parametrize(
+    ("anyio_backend", "mood"),
+    [("asyncio", mood) for mood in (*HOSTILE, deaf)] + [("trio", endless_body), ("trio", loris)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+async def test_a_hostile_answer_takes_little_memory_and_little_time(
+    mood: Mood, sandbox: Sandbox, request: pytest.FixtureRequest
+) -> None:
+    """One for each of the ten connections; then the server is itself again."""
+    moods = chain(repeat(mood, 10), repeat(through))
+    with Gateway(sandbox.url, lambda: next(moods)) as gateway:
+        tracemalloc.start()
+        try:
+            with anyio.fail_after(20):
+                async with client(gateway.url) as gameball:
+                    await track_all(gameball)
+                    await gameball.flush()
+                    stats = gameball.stats()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert stats.delivered == 3 * PLAYERS
+    assert stats.retries >= 10
+    request.node.user_properties.append(("peak", peak))
+    assert peak < MEMORY
+    assert_all_held(sandbox)
+
+
+async def test_a_request_that_gets_stuck_half_way_is_given_up_and_goes_again(sandbox: Sandbox) -> None:
+    """The network stops reading in the middle of eight megabytes, more than its buffers hold."""
+    moods = chain([deaf], repeat(through))
+    long = "x" * (8 * 1024 * 1024)
+    with Gateway(sandbox.url, lambda: next(moods)) as gateway:
+        batching = Batching(linger=0.01, max_bytes=16 * 1024 * 1024)
+        async with client(gateway.url, batching=batching, timeout=1) as gameball:
+            delivered = await gameball.send("player123", {"event": {"text": long}})
+    assert (delivered.attempts, delivered.maybe_duplicate) == (2, True)
+    assert [event.metadata["text"] == long for event in sandbox.holdings()["player123"]] == [True]
+
+
+async def test_a_certificate_that_nobody_signed_is_waited_out(sandbox: Sandbox) -> None:
+    """Not one byte of a request went out meanwhile, so nothing can have been counted twice."""
+    unknown, known = trustme.CA(), trustme.CA()
+    trusting = ssl.create_default_context()
+    known.configure_trust(trusting)  # pyright: ignore[reportUnknownMemberType]
+    async with httpx.AsyncClient(verify=trusting, trust_env=False) as http_client:
+        with Gateway(sandbox.url, context=context_of(unknown)) as gateway:
+            gameball = client(gateway.url, http_client=http_client)
+            await gameball.start()
+            await track_all(gameball)
+            while gameball.stats().retries < 10:
+                await checkpoint()
+        with Gateway(sandbox.url, context=context_of(known), port=gateway.port), anyio.fail_after(20):
+            await gameball.flush()
+            assert gameball.stats().ambiguous == 0
+            await gameball.aclose()
+    assert_all_held(sandbox)
+
+
+def context_of(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's, with a certificate that this authority signed."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+    return context
+
+
+async def test_a_pool_without_a_free_connection_is_waited_for(sandbox: Sandbox) -> None:
+    """Ten workers share one connection of the user's own client, and most of the time it is taken."""
+    sandbox.script(Fault.latency(0.005))
+    limits, timeout = httpx.Limits(max_connections=1), httpx.Timeout(5, pool=0.005)
+    async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as http_client:
+        with anyio.fail_after(20):
+            async with client(sandbox.url, http_client=http_client) as gameball:
+                await track_all(gameball)
+                await gameball.flush()
+                stats = gameball.stats()
+    assert stats.retries > 0
+    assert stats.ambiguous == 0
+    assert_all_held(sandbox)
