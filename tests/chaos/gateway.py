@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 _PIECE = 64 * 1024
@@ -280,7 +280,7 @@ class Gateway:
                         await each.wait_closed()
 
     async def _pass_both_ways(self, line: Line, requests: asyncio.StreamReader, answers: asyncio.StreamReader) -> None:
-        directions = {
+        directions: set[asyncio.Task[Any]] = {
             asyncio.create_task(self._pass_requests(line, requests)),
             asyncio.create_task(self._pass_answers(line, answers)),
             asyncio.create_task(self._stop.wait()),
