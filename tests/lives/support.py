@@ -37,10 +37,12 @@ class Process:
 
     def __init__(self, *command: object, sandbox: Sandbox, book: Path, **environment: object) -> None:
         settings = {"GAMEBALL_API_KEY": KEY, "GAMEBALL_URL": sandbox.url, "BOOK": book, "PYTHONPATH": TESTS}
+        settings["HOME"] = book.parent  # where gunicorn puts its control socket
         settings |= {"PYTHONWARNINGS": "always::ResourceWarning"} | environment
         self._process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", *map(str, command)],
             cwd=book.parent,
+            start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -80,7 +82,12 @@ class Process:
         return str(found[0], "ascii")
 
     def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, as an orchestrator does."""
         self._process.send_signal(number)
+
+    def ctrl_c(self) -> None:
+        """Send SIGINT to it and its children, as a terminal does."""
+        os.killpg(self._process.pid, signal.SIGINT)
 
     def end(self, *, timeout: float = 30, traceback: bool = False, warning: bool = False) -> int:
         """Wait for its end; returns the exit code, negative if it was a signal's.
