@@ -1,0 +1,46 @@
+"""The command line: replay one seed step for step, or soak through many.
+
+::
+
+    python -m tests.simulation --seed 123 --backend trio     one seed, with its whole trace
+    python -m tests.simulation --seeds 20000 --first 0       many, on both loops
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from .loops import BACKENDS
+from .soak import run_timed, say, soak
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is asked for; the exit status says whether every seed passed."""
+    options = _options(arguments)
+    backends: list[str] = [options.backend] if options.backend else list(BACKENDS)
+    if options.seed is not None:
+        return _replay(options.seed, backends)
+    return not soak(range(options.first, options.first + options.seeds), backends, options.jobs)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="The deterministic simulation.")
+    parser.add_argument("--seed", type=int, help="replay this one, and print its trace")
+    parser.add_argument("--seeds", type=int, default=500, help="run so many (default: 500)")
+    parser.add_argument("--first", type=int, default=0, help="beginning with this one (default: 0)")
+    parser.add_argument("--backend", choices=BACKENDS, help="one loop only (default: both)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per CPU)")
+    return parser.parse_args(arguments)
+
+
+def _replay(seed: int, backends: list[str]) -> int:
+    results = [run_timed(seed, backend) for backend in backends]
+    for result in results:
+        say(*result.trace.lines(), result.headline, *result.failures[1:], f"trace {result.trace.digest()}")
+    return any(result.failures for result in results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

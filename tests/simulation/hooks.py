@@ -1,0 +1,99 @@
+"""Where the simulation looks into the client: the buffer's transitions, each followed by a look of the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from gameball_async import Receipt
+from gameball_async._buffer import Buffer, Counts
+from gameball_async._buffer._schedule import Schedule
+
+_TRANSITIONS = ("take", "settle", "give_back", "split", "drop_oldest", "hurry", "skip_backoff")
+
+Look = Callable[[str], None]
+
+
+class Crash(Exception):
+    """What the simulation raises inside the flusher."""
+
+
+def watch(buffer: Buffer, *, accepted: Callable[[str | None, bytes, Receipt], None], look: Look) -> None:
+    """Tell of every acceptance, and let the oracle look after every transition of this buffer."""
+    _watch_acceptance(buffer, accepted, look)
+    for name in _TRANSITIONS:
+        _watch_transition(buffer, name, look)
+
+
+def _watch_acceptance(buffer: Buffer, accepted: Callable[[str | None, bytes, Receipt], None], look: Look) -> None:
+    offer, offer_batch, refuse_newest = buffer.offer, buffer.offer_batch, buffer.refuse_newest
+
+    def watched_offer(player: str, name: str, encoded: bytes, *rest: Any) -> Receipt | None:
+        receipt = offer(player, name, encoded, *rest)
+        if receipt is not None:
+            accepted(player, encoded, receipt)
+            look("offer")
+        return receipt
+
+    def watched_offer_batch(player: str, events: dict[str, bytes], *rest: Any) -> Any:
+        shared = offer_batch(player, events, *rest)
+        if shared is not None:
+            for name, encoded in events.items():
+                accepted(player, encoded, Receipt(shared, name))
+            look("offer_batch")
+        return shared
+
+    def watched_refuse(name: str, encoded: bytes, error: Any) -> Receipt:
+        receipt = refuse_newest(name, encoded, error)
+        accepted(None, encoded, receipt)
+        look("refuse_newest")
+        return receipt
+
+    changed: Any = buffer
+    changed.offer, changed.offer_batch, changed.refuse_newest = watched_offer, watched_offer_batch, watched_refuse
+
+
+def _watch_transition(buffer: Buffer, name: str, look: Look) -> None:
+    transition = getattr(buffer, name)
+
+    def watched(*args: Any, **options: Any) -> Any:
+        result = transition(*args, **options)
+        look(name)
+        return result
+
+    setattr(buffer, name, watched)
+
+
+@contextmanager
+def determined(seed: int, wall_now: Callable[[], float]) -> Generator[None]:
+    """Give the client the seed's chance and the simulation's wall clock."""
+    with ExitStack() as patches:
+        patches.enter_context(mock.patch("gameball_async._flusher._loop.random", Random(seed + 2).random))
+        patches.enter_context(mock.patch("gameball_async._delivery.time", SimpleNamespace(time=wall_now)))
+        yield
+
+
+@contextmanager
+def finalizers(finalize: Callable[[], None], seed: int) -> Generator[None]:
+    """Run a finalizer now and then in the midst of a change of the buffer, as a garbage collection would."""
+    random, settle, move = Random(seed + 4), Counts.settle, Schedule._move
+
+    def settle_and_finalize(counts: Counts, *args: Any) -> None:
+        settle(counts, *args)
+        if random.random() < 0.1:
+            finalize()
+
+    def finalize_and_move(schedule: Schedule, *args: Any) -> None:
+        if random.random() < 0.1:
+            finalize()
+        move(schedule, *args)
+
+    with (
+        mock.patch.object(Counts, "settle", settle_and_finalize),
+        mock.patch.object(Schedule, "_move", finalize_and_move),
+    ):
+        yield

@@ -1,0 +1,164 @@
+"""The truth about every event: who placed it, when it was accepted, what came of it. Written from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from gameball_async import Delivered, DeliveryError, Dropped, OutcomeUnknown, Receipt, Rejected, Stats
+
+from .plan import Track
+
+Outcome = Delivered | DeliveryError
+
+
+class Trace:
+    """What happened, in order; two runs of one seed have the same.
+
+    Args:
+        now: the virtual time.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._entries: list[tuple[float, str, tuple[object, ...]]] = []
+
+    def note(self, what: str, *details: object) -> None:
+        """Write one line."""
+        self._entries.append((self._now(), what, details))
+
+    def lines(self, last: int | None = None) -> list[str]:
+        """The last lines, or all, fit to be read."""
+        shown = self._entries if last is None else self._entries[-last:]
+        return [f"{at:12.4f}  {what:<10} {' '.join(map(str, details))}" for at, what, details in shown]
+
+    def digest(self) -> str:
+        """A fingerprint of all lines."""
+        return hashlib.sha256("\n".join(f"{entry!r}" for entry in self._entries).encode()).hexdigest()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Placed:
+    """One event of one call.
+
+    Attributes:
+        asked: what was asked for, as the plan has it.
+        order: its place among all accepted events; None until it is accepted.
+        size: bytes of it as the client encoded it.
+        outcome: the first outcome that its receipt showed.
+        settled: its place among all settled events.
+        last: the last request that carried it.
+        applied: how often the server counted it.
+        told: the errors that `on_failure` was called with.
+    """
+
+    asked: Track
+    order: int | None = None
+    accepted_at: float = 0.0
+    size: int = 0
+    receipt: Receipt | None = None
+    outcome: Outcome | None = None
+    settled: int | None = None
+    settled_at: float = 0.0
+    last: Any = None
+    unsettled_attempt: bool = False
+    applied: int = 0
+    told: list[DeliveryError] = attrs.Factory(list[DeliveryError])
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it was accepted and has no outcome yet."""
+        return self.order is not None and self.outcome is None
+
+
+class Ledger:
+    """Every event by its number, and every player's accepted, unsettled events in order.
+
+    Args:
+        now: the virtual time.
+        fail: takes what is wrong.
+        trace: takes what happened.
+    """
+
+    def __init__(self, now: Callable[[], float], fail: Callable[[str], None], trace: Trace) -> None:
+        self._now = now
+        self._fail = fail
+        self._trace = trace
+        self.events: dict[int, Placed] = {}
+        self.accepted: list[Placed] = []
+        self.queues: dict[str, deque[Placed]] = {}
+        self.pending: dict[int, Placed] = {}
+        self.outcomes: Counter[type[Outcome]] = Counter()
+        self.settlements = 0
+
+    def asked(self, track: Track) -> Placed:
+        """Note that an event is going to be placed."""
+        placed = self.events[track.number] = Placed(asked=track)
+        return placed
+
+    def accept(self, player: str | None, encoded: bytes, receipt: Receipt) -> Placed:
+        """Note that the client's buffer took an event over."""
+        ((name, metadata),) = json.loads(b"{" + encoded + b"}").items()
+        placed = self.events[metadata["n"]]
+        if placed.order is not None:
+            self._fail(f"event {placed.asked.number} was accepted twice")
+        if player not in (None, placed.asked.player) or name != placed.asked.name:
+            self._fail(f"event {placed.asked.number} was accepted under another player or name")
+        placed.order, placed.accepted_at = len(self.accepted), self._now()
+        placed.size, placed.receipt = len(encoded), receipt
+        self.accepted.append(placed)
+        self.pending[placed.asked.number] = placed
+        self.queues.setdefault(placed.asked.player, deque()).append(placed)
+        self._trace.note("accepted", placed.asked.number, placed.asked.player, name)
+        return placed
+
+    def restamp(self) -> None:
+        """Forget the time of what was accepted before there was a clock."""
+        for placed in self.accepted:
+            placed.accepted_at = self._now()
+
+    def collect(self) -> None:
+        """Note every outcome that became known."""
+        for placed in [placed for placed in self.pending.values() if placed.receipt and placed.receipt.done]:
+            self._settle(placed)
+
+    def _settle(self, placed: Placed) -> None:
+        assert placed.receipt is not None
+        outcome = placed.receipt._shared.outcome_of(placed.asked.name)
+        assert outcome is not None
+        placed.outcome, placed.settled, placed.settled_at = outcome, self.settlements, self._now()
+        self.settlements += 1
+        self.outcomes[type(outcome)] += 1
+        del self.pending[placed.asked.number]
+        self.queues[placed.asked.player].remove(placed)
+        self._trace.note("settled", placed.asked.number, type(outcome).__name__)
+
+    def check(self, stats: Stats) -> None:
+        """Conservation: the client's accounts are the truth."""
+        truth = {
+            "accepted": len(self.accepted),
+            "delivered": self.outcomes[Delivered],
+            "rejected": self.outcomes[Rejected],
+            "dropped": self.outcomes[Dropped],
+            "unknown": self.outcomes[OutcomeUnknown],
+            "pending": len(self.pending),
+            "buffered_bytes": sum(placed.size for placed in self.pending.values()),
+        }
+        for account, expected in truth.items():
+            if (told := getattr(stats, account)) != expected:
+                self._fail(f"stats say {account}={told}, the truth is {expected}")
+
+    def check_resolved_once(self) -> None:
+        """No receipt changed its mind, and none is pending."""
+        for placed in self.accepted:
+            shared = placed.receipt._shared if placed.receipt else None
+            outcome = shared.outcome_of(placed.asked.name) if shared else None
+            if outcome is None:
+                self._fail(f"the receipt of event {placed.asked.number} is pending for ever")
+            elif outcome is not placed.outcome:
+                self._fail(f"the receipt of event {placed.asked.number} changed its outcome")

@@ -1,0 +1,360 @@
+"""Mutants of the core: each breaks one promise, by a patch of one or two of its methods.
+
+The oracle has to catch each of them; a promise whose mutant survives is not watched.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import anyio
+import attrs
+
+from gameball_async import Rejected
+from gameball_async._admission import Admission
+from gameball_async._buffer import Batch, Buffer, Counts
+from gameball_async._buffer._batch import Stage
+from gameball_async._buffer._schedule import Place, Schedule
+from gameball_async._delivery import Backoff
+from gameball_async._failures import Failures
+from gameball_async._flusher import Engine, Flusher, State
+from gameball_async._pacing import Gate, Windows
+from gameball_async._receipt import SharedOutcome
+from gameball_async._verdict import Verdict
+
+Mutate = Callable[..., Any]
+"""A method in the place of another: gets the original, then the arguments of the call."""
+
+
+@attrs.frozen
+class Mutant:
+    """One broken core.
+
+    Attributes:
+        name: what it does wrong.
+        finding: a regular expression for what the oracle has to say.
+        methods: the changed methods, by their class and name.
+    """
+
+    name: str
+    finding: str
+    methods: tuple[tuple[type[Any], str, Mutate], ...]
+
+    @contextmanager
+    def applied(self) -> Generator[None]:
+        """Break the core while the context lasts."""
+        with ExitStack() as patches:
+            for owner, method, mutate in self.methods:
+                patches.enter_context(mock.patch.object(owner, method, _changed(owner, method, mutate)))
+            yield
+
+
+def _changed(owner: type[Any], method: str, mutate: Mutate) -> Any:
+    original = getattr(owner, method)
+    if isinstance(original, property):
+        return property(lambda self: mutate(original, self))
+
+    def changed(*args: Any, **options: Any) -> Any:
+        return mutate(original, *args, **options)
+
+    return changed
+
+
+def _mutant(name: str, finding: str, *methods: tuple[type[Any], str, Mutate]) -> Mutant:
+    return Mutant(name, finding, methods)
+
+
+def _nothing(_: Mutate, *__: Any, **___: Any) -> None:
+    """Does nothing."""
+
+
+# -------------------------------------------------------------------- the buffer
+
+
+def _give_back_nothing(give_back: Mutate, buffer: Buffer, batch: Batch, at: float) -> None:
+    if batch.body is not None and batch.ambiguous:
+        buffer._unlink(batch, at)
+    else:
+        give_back(buffer, batch, at)
+
+
+def _swap(take: Mutate, buffer: Buffer, *args: Any, **options: Any) -> Batch | None:
+    batch: Batch | None = take(buffer, *args, **options)
+    later = batch.following if batch else None
+    if batch and later and not batch.attempts and later.stage is Stage.OPEN:
+        batch.events, later.events = later.events, batch.events
+        batch.shared, later.shared = later.shared, batch.shared
+    return batch
+
+
+def _take_without_turn(take: Mutate, buffer: Buffer, *args: Any, **options: Any) -> Batch | None:
+    """The player's next batch becomes ready while the first one is in flight."""
+    batch: Batch | None = take(buffer, *args, **options)
+    if batch and batch.following and not batch.attempts:
+        player = buffer._players[batch.player_unique_id]
+        player.head = batch.following
+        buffer._schedule.make_ready(player)
+    return batch
+
+
+def _halves_without_tail(halves: Mutate, batch: Batch, overhead: int) -> tuple[Batch, Batch]:
+    older, newer = halves(batch, overhead)
+    newer.following = None
+    return older, newer
+
+
+def _halves_reversed(halves: Mutate, batch: Batch, overhead: int) -> tuple[Batch, Batch]:
+    older, newer = halves(batch, overhead)
+    older.events, newer.events = newer.events, older.events
+    older.shared, newer.shared = newer.shared, older.shared
+    return older, newer
+
+
+def _halves_forget_ambiguity(halves: Mutate, batch: Batch, overhead: int) -> tuple[Batch, Batch]:
+    older, newer = halves(batch, overhead)
+    older.ambiguous = newer.ambiguous = False
+    return older, newer
+
+
+def _grow_over_names(growth: Mutate, buffer: Buffer, batch: Batch, name: str, *rest: Any) -> Any:
+    if batch.stage is Stage.OPEN and name in batch.events:
+        return 0
+    return growth(buffer, batch, name, *rest)
+
+
+def _grow_when_sealed(growth: Mutate, buffer: Buffer, batch: Batch, name: str, *rest: Any) -> Any:
+    if batch.stage is Stage.SEALED and batch.attempts and name not in batch.events:
+        return 0
+    return growth(buffer, batch, name, *rest)
+
+
+def _send_encoding_anew(send: Mutate, flusher: Flusher, batch: Batch, *rest: Any) -> Any:
+    batch.body = None
+    return send(flusher, batch, *rest)
+
+
+def _settle_wrongly(settle: Mutate, counts: Counts, events: int, size: int, outcome: Any) -> None:
+    settle(counts, events, size, outcome)
+    if counts.dropped:
+        counts.dropped -= 1
+        counts.delivered += 1
+
+
+def _settle_wrong_bytes(settle: Mutate, counts: Counts, events: int, size: int, outcome: Any) -> None:
+    settle(counts, events, size - 1, outcome)
+
+
+def _back_off_for_ever(back_off: Mutate, schedule: Schedule, player: Any, until: float) -> None:
+    back_off(schedule, player, until)
+    schedule._backing_off.pop()
+
+
+def _back_off_not(back_off: Mutate, schedule: Schedule, player: Any, _until: float) -> None:
+    back_off(schedule, player, 0.0)
+
+
+def _linger_longer(linger: Mutate, schedule: Schedule, player: Any, until: float) -> None:
+    linger(schedule, player, until + 1)
+
+
+def _drop_the_sealed(drop_oldest: Mutate, buffer: Buffer, *args: Any) -> Any:
+    in_flight = next((p.head for p in buffer._players.values() if p.place is Place.BACKING_OFF), None)
+    if in_flight is not None:
+        in_flight.stage = Stage.OPEN
+    return drop_oldest(buffer, *args)
+
+
+# -------------------------------------------------------------------- receipts, callbacks, producers
+
+
+def _forget_every_tenth() -> Mutate:
+    calls = itertools.count(1)
+
+    def settle(original: Mutate, shared: SharedOutcome, outcome: Any) -> None:
+        if next(calls) % 10:
+            original(shared, outcome)
+
+    return settle
+
+
+def _tell_twice(add: Mutate, failures: Failures, events: Iterable[Any], error: Any) -> None:
+    events = list(events)
+    add(failures, events, error)
+    add(failures, events[:1], error)
+
+
+def _nobody_waits(_: Mutate, _admission: Admission) -> bool:
+    return False
+
+
+# -------------------------------------------------------------------- the flusher
+
+
+def _conclude_with(verdict: Verdict, mutate: Mutate) -> Mutate:
+    """Change what follows from one verdict."""
+
+    def conclude(original: Mutate, flusher: Flusher, batch: Batch, answer: Any, now: float) -> None:
+        if answer.verdict is verdict:
+            mutate(original, flusher, batch, answer, now)
+        else:
+            original(flusher, batch, answer, now)
+
+    return conclude
+
+
+def _deliver_again(conclude: Mutate, flusher: Flusher, batch: Batch, answer: Any, now: float) -> None:
+    if batch.attempts == 1:
+        flusher.buffer.give_back(batch, now + 1)
+    else:
+        conclude(flusher, batch, answer, now)
+
+
+def _try_again(_: Mutate, flusher: Flusher, batch: Batch, answer: Any, now: float) -> None:
+    flusher._try_again(batch, answer, now)
+
+
+def _try_for_ever(_: Mutate, flusher: Flusher, batch: Batch, _answer: Any, now: float) -> None:
+    flusher.buffer.give_back(batch, now + 1)
+
+
+def _interrupted() -> Mutate:
+    return _conclude_with(Verdict.INTERRUPTED, _nothing)
+
+
+def _refuse_all(_: Mutate, flusher: Flusher, batch: Batch, answer: Any, now: float) -> None:
+    flusher.buffer.settle(batch, _rejection(answer), now)
+
+
+def _rejection(answer: Any) -> Any:
+    return Rejected("no", status=answer.status)
+
+
+def _expire_never(_: Mutate, flusher: Flusher, batch: Batch, _why: str) -> None:
+    flusher.buffer.give_back(batch, flusher._now() + 1)
+
+
+def _pending_not_the_last(pending_until: Mutate, buffer: Buffer, epoch: int) -> int:
+    pending: int = pending_until(buffer, epoch)
+    return pending if pending > 2 else 0
+
+
+def _hurry_within_the_epoch(hurry: Mutate, buffer: Buffer) -> int:
+    flushed: int = hurry(buffer)
+    return flushed + 1
+
+
+def _pause_shortly(pause: Mutate, backoff: Backoff, *args: Any) -> float:
+    pauses: float = pause(backoff, *args)
+    return min(0.01, pauses)
+
+
+def _skip_every_wait(skip_wait: Mutate, gate: Gate) -> None:
+    gate.until = 0.0
+    skip_wait(gate)
+
+
+def _open_for_all(_: Mutate, gate: Gate) -> float:
+    return gate.until
+
+
+def _leak_every_third() -> Mutate:
+    calls = itertools.count(1)
+
+    def finish(original: Mutate, windows: Windows, now: float) -> None:
+        original(windows, now)
+        windows._in_flight += next(calls) % 3 == 0
+
+    return finish
+
+
+def _count_from_the_start(start: Mutate, windows: Windows) -> None:
+    start(windows)
+    windows._in_flight = 0
+
+
+def _leave_a_task(send: Mutate, flusher: Flusher, *args: Any) -> Any:
+    if flusher._workers is not None:
+        flusher._workers.start_soon(anyio.sleep, 10_000)
+    return send(flusher, *args)
+
+
+# -------------------------------------------------------------------- the engine
+
+
+def _accept_always(_: Mutate, engine: Engine) -> float:
+    return engine.now()
+
+
+def _end_as_if_running(end: Mutate, engine: Engine, state: State) -> None:
+    before = engine.state
+    end(engine, state)
+    if state is State.STOPPED:
+        engine.state = before
+
+
+MUTANTS = (
+    _mutant("drops an ambiguous batch silently", "deadlock|pending|waits", (Buffer, "give_back", _give_back_nothing)),
+    _mutant("swaps two batches", "carries .* due are", (Buffer, "take", _swap)),
+    _mutant("sends two requests of a player at once", "two requests in flight", (Buffer, "take", _take_without_turn)),
+    _mutant("loses the tail on a split", "pending|due|deadlock|Error", (Batch, "halves", _halves_without_tail)),
+    _mutant("sends the newer half first", "carries .* due are", (Batch, "halves", _halves_reversed)),
+    _mutant("forgets on a split what is unclear", "receipt|arrived", (Batch, "halves", _halves_forget_ambiguity)),
+    _mutant("overwrites a repeated name", "stats say|changed", (Buffer, "_growth", _grow_over_names)),
+    _mutant(
+        "changes a sealed batch",
+        "neither a repetition|mixes",
+        (Buffer, "_growth", _grow_when_sealed),
+        (Flusher, "_send", _send_encoding_anew),
+    ),
+    _mutant("adds to a batch that was sent", "carries|called delivered", (Buffer, "_growth", _grow_when_sealed)),
+    _mutant("counts wrongly", "stats say d", (Counts, "settle", _settle_wrongly)),
+    _mutant("counts bytes wrongly", "stats say buffered_bytes", (Counts, "settle", _settle_wrong_bytes)),
+    _mutant("never wakes after a backoff", "nobody sends it", (Schedule, "back_off", _back_off_for_ever)),
+    _mutant("does not back off", "before the backoff", (Schedule, "back_off", _back_off_not)),
+    _mutant("lingers too long", "nobody sends it", (Schedule, "linger", _linger_longer)),
+    _mutant("drops what is being retried", "was dropped after|carries", (Buffer, "drop_oldest", _drop_the_sealed)),
+    _mutant("ignores what becomes due", "nobody sends it|pending", (Flusher, "_on_due", _nothing)),
+    _mutant("forgets a receipt", "stats say", (SharedOutcome, "settle", _forget_every_tenth())),
+    _mutant("tells no callback", "told 0 times", (Failures, "add", _nothing)),
+    _mutant("tells a callback twice", "told 2 times", (Failures, "add", _tell_twice)),
+    _mutant("wakes no producer", "waits although there is room", (Admission, "room_made", _nothing)),
+    _mutant("lets producers overtake", "overtook", (Admission, "is_waited_for", _nobody_waits)),
+    _mutant(
+        "retries after success",
+        "which was DELIVERED",
+        (Flusher, "_conclude", _conclude_with(Verdict.DELIVERED, _deliver_again)),
+    ),
+    _mutant(
+        "resends what it should report",
+        "sends again what may have been applied",
+        (Flusher, "_conclude", _conclude_with(Verdict.AMBIGUOUS, _try_again)),
+    ),
+    _mutant(
+        "repeats what was refused",
+        "which was REFUSED",
+        (Flusher, "_conclude", _conclude_with(Verdict.REFUSED, _try_for_ever)),
+    ),
+    _mutant(
+        "rejects the innocent with the guilty",
+        "without a refusal of its own",
+        (Flusher, "_conclude", _conclude_with(Verdict.REFUSED, _refuse_all)),
+    ),
+    _mutant("drops a batch on cancel", "nobody sends it|deadlock|waits", (Flusher, "_conclude", _interrupted())),
+    _mutant("never gives up", "too old", (Flusher, "_drop_expired", _expire_never)),
+    _mutant("flushes incompletely", "returned before", (Buffer, "pending_until", _pending_not_the_last)),
+    _mutant("flushes what came later", "waits for nothing", (Buffer, "hurry", _hurry_within_the_epoch)),
+    _mutant("ignores Retry-After", "starts in a pause", (Backoff, "pause", _pause_shortly)),
+    _mutant("skips the server's pauses", "starts in a pause|refused", (Gate, "skip_wait", _skip_every_wait)),
+    _mutant("probes with everything at once", "second probe", (Gate, "opens_at", _open_for_all)),
+    _mutant("leaks a slot of the windows", "nobody sends it|pending", (Windows, "finish", _leak_every_third())),
+    _mutant("counts no request in flight", "requests in the", (Windows, "start", _count_from_the_start)),
+    _mutant("leaves a task behind each request", "tasks", (Flusher, "_send", _leave_a_task)),
+    _mutant("accepts after the close", "takes none", (Engine, "accepting_now", _accept_always)),
+    _mutant("hides the flusher's death", "does not know", (Engine, "_end", _end_as_if_running)),
+    _mutant("closes late", "after its deadline", (Flusher, "_limit_to_deadline", _nothing)),
+)
+"""Every mutant; the tests catch each of them."""

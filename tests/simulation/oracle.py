@@ -1,0 +1,177 @@
+"""The oracle: it looks after every step of the client, whenever nothing is ready, and at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+import trio
+
+from gameball_async import AsyncGameball, Delivered, Receipt
+from gameball_async._flusher import Flusher, State
+
+from . import loops
+from .calls import Calls
+from .hooks import Crash, watch
+from .ledger import Ledger, Placed, Trace
+from .plan import Plan
+from .requests import Requests
+
+MOST_REQUESTS = 4000
+LONGEST = 3 * 86_400.0
+MOST_FAILURES = 5
+
+OWN_TASKS = 14
+"""Tasks of a running client: the flusher, its reporter, a worker for each connection, and some spare."""
+
+
+class Oracle:
+    """All that is known of one run, and what is wrong with it.
+
+    Args:
+        plan: what the seed means.
+        now: the virtual time.
+        stop: ends the run; called with the first finding.
+    """
+
+    def __init__(self, plan: Plan, now: Callable[[], float], stop: Callable[[], None]) -> None:
+        self.plan = plan
+        self.now = now
+        self.failures: list[str] = []
+        self.trace = Trace(now)
+        self.ledger = Ledger(now, self.fail, self.trace)
+        self.requests = Requests(plan, self.ledger, self.trace, now, self.fail)
+        self.calls = Calls(plan, self.ledger, self.requests, now, self.fail)
+        self.life = self.calls.life
+        self._stop = stop
+        self._gameball: AsyncGameball | None = None
+        self._takes = 0
+        self._tasks_before = 0
+
+    def fail(self, what: str) -> None:
+        """Note what is wrong, and end the run."""
+        if len(self.failures) < MOST_FAILURES:
+            self.failures.append(what)
+            self.trace.note("FAILED", what.splitlines()[0])
+        self._stop()
+
+    # ---------------------------------------------------------------- the client
+
+    @property
+    def gameball(self) -> AsyncGameball:
+        """The client that is watched."""
+        assert self._gameball is not None, "watch a client first"
+        return self._gameball
+
+    @property
+    def flusher(self) -> Flusher:
+        """Its flusher, looked into."""
+        return self.gameball._engine.flusher
+
+    @property
+    def state(self) -> State:
+        """Its state, looked into."""
+        return self.gameball._engine.state
+
+    def watch(self, gameball: AsyncGameball) -> None:
+        """Look at a client from now on."""
+        self._gameball = gameball
+        self._tasks_before = count_tasks()
+        self.requests.flusher = self.flusher
+        watch(self.flusher.buffer, accepted=self._accepted, look=self._look)
+
+    def forget(self) -> None:
+        """After a finding: the client need not warn of what is known."""
+        if self._gameball is not None:
+            self._gameball._engine.state = State.CLOSED
+
+    # ---------------------------------------------------------------- after each step
+
+    def _accepted(self, player: str | None, encoded: bytes, receipt: Receipt) -> None:
+        self.calls.accepted(self.ledger.accept(player, encoded, receipt))
+
+    def _look(self, transition: str) -> None:
+        if transition in ("skip_backoff", "hurry"):
+            self.requests.hurried_at = self.now()
+            return
+        self.ledger.collect()
+        self.ledger.check(self.gameball.stats())
+        self._check_bounds()
+        if transition == "take":
+            self._take()
+
+    def _take(self) -> None:
+        self._takes += 1
+        if self._takes % 8 == 0 and count_tasks() > self._tasks_before + OWN_TASKS + self.plan.most_tasks:
+            self.fail(f"there are {count_tasks()} tasks\n{loops.who_waits()}")
+        if self.plan.ending == "crash" and self._takes == self.plan.crash_after:
+            self.life.is_killed = True
+            raise Crash
+
+    def _check_bounds(self) -> None:
+        stats, batching = self.gameball.stats(), self.plan.batching
+        if stats.buffered_events > batching.buffer_events or stats.buffered_bytes > batching.buffer_bytes:
+            self.fail(f"the buffer holds too much: {stats}")
+        if stats.in_flight != len(self.requests.in_flight) and not self.failures:
+            self._check_in_flight(stats.in_flight)
+        if len(self.requests.all) > MOST_REQUESTS or self.now() > loops.START + LONGEST:
+            self.fail("the simulation does not come to an end")
+
+    def _check_in_flight(self, told: int) -> None:
+        """Between a batch's taking and its request there is an instant, and so between its answer and its end."""
+        if abs(told - len(self.requests.in_flight)) > 1:
+            self.fail(f"stats say in_flight={told}, the truth is {len(self.requests.in_flight)}")
+
+    # ---------------------------------------------------------------- when nothing is ready
+
+    def idle(self) -> None:
+        """Look when every task waits, before time moves on."""
+        if self._gameball is None or self.failures:
+            return
+        self.ledger.collect()
+        self.life.is_dead |= self.life.is_killed
+        if self.life.is_killed and self.state is State.RUNNING:
+            self.fail("the flusher is dead, and the client does not know")
+        self.calls.check_idle(self.flusher)
+        if self.state in (State.RUNNING, State.CLOSING):
+            self.requests.check_idle()
+            self._check_told_numbers()
+
+    def _check_told_numbers(self) -> None:
+        stats, told = self.gameball.stats(), self.requests
+        truth = {
+            "in_flight": len(told.in_flight),
+            "requests": len(told.all),
+            "retries": sum(attempt.tries > 1 for attempt in told.all),
+        }
+        for account, expected in truth.items():
+            if getattr(stats, account) != expected:
+                self.fail(f"stats say {account}={getattr(stats, account)}, the truth is {expected}")
+
+    # ---------------------------------------------------------------- at the end
+
+    async def check_end(self) -> None:
+        """Look at what a closed client leaves behind, long after."""
+        await anyio.sleep(1000)  # what was forgotten would show up now
+        if (tasks := count_tasks()) > self._tasks_before:
+            self.fail(f"{tasks - self._tasks_before} tasks outlive the client\n{loops.who_waits()}")
+        self.ledger.check_resolved_once()
+        self.ledger.check(self.gameball.stats())
+        self.requests.check_windows()
+        for placed in self.ledger.accepted:
+            self.requests.check_outcome(placed)
+            self._check_told(placed)
+
+    def _check_told(self, placed: Placed) -> None:
+        expected = 0 if isinstance(placed.outcome, Delivered) or self.plan.callback == "none" else 1
+        if len(placed.told) != expected:
+            self.fail(f"on_failure was told {len(placed.told)} times of event {placed.asked.number}: {placed.outcome}")
+
+
+def count_tasks() -> int:
+    """Tasks that live in the running loop."""
+    with suppress(RuntimeError):
+        return trio.lowlevel.current_statistics().tasks_living
+    return len(asyncio.all_tasks(asyncio.get_running_loop()))

@@ -1,0 +1,419 @@
+"""What the oracle says about each request: right events, right order, right time, and nothing twice without need."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+import attrs
+import httpx
+
+from gameball_async import Dropped, OutcomeUnknown, Rejected
+from gameball_async._flusher import Flusher
+from gameball_async._pacing import GateState
+
+from .ledger import Ledger, Placed, Trace
+from .plan import Plan
+from .replies import RETRIABLE, UNSETTLED, Meaning, Reply
+
+EPSILON = 1e-6
+"""Seconds by which sums of floats may differ."""
+
+LONGEST_PAUSE = 300.0
+MOST_CONNECTIONS = 10
+HALT_PAUSE = 60.0
+
+_FIELDS = {"v3.0": ("event", "playerUniqueId"), "v4.0": ("events", "customerId"), "v4.1": ("events", "customerId")}
+"""The last part of the path, and the field of the player's id."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Attempt:
+    """One request as the server saw it.
+
+    Attributes:
+        started: when the client began it.
+        arrived: when the server counted it.
+        ended: when the client had its answer or gave up; None while it is in flight.
+        meaning: what the client has to conclude; INTERRUPTED if it did not see the answer.
+        is_probe: whether the gate was closed when it started.
+    """
+
+    number: int
+    player: str
+    placed: list[Placed]
+    body: bytes
+    started: float
+    is_probe: bool
+    label: str = ""
+    reply: Reply | None = None
+    arrived: float | None = None
+    ended: float | None = None
+    meaning: Meaning | None = None
+    pause: float | None = None
+    tries: int = 1
+    strikes: int = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of its events."""
+        return [placed.asked.number for placed in self.placed]
+
+
+class Requests:
+    """Checks every request when it starts and when it ends, and keeps them all."""
+
+    def __init__(
+        self, plan: Plan, ledger: Ledger, trace: Trace, now: Callable[[], float], fail: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._trace = trace
+        self._now = now
+        self._fail = fail
+        self.all: list[Attempt] = []
+        self.in_flight: dict[str, Attempt] = {}
+        self._ends: list[float] = []
+        self.paused_until = 0.0
+        self.halted_until = 0.0
+        self.probes_by = 0.0
+        self.hurried_at = -1.0
+        self.is_clean = True
+        self.is_over = False
+        self.flusher: Flusher | None = None
+
+    # ---------------------------------------------------------------- start
+
+    def start(self, request: httpx.Request, body: bytes) -> Attempt:
+        """Check a request that starts now."""
+        self._check_head(request)
+        fields = self._parsed(body)
+        placed = self._placed(fields["events"])
+        player = fields[_FIELDS[self._plan.api_version][1]]
+        attempt = Attempt(
+            number=len(self.all),
+            player=player,
+            placed=placed,
+            body=body,
+            started=self._now(),
+            is_probe=self.flusher is not None and self.flusher.gate.state is not GateState.OPEN,
+        )
+        self._trace.note("request", f"#{attempt.number}", player, attempt.numbers)
+        self._check_limits(attempt)
+        self._check_contacts(attempt, fields)
+        self._check_order(attempt)
+        self._check_retry(attempt)
+        self._check_time(attempt)
+        self.all.append(attempt)
+        self.in_flight[player] = attempt
+        for event in placed:
+            event.last = attempt
+        return attempt
+
+    def _check_head(self, request: httpx.Request) -> None:
+        resource, _ = _FIELDS[self._plan.api_version]
+        if request.method != "POST" or request.url.path != f"/api/{self._plan.api_version}/integrations/{resource}":
+            self._fail(f"a request went to {request.method} {request.url}")
+        if request.headers.get("APIKey") != "key" or request.headers.get("Content-Type") != "application/json":
+            self._fail("a request came without key or content type")
+        if self.is_over:
+            self._fail("a request started after the close")
+
+    def _parsed(self, body: bytes) -> dict[str, Any]:
+        def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+            pairs = list(pairs)
+            if len(dict(pairs)) != len(pairs):
+                self._fail(f"a request repeats a name: {body!r}")
+            return dict(pairs)
+
+        parsed: dict[str, Any] = json.loads(body, object_pairs_hook=unique)
+        return parsed
+
+    def _placed(self, events: Mapping[str, Any]) -> list[Placed]:
+        placed: list[Placed] = []
+        for name, metadata in events.items():
+            event = self._ledger.events[metadata["n"]]
+            if (name, metadata) != (event.asked.name, event.asked.metadata):
+                self._fail(f"event {event.asked.number} changed on its way: {name} {metadata}")
+            placed.append(event)
+        return placed
+
+    def _check_limits(self, attempt: Attempt) -> None:
+        batching = self._plan.batching
+        if not 0 < len(attempt.placed) <= batching.max_events:
+            self._fail(f"#{attempt.number} holds {len(attempt.placed)} events")
+        if len(attempt.body) > batching.max_bytes:
+            self._fail(f"#{attempt.number} has {len(attempt.body)} bytes")
+        if attempt.player in self.in_flight:
+            self._fail(f"#{attempt.number}: two requests in flight for {attempt.player}")
+        if len(self.in_flight) >= MOST_CONNECTIONS:
+            self._fail(f"#{attempt.number}: more than {MOST_CONNECTIONS} requests in flight")
+
+    def _check_contacts(self, attempt: Attempt, fields: Mapping[str, Any]) -> None:
+        for field in ("mobile", "email"):
+            asked = {getattr(placed.asked, field) for placed in attempt.placed} - {None}
+            if len(asked) > 1 or (asked and fields.get(field) not in asked):
+                self._fail(f"#{attempt.number} carries {field}={fields.get(field)}, asked for were {sorted(asked)}")
+        expected = {"events", _FIELDS[self._plan.api_version][1], "mobile", "email"}
+        if not fields.keys() <= expected:
+            self._fail(f"#{attempt.number} has fields that no one knows: {sorted(fields.keys() - expected)}")
+
+    def _check_order(self, attempt: Attempt) -> None:
+        """A request holds the oldest unsettled events of its player, all of them in order of placement."""
+        queue = self._ledger.queues.get(attempt.player, ())
+        oldest = list(islice(queue, len(attempt.placed)))
+        if attempt.placed != oldest:
+            self._fail(f"#{attempt.number} carries {attempt.numbers}, due are {[p.asked.number for p in oldest]}")
+
+    def _check_retry(self, attempt: Attempt) -> None:
+        earlier = {id(placed.last): placed.last for placed in attempt.placed}
+        last: Attempt | None = next(iter(earlier.values()))
+        if len(earlier) > 1:
+            self._fail(f"#{attempt.number} mixes events of different requests")
+        elif last is not None and last.meaning is not None:
+            self._check_repeat(attempt, last, last.meaning)
+
+    def _check_repeat(self, attempt: Attempt, last: Attempt, meaning: Meaning) -> None:
+        if attempt.body == last.body:
+            attempt.tries, attempt.strikes = last.tries + 1, last.strikes
+            if meaning not in RETRIABLE:
+                self._fail(f"#{attempt.number} repeats #{last.number}, which was {meaning.name}")
+            if self._is_too_old(last, meaning):
+                self._fail(f"#{attempt.number} repeats #{last.number} although its events are too old")
+        elif not _is_part(attempt, last) or not self._may_split(last, meaning):
+            self._fail(f"#{attempt.number} is neither a repetition of #{last.number} ({meaning.name}) nor a part of it")
+        if self._plan.retry.ambiguous == "report" and meaning in UNSETTLED:
+            self._fail(f"#{attempt.number} sends again what may have been applied by #{last.number}")
+
+    def _may_split(self, last: Attempt, meaning: Meaning) -> bool:
+        return meaning is Meaning.REFUSED or last.strikes >= self._plan.retry.max_attempts
+
+    def _is_too_old(self, last: Attempt, meaning: Meaning) -> bool:
+        if meaning in (Meaning.HALT, Meaning.INTERRUPTED) or last.ended is None:
+            return False
+        return last.ended - last.placed[0].accepted_at > self._plan.retry.give_up_after + EPSILON
+
+    def _check_time(self, attempt: Attempt) -> None:
+        if attempt.started < self.paused_until - EPSILON:
+            self._fail(f"#{attempt.number} starts in a pause that lasts until {self.paused_until:.4f}")
+        if attempt.started < self.halted_until - EPSILON:
+            self._fail(f"#{attempt.number} starts before {self.halted_until:.4f} although the client is refused")
+        if attempt.is_probe and any(other.is_probe for other in self.in_flight.values()):
+            self._fail(f"#{attempt.number} is a second probe at once")
+        last: Attempt | None = attempt.placed[0].last
+        if last is not None and attempt.started < self.earliest_retry(last) - EPSILON:
+            self._fail(f"#{attempt.number} starts before the backoff of #{last.number} is over")
+
+    def earliest_retry(self, last: Attempt) -> float:
+        """When an attempt may be repeated at the earliest."""
+        if last.ended is None or last.ended <= self.hurried_at:
+            return -1.0
+        if last.strikes >= self._plan.retry.max_attempts:
+            return -1.0  # it may have been split, and its parts go at once
+        return last.ended + self._backoff(last) * (1 - self._plan.retry.jitter)
+
+    def latest_retry(self, last: Attempt) -> float:
+        """When the backoff of an attempt is over at the latest."""
+        return -1.0 if last.ended is None else last.ended + self._backoff(last)
+
+    def _backoff(self, last: Attempt) -> float:
+        """The backoff without jitter, a lower and an upper bound alike."""
+        retry = self._plan.retry
+        match last.meaning:
+            case Meaning.BUSY:
+                return retry.initial
+            case Meaning.FAILED | Meaning.AMBIGUOUS:
+                return min(retry.maximum, retry.initial * retry.multiplier ** (last.tries - 1))
+            case _:
+                return 0.0
+
+    # ---------------------------------------------------------------- end
+
+    def arrive(self, attempt: Attempt) -> None:
+        """Note that the server counted a request."""
+        attempt.arrived = self._now()
+
+    def apply(self, attempt: Attempt) -> None:
+        """Note that the server counted the events of a request."""
+        for placed in attempt.placed:
+            placed.applied += 1
+
+    def end(self, attempt: Attempt, meaning: Meaning) -> None:
+        """Note how a request ended for the client."""
+        if attempt.ended is not None:
+            return
+        now = attempt.ended = self._now()
+        self._ends.append(now)
+        attempt.meaning = self._with_timeout(attempt, meaning)
+        self._trace.note("ended", f"#{attempt.number}", attempt.label, attempt.meaning.name)
+        if self.in_flight.get(attempt.player) is attempt:
+            del self.in_flight[attempt.player]
+        self.is_clean &= meaning is Meaning.DELIVERED
+        if attempt.meaning in UNSETTLED:
+            for placed in attempt.placed:
+                placed.unsettled_attempt = True
+        if attempt.reply is not None and meaning is attempt.reply.meaning:
+            attempt.strikes += attempt.reply.strikes
+            self._note_pause(attempt, meaning, now)
+
+    def _with_timeout(self, attempt: Attempt, meaning: Meaning) -> Meaning:
+        """Given up by its own timeout, a request is ambiguous and not interrupted."""
+        is_over = self._now() >= attempt.started + 3 * self._plan.timeout - EPSILON
+        return Meaning.AMBIGUOUS if meaning is Meaning.INTERRUPTED and is_over else meaning
+
+    def _note_pause(self, attempt: Attempt, meaning: Meaning, now: float) -> None:
+        retry = self._plan.retry
+        if meaning is Meaning.HALT:
+            self.halted_until = self.probes_by = now + HALT_PAUSE
+        elif meaning is Meaning.DELIVERED:
+            self.halted_until = 0.0
+        elif attempt.pause is not None:
+            self.paused_until = max(self.paused_until, now + min(attempt.pause, LONGEST_PAUSE))
+        elif meaning is Meaning.LIMITED:
+            self.paused_until = max(self.paused_until, now + retry.initial * (1 - retry.jitter))
+
+    @property
+    def was_halted(self) -> bool:
+        """Whether the server refused the client at some time."""
+        return self.probes_by > 0
+
+    # ---------------------------------------------------------------- when nothing is ready
+
+    def check_idle(self) -> None:
+        """What is due is under way: nothing sleeps while it could be sent."""
+        assert self.flusher is not None
+        gate, now = self.flusher.gate, self._now()
+        if gate.until > now + max(LONGEST_PAUSE, self._plan.retry.maximum) + EPSILON:
+            self._fail(f"the client pauses until {gate.until:.4f}")
+        if len(self.in_flight) >= MOST_CONNECTIONS or not self._has_slot(now):
+            return
+        if gate.state is not GateState.OPEN and (self.in_flight or self.is_closing_halted):
+            return
+        for player, queue in self._ledger.queues.items():
+            if queue and player not in self.in_flight:
+                due_at = max(self._due_at(queue[0]), gate.until)
+                if now > due_at + EPSILON:
+                    self._fail(f"event {queue[0].asked.number} is due since {due_at:.4f}, and nobody sends it")
+
+    @property
+    def is_closing_halted(self) -> bool:
+        """Whether nothing has to be sent because the client is refused and closes."""
+        return self.flusher is not None and self.flusher.halted is not None and self.flusher._closing_at is not None
+
+    def _has_slot(self, now: float) -> bool:
+        """Whether the rate lets another request go, counting each from its start to a window after its end."""
+        for most, seconds in self._plan.rate.windows() if self._plan.rate else ():
+            recent = len(self._ends) - bisect_right(self._ends, now - seconds - EPSILON)
+            if recent + len(self.in_flight) >= most:
+                return False
+        return True
+
+    def _due_at(self, placed: Placed) -> float:
+        if placed.last is None:
+            return placed.accepted_at + self._plan.batching.linger
+        return self.latest_retry(placed.last)
+
+    def drain_bound(self) -> float:
+        """Seconds in which everything has to be settled once the faults stopped and nobody tracks any more."""
+        plan, events, now = self._plan, len(self._ledger.pending), self._now()
+        trips = 0.1 * (4 * events + 10)
+        hang = 3 * plan.timeout if self.in_flight else 0.0
+        pause = max(0.0, self.paused_until - now) + max(0.0, self.probes_by - now)
+        pause += max((_pause_to_come(attempt) for attempt in self.in_flight.values()), default=0.0)
+        pacing = 0.0
+        for most, seconds in plan.rate.windows() if plan.rate else ():
+            pacing += seconds * (3 * events / most + 2)
+        return plan.batching.linger + 2 * plan.retry.maximum + hang + pause + pacing + trips
+
+    # ---------------------------------------------------------------- at the end
+
+    def check_windows(self) -> None:
+        """The server never counted more than the rate allows in any window."""
+        arrivals = sorted(attempt.arrived for attempt in self.all if attempt.arrived is not None)
+        for most, seconds in self._plan.rate.windows() if self._plan.rate else ():
+            for index, at in enumerate(arrivals):
+                if (count := index + 1 - bisect_right(arrivals, at - seconds + EPSILON)) > most:
+                    self._fail(f"{count} requests in the {seconds:g} s before {at:.4f}")
+                    return
+
+    def check_outcome(self, placed: Placed) -> None:
+        """What the client says about an event is true."""
+        outcome, last, number = placed.outcome, placed.last, placed.asked.number
+        match outcome:
+            case Rejected():
+                if last is None or len(last.placed) > 1 or not self._is_rejection(last):
+                    self._fail(f"event {number} was rejected without a refusal of its own")
+            case Dropped():
+                self._check_dropped(placed, outcome)
+            case OutcomeUnknown():
+                if not placed.unsettled_attempt:
+                    self._fail(f"event {number} is unknown although every answer was clear")
+            case None:
+                self._fail(f"event {number} has no outcome")
+            case _:
+                self._check_delivered(placed)
+        if isinstance(outcome, Rejected | Dropped) and placed.applied and not outcome.may_have_arrived:
+            self._fail(f"event {number} arrived although it is called {type(outcome).__name__}")
+
+    def _is_rejection(self, last: Attempt) -> bool:
+        return last.meaning is not None and self._may_split(last, last.meaning)
+
+    def _check_delivered(self, placed: Placed) -> None:
+        last, number = placed.last, placed.asked.number
+        outcome: Any = placed.outcome
+        if last is None or last.meaning is not Meaning.DELIVERED or not placed.applied:
+            self._fail(f"event {number} is called delivered and is not")
+        elif (outcome.attempts, outcome.status) != (last.tries, last.reply.status):
+            self._fail(f"event {number} took {last.tries} attempts, its receipt says {outcome}")
+        if outcome.maybe_duplicate is not placed.unsettled_attempt:
+            self._fail(f"event {number}, applied {placed.applied} times, has a receipt that says {outcome}")
+        if placed.applied > 1 and self._plan.retry.ambiguous == "report":
+            self._fail(f"event {number} was applied {placed.applied} times")
+
+    def _check_dropped(self, placed: Placed, outcome: Dropped) -> None:
+        age = placed.settled_at - placed.accepted_at
+        match outcome.reason.name:
+            case "BUFFER_FULL":
+                is_true = self._plan.batching.when_full.startswith("drop") and not self._is_sealed(placed)
+            case "EXPIRED":
+                is_true = self._batch_age(placed) > self._plan.retry.give_up_after - EPSILON
+            case "FLUSHER_DIED":
+                is_true = self._plan.ending == "crash"
+            case _:
+                is_true = True
+        if not is_true:
+            self._fail(f"event {placed.asked.number} was dropped after {age:.4f} s: {outcome}")
+
+    def _is_sealed(self, placed: Placed) -> bool:
+        """Whether it must be sent again as it was; the parts of a split request may change until they are sent."""
+        last = placed.last
+        return last is not None and not self._is_rejection(last)
+
+    def _batch_age(self, placed: Placed) -> float:
+        """An upper bound: a batch is as old as its first event, which may have left it alone or with its half."""
+        player = placed.asked.player
+        opened_at = min(other.accepted_at for other in self._ledger.accepted if other.asked.player == player)
+        return placed.settled_at - opened_at
+
+    def summary(self) -> Counter[str]:
+        """How often which reply was given."""
+        return Counter(attempt.label for attempt in self.all)
+
+
+def _is_part(attempt: Attempt, last: Attempt) -> bool:
+    """Whether a request carries a part of an earlier one's events, in one piece."""
+    first = last.placed.index(attempt.placed[0]) if attempt.placed[0] in last.placed else 0
+    return len(attempt.placed) < len(last.placed) and (
+        last.placed[first : first + len(attempt.placed)] == attempt.placed
+    )
+
+
+def _pause_to_come(attempt: Attempt) -> float:
+    """Seconds of pause that the answer to a request in flight will bring."""
+    if attempt.reply is None or attempt.reply.meaning is not Meaning.HALT:
+        return attempt.pause or (attempt.reply and attempt.reply.pause) or 0.0
+    return HALT_PAUSE

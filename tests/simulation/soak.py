@@ -1,0 +1,86 @@
+"""Many seeds: on every core, counted by the second, each failure printed with the command that replays it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from .simulation import Result, simulate
+
+CHUNK = 20
+"""Seeds that a process takes at once."""
+
+LONGEST = 60
+"""Seconds of real time for one seed, of which most take a fortieth of one: more is a loop without an await."""
+
+
+def soak(seeds: range, backends: Sequence[str], jobs: int) -> bool:
+    """Run the seeds on each of the loops; returns whether all passed."""
+    began, done, events, requests, failed = time.monotonic(), 0, 0, 0, 0
+    for found in _results(seeds, backends, jobs):
+        done, events, requests = done + found.done, events + found.events, requests + found.requests
+        failed += len(found.failures)
+        for failure in found.failures:
+            say(failure, "")
+        rate = done / (time.monotonic() - began)
+        sys.stderr.write(f"\r{done} runs, {failed} failed, {rate:.0f} seeds/s ")
+    rate = done / (time.monotonic() - began)
+    sys.stderr.write("\n")
+    say(
+        f"{done} runs of {len(seeds)} seeds on {' and '.join(backends)}: {failed} failed, {rate:.1f} seeds/s,",
+        f"{events} events accepted, {requests} requests sent",
+    )
+    return not failed
+
+
+def say(*lines: str) -> None:
+    """Print lines at once."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
+
+
+class _Found:
+    """What came of a chunk of seeds."""
+
+    def __init__(self) -> None:
+        self.done = self.events = self.requests = 0
+        self.failures: list[str] = []
+
+    def add(self, result: Result) -> None:
+        self.done += 1
+        self.events += result.events
+        self.requests += result.requests
+        if result.failures:
+            self.failures.append(str(result))
+
+
+def _results(seeds: range, backends: Sequence[str], jobs: int) -> Iterator[_Found]:
+    chunks = [(backend, seeds[at : at + CHUNK]) for at in range(0, len(seeds), CHUNK) for backend in backends]
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(_run_chunk, chunks)
+
+
+def _run_chunk(chunk: tuple[str, range]) -> _Found:
+    backend, seeds = chunk
+    found = _Found()
+    for seed in seeds:
+        found.add(run_timed(seed, backend))
+    return found
+
+
+def run_timed(seed: int, backend: str) -> Result:
+    """Run a seed; if it loops without an await, the alarm ends it with a traceback of where."""
+    signal.signal(signal.SIGALRM, _on_alarm)
+    signal.alarm(LONGEST)
+    try:
+        return simulate(seed, backend)
+    finally:
+        signal.alarm(0)
+
+
+def _on_alarm(_number: int, _frame: FrameType | None) -> None:
+    raise TimeoutError(f"no end after {LONGEST} s of real time")
