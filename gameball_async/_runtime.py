@@ -7,14 +7,21 @@ import contextvars
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, wait
 from typing import Any, TypeVar
 
-import anyio.from_thread
 import anyio.lowlevel
+
+from .errors import FlusherDied
 
 _T = TypeVar("_T")
 
 Main = Callable[[], Coroutine[Any, Any, None]]
+
+_LOOK = 1.0
+"""Seconds between two looks whether the loop is still there."""
+
+_LOOP_ENDED = "the event loop that the client lives in has ended: make a new client in a running one."
 
 _background_tasks: set[asyncio.Task[None]] = set()  # asyncio itself keeps only weak references
 
@@ -23,7 +30,6 @@ class Runtime(ABC):
     """One running loop. It is bound once, and every call is checked against it."""
 
     def __init__(self) -> None:
-        self._token = anyio.lowlevel.current_token()
         self._thread = threading.get_ident()
 
     @property
@@ -44,9 +50,13 @@ class Runtime(ABC):
         """Whether the caller runs in this loop's thread."""
         return threading.get_ident() == self._thread
 
+    @abstractmethod
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run a coroutine function in this loop from another thread, and wait for it."""
-        return anyio.from_thread.run(function, token=self._token)
+        """Run a coroutine function in this loop from another thread, and wait for it.
+
+        Raises:
+            FlusherDied: if the loop ends before it is done.
+        """
 
 
 class AsyncioRuntime(Runtime):
@@ -71,6 +81,23 @@ class AsyncioRuntime(Runtime):
         _background_tasks.add(task)
         task.add_done_callback(_background_tasks.discard)
 
+    def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a coroutine function as a task, and look now and then whether the loop is still there.
+
+        A callback that a loop receives in its very last moment is never run, and nothing says so.
+        """
+        coroutine = function()
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            while not wait([future], timeout=_LOOK).done and not self._loop.is_closed():
+                pass
+            return future.result(timeout=0)
+        except (CancelledError, TimeoutError, RuntimeError) as error:
+            if not self._loop.is_closed() and not isinstance(error, CancelledError):
+                raise
+            coroutine.close()
+            raise FlusherDied(_LOOP_ENDED) from None
+
 
 class TrioRuntime(Runtime):
     """A trio run; the background task is a system task, which ends with the run."""
@@ -81,6 +108,7 @@ class TrioRuntime(Runtime):
 
         self._trio = trio
         self._run = trio.lowlevel.current_trio_token()
+        self._clock = trio.lowlevel.current_clock()  # unlike `trio.current_time` it can be asked from anywhere
 
     @property
     def is_current(self) -> bool:
@@ -92,11 +120,18 @@ class TrioRuntime(Runtime):
 
     def now(self) -> float:
         """Seconds of trio's clock."""
-        return self._trio.current_time()
+        return self._clock.current_time()
 
     def spawn(self, main: Main) -> None:
         """Run `main` as a system task."""
         self._trio.lowlevel.spawn_system_task(main, name="gameball_async flusher", context=contextvars.Context())
+
+    def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a coroutine function in a task of its own."""
+        try:
+            return self._trio.from_thread.run(function, trio_token=self._run)
+        except (self._trio.RunFinishedError, self._trio.Cancelled):
+            raise FlusherDied(_LOOP_ENDED) from None
 
 
 def current_runtime() -> Runtime:

@@ -235,6 +235,30 @@ async def test_track_threadsafe_refuses_the_loops_own_thread(sandbox: Sandbox) -
             gameball.track_threadsafe("player123", "event")
 
 
+def test_a_thread_whose_loop_has_ended_is_told_so_and_does_not_hang(sandbox: Sandbox, anyio_backend: str) -> None:
+    gameball = client(sandbox)
+    heard: list[type[Exception]] = []
+
+    def track_until_it_fails() -> None:
+        try:
+            for number in range(1_000_000):
+                gameball.track_threadsafe("player123", f"event{number}")
+        except LifecycleError as error:
+            heard.append(type(error))
+
+    async def live() -> None:
+        await gameball.start()
+        thread.start()
+        await until(lambda: gameball.stats().accepted > 5)
+
+    thread = threading.Thread(target=track_until_it_fails)
+    anyio.run(live, backend=anyio_backend)
+    thread.join(timeout=20)
+    assert heard == [FlusherDied]
+    anyio.run(gameball.aclose, backend=anyio_backend)
+    assert_conserved(gameball.stats())
+
+
 async def test_another_thread_is_refused_and_told_what_to_use(sandbox: Sandbox) -> None:
     async with client(sandbox) as gameball:
         with pytest.raises(WrongLoop, match="track_threadsafe"):
@@ -253,6 +277,18 @@ async def test_another_loop_is_refused(sandbox: Sandbox, anyio_backend: str) -> 
             with pytest.raises(WrongLoop):
                 await anyio.to_thread.run_sync(elsewhere)
         assert (await gameball.send("player123", {"event": None})).status == 200
+
+
+def test_stats_can_be_asked_after_the_loop_and_from_anywhere(sandbox: Sandbox, anyio_backend: str) -> None:
+    gameball = client(sandbox)
+
+    async def live() -> None:
+        async with gameball:
+            await gameball.track("player123", "event")
+            assert (await anyio.to_thread.run_sync(gameball.stats)).accepted == 1
+
+    anyio.run(live, backend=anyio_backend)
+    assert gameball.stats().delivered == 1
 
 
 def test_two_loops_in_two_threads_have_a_client_each(sandbox: Sandbox, anyio_backend: str) -> None:
