@@ -109,6 +109,18 @@ def test_without_linger_everything_is_due_at_once() -> None:
     assert bench.buffer.due_at(3.0) == 3.0
 
 
+def test_whatever_becomes_due_wakes_who_sleeps_until_something_is() -> None:
+    bench = Bench(max_events=2)
+
+    bench.offer("p", "a", at=1.0)
+    bench.offer("p", "b", at=2.0)  # full
+    bench.buffer.split(bench.take(3.0))
+    bench.buffer.give_back(bench.take(4.0), 9.0)
+    bench.buffer.skip_backoff()
+
+    assert bench.due == [11.0, -math.inf, -math.inf, 9.0, -math.inf]
+
+
 def test_while_pacing_holds_a_batch_back_it_keeps_merging() -> None:
     bench = Bench()
 
