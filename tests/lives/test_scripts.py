@@ -94,7 +94,6 @@ def test_a_pool_of_threads_tracks_until_the_client_closes_under_its_hands(
     assert (figures.reported, figures.repeated) == (0, 0)
 
 
-@pytest.mark.xfail(reason="track_threadsafe lets concurrent.futures.CancelledError and trio's errors through")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_threads_that_wait_for_room_are_told_when_the_loop_ends_without_a_close(
     loop: str, sandbox: Sandbox, book: Path
