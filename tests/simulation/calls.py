@@ -43,7 +43,6 @@ class Call:
     began: float
     placed: tuple[Placed, ...]
     deadline: float
-    was_open: bool = False
 
     @property
     def waits_for_room(self) -> bool:
@@ -71,7 +70,6 @@ class Life:
     closing_from: int | None = None
     is_killed: bool = False
     is_dead: bool = False
-    is_closed: bool = False
     callbacks: int = 0
 
     @property
@@ -108,6 +106,7 @@ class Calls:
     def end(self, call: Call) -> None:
         """Note that it returned, raised or was cancelled."""
         del self._open[call.number]
+        self._check_deadline(call)
 
     def accepted(self, placed: Placed) -> None:
         """Check an acceptance: the client takes events, and nobody is overtaken."""
@@ -124,6 +123,8 @@ class Calls:
         """Note that the client is being closed."""
         if self.life.closing_from is None:
             self.life.closing_from = self._ledger.settlements
+            if not self.life.is_started:
+                self._ledger.restamp()
 
     # ---------------------------------------------------------------- when nothing is ready
 
@@ -131,14 +132,17 @@ class Calls:
         """Nobody waits for what is there already, or longer than allowed."""
         is_first = True
         for call in self._open.values():
-            if self._now() > call.deadline + EPSILON:
-                self._fail(f"{call.kind} of {call.began:.4f} still waits after its deadline {call.deadline:.4f}")
+            self._check_deadline(call)
             if call.waits_for_room:
                 if is_first and flusher.buffer.has_room(len(call.placed), call.size):
                     self._fail(f"a {call.kind} waits although there is room for it")
                 is_first = False
             elif self._waits_in_vain(call):
                 self._fail(f"{call.kind} of {call.began:.4f} waits for nothing")
+
+    def _check_deadline(self, call: Call) -> None:
+        if self._now() > call.deadline + EPSILON:
+            self._fail(f"{call.kind} of {call.began:.4f} waited on after its deadline {call.deadline:.4f}")
 
     def _waits_in_vain(self, call: Call) -> bool:
         if any(placed.is_pending for placed in call.placed):
@@ -191,8 +195,7 @@ class Calls:
 
     def check_closed(self, report: CloseReport) -> None:
         """A close that returns leaves nothing, and tells what failed since it began, in order per player."""
-        life = self.life
-        life.is_closed = self._requests.is_over = True
+        self._requests.is_over = True
         if self._ledger.pending or self._requests.in_flight:
             self._fail(f"the close left {list(self._ledger.pending)} pending, {self._requests.in_flight} in flight")
         told = [self._ledger.events[item.event.metadata["n"]] for item in report.undelivered]

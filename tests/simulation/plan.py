@@ -104,6 +104,8 @@ class Plan:
         finalizers: whether finalizers do.
         run_in_group: whether the client is started by `run`; else by `start`.
         starts: the calls of `start` at once, before the one that counts.
+        killed_after: seconds from the close to the cancellation of the flusher's task, if that is how it ends; None if
+            that comes first.
         crash_after: batches taken until the flusher crashes, if that is how it ends.
     """
 
@@ -127,6 +129,7 @@ class Plan:
     closes: tuple[Close, ...]
     run_in_group: bool
     starts: tuple[Cancel | None, ...]
+    killed_after: float | None
     crash_after: int
 
     @property
@@ -197,6 +200,7 @@ class _Planner:
             closes=self._closes(),
             run_in_group=self._chance(0.3),
             starts=tuple(self._cancel() for _ in range(random.choice([0, 0, 1, 2]))),
+            killed_after=random.choice([None, None, 0.0, 0.01, 0.05, 0.5]),
             crash_after=random.randrange(1, 40),
         )
 

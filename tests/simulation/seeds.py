@@ -5,5 +5,17 @@ What a seed means is drawn by `plan.py`: after a change there, a seed of this li
 
 from __future__ import annotations
 
-FAILED: dict[int, str] = {}
+FAILED = {
+    8: "a batch that followed another lingered longer than its own linger",
+    64: "a close at its deadline told on_failure of the first event only, if that was a coroutine",
+    89: "the last events expired, and the close waited on until its deadline",
+    118: "the close reported events that expired behind one in flight before it",
+    213: "the close of a client that was never started told a slow on_failure of one event only",
+    289: "a probe's success ended a pause that a later answer had asked for",
+    298: "everything expired, and the flush waited on",
+    306: "a client that was never started called its events too old",
+    410: "a close that was cancelled told on_failure of nothing",
+    487: "events expired, and the producers that waited for room were not woken",
+    674: "what was dropped before the close was told to nobody, because on_failure was slow",
+}
 """What was wrong, by seed."""

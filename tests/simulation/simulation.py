@@ -176,7 +176,7 @@ class _Simulation:
             await self._drain()
         else:
             await anyio.sleep(self._plan.ends_after)
-        if self._plan.ending == "cancel":
+        if self._plan.ending == "cancel" and self._plan.killed_after is None:
             self._kill_flusher()
         await self._close()
 
@@ -212,6 +212,9 @@ class _Simulation:
         async with anyio.create_task_group() as tasks:
             for close in self._plan.closes:
                 tasks.start_soon(self._users.cancellable, partial(self._users.close, close), close.cancel)
+            if self._plan.ending == "cancel" and self._plan.killed_after is not None:
+                await anyio.sleep(self._plan.killed_after)
+                self._kill_flusher()
         await self._users.close(Close(0.0, 100.0))
         await self._users.close(Close(0.0, 0.0))
 
