@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SEEDS ?= 2000
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test soak lint format clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -22,6 +23,9 @@ demo: $(READY) ## real shop data through an embedded sandbox, with faults, compa
 
 test: $(READY) ## every test
 	$(BIN)/python -m pytest
+
+soak: $(READY) ## many simulated lives on both loops: make soak SEEDS=20000
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 lint: $(READY) ## style, formatting and types
 	$(BIN)/ruff check
