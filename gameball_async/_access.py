@@ -77,11 +77,12 @@ def _checked_base_url(base_url: str) -> str:
     try:
         parts = urlsplit(base_url)
         is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_usable &= base_url.isprintable() and " " not in base_url and "\\" not in base_url
     except (ValueError, AttributeError, TypeError):
         raise ConfigurationError(f"base_url is no http or https address: {example}") from None
     if not is_usable:
         raise ConfigurationError(f"base_url is no http or https address: {example}")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if any(character in base_url for character in "@?#"):
         raise ConfigurationError(f"base_url holds a user, a password, a query or a fragment: {example}")
     path = parts.path.rstrip("/")
     if path.endswith("/api") or "/api/v" in path:

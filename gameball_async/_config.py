@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -21,29 +22,28 @@ def _number(minimum: float, *, above: bool = False, below_infinity: bool = True)
     """A validator: a real number of at least (or above) `minimum`."""
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if is_number and _in_range(float(value), minimum, above=above, below_infinity=below_infinity):  # type: ignore[arg-type]
-            return
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            highest = sys.float_info.max if below_infinity else math.inf
+            if (value > minimum if above else value >= minimum) and value <= highest:
+                return
         bound = f"above {minimum:g}" if above else f"of at least {minimum:g}"
-        raise ConfigurationError(
-            f"{type(instance).__name__}({attribute.name}=...) is {value!r}: give a number {bound}."
-        )
+        raise _refusal(instance, attribute, value, f"give a number {bound}.")
 
     return check
 
 
-def _in_range(value: float, minimum: float, *, above: bool, below_infinity: bool) -> bool:
-    if math.isnan(value) or (below_infinity and math.isinf(value)):
-        return False
-    return value > minimum if above else value >= minimum
+def _refusal(instance: object, attribute: attrs.Attribute[Any], value: object, remedy: str) -> ConfigurationError:
+    try:
+        shown = f"is {value!r}"
+    except ValueError:  # an int of more than 4,300 digits
+        shown = f"is of type {type(value).__name__}"
+    return ConfigurationError(f"{type(instance).__name__}({attribute.name}=...) {shown}: {remedy}")
 
 
 def _count(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """A validator: a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(
-            f"{type(instance).__name__}({attribute.name}=...) is {value!r}: give a whole number of at least 1."
-        )
+        raise _refusal(instance, attribute, value, "give a whole number of at least 1.")
 
 
 def _one_of(*choices: str) -> _Validator:
@@ -51,9 +51,7 @@ def _one_of(*choices: str) -> _Validator:
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if value not in choices:
-            raise ConfigurationError(
-                f"{type(instance).__name__}({attribute.name}=...) is {value!r}: give one of {', '.join(choices)}."
-            )
+            raise _refusal(instance, attribute, value, f"give one of {', '.join(choices)}.")
 
     return check
 

@@ -68,7 +68,8 @@ class Delivery:
         http_client: HTTPClient | None = None,
     ) -> None:
         self._url = url
-        self._headers = httpx.Headers(dict(headers))
+        # plain answers, so that reading is bounded by what arrives
+        self._headers = httpx.Headers({**headers, "Accept-Encoding": "identity"})
         self._timeout = timeout
         self._secrets = secrets
         self._injected = http_client
@@ -107,17 +108,22 @@ class Delivery:
         await self._close(list(self._retired))
 
     async def _close(self, pools: list[_Pool]) -> None:
+        self._retired = [pool for pool in self._retired if pool not in pools]
         for pool in pools:
-            self._retired.remove(pool)
             await pool.client.aclose()
 
     async def _attempt(self, body: bytes, secrets: tuple[str, ...]) -> Answer:
         pool = self._current_pool()
         if pool.client.is_closed:
             return Answer(verdict=Verdict.FAILED, words="the http_client that was given is closed")
+        try:
+            request = pool.client.build_request("POST", self._url, headers=self._headers, content=body)
+        except Exception as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
+            return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
+        request.stream = _Body(body)
         pool.users += 1
         try:
-            return await self._exchange(pool.client, body, secrets)
+            return await self._exchange(pool.client, request, secrets)
         except _NEVER_SENT as error:
             if isinstance(error, httpx.PoolTimeout):
                 # a slot that a cancelled request leaked never comes back (httpcore issue 1093)
@@ -128,9 +134,8 @@ class Delivery:
         finally:
             pool.users -= 1
 
-    async def _exchange(self, client: HTTPClient, body: bytes, secrets: tuple[str, ...]) -> Answer:
-        request = client.build_request("POST", self._url, headers=self._headers, content=body)
-        request.stream = _Body(body)
+    @staticmethod
+    async def _exchange(client: HTTPClient, request: httpx.Request, secrets: tuple[str, ...]) -> Answer:
         # no redirect is ever followed: the keys would go with it
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
@@ -160,7 +165,6 @@ class Delivery:
 
     def _new_client(self) -> HTTPClient:
         return httpx.AsyncClient(
-            headers={"Accept-Encoding": "identity"},  # so that reading is bounded by what arrives
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
             timeout=self._timeout,
             trust_env=not _is_loopback(self._url),  # a proxy is never the way to this machine
@@ -267,6 +271,8 @@ class Backoff:
         """Seconds that the whole client waits after an answer, if it has to."""
         if answer.retry_after is not None:
             return answer.retry_after
+        if answer.verdict is Verdict.RATE_LIMITED:
+            return max(_SHORTEST_PAUSE, self._spread(self._exponential(self._state(answer, failed_probes + 1))))
         return self._spread(self._exponential(self._state(answer, failed_probes + 1)))
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
@@ -288,5 +294,8 @@ class Backoff:
         state.set_result(answer)
         return state
 
+
+_SHORTEST_PAUSE = 1.0
+"""Seconds after a 429 that names none: they clear the window of one second."""
 
 _RETRIABLE = frozenset(Verdict) - {Verdict.DELIVERED, Verdict.REFUSED}

@@ -160,7 +160,7 @@ def _converted(name: str, metadata: object) -> dict[str, object]:
 def _converted_key(name: str, key: object) -> str:
     if isinstance(key, str) and key:
         return str.__str__(key)
-    described = "an empty string" if key == "" else f"{_kind(key)} ({_quoted(str(key))})"
+    described = "an empty string" if isinstance(key, str) else _kind(key)
     raise InvalidEvent(f"event {_quoted(name)}: a metadata key is {described}: give a non-empty string.")
 
 
@@ -257,7 +257,7 @@ def _kind(value: object) -> str:
     if value is None:
         return "None"
     name = type(value).__name__
-    return f"an {name}" if name[0] in "aeiouAEIOU" else f"a {name}"
+    return f"an {name}" if name[:1] in tuple("aeioAEIO") else f"a {name}"
 
 
 def _quoted(value: str) -> str:

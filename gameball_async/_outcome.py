@@ -6,13 +6,13 @@ Every field of a body is optional, and a body may be anything: empty, HTML, cut 
 
 from __future__ import annotations
 
+import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import cast
-
-import msgspec
 
 from ._verdict import Answer, Verdict
 
@@ -76,7 +76,7 @@ def read_answer(
     code = _integer(_first(content, "code", "errorCode", "ErrorCode"))
     words = _first(content, "message", "errorMsg", "ErrorMsg")
     return Answer(
-        verdict=_verdict(status, code, content, complete=complete),
+        verdict=_verdict(status, code, content, body, complete=complete),
         status=status,
         code=code,
         words=clean_words(words, secrets) if isinstance(words, str) else "",
@@ -84,13 +84,13 @@ def read_answer(
     )
 
 
-def _verdict(status: int, code: int | None, content: dict[str, object], *, complete: bool) -> Verdict:
+def _verdict(status: int, code: int | None, content: dict[str, object], body: bytes, *, complete: bool) -> Verdict:
     if status in _SUCCESS and _first(content, "success", "Success") is not False:
         return Verdict.DELIVERED
     if code in _BY_CODE:
         return _BY_CODE[code]
     by_status = _BY_STATUS_WITH_CODE if code is not None else _BY_STATUS
-    if status in by_status:
+    if status in by_status and (complete or not _code_may_be_cut_off(status, body)):
         return by_status[status]
     if status in _REFUSAL or status in _SUCCESS:
         # a refusal whose code was cut off may have been a 2001; it was not applied, so asking again is safe
@@ -98,10 +98,16 @@ def _verdict(status: int, code: int | None, content: dict[str, object], *, compl
     return Verdict.FAILED if status in _FAILURE else Verdict.HALT
 
 
+def _code_may_be_cut_off(status: int, body: bytes) -> bool:
+    """Whether a 404 began to say something: with a code it would be about the event, not about the address."""
+    return status == 404 and bool(body)  # noqa: PLR2004
+
+
 def _content(body: bytes) -> dict[str, object]:
     try:
-        content: object = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # not msgspec: a code must be found in nearly-JSON too, with a byte order mark or a lone surrogate
+        content: object = json.loads(body.removeprefix(BOM_UTF8))
+    except (ValueError, RecursionError):
         return {}
     return cast("dict[str, object]", content) if isinstance(content, dict) else {}
 
@@ -112,7 +118,7 @@ def _first(content: dict[str, object], *keys: str) -> object:
 
 def _integer(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
-        return int(value)
+        return int(value) or None
     return value if isinstance(value, int) and not isinstance(value, bool) and value else None
 
 
@@ -136,7 +142,7 @@ def parse_retry_after(value: str | None, wall_now: float) -> float | None:
         return None
 
 
-_PERSONAL = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+|\+?\d(?:[\s().-]?\d){6,}")
+_PERSONAL = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+|\+?\d(?:[\s().-]{0,2}\d){6,}")
 """What looks like an e-mail address or a phone number: a server may echo them in its words."""
 
 

@@ -130,7 +130,7 @@ class Gate:
         if probe:
             self._probing = False
         decides = probe or self.state is GateState.OPEN
-        self.failed_probes += decides and sign is not Sign.NONE
+        self.failed_probes += probe and sign is not Sign.NONE
         match sign:
             case Sign.HALT:
                 self._close(GateState.HALTED, now + HALT_PROBE_INTERVAL)
@@ -139,8 +139,8 @@ class Gate:
             case Sign.TROUBLED if decides:
                 self._failing |= {player} if player is not None else set()
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:
-                    self._close(GateState.OUTAGE, now + pause)
-            case Sign.WORKING if decides:
+                    self._close(GateState.OUTAGE, max(self.until, now + pause))
+            case Sign.WORKING if decides and self.until <= now:  # else a pause was asked for meanwhile
                 self._open()
             case _:
                 pass

@@ -15,6 +15,7 @@ import anyio.lowlevel
 from .errors import FlusherDied
 
 _T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., object])
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 
@@ -44,6 +45,10 @@ class Runtime(ABC):
     @abstractmethod
     def spawn(self, main: Main) -> None:
         """Run `main` in a task of its own, with an empty context: it must not inherit the caller's variables."""
+
+    def protected(self, function: _F) -> _F:
+        """The same function for a task of its own, in which no Ctrl-C strikes: that is the main task's."""
+        return function
 
     @property
     def is_own_thread(self) -> bool:
@@ -124,7 +129,13 @@ class TrioRuntime(Runtime):
 
     def spawn(self, main: Main) -> None:
         """Run `main` as a system task."""
-        self._trio.lowlevel.spawn_system_task(main, name="gameball_async flusher", context=contextvars.Context())
+        self._trio.lowlevel.spawn_system_task(
+            self.protected(main), name="gameball_async flusher", context=contextvars.Context()
+        )
+
+    def protected(self, function: _F) -> _F:
+        """The same function, in which trio raises no `KeyboardInterrupt`."""
+        return self._trio.lowlevel.enable_ki_protection(function)
 
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine function in a task of its own."""

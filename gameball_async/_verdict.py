@@ -80,7 +80,7 @@ class Answer:
 
     @property
     def _asks_for_a_pause(self) -> bool:
-        return self.retry_after is not None and self.verdict not in (Verdict.DELIVERED, Verdict.HALT)
+        return self.retry_after is not None and self.verdict is not Verdict.HALT
 
     @property
     def summary(self) -> str:

@@ -41,6 +41,7 @@ class Batch:
         following: the player's next batch.
         body: the bytes of the request, once it is sealed.
         attempts: requests sent with it.
+        earlier_attempts: requests sent with the batch that it was split from.
         strikes: attempts that failed although other players' requests succeeded meanwhile.
         successes_seen: requests of the client that had succeeded when its last attempt failed.
         ambiguous: whether an attempt ended without an answer that settles it.
@@ -52,6 +53,7 @@ class Batch:
         "ambiguous",
         "attempts",
         "body",
+        "earlier_attempts",
         "email",
         "events",
         "following",
@@ -79,6 +81,7 @@ class Batch:
         self.following: Batch | None = None
         self.body: bytes | None = None
         self.attempts = 0
+        self.earlier_attempts = 0
         self.strikes = 0
         self.successes_seen: int | None = None
         self.ambiguous = False
@@ -137,6 +140,13 @@ class Batch:
         self._boundaries = _shifted(self._boundaries, 1)
         return name, encoded
 
+    def halves_behind(self) -> Iterator[Batch]:
+        """Itself, and the other parts of the batch that it was split from, which come next."""
+        part: Batch | None = self
+        while part is not None and part.number == self.number:
+            yield part
+            part = part.following
+
     def halves(self, overhead: int) -> tuple[Batch, Batch]:
         """Two closed batches with the older and the newer half of its events, to which the receipts move.
 
@@ -160,6 +170,7 @@ class Batch:
         part._boundaries = boundaries
         part.stage = Stage.CLOSED
         part.ambiguous = self.ambiguous
+        part.earlier_attempts = self.earlier_attempts + self.attempts
         self.shared.move(part.events, part.shared)
         return part
 

@@ -339,7 +339,9 @@ class Buffer:
     @_one_change
     def drop_oldest(self, error: Dropped, now: float) -> Event | None:
         """Give up the oldest event that is not sealed; None if all are."""
-        batch = next((batch for batch in self._by_age.values() if batch.stage is not Stage.SEALED), None)
+        # a sealed batch is skipped, not the halves behind it; few are sealed: in flight, or backing off
+        candidates = (half for batch in self._by_age.values() for half in batch.halves_behind())
+        batch = next((batch for batch in candidates if batch.stage is not Stage.SEALED), None)
         if batch is None:
             return None
         epoch = batch.first_epoch

@@ -16,14 +16,14 @@ BACKING_OFF  sealed, and waits for its next try  wait over, or flush → READY
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum, auto
 
 from ._batch import Batch
+from ._timers import Timers
 
 
 class Place(Enum):
@@ -38,18 +38,14 @@ class Place(Enum):
 
 
 class Player:
-    """A player with events: a chain of batches from head to tail.
+    """A player with events: a chain of batches from head to tail."""
 
-    `turn` counts the changes of place, so that an entry left behind in a queue is known as stale.
-    """
-
-    __slots__ = ("head", "place", "tail", "turn")
+    __slots__ = ("head", "place", "tail")
 
     def __init__(self, batch: Batch) -> None:
         self.head = batch
         self.tail = batch
         self.place = Place.GONE
-        self.turn = 0
 
 
 class Schedule:
@@ -61,11 +57,11 @@ class Schedule:
 
     def __init__(self, on_due: Callable[[float], object]) -> None:
         self._on_due = on_due
-        self._lingering: OrderedDict[Player, float] = OrderedDict()  # in order: the linger is the same for all
-        self._backing_off: list[tuple[float, int, int, Player]] = []  # a heap by time, then by order
-        # in order of becoming ready; two queues, so that the untried ones can be preferred in O(1)
-        self._untried: deque[tuple[int, int, Player]] = deque()
-        self._tried: deque[tuple[int, int, Player]] = deque()
+        self._lingering: Timers[Player] = Timers()
+        self._backing_off: Timers[Player] = Timers()
+        # who became ready when; two queues, so that the untried ones can be preferred in O(1)
+        self._untried: OrderedDict[Player, int] = OrderedDict()
+        self._tried: OrderedDict[Player, int] = OrderedDict()
         self._order = itertools.count()
 
     # ---------------------------------------------------------------- changes of place
@@ -73,20 +69,20 @@ class Schedule:
     def linger(self, player: Player, until: float) -> None:
         """Let the head wait for more events."""
         self._move(player, Place.LINGERING)
-        self._lingering[player] = until
+        self._lingering.add(player, until)
         self._on_due(until)
 
     def make_ready(self, player: Player) -> None:
         """Let the head be taken as soon as its turn comes."""
         self._move(player, Place.READY)
         queue = self._tried if player.head.attempts else self._untried
-        queue.append((next(self._order), player.turn, player))
+        queue[player] = next(self._order)
         self._on_due(-math.inf)
 
     def back_off(self, player: Player, until: float) -> None:
         """Let the head wait for its next try."""
         self._move(player, Place.BACKING_OFF)
-        heapq.heappush(self._backing_off, (until, next(self._order), player.turn, player))
+        self._backing_off.add(player, until)
         self._on_due(until)
 
     def leave(self, player: Player) -> None:
@@ -94,53 +90,55 @@ class Schedule:
         self._move(player, Place.GONE)
 
     def _move(self, player: Player, place: Place) -> None:
-        if player.place is Place.LINGERING:
-            del self._lingering[player]
+        match player.place:
+            case Place.LINGERING:
+                self._lingering.remove(player)
+            case Place.BACKING_OFF:
+                self._backing_off.remove(player)
+            case Place.READY:
+                if self._untried.pop(player, None) is None:
+                    del self._tried[player]
+            case _:
+                pass
         player.place = place
-        player.turn += 1
 
     # ---------------------------------------------------------------- who comes next
 
     def due_at(self, now: float) -> float:
         """When the next player is ready: at once if not above `now`, `inf` if there is none."""
-        self._collect_due(now)
-        if self._untried or self._tried:
-            return now
-        lingers_until = next(iter(self._lingering.values()), math.inf)
-        backs_off_until = self._backing_off[0][0] if self._backing_off else math.inf
-        return min(lingers_until, backs_off_until)
+        waits = [self._collect_due(timers, now) for timers in (self._lingering, self._backing_off)]
+        return now if self._untried or self._tried else min(waits)
 
     def take(self, *, untried_first: bool) -> Player:
         """Move the player who has been ready longest to IN_FLIGHT; `due_at` said that there is one."""
-        tried, untried = self._tried, self._untried
-        takes_untried = untried and (untried_first or not tried or untried[0] < tried[0])
-        _, _, player = untried.popleft() if takes_untried else tried.popleft()
+        first_untried, first_tried = next(iter(self._untried), None), next(iter(self._tried), None)
+        if first_untried is None or first_tried is None:
+            player = first_untried or first_tried
+        elif untried_first or self._untried[first_untried] < self._tried[first_tried]:
+            player = first_untried
+        else:
+            player = first_tried
+        assert player is not None, "`due_at` said that somebody is ready"  # noqa: S101 an invariant
         self._move(player, Place.IN_FLIGHT)
         return player
 
     def end_lingers(self) -> None:
         """Make everyone who lingers ready."""
-        while self._lingering:
-            self.make_ready(next(iter(self._lingering)))
+        for player in self._lingering.in_order():
+            self.make_ready(player)
 
     def end_backoffs(self) -> None:
         """Make everyone who backs off ready, in the order in which they would have been."""
-        waiting, self._backing_off = sorted(self._backing_off), []
-        for _, _, turn, player in waiting:
-            if turn == player.turn:
-                self.make_ready(player)
+        for player in self._backing_off.in_order():
+            self.make_ready(player)
 
     def relinger(self, until: float) -> None:
         """Let everyone who lingers do so until that time."""
-        self._lingering = OrderedDict.fromkeys(self._lingering, until)
+        for player in self._lingering.in_order():
+            self.linger(player, until)
 
-    def _collect_due(self, now: float) -> None:
-        while self._lingering and next(iter(self._lingering.values())) <= now:
-            self.make_ready(next(iter(self._lingering)))
-        while self._backing_off and self._backing_off[0][0] <= now:
-            _, _, turn, player = heapq.heappop(self._backing_off)
-            if turn == player.turn:
-                self.make_ready(player)
-        for queue in (self._untried, self._tried):
-            while queue and queue[0][1] != queue[0][2].turn:
-                queue.popleft()
+    def _collect_due(self, timers: Timers[Player], now: float) -> float:
+        """Make ready whose time has come; returns the next time."""
+        while (at := timers.next_at()) is not None and at <= now:
+            self.make_ready(timers.soonest())
+        return math.inf if at is None else at

@@ -95,7 +95,7 @@ class Engine:
             on_under_way()
 
         try:
-            await self.flusher.run(self.now, under_way)
+            await self.flusher.run(self._bound_runtime, under_way)
         except Exception as error:  # noqa: BLE001 a crash must be told to the callers, who are elsewhere
             self._on_crash(error)
             await self.flusher.failures.report_queued()
@@ -142,7 +142,7 @@ class Engine:
         self.state = State.CLOSING
         try:
             if self.flusher.buffer.counts.pending:
-                await self.flusher.run(self.now, lambda: None)
+                await self.flusher.run(self._bound_runtime, lambda: None)
         except Exception as error:  # noqa: BLE001 the report tells what was not delivered
             self._on_crash(error)
         finally:
@@ -170,11 +170,16 @@ class Engine:
         """Seconds of the loop's clock."""
         return _OVERDUE if self._runtime is None else self._runtime.now()
 
+    @property
+    def _bound_runtime(self) -> Runtime:
+        assert self._runtime is not None, "whatever runs is bound to a loop"  # noqa: S101 an invariant
+        return self._runtime
+
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine function in the client's loop from another thread, and wait for it."""
-        runtime = self._runtime
-        if self.state is not State.RUNNING or runtime is None:
+        if self.state is not State.RUNNING:
             raise self._unavailable()
+        runtime = self._bound_runtime
         if runtime.is_own_thread:
             raise WrongLoop(
                 "track_threadsafe() was called in the client's own thread, which it would block: use track()."

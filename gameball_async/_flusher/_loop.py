@@ -23,6 +23,7 @@ from .._delivery import CONNECTIONS, Backoff, Delivery
 from .._failures import Failures, OnFailure
 from .._pacing import Gate, GateState, Windows
 from .._receipt import Delivered
+from .._runtime import Runtime
 from .._verdict import Answer, Verdict
 from .._wire import SingleDialect
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, FlushTimeout, OutcomeUnknown, Rejected
@@ -83,24 +84,24 @@ class Flusher:
 
     # ---------------------------------------------------------------- run, flush, close
 
-    async def run(self, now: Callable[[], float], on_under_way: Callable[[], object]) -> None:
+    async def run(self, runtime: Runtime, on_under_way: Callable[[], object]) -> None:
         """Send until `close` was called and the buffer is empty or the time is over; or until cancelled.
 
         Args:
-            now: the loop's clock.
+            runtime: the loop that it runs in.
             on_under_way: called when every worker has begun.
         """
-        self._now = now
+        self._now = runtime.now
         self._turn = anyio.Lock()
         delivery = self._make_delivery()
         try:
             await delivery.prepare()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.failures.report)
+                tasks.start_soon(runtime.protected(self.failures.report))
                 async with anyio.create_task_group() as self._workers:
                     self._limit_to_deadline(self._workers)
                     for _ in range(CONNECTIONS):
-                        self._workers.start_soon(self._work, delivery)
+                        self._workers.start_soon(runtime.protected(self._work), delivery)
                     await anyio.lowlevel.checkpoint()
                     on_under_way()
                 self.give_up(DropReason.CLOSED, self._why_closed())
@@ -286,9 +287,8 @@ class Flusher:
         """Settle the batch, split it, or keep it for another try."""
         match answer.verdict:
             case Verdict.DELIVERED:
-                delivered = Delivered(
-                    status=answer.status or 0, attempts=batch.attempts, maybe_duplicate=batch.ambiguous
-                )
+                attempts = batch.earlier_attempts + batch.attempts
+                delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
                 self.buffer.settle(batch, delivered, now)
             case Verdict.REFUSED:
                 self._refuse(batch, answer)

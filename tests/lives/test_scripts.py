@@ -16,14 +16,8 @@ Note = Callable[[Figures], Figures]
 
 LOOPS = ["asyncio", "uvloop", "trio"]
 
-STRUCK = pytest.mark.xfail(
-    strict=False,
-    reason="trio raises KeyboardInterrupt in the flusher's workers, which are not protected: TrioInternalError",
-)
-INTERRUPTED_LOOPS = ["asyncio", "uvloop", pytest.param("trio", marks=STRUCK)]
 
-
-@pytest.mark.parametrize("loop", INTERRUPTED_LOOPS)
+@pytest.mark.parametrize("loop", LOOPS)
 def test_ctrl_c_in_the_middle_of_async_with_delivers_everything(
     loop: str, sandbox: Sandbox, book: Path, note: Note
 ) -> None:
@@ -39,7 +33,7 @@ def test_ctrl_c_in_the_middle_of_async_with_delivers_everything(
     assert (figures.reported, figures.repeated, figures.ambiguous) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("loop", INTERRUPTED_LOOPS)
+@pytest.mark.parametrize("loop", LOOPS)
 def test_ctrl_c_that_strikes_in_the_flusher_is_the_main_tasks(
     loop: str, sandbox: Sandbox, book: Path, note: Note
 ) -> None:
@@ -52,7 +46,7 @@ def test_ctrl_c_that_strikes_in_the_flusher_is_the_main_tasks(
     assert (figures.reported, figures.repeated, figures.ambiguous) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("loop", INTERRUPTED_LOOPS)
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_second_ctrl_c_while_the_client_closes_reports_what_did_not_arrive(
     loop: str, sandbox: Sandbox, book: Path, note: Note
 ) -> None:

@@ -100,6 +100,27 @@ def test_an_address_with_the_path_that_the_client_appends_is_refused(path: str) 
     assert "which the client appends itself" in refusal(base_url=DEFAULT + path)
 
 
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        f" {DEFAULT}",
+        f"{DEFAULT} ",
+        f"{DEFAULT}\n",
+        f"\t{DEFAULT}",
+        "https://api.game\nball.co",
+        "https://api gameball.co",
+        "https://api.gameball.co\x00",
+        "https://\ud800.example",
+        f"{DEFAULT}?",
+        f"{DEFAULT}#",
+    ],
+    ids=ascii,
+)
+def test_an_address_that_no_request_could_go_to_is_refused_at_once(base_url: str) -> None:
+    """Otherwise it looks like an outage: the events wait for an address that nobody will ever answer at."""
+    refusal(base_url=base_url)
+
+
 # ---------------------------------------------------------------- keys
 
 

@@ -130,3 +130,11 @@ def test_otherwise_a_pause_grows_with_each_probe_that_failed() -> None:
 
 def test_a_pause_has_jitter_as_well() -> None:
     assert backoff(Retry(jitter=0.5), 1.0).pause(FAILED, 2) == 1.0
+
+
+@pytest.mark.parametrize("random", [0.0, 0.999])
+def test_a_429_without_retry_after_pauses_for_a_second_at_least(random: float) -> None:
+    """The shorter of the two windows is a second: asking earlier meets the same refusal (fact sheet, section 7)."""
+    limited = Answer(verdict=Verdict.RATE_LIMITED, status=429)
+
+    assert backoff(Retry(), random).pause(limited, 0) >= 1.0

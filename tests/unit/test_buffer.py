@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 from typing import Any
@@ -307,6 +308,20 @@ def test_players_do_not_wait_for_each_other() -> None:
     assert bench.take(0.0).player_unique_id == "q"
 
 
+def test_a_batch_behind_one_in_flight_lingers_from_its_own_opening_not_from_its_turn() -> None:
+    bench = Bench()
+    bench.offer("p", "a", at=0.0)
+    first = bench.take(10.0)
+    bench.offer("p", "b", at=11.0)
+    bench.offer("q", "a", at=15.0)
+
+    bench.buffer.settle(first, DELIVERED, 16.0)
+
+    assert bench.buffer.due_at(16.0) == 21.0
+    assert bench.taken(21.0) == [("p", ["b"])]
+    assert bench.buffer.due_at(21.0) == 25.0
+
+
 def test_a_probe_is_rather_a_batch_that_never_failed() -> None:
     bench = Bench(linger=0)
     bench.offer("p", "a")
@@ -488,6 +503,19 @@ def test_what_is_sealed_is_not_dropped() -> None:
     assert bench.buffer.drop_oldest(FULL, 0.0) is None
 
 
+def test_behind_a_sealed_half_the_other_half_can_be_dropped() -> None:
+    bench = Bench(linger=0)
+    bench.offer("p", "a")
+    bench.offer("p", "b")
+    bench.buffer.split(bench.take(0.0))
+    bench.take(0.0)
+
+    dropped = bench.buffer.drop_oldest(FULL, 0.0)
+
+    assert dropped is not None
+    assert dropped.name == "b"
+
+
 def test_the_newest_event_can_be_refused_and_is_counted() -> None:
     bench = Bench()
 
@@ -496,6 +524,26 @@ def test_the_newest_event_can_be_refused_and_is_counted() -> None:
     assert receipt.done
     counts = bench.buffer.counts
     assert (counts.accepted, counts.dropped, counts.pending, counts.pending_bytes) == (1, 1, 0, 0)
+
+
+def batches_alive() -> int:
+    gc.collect()
+    return sum(isinstance(each, Batch) for each in gc.get_objects())
+
+
+def test_dropped_events_leave_nothing_behind_however_long_an_outage_lasts() -> None:
+    """One retry waits for the gate to open; meanwhile the buffer is full, and the oldest are dropped."""
+    bench = Bench(linger=0)
+    bench.offer("first", "a")
+    bench.buffer.give_back(bench.take(0.0), 0.0)
+    before = batches_alive()
+
+    for number in range(1000):
+        bench.offer(f"player{number}", "a")
+        bench.buffer.due_at(0.0)
+        bench.buffer.drop_oldest(FULL, 0.0)
+
+    assert batches_alive() < before + 100
 
 
 # ---------------------------------------------------------------- room, age

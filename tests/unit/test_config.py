@@ -121,6 +121,20 @@ def test_a_bad_choice_is_refused_with_the_good_ones(settings: type, name: str, c
 
 
 @pytest.mark.parametrize(
+    ("settings", "name"), [(Batching, "linger"), (Retry, "initial"), (Retry, "multiplier"), (RateLimit, "share")]
+)
+def test_a_number_beyond_any_float_is_refused_like_any_other(settings: type, name: str) -> None:
+    assert refusal(settings, **{name: 10**400}).startswith(f"{settings.__name__}({name}=...) is ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"), [(Batching, "linger"), (Batching, "max_events"), (Retry, "max_attempts")]
+)
+def test_a_number_too_long_to_be_shown_is_refused_like_any_other(settings: type, name: str) -> None:
+    assert refusal(settings, **{name: -(10**5000)}).startswith(f"{settings.__name__}({name}=...) is ")
+
+
+@pytest.mark.parametrize(
     ("settings", "good"),
     [
         (Batching, {"linger": 0, "wait_timeout": 0.0}),

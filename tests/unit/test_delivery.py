@@ -91,6 +91,22 @@ async def test_a_retry_is_identical() -> None:
     await made.aclose()
 
 
+async def test_a_client_of_the_users_own_is_used_asks_for_plain_answers_and_stays_open() -> None:
+    """A compressed answer could not be read, and its code would be lost."""
+    requests: list[httpx.Request] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(200)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as client:
+        answer = await post_once(http_client=client)
+
+        assert answer.verdict is DELIVERED
+        assert not client.is_closed
+        assert requests[0].headers["Accept-Encoding"] == "identity"
+
+
 async def test_the_proxy_of_the_environment_is_honoured_but_never_for_this_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

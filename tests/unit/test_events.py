@@ -297,6 +297,21 @@ def test_a_key_with_a_lone_surrogate_is_refused() -> None:
     assert "replace it" in message
 
 
+def test_a_key_whose_number_is_too_long_to_be_shown_is_refused_like_any_other() -> None:
+    assert "is an int" in refusal(lambda: encode_event("e", {10**5000: 1}))
+
+
+class Quiet:
+    """A key that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_a_key_that_cannot_be_shown_is_refused_like_any_other() -> None:
+    assert "is a Quiet" in refusal(lambda: encode_event("e", {Quiet(): 1}))
+
+
 class Caseless(str):
     """A string that is equal to nothing but itself, so that a dict may hold it twice."""
 
@@ -346,7 +361,7 @@ BAD_TEXTS = [
     pytest.param(True, "is a bool", "str(value)", id="bool"),
     pytest.param(SECRET.encode(), "is a bytes", "str(value)", id="bytes"),
     pytest.param([SECRET], "is a list", "str(value)", id="list"),
-    pytest.param(UUID(int=1), "is an UUID", "str(value)", id="UUID"),
+    pytest.param(UUID(int=1), "is a UUID", "str(value)", id="UUID"),
     pytest.param(SURROGATE, "lone surrogate", "replace it", id="lone surrogate"),
     pytest.param(Text(SURROGATE), "lone surrogate", "replace it", id="lone surrogate of a type of its own"),
     pytest.param(Text(""), "is an empty string", "give a non-empty one", id="empty of a type of its own"),

@@ -165,6 +165,7 @@ NO_CODE = {
     "deeply nested objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
     "a code of null": b'{"code":null}',
     "a code of zero": b'{"code":0}',
+    "a code of zero in words": b'{"code":"0"}',
     "a fractional code": b'{"code":2001.5}',
     "a code that is true": b'{"code":true}',
     "a code in an array": b'{"code":[2001]}',
@@ -272,6 +273,18 @@ def test_a_huge_or_negative_code_is_an_unknown_one(code: int) -> None:
 )
 def test_a_refusal_that_was_cut_off_is_asked_again(status: int, body: bytes, expected: Verdict) -> None:
     assert read(status, body, complete=False).verdict is expected
+
+
+@pytest.mark.parametrize("body", [b'{"code":3017,"mess', b'{"co', b"{"])
+def test_gameballs_own_404_that_was_cut_off_does_not_halt(body: bytes) -> None:
+    """A wrong address answers an empty 404 or a page; this one had begun to say what it does not find."""
+    assert read(404, body, complete=False).verdict is FAILED
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf" + v3(2001), b'{"code":2001,"message":"\\ud800"}'])
+def test_a_code_is_found_in_json_that_only_strict_readers_refuse(body: bytes) -> None:
+    """A byte order mark, or half of a character that was cut: neither makes a 2001 a refusal."""
+    assert read(422, body).verdict is BUSY
 
 
 @examples(300)
@@ -410,6 +423,7 @@ def test_a_retry_after_that_is_garbage_is_no_retry_after() -> None:
         ("<jon@example.com>, (arya@example.co.uk);", "<***>, (***);"),
         ("jön+tag@exämple.com", "***"),
         ("mobile +1234567 exists", "mobile *** exists"),
+        ("mobile +1 (234) 567-89.01 exists", "mobile *** exists"),
         ("mobile 0123456789 exists", "mobile *** exists"),
         ("code 3008, 15 of 100 in 2026", "code 3008, 15 of 100 in 2026"),
         ("my-key and my-secret", "*** and ***"),
@@ -490,9 +504,9 @@ def test_any_retry_after_of_a_failure_asks_for_a_pause(verdict: Verdict) -> None
     assert Answer(verdict=verdict, retry_after=0.0).sign is Sign.PAUSE
 
 
-def test_a_retry_after_neither_softens_a_halt_nor_spoils_a_success() -> None:
+def test_any_retry_after_asks_for_a_pause_but_softens_no_halt() -> None:
     assert Answer(verdict=HALT, retry_after=5.0).sign is Sign.HALT
-    assert Answer(verdict=DELIVERED, retry_after=5.0).sign is Sign.WORKING
+    assert Answer(verdict=DELIVERED, retry_after=5.0).sign is Sign.PAUSE
 
 
 @pytest.mark.parametrize(

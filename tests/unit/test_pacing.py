@@ -357,6 +357,19 @@ def test_an_old_answer_lets_no_second_probe_out(state: GateState, sign: Sign) ->
     assert closed.opens_at() == math.inf
 
 
+@pytest.mark.parametrize("state", [PAUSED, OUTAGE])
+@pytest.mark.parametrize("answer", [Sign.WORKING, Sign.TROUBLED])
+def test_a_pause_that_was_asked_for_while_the_probe_was_out_outlives_its_answer(state: GateState, answer: Sign) -> None:
+    """Rule 7: any Retry-After pauses the whole client; a probe that left before it was asked knows nothing of it."""
+    closed = gate(state)
+    probe = closed.start()
+    closed.finish(Sign.PAUSE, "late", probe=False, now=100.0, pause=20.0)
+
+    closed.finish(answer, "player", probe=probe, now=101.0, pause=1.0)
+
+    assert closed.opens_at() >= 120.0
+
+
 def test_requests_of_an_open_gate_are_no_probes() -> None:
     opened = gate()
 
@@ -462,11 +475,19 @@ def test_probes_that_failed_are_counted_until_one_succeeds() -> None:
     counts = [closed.failed_probes]
 
     for sign in (Sign.TROUBLED, Sign.NONE, Sign.PAUSE, Sign.HALT, Sign.WORKING):
-        closed.finish(sign, "player", probe=closed.start(), now=100.0, pause=1.0)
+        closed.finish(sign, "player", probe=closed.start(), now=closed.until, pause=1.0)
         counts.append(closed.failed_probes - counts[0])
 
     assert counts[1:] == [1, 1, 2, 3, -counts[0]]
     assert closed.failed_probes == 0
+
+
+def test_failures_that_were_no_probes_do_not_lengthen_the_first_wait_of_an_outage() -> None:
+    opened = gate()
+
+    for player in range(OUTAGE_PLAYERS):
+        assert opened.failed_probes == 0
+        fail(opened, f"player{player}")
 
 
 def test_old_answers_are_not_counted_as_probes() -> None:

@@ -1,0 +1,567 @@
+"""The buffer against a naive model that scans everything: any calls in any order, compared after each."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import deque
+from collections.abc import Iterator, Sized
+from typing import cast
+
+import attrs
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gameball_async import Batching, Delivered, Dropped, DropReason, InvalidEvent, OutcomeUnknown, Receipt, Rejected
+from gameball_async._buffer import Batch, Buffer, Counts
+from gameball_async._buffer._batch import Stage
+from gameball_async._events import encode_event
+from gameball_async._receipt import Outcome
+from gameball_async._wire import dialect
+
+from .strategies import examples
+
+SPOKEN = dialect("v3.0")
+LINGER = 1.0
+FAR = 100.0
+
+OUTCOMES: list[Outcome] = [
+    Delivered(status=200),
+    Rejected("no", status=422),
+    Dropped("late", reason=DropReason.EXPIRED),
+    OutcomeUnknown("who knows"),
+]
+FULL = Dropped("full", reason=DropReason.BUFFER_FULL)
+
+
+@attrs.define(eq=False)
+class ModelEvent:
+    """One accepted event."""
+
+    name: str
+    encoded: bytes
+    epoch: int
+    outcome: Outcome | None = None
+    receipt: Receipt | None = None
+
+
+@attrs.define(eq=False)
+class ModelBatch:
+    """One request in the making."""
+
+    player: str
+    mobile: str | None
+    email: str | None
+    opened_at: float
+    events: list[ModelEvent] = attrs.Factory(list["ModelEvent"])
+    stage: Stage = Stage.OPEN
+    gone: set[str] = attrs.Factory(set[str])
+    """Names that were dropped from it: they must not come back, their receipts know better."""
+    is_half: bool = False
+    attempts: int = 0
+    body: bytes | None = None
+    real: Batch | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return [model_event.name for model_event in self.events]
+
+    def wire(self) -> bytes:
+        return SPOKEN.body(self.player, [model_event.encoded for model_event in self.events], self.mobile, self.email)
+
+    def with_event(self, encoded: bytes, mobile: str | None, email: str | None) -> bytes:
+        encodings = [*(model_event.encoded for model_event in self.events), encoded]
+        return SPOKEN.body(self.player, encodings, mobile or self.mobile, email or self.email)
+
+
+@attrs.define(eq=False)
+class ModelPlayer:
+    """A player's batches, oldest first, and where the oldest stands."""
+
+    batches: list[ModelBatch]
+    ready: bool = False
+    in_flight: bool = False
+    backs_off_until: float | None = None
+
+    @property
+    def head(self) -> ModelBatch:
+        return self.batches[0]
+
+
+def entries(part: object) -> int:
+    """How many things the containers of an object of this project hold, and those of its parts."""
+    held = 0
+    for value in vars(part).values() if hasattr(part, "__dict__") else ():
+        if isinstance(value, (dict, deque, list, set)):
+            held += len(cast("Sized", value))
+        elif type(value).__module__.startswith("gameball_async."):
+            held += entries(value)
+    return held
+
+
+def differs(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+PLAYERS = ["p", "q", "r"]
+NAMES = ["a", "b", "c", "dd"]
+PADDINGS = [0, 0, 0, 0, 5, 30, 70]
+CONTACTS = [None, None, None, None, None, "1", "2"]
+STEPS = [0.1, 0.3, 0.6, 1.0, 3.0]
+WAITS = [0.0, 0.3, 2.0, 5.0]
+AGES = [0.5, 2.0, 4.0]
+CONCLUSIONS = ["settle", "settle", "give_back", "split"]
+RARITIES = ["drop_oldest", "drop_oldest", "look", "look", "refuse", "hurry", "skip_backoff", "expire"]
+
+names = st.sampled_from(NAMES)
+players = st.sampled_from(PLAYERS)
+paddings = st.sampled_from(PADDINGS)
+contacts = st.sampled_from(CONTACTS)
+
+
+class BufferMachine(RuleBasedStateMachine):
+    """Every rule is one call of the buffer, done to the model as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batching = Batching(linger=LINGER, max_events=3, max_bytes=110, buffer_events=12, buffer_bytes=420)
+        self.buffer = Buffer(self.batching, SPOKEN.overhead, self.on_due)
+        self.players: dict[str, ModelPlayer] = {}
+        self.order: list[ModelBatch] = []
+        self.all: list[ModelEvent] = []
+        self.refused: list[tuple[ModelEvent, Receipt]] = []
+        self.now = 0.0
+        self.epoch = 0
+        self.epochs: list[int] = []
+        self.stale: set[float] = set()
+        self.wakes_at = math.inf
+
+    def on_due(self, at: float) -> None:
+        """What the flusher does with it: wake up then, if that is earlier than it had in mind."""
+        self.wakes_at = min(self.wakes_at, at)
+
+    # ------------------------------------------------------------ the model
+
+    def pending(self) -> Iterator[ModelEvent]:
+        return itertools.chain.from_iterable(batch.events for batch in self.order)
+
+    def has_room(self, encodings: list[bytes]) -> bool:
+        held = [model_event.encoded for model_event in self.pending()] + encodings
+        return len(held) <= self.batching.buffer_events and sum(map(len, held)) <= self.batching.buffer_bytes
+
+    def is_full(self, batch: ModelBatch) -> bool:
+        return len(batch.events) >= self.batching.max_events or len(batch.wire()) >= self.batching.max_bytes
+
+    def settle_places(self) -> None:
+        """A head that waits for nothing is ready, and stays it."""
+        for player in self.players.values():
+            if player.in_flight:
+                continue
+            if player.backs_off_until is not None:
+                if player.backs_off_until <= self.now:
+                    player.backs_off_until, player.ready = None, True
+                continue
+            head = player.head
+            lingers = (
+                head.stage is Stage.OPEN
+                and len(player.batches) == 1
+                and not self.is_full(head)
+                and self.now < head.opened_at + LINGER
+                and head.events[0].epoch == self.epoch
+            )
+            player.ready = player.ready or not lingers
+
+    def due(self, player: ModelPlayer) -> float:
+        if player.in_flight:
+            return math.inf
+        if player.backs_off_until is not None:
+            return player.backs_off_until
+        return self.now if player.ready else player.head.opened_at + LINGER
+
+    def due_at(self) -> float:
+        self.settle_places()
+        return max(self.now, min(map(self.due, self.players.values()), default=math.inf))
+
+    def open(self, player: str, mobile: str | None, email: str | None) -> ModelBatch:
+        batch = ModelBatch(player, mobile, email, self.now)
+        self.order.append(batch)
+        if player in self.players:
+            self.players[player].batches.append(batch)
+        else:
+            self.players[player] = ModelPlayer([batch])
+        return batch
+
+    def add(self, batch: ModelBatch, name: str, encoded: bytes, receipt: Receipt) -> None:
+        model_event = ModelEvent(name, encoded, self.epoch, receipt=receipt)
+        batch.events.append(model_event)
+        self.all.append(model_event)
+
+    def close(self, batch: ModelBatch, outcome: Outcome) -> None:
+        """A batch has its outcome, or lost its last event."""
+        for model_event in batch.events:
+            model_event.outcome = outcome
+        self.order.remove(batch)
+        player = self.players[batch.player]
+        if player.head is batch:
+            if player.backs_off_until is not None:
+                self.stale.add(player.backs_off_until)
+            player.ready, player.in_flight, player.backs_off_until = False, False, None
+        player.batches.remove(batch)
+        if not player.batches:
+            del self.players[batch.player]
+
+    def flying(self) -> list[ModelBatch]:
+        return [player.head for player in self.players.values() if player.in_flight]
+
+    # ------------------------------------------------------------ offer
+
+    @rule(offers=st.lists(st.tuples(players, names, paddings, contacts, contacts), min_size=1, max_size=4))
+    def offer_some(self, offers: list[tuple[str, str, int, str | None, str | None]]) -> None:
+        for arguments in offers:
+            self.offer(*arguments)
+            self.match_chains()
+            self.knows_when_it_is_due()
+
+    def offer(self, player: str, name: str, padding: int, mobile: str | None, email: str | None) -> None:
+        encoded = encode_event(name, {"k": "x" * padding} if padding else None)
+        if len(SPOKEN.body(player, [encoded], mobile, email)) > self.batching.max_bytes:
+            with pytest.raises(InvalidEvent, match=rf"event '{name}' makes a request of .* bytes"):
+                self.buffer.offer(player, name, encoded, mobile, email, self.now)
+            return
+        receipt = self.buffer.offer(player, name, encoded, mobile, email, self.now)
+        assert (receipt is not None) == self.has_room([encoded])
+        if receipt is None:
+            return
+        tail = self.players[player].batches[-1] if player in self.players else None
+        if (
+            tail is None
+            or tail.stage is not Stage.OPEN
+            or name in tail.names
+            or name in tail.gone
+            or len(tail.events) >= self.batching.max_events
+            or differs(tail.mobile, mobile)
+            or differs(tail.email, email)
+            or len(tail.with_event(encoded, mobile, email)) > self.batching.max_bytes
+        ):
+            tail = self.open(player, mobile, email)
+        tail.mobile, tail.email = mobile or tail.mobile, email or tail.email
+        self.add(tail, name, encoded, receipt)
+
+    @rule(player=players, given=st.dictionaries(names, paddings, min_size=1, max_size=4), contact=contacts)
+    def offer_batch(self, player: str, given: dict[str, int], contact: str | None) -> None:
+        mobile, email = contact, contact
+        events = {name: encode_event(name, {"k": "x" * padding}) for name, padding in given.items()}
+        body = SPOKEN.body(player, events.values(), mobile, email)
+        if len(body) > self.batching.max_bytes or len(events) > self.batching.max_events:
+            with pytest.raises(InvalidEvent):
+                self.buffer.offer_batch(player, events, mobile, email, self.now)
+            return
+        shared = self.buffer.offer_batch(player, events, mobile, email, self.now)
+        assert (shared is not None) == self.has_room(list(events.values()))
+        if shared is None:
+            return
+        batch = self.open(player, mobile, email)
+        batch.stage = Stage.CLOSED
+        for name, encoded in events.items():
+            self.add(batch, name, encoded, Receipt(shared, name))
+
+    def refuse_newest(self, name: str) -> None:
+        model_event = ModelEvent(name, encode_event(name, None), self.epoch, outcome=FULL)
+        self.all.append(model_event)
+        self.refused.append((model_event, self.buffer.refuse_newest(name, model_event.encoded, FULL)))
+
+    # ------------------------------------------------------------ take, and what follows
+
+    @rule(untried_first=st.booleans())
+    def take(self, untried_first: bool) -> None:  # noqa: FBT001 drawn
+        self.settle_places()
+        candidates = [player for player in self.players.values() if self.due(player) <= self.now]
+        batch = self.buffer.take(self.now, untried_first=untried_first)
+        assert (batch is not None) == bool(candidates)
+        if batch is None:
+            return
+        player = self.players[batch.player_unique_id]
+        assert player in candidates
+        head = player.head
+        if untried_first and any(not candidate.head.attempts for candidate in candidates):
+            assert not head.attempts
+        assert head.real is batch
+        player.in_flight, player.ready = True, False
+        head.stage = Stage.SEALED
+        head.attempts = batch.attempts = head.attempts + 1
+        body = SPOKEN.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
+        assert head.body in (None, body), "sealed bytes never change"
+        head.body = body
+
+    @precondition(lambda self: self.flying())
+    @rule(
+        data=st.data(),
+        what=st.sampled_from(CONCLUSIONS),
+        outcome=st.sampled_from(OUTCOMES),
+        wait=st.sampled_from(WAITS),
+        ambiguous=st.booleans(),
+    )
+    def conclude(
+        self,
+        data: st.DataObject,
+        what: str,
+        outcome: Outcome,
+        wait: float,
+        ambiguous: bool,  # noqa: FBT001 drawn
+    ) -> None:
+        batch = data.draw(st.sampled_from(self.flying()))
+        self.conclude_as(batch, what, outcome, wait, ambiguous=ambiguous)
+
+    def conclude_as(self, batch: ModelBatch, what: str, outcome: Outcome, wait: float, *, ambiguous: bool) -> None:
+        if what == "give_back":
+            self.give_back(batch, wait)
+        elif what == "split" and len(batch.events) > 1:
+            self.split(batch, ambiguous=ambiguous)
+        else:
+            self.settle(batch, outcome)
+
+    def settle(self, batch: ModelBatch, outcome: Outcome) -> None:
+        self.buffer.settle(cast("Batch", batch.real), outcome, self.now)
+        self.close(batch, outcome)
+
+    def give_back(self, batch: ModelBatch, wait: float) -> None:
+        self.buffer.give_back(cast("Batch", batch.real), self.now + wait)
+        player = self.players[batch.player]
+        player.in_flight, player.backs_off_until = False, self.now + wait
+
+    def split(self, batch: ModelBatch, *, ambiguous: bool) -> None:
+        real = cast("Batch", batch.real)
+        real.ambiguous = ambiguous
+        self.buffer.split(real)
+        middle = len(batch.events) // 2
+        halves = [
+            ModelBatch(batch.player, batch.mobile, batch.email, batch.opened_at, part, Stage.CLOSED, is_half=True)
+            for part in (batch.events[:middle], batch.events[middle:])
+        ]
+        self.order[self.order.index(batch) : self.order.index(batch) + 1] = halves
+        player = self.players[batch.player]
+        player.batches[0:1] = halves
+        player.in_flight, player.ready = False, True
+        assert real.stage is Stage.SETTLED
+        assert [half.ambiguous for half in self.chain(batch.player)[:2]] == [ambiguous, ambiguous]
+
+    # ------------------------------------------------------------ what comes between
+
+    @rule(
+        what=st.sampled_from(RARITIES),
+        age=st.sampled_from(AGES),
+    )
+    def now_and_then(self, what: str, age: float) -> None:
+        """One rule for all that is rare, so that buffers have time to fill."""
+        match what:
+            case "drop_oldest":
+                self.drop_oldest()
+            case "look":
+                self.look()
+            case "refuse":
+                self.refuse_newest("a")
+            case "hurry":
+                self.hurry()
+            case "skip_backoff":
+                self.skip_backoff()
+            case _:
+                self.expire(age)
+
+    # ------------------------------------------------------------ time, flush
+
+    @rule(by=st.sampled_from(STEPS))
+    def time_passes(self, by: float) -> None:
+        self.now += by
+
+    def look(self) -> None:
+        """The flusher looks when it may go on, and sleeps until then."""
+        self.wakes_at = self.buffer.due_at(self.now)
+
+    def hurry(self) -> None:
+        assert self.buffer.hurry() == self.epoch
+        self.epochs.append(self.epoch)
+        self.epoch += 1
+        self.skip_model_backoff()
+
+    def skip_backoff(self) -> None:
+        self.buffer.skip_backoff()
+        self.skip_model_backoff()
+
+    def skip_model_backoff(self) -> None:
+        self.stale.clear()
+        for player in self.players.values():
+            if player.backs_off_until is not None:
+                player.backs_off_until, player.ready = None, True
+
+    # ------------------------------------------------------------ drop
+
+    def drop_oldest(self) -> None:
+        batch = next((batch for batch in self.order if batch.stage is not Stage.SEALED), None)
+        dropped = self.buffer.drop_oldest(FULL, self.now)
+        assert (dropped is None) == (batch is None)
+        if batch is None or dropped is None:
+            return
+        model_event = batch.events.pop(0)
+        model_event.outcome = FULL
+        batch.gone.add(model_event.name)
+        assert (dropped.player_unique_id, dropped.name) == (batch.player, model_event.name)
+        assert (dropped.mobile, dropped.email) == (batch.mobile, batch.email)
+        assert dropped._encoded == model_event.encoded
+        if not batch.events:
+            self.close(batch, FULL)
+
+    def expire(self, age: float) -> None:
+        """Again and again, as the flusher does, until nothing is that old but what is in flight."""
+        while expired := self.buffer.expired(self.now, age):
+            for real in expired:
+                batch = next(batch for batch in self.order if batch.real is real)
+                assert batch.opened_at + age <= self.now
+                assert batch not in self.flying()
+                self.buffer.settle(real, OUTCOMES[2], self.now)
+                self.close(batch, OUTCOMES[2])
+            self.match_chains()
+        left = [batch for batch in self.order if batch not in self.flying()]
+        assert all(batch.opened_at + age > self.now or self.is_behind_its_half(batch) for batch in left)
+        assert self.buffer.expires_at(age) == min(
+            (batch.opened_at + age for batch in left if not self.is_behind_its_half(batch)), default=math.inf
+        )
+
+    def is_behind_its_half(self, batch: ModelBatch) -> bool:
+        """The newer half of a split batch expires when the older one is settled."""
+        index = self.players[batch.player].batches.index(batch)
+        return index > 0 and batch.is_half
+
+    # ------------------------------------------------------------ what always holds
+
+    def chain(self, player: str) -> list[Batch]:
+        real: Batch | None = self.buffer._players[player].head
+        chain: list[Batch] = []
+        while real is not None:
+            chain.append(real)
+            real = real.following
+        return chain
+
+    @invariant()
+    def match_chains(self) -> None:
+        """Order per player, no name twice, merging until sealed, contacts, sizes to the byte."""
+        assert set(self.buffer._players) == set(self.players)
+        for name, player in self.players.items():
+            chain = self.chain(name)
+            assert len(chain) == len(player.batches)
+            assert self.buffer._players[name].tail is chain[-1]
+            for real, batch in zip(chain, player.batches, strict=True):
+                assert batch.real in (None, real)
+                batch.real = real
+                assert list(real.events.items()) == [(each.name, each.encoded) for each in batch.events]
+                assert (real.mobile, real.email, real.stage) == (batch.mobile, batch.email, batch.stage)
+                assert real.opened_at == batch.opened_at
+                assert real.size == len(batch.wire()) <= self.batching.max_bytes
+                assert len(real.events) <= self.batching.max_events
+                assert real.first_epoch == batch.events[0].epoch
+
+    @invariant()
+    def conserves(self) -> None:
+        def settled(kind: type) -> int:
+            return sum(isinstance(each.outcome, kind) for each in self.all)
+
+        pending = list(self.pending())
+        assert self.buffer.counts == Counts(
+            accepted=len(self.all),
+            delivered=settled(Delivered),
+            rejected=settled(Rejected),
+            dropped=settled(Dropped),
+            unknown=settled(OutcomeUnknown),
+            pending=len(pending),
+            pending_bytes=sum(len(each.encoded) for each in pending),
+        )
+        counts = self.buffer.counts
+        assert counts.accepted == counts.delivered + counts.rejected + counts.dropped + counts.unknown + counts.pending
+
+    @invariant()
+    def receipts_know_exactly_their_outcome(self) -> None:
+        for each in self.all:
+            if each.receipt is not None:
+                assert each.receipt._shared.outcome_of(each.name) is each.outcome
+                assert each.receipt.done == (each.outcome is not None)
+        assert all(receipt.done for _, receipt in self.refused)
+
+    @invariant()
+    def epochs_are_counted_exactly(self) -> None:
+        for epoch in self.epochs[-3:]:
+            assert self.buffer.pending_until(epoch) == sum(each.epoch <= epoch for each in self.pending())
+
+    @invariant()
+    def knows_when_it_is_due(self) -> None:
+        expected = self.due_at()
+        assert self.wakes_at <= expected, "whoever sleeps is woken in time"
+        looked = self.buffer.due_at(self.now)
+        assert looked == expected or (looked < expected and looked in self.stale)
+        if self.players and len(self.flying()) < len(self.players):
+            assert looked < math.inf
+
+    @invariant()
+    def knows_its_oldest(self) -> None:
+        assert self.buffer.oldest_at() == (self.order[0].opened_at if self.order else None)
+
+    @invariant()
+    def holds_nothing_when_nothing_is_pending(self) -> None:
+        if not self.players:
+            self.buffer.due_at(self.now + FAR)  # what waits in a queue of times is forgotten at its time
+            self.stale.clear()
+            assert entries(self.buffer) == 0
+
+    def teardown(self) -> None:
+        """Whatever is left can be given up, oldest first, and nothing remains."""
+        for real in self.buffer.unsettled():
+            assert real is self.order[0].real
+            self.buffer.settle(real, FULL, self.now)
+            self.close(self.order[0], FULL)
+        self.conserves()
+        self.holds_nothing_when_nothing_is_pending()
+
+
+TestBufferMachine = BufferMachine.TestCase
+TestBufferMachine.settings = examples(60, steps=40)
+
+
+def walk(machine: BufferMachine, pick: random.Random) -> None:
+    """One step of a random walk, much quicker than hypothesis takes it, and so many more of them."""
+    match pick.choice(["offer"] * 5 + ["take"] * 3 + ["conclude"] * 3 + ["time"] * 2 + ["send", "now and then"]):
+        case "offer":
+            contact = pick.choice(CONTACTS), pick.choice(CONTACTS)
+            machine.offer(pick.choice(PLAYERS), pick.choice(NAMES), pick.choice(PADDINGS), *contact)
+        case "take":
+            machine.take(untried_first=pick.random() < 0.5)
+        case "conclude" if flying := machine.flying():
+            chosen = pick.choice(CONCLUSIONS), pick.choice(OUTCOMES), pick.choice(WAITS)
+            machine.conclude_as(pick.choice(flying), *chosen, ambiguous=pick.random() < 0.5)
+        case "time":
+            machine.time_passes(pick.choice(STEPS))
+        case "send":
+            given = dict.fromkeys(pick.sample(NAMES, pick.randint(1, 3)), 0)
+            machine.offer_batch(pick.choice(PLAYERS), given, pick.choice(CONTACTS))
+        case _:
+            machine.now_and_then(pick.choice(RARITIES), pick.choice(AGES))
+
+
+def check(machine: BufferMachine) -> None:
+    machine.match_chains()
+    machine.conserves()
+    machine.receipts_know_exactly_their_outcome()
+    machine.epochs_are_counted_exactly()
+    machine.knows_when_it_is_due()
+    machine.knows_its_oldest()
+    machine.holds_nothing_when_nothing_is_pending()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_random_walk_never_leaves_the_model(seed: int) -> None:
+    machine, pick = BufferMachine(), random.Random(seed)
+
+    for _ in range(150):
+        walk(machine, pick)
+        check(machine)
+
+    machine.teardown()
