@@ -53,6 +53,8 @@ class Placed:
         outcome: the first outcome that its receipt showed.
         settled: its place among all settled events.
         last: the last request that carried it.
+        attempts: requests that carried it.
+        unsettled_attempt: whether one of them ended without an answer that settles it.
         applied: how often the server counted it.
         told: the errors that `on_failure` was called with.
     """
@@ -66,6 +68,7 @@ class Placed:
     settled: int | None = None
     settled_at: float = 0.0
     last: Any = None
+    attempts: int = 0
     unsettled_attempt: bool = False
     applied: int = 0
     told: list[DeliveryError] = attrs.Factory(list[DeliveryError])

@@ -149,8 +149,7 @@ def _settle_wrong_bytes(settle: Mutate, counts: Counts, events: int, size: int, 
 
 
 def _back_off_for_ever(back_off: Mutate, schedule: Schedule, player: Any, until: float) -> None:
-    back_off(schedule, player, until)
-    schedule._backing_off.pop()
+    back_off(schedule, player, until + 1_000_000)
 
 
 def _back_off_not(back_off: Mutate, schedule: Schedule, player: Any, _until: float) -> None:

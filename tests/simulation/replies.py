@@ -76,7 +76,7 @@ REPLIES = {
     "created": Reply(meaning=Meaning.DELIVERED, applies=True, status=201),
     "ok_html": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, body=_HTML),
     "ok_cut": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, body=b'{"success":true}', cut=True),
-    "ok_later": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, retry_after="5"),
+    "ok_later": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, retry_after="5", pause=5),
     # refused
     "not_success": Reply(meaning=Meaning.REFUSED, status=200, body=b'{"success":false,"errorMsg":"no"}'),
     "bad": Reply(meaning=Meaning.REFUSED, status=400, body=_code(3000)),

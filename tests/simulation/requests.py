@@ -112,6 +112,7 @@ class Requests:
         self.in_flight[player] = attempt
         for event in placed:
             event.last = attempt
+            event.attempts += 1
         return attempt
 
     def _check_head(self, request: httpx.Request) -> None:
@@ -269,9 +270,10 @@ class Requests:
         retry = self._plan.retry
         if meaning is Meaning.HALT:
             self.halted_until = self.probes_by = now + HALT_PAUSE
-        elif meaning is Meaning.DELIVERED:
+            return
+        if meaning is Meaning.DELIVERED:
             self.halted_until = 0.0
-        elif attempt.pause is not None:
+        if attempt.pause is not None:
             self.paused_until = max(self.paused_until, now + min(attempt.pause, LONGEST_PAUSE))
         elif meaning is Meaning.LIMITED:
             self.paused_until = max(self.paused_until, now + retry.initial * (1 - retry.jitter))
@@ -367,8 +369,8 @@ class Requests:
         outcome: Any = placed.outcome
         if last is None or last.meaning is not Meaning.DELIVERED or not placed.applied:
             self._fail(f"event {number} is called delivered and is not")
-        elif (outcome.attempts, outcome.status) != (last.tries, last.reply.status):
-            self._fail(f"event {number} took {last.tries} attempts, its receipt says {outcome}")
+        elif (outcome.attempts, outcome.status) != (placed.attempts, last.reply.status):
+            self._fail(f"event {number} took {placed.attempts} attempts, its receipt says {outcome}")
         if outcome.maybe_duplicate is not placed.unsettled_attempt:
             self._fail(f"event {number}, applied {placed.applied} times, has a receipt that says {outcome}")
         if placed.applied > 1 and self._plan.retry.ambiguous == "report":
