@@ -16,7 +16,8 @@ FAILED = {
     306: "a client that was never started called its events too old",
     410: "a close that was cancelled told on_failure of nothing",
     487: "events expired, and the producers that waited for room were not woken",
-    10425: "a refusal of the client shortened a pause that another answer had asked for",
     674: "what was dropped before the close was told to nobody, because on_failure was slow",
+    993: "a later close with a shorter timeout waited for a slow on_failure until the deadline of the first",
+    10425: "a refusal of the client shortened a pause that another answer had asked for",
 }
 """What was wrong, by seed."""
