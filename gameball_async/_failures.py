@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+
+import anyio
+from anyio.lowlevel import checkpoint
 
 from ._bell import Bell
 from ._events import Event
@@ -54,13 +58,24 @@ class Failures:
             await self._added.wait()
 
     async def report_queued(self) -> None:
-        """Call the callback until the queue is empty; what it raises is logged and harms nothing."""
+        """Call the callback until the queue is empty."""
         while self._queue:
-            event, error = self._queue.popleft()
-            try:
-                result = self._on_failure(event, error) if self._on_failure else None
-                if inspect.isawaitable(result):
-                    await result
-            except Exception as raised:  # noqa: BLE001 a user's callback may raise anything
-                # neither its text nor its traceback: they may quote the event
-                _log.error("on_failure raised %s for event %r", type(raised).__name__, event.name)
+            await self._report_next()
+            await checkpoint()  # a callback that fills the queue again must not stop the loop
+
+    async def report_without_waiting(self) -> None:
+        """Call the callback for the rest after a deadline: a coroutine is cut where it would wait, each on its own."""
+        while self._queue:
+            with anyio.CancelScope(deadline=-math.inf, shield=True):
+                await self._report_next()
+
+    async def _report_next(self) -> None:
+        """Call the callback once; what it raises is logged and harms nothing."""
+        event, error = self._queue.popleft()
+        try:
+            result = self._on_failure(event, error) if self._on_failure else None
+            if inspect.isawaitable(result):
+                await result
+        except Exception as raised:  # noqa: BLE001 a user's callback may raise anything
+            # neither its text nor its traceback: they may quote the event
+            _log.error("on_failure raised %s for event %r", type(raised).__name__, event.name)

@@ -95,7 +95,7 @@ class Gate:
     TROUBLED    → OUTAGE (if it was open: only when    –
                 enough players fail at their first
                 try, with no success between)
-    PAUSE       → PAUSED                               → PAUSED, if the client is not halted
+    PAUSE       → PAUSED                               → PAUSED, or HALTED for longer
     HALT        → HALTED                               → HALTED
     NONE        –                                      –
     ==========  =====================================  ==========================================
@@ -133,9 +133,11 @@ class Gate:
         self.failed_probes += probe and sign is not Sign.NONE
         match sign:
             case Sign.HALT:
-                self._close(GateState.HALTED, now + HALT_PROBE_INTERVAL)
-            case Sign.PAUSE if decides or self.state is not GateState.HALTED:
-                self._close(GateState.PAUSED, max(self.until, now + min(pause, LONGEST_PAUSE)))
+                self._close(GateState.HALTED, max(self.until, now + HALT_PROBE_INTERVAL))
+            case Sign.PAUSE:
+                stays_halted = self.state is GateState.HALTED and not decides
+                state = GateState.HALTED if stays_halted else GateState.PAUSED
+                self._close(state, max(self.until, now + min(pause, LONGEST_PAUSE)))
             case Sign.TROUBLED if decides:
                 self._failing |= {player} if player is not None else set()
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:

@@ -52,10 +52,18 @@ class Buffer:
         batching: how much fits in a request and in the buffer.
         overhead: bytes of a request beside its events.
         on_due: called with a time, when something becomes due at it that may be the earliest.
+        on_settled: called when events got their outcome, and so made room.
     """
 
-    def __init__(self, batching: Batching, overhead: Overhead, on_due: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        batching: Batching,
+        overhead: Overhead,
+        on_due: Callable[[float], object],
+        on_settled: Callable[[], object] = lambda: None,
+    ) -> None:
         self.counts = Counts()
+        self._on_settled = on_settled
         self.is_changing = False
         self._batching = batching
         self._overhead = overhead
@@ -112,14 +120,8 @@ class Buffer:
         Raises:
             InvalidEvent: if they are larger or more than a request may be.
         """
-        size = sum(map(len, events.values()))
-        self._check_size(player_unique_id, ", ".join(events), size + len(events) - 1, mobile, email)
-        if len(events) > self._batching.max_events:
-            raise InvalidEvent(
-                f"{len(events)} events are more than Batching(max_events={self._batching.max_events}) allows in one "
-                "request: send them in several calls, or raise max_events."
-            )
-        if not self.has_room(len(events), size):
+        self.check_batch(player_unique_id, events, mobile, email)
+        if not self.has_room(len(events), sum(map(len, events.values()))):
             return None
         batch = self._open(player_unique_id, mobile, email, now)
         for name, encoded in events.items():
@@ -127,6 +129,19 @@ class Buffer:
         batch.stage = Stage.CLOSED
         self._append(self._players.get(player_unique_id), batch, now)
         return batch.shared
+
+    def check_batch(
+        self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
+    ) -> None:
+        """Raise InvalidEvent if these events are larger or more than one request may ever be."""
+        size = sum(map(len, events.values())) + len(events) - 1  # with the commas
+        self._check_size(player_unique_id, ", ".join(events), size, mobile, email)
+        for limit in ("max_events", "buffer_events"):
+            if len(events) > (most := getattr(self._batching, limit)):
+                raise InvalidEvent(
+                    f"{len(events)} events are more than Batching({limit}={most}) allows in one request: send them in "
+                    f"several calls, or raise {limit}."
+                )
 
     @_one_change
     def refuse_newest(self, name: str, encoded: bytes, error: Dropped) -> Receipt:
@@ -222,6 +237,7 @@ class Buffer:
             self._settle_epoch(epoch, events)
         self._unlink(batch, now)
         batch.shared.settle(outcome)
+        self._on_settled()
 
     @_one_change
     def give_back(self, batch: Batch, at: float) -> None:
@@ -321,10 +337,16 @@ class Buffer:
         """When the oldest unsettled batch was opened, or None if there is none."""
         return next(iter(self._by_age.values())).opened_at if self._by_age else None
 
-    def expired(self, now: float, age: float) -> list[Batch]:
-        """The batches of at least that age that are not being sent, oldest first."""
-        old = itertools.takewhile(lambda batch: batch.opened_at + age <= now, self._by_age.values())
-        return [batch for batch in old if not self._is_in_flight(batch)]
+    def expired(self, now: float, age: float) -> Iterator[Batch]:
+        """The batches of at least that age, oldest first; each must be settled before the next is asked for.
+
+        Batches behind one that is being sent are left out until it is settled, for the sake of the order.
+        """
+        for old in list(itertools.takewhile(lambda batch: batch.opened_at + age <= now, self._by_age.values())):
+            half, settled = self._by_age.get(old.number), None
+            while half is not None and half is not settled and not self._is_in_flight(half):
+                yield half
+                half, settled = self._by_age.get(old.number), half
 
     def expires_at(self, age: float) -> float:
         """When the next batch reaches that age."""
@@ -333,8 +355,8 @@ class Buffer:
         return math.inf if oldest is None else oldest.opened_at + age
 
     def _is_in_flight(self, batch: Batch) -> bool:
-        player = self._players[batch.player_unique_id]
-        return player.place is Place.IN_FLIGHT and player.head is batch
+        """Whether a request of its player is being sent."""
+        return self._players[batch.player_unique_id].place is Place.IN_FLIGHT
 
     @_one_change
     def drop_oldest(self, error: Dropped, now: float) -> Event | None:
@@ -353,6 +375,7 @@ class Buffer:
         if not batch.events:
             self._unlink(batch, now)
         dropped.settle(error)
+        self._on_settled()
         return Event(batch.player_unique_id, name, batch.mobile, batch.email, encoded)
 
     def unsettled(self) -> Iterator[Batch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any, TypeVar
@@ -17,9 +16,6 @@ from ._loop import Flusher
 from ._report import CloseReport
 
 _T = TypeVar("_T")
-
-_OVERDUE = -math.inf
-"""The time before there is a clock; binding to a loop sets the true one."""
 
 _log = logging.getLogger("gameball_async")
 
@@ -83,10 +79,20 @@ class Engine:
             return None
         if self.state is not State.NEW:
             raise self._unavailable()
-        self._runtime = current_runtime()
-        self.flusher.buffer.restamp(self.now())
         self.state = State.RUNNING
-        return self._runtime
+        return self._bind_to_current()
+
+    def _bind_to_current(self) -> Runtime:
+        """Live in the caller's loop from now on; if it is another than before, time goes on where it stood."""
+        runtime, flusher = current_runtime(), self.flusher
+        if self._runtime is None:
+            flusher.now = runtime.now
+            flusher.buffer.restamp(flusher.now())
+        elif not self._runtime.is_current:
+            ahead = flusher.now() - runtime.now()
+            flusher.now = lambda: runtime.now() + ahead
+        self._runtime = runtime
+        return runtime
 
     async def _serve(self, on_under_way: Callable[[], object] = lambda: None) -> None:
         def under_way() -> None:
@@ -104,7 +110,7 @@ class Engine:
 
     @property
     def _is_done(self) -> bool:
-        return self.state is State.CLOSING and not self.flusher.buffer.counts.pending
+        return self.state is State.CLOSING and not self.flusher.buffer.counts.pending and not self.flusher.failures
 
     def _on_crash(self, error: Exception) -> None:
         _log.error("the flusher crashed", exc_info=error)
@@ -124,7 +130,7 @@ class Engine:
             self._check_loop()
             self._begin_close(timeout)
         elif self.state is not State.CLOSED:
-            self._runtime = current_runtime()
+            self._bind_to_current()
             self._begin_close(timeout)
             await self._close_inline()
         while self.state is not State.CLOSED:
@@ -147,18 +153,18 @@ class Engine:
             self._on_crash(error)
         finally:
             self.flusher.give_up(DropReason.CLOSED, "the close was cancelled before the event was delivered")
-            self._end(State.CLOSED)
+            try:
+                await self.flusher.failures.report_without_waiting()
+            finally:
+                self._end(State.CLOSED)
 
     # ---------------------------------------------------------------- checks
 
     def accepting_now(self) -> float:
         """The present time, if an event may be accepted now from here; else raise."""
-        runtime = self._runtime
-        if runtime is None:
-            return _OVERDUE
-        if self.state is not State.RUNNING or not runtime.is_current:
+        if self._runtime is not None and (self.state is not State.RUNNING or not self._runtime.is_current):
             self.check_running()
-        return runtime.now()
+        return self.flusher.now()
 
     @property
     def full(self) -> BufferFull:
@@ -168,7 +174,7 @@ class Engine:
 
     def now(self) -> float:
         """Seconds of the loop's clock."""
-        return _OVERDUE if self._runtime is None else self._runtime.now()
+        return self.flusher.now()
 
     @property
     def _bound_runtime(self) -> Runtime:

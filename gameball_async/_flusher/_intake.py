@@ -55,6 +55,7 @@ class Intake:
         if self.admission.is_waited_for:
             return None
         if self._batching.when_full == "drop_oldest":
+            self._buffer.check_batch(player, events, mobile, email)
             self._drop_oldest(len(events), sum(map(len, events.values())), now)
         return self._buffer.offer_batch(player, events, mobile, email, now)
 

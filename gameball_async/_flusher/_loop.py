@@ -45,6 +45,9 @@ class Flusher:
         dialect: how a request looks.
         make_delivery: opens the connections; called when `run` begins.
         on_failure: the user's callback.
+
+    Attributes:
+        now: seconds of the loop's clock; before there is one, everything is overdue.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Flusher:
         make_delivery: Callable[[], Delivery],
         on_failure: OnFailure | None,
     ) -> None:
-        self.buffer = Buffer(batching, dialect.overhead, self._on_due)
+        self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled)
         self.gate = Gate()
         self.failures = Failures(on_failure)
         self.intake = Intake(self.buffer, batching, self.failures)
@@ -73,14 +76,14 @@ class Flusher:
         self._backoff = Backoff(retry, random)
         self._windows = Windows(rate.windows() if rate is not None else ())
         self._successes = 0
-        self._now: Callable[[], float] = lambda: -math.inf  # replaced by the loop's clock
+        self.now: Callable[[], float] = lambda: -math.inf
         self._wake = Bell()
         self._progress = Bell()
         self._turn: anyio.Lock
         self._idle_until = -math.inf
         self._closing_at: float | None = None
         self._ending = False
-        self._workers: anyio.abc.TaskGroup | None = None
+        self._ends_at_deadline: list[anyio.abc.TaskGroup] = []
 
     # ---------------------------------------------------------------- run, flush, close
 
@@ -91,25 +94,24 @@ class Flusher:
             runtime: the loop that it runs in.
             on_under_way: called when every worker has begun.
         """
-        self._now = runtime.now
         self._turn = anyio.Lock()
         delivery = self._make_delivery()
         try:
             await delivery.prepare()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(runtime.protected(self.failures.report))
-                async with anyio.create_task_group() as self._workers:
-                    self._limit_to_deadline(self._workers)
+                async with anyio.create_task_group() as workers:
+                    self._end_at_deadline(workers)
                     for _ in range(CONNECTIONS):
-                        self._workers.start_soon(runtime.protected(self._work), delivery)
+                        workers.start_soon(runtime.protected(self._work), delivery)
                     await anyio.lowlevel.checkpoint()
                     on_under_way()
                 self.give_up(DropReason.CLOSED, self._why_closed())
                 self.failures.finish()
-                self._limit_to_deadline(tasks)
-            await self._report_without_waiting()
+                self._end_at_deadline(tasks)
+            await self.failures.report_without_waiting()
         finally:
-            self._workers = None
+            self._ends_at_deadline.clear()
             with anyio.move_on_after(1, shield=True):
                 await delivery.aclose()
 
@@ -117,8 +119,7 @@ class Flusher:
         """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""
         self._closing_at = deadline if self._closing_at is None else min(deadline, self._closing_at)
         self._ending = True
-        if self._workers is not None:
-            self._limit_to_deadline(self._workers)
+        self._set_deadlines()
         self._hurry()
         self.intake.admission.dismiss()
 
@@ -127,14 +128,16 @@ class Flusher:
             return f"the client was closed while Gameball refused it (HTTP {self.halted.status})"
         return "the client was closed before the event was delivered"
 
-    async def _report_without_waiting(self) -> None:
-        """After the deadline a plain `on_failure` is still called; a coroutine is cut at its first wait."""
-        with anyio.CancelScope(deadline=-math.inf):
-            await self.failures.report_queued()
+    def _end_at_deadline(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Cancel these tasks at the deadline of the close, also of one that is yet to come."""
+        self._ends_at_deadline.append(tasks)
+        self._set_deadlines()
 
-    def _limit_to_deadline(self, tasks: anyio.abc.TaskGroup) -> None:
+    def _set_deadlines(self) -> None:
         if self._closing_at is not None:
-            tasks.cancel_scope.deadline = self._closing_at
+            left = self._closing_at - self.now()
+            for tasks in self._ends_at_deadline:
+                tasks.cancel_scope.deadline = anyio.current_time() + left
 
     async def flush(self, timeout: float | None, check: Callable[[], object]) -> None:  # noqa: ASYNC109 the user's
         """Wait until everything accepted so far is settled.
@@ -189,15 +192,16 @@ class Flusher:
     async def _next_batch(self) -> Batch | None:
         """Wait until a batch may go, and take it; None if there will be none."""
         async with self._turn:
-            while not self._is_finished():
-                now = self._now()
+            while True:
+                now = self.now()
                 expires_at = self._expire(now)
+                if self._is_finished():
+                    return None
                 may_go_at = self._may_go_at(now)
                 if may_go_at <= now:
                     return self.buffer.take(now, untried_first=self.gate.state is not GateState.OPEN)
-                with anyio.CancelScope(deadline=min(may_go_at, expires_at)):
+                with anyio.move_on_after(min(may_go_at, expires_at) - now):
                     await self._wake.wait()
-        return None
 
     def _is_finished(self) -> bool:
         return self._closing_at is not None and (not self.buffer.counts.pending or self.halted is not None)
@@ -208,6 +212,10 @@ class Flusher:
         self._idle_until = due_at if due_at > now else -math.inf
         return max(due_at, self.gate.opens_at(), self._windows.free_at(now))
 
+    def _on_settled(self) -> None:
+        self._progress.ring()
+        self.intake.admission.room_made()
+
     def _on_due(self, at: float) -> None:
         if at < self._idle_until:
             self._idle_until = at
@@ -217,11 +225,11 @@ class Flusher:
         """Drop what an outage has kept for too long; returns when the next batch is that old."""
         if self.gate.state not in (GateState.OUTAGE, GateState.PAUSED):
             return math.inf
-        expired = self.buffer.expired(now, self._retry.give_up_after)
-        for batch in expired:
+        before = self.buffer.counts.pending
+        for batch in self.buffer.expired(now, self._retry.give_up_after):
             self._drop_expired(batch, "Gameball could not be reached")
-        if expired:
-            _log.error("%d requests expired before Gameball could be reached", len(expired))
+        if expired := before - self.buffer.counts.pending:
+            _log.error("%d events expired before Gameball could be reached", expired)
         return self.buffer.expires_at(self._retry.give_up_after)
 
     async def _send(self, batch: Batch, delivery: Delivery) -> None:
@@ -239,14 +247,12 @@ class Flusher:
         try:
             answer = await delivery.post(batch.body, batch.private)
         finally:
-            now = self._now()
+            now = self.now()
             self.in_flight -= 1
             self._windows.finish(now)
             self._note(batch, answer, probe=probe, now=now)
             self._conclude(batch, answer, now)
             self._wake.ring()
-            self._progress.ring()
-            self.intake.admission.room_made()
 
     # ---------------------------------------------------------------- an answer
 
@@ -277,6 +283,7 @@ class Flusher:
                 _log.warning("Gameball answers again; %d events are waiting", self.buffer.counts.pending)
             case GateState.HALTED:
                 self.halted = _halted(answer)
+                self._progress.ring()
                 _log.error("%s", self.halted)
             case GateState.PAUSED:
                 _log.warning("pausing all requests: %s", answer.summary)
@@ -320,7 +327,8 @@ class Flusher:
 
     def _drop_expired(self, batch: Batch, why: str) -> None:
         error = Dropped(
-            f"not delivered within Retry(give_up_after={self._retry.give_up_after:g}) s: {why}. {_AGAIN.capitalize()}",
+            f"its request was not delivered within Retry(give_up_after={self._retry.give_up_after:g}) s ({why}): "
+            f"{_AGAIN}",
             reason=DropReason.EXPIRED,
             may_have_arrived=batch.ambiguous,
         )
@@ -328,7 +336,7 @@ class Flusher:
 
     def _fail(self, batch: Batch, error: DeliveryError) -> None:
         events = batch.as_events()
-        self.buffer.settle(batch, error, self._now())
+        self.buffer.settle(batch, error, self.now())
         self.failures.add(events, error)
         if self._ending:
             self.undelivered.extend(Undelivered(event, error) for event in events)

@@ -186,7 +186,8 @@ class Calls:
 
     def _is_too_large(self, call: Call) -> bool:
         batching = self._plan.batching
-        return call.size > batching.max_bytes - 250 or len(call.placed) > batching.max_events
+        most = min(batching.max_events, batching.buffer_events)
+        return call.size > batching.max_bytes - 250 or len(call.placed) > most
 
     def check_flushed(self, call: Call) -> None:
         """A flush that returns has everything settled that was accepted before it."""

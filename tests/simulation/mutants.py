@@ -233,7 +233,7 @@ def _rejection(answer: Any) -> Any:
 
 
 def _expire_never(_: Mutate, flusher: Flusher, batch: Batch, _why: str) -> None:
-    flusher.buffer.give_back(batch, flusher._now() + 1)
+    flusher.buffer.give_back(batch, flusher.now() + 1)
 
 
 def _pending_not_the_last(pending_until: Mutate, buffer: Buffer, epoch: int) -> int:
@@ -276,8 +276,7 @@ def _count_from_the_start(start: Mutate, windows: Windows) -> None:
 
 
 def _leave_a_task(send: Mutate, flusher: Flusher, *args: Any) -> Any:
-    if flusher._workers is not None:
-        flusher._workers.start_soon(anyio.sleep, 10_000)
+    flusher._ends_at_deadline[0].start_soon(anyio.sleep, 10_000)
     return send(flusher, *args)
 
 
@@ -354,6 +353,6 @@ MUTANTS = (
     _mutant("leaves a task behind each request", "tasks", (Flusher, "_send", _leave_a_task)),
     _mutant("accepts after the close", "takes none", (Engine, "accepting_now", _accept_always)),
     _mutant("hides the flusher's death", "does not know", (Engine, "_end", _end_as_if_running)),
-    _mutant("closes late", "after its deadline", (Flusher, "_limit_to_deadline", _nothing)),
+    _mutant("closes late", "after its deadline", (Flusher, "_set_deadlines", _nothing)),
 )
 """Every mutant; the tests catch each of them."""

@@ -413,25 +413,18 @@ class BufferMachine(RuleBasedStateMachine):
             self.close(batch, FULL)
 
     def expire(self, age: float) -> None:
-        """Again and again, as the flusher does, until nothing is that old but what is in flight."""
-        while expired := self.buffer.expired(self.now, age):
-            for real in expired:
-                batch = next(batch for batch in self.order if batch.real is real)
-                assert batch.opened_at + age <= self.now
-                assert batch not in self.flying()
-                self.buffer.settle(real, OUTCOMES[2], self.now)
-                self.close(batch, OUTCOMES[2])
+        """Whatever is that old, but not what is in flight and what waits behind it."""
+        for real in self.buffer.expired(self.now, age):
+            batch = next(batch for batch in self.order if batch.real is real)
+            assert batch.opened_at + age <= self.now
+            assert not self.players[batch.player].in_flight
+            assert self.players[batch.player].head is batch
+            self.buffer.settle(real, OUTCOMES[2], self.now)
+            self.close(batch, OUTCOMES[2])
             self.match_chains()
-        left = [batch for batch in self.order if batch not in self.flying()]
-        assert all(batch.opened_at + age > self.now or self.is_behind_its_half(batch) for batch in left)
-        assert self.buffer.expires_at(age) == min(
-            (batch.opened_at + age for batch in left if not self.is_behind_its_half(batch)), default=math.inf
-        )
-
-    def is_behind_its_half(self, batch: ModelBatch) -> bool:
-        """The newer half of a split batch expires when the older one is settled."""
-        index = self.players[batch.player].batches.index(batch)
-        return index > 0 and batch.is_half
+        left = [batch for batch in self.order if not self.players[batch.player].in_flight]
+        assert all(batch.opened_at + age > self.now for batch in left)
+        assert self.buffer.expires_at(age) == min((batch.opened_at + age for batch in left), default=math.inf)
 
     # ------------------------------------------------------------ what always holds
 
