@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SEEDS ?= 2000
 
-.PHONY: help demo test soak lint format clean
+.PHONY: help demo test soak coverage lint format clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -26,6 +26,10 @@ test: $(READY) ## every test
 
 soak: $(READY) ## many simulated lives on both loops: make soak SEEDS=20000
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
+	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py
+	$(BIN)/coverage report
 
 lint: $(READY) ## style, formatting and types
 	$(BIN)/ruff check

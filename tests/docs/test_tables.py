@@ -27,7 +27,7 @@ from gameball_async import (
     errors,
     validate_event,
 )
-from gameball_async._delivery import CONNECTIONS, LONGEST_ANSWER
+from gameball_async._delivery import _SHORTEST_PAUSE, CONNECTIONS, LONGEST_ANSWER
 from gameball_async._events import encode_event
 from gameball_async._outcome import read_answer
 from gameball_async._pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS
@@ -85,6 +85,7 @@ def test_the_fixed_values_are_those_of_the_code() -> None:
     assert documented == [
         CONNECTIONS,
         LONGEST_PAUSE,
+        _SHORTEST_PAUSE,
         HALT_PROBE_INTERVAL,
         OUTAGE_PLAYERS,
         LONGEST_ANSWER,

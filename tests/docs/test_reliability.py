@@ -1,0 +1,63 @@
+"""The page on reliability names tests that exist, every mutant, and numbers that the simulation has."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from .pages import DOCS, ROOT, code_in
+
+PAGE = DOCS["reliability"]
+TABLES = PAGE.tables()
+ROWS = [row for table in ("Chaos/What happens", "Lives/Life") for row in TABLES[table]]
+SIMULATION = ROOT / "tests" / "simulation"
+
+
+def assigned(path: Path, name: str) -> ast.expr:
+    """What a module assigns to a name."""
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and any(ast.unparse(target) == name for target in statement.targets):
+            return statement.value
+    raise AssertionError(f"{path.name} has no {name}")
+
+
+def mutants() -> list[str]:
+    made = assigned(SIMULATION / "mutants.py", "MUTANTS")
+    assert isinstance(made, ast.Tuple)
+    return [ast.literal_eval(call.args[0]) for call in made.elts if isinstance(call, ast.Call)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: code_in(row["Test"])[0])
+def test_a_row_names_a_test_of_the_file_it_links(row: dict[str, str]) -> None:
+    (path,) = re.findall(r"\]\(\.\./([\w/]+\.py)\)", row["Test"])
+    (test,) = code_in(row["Test"])
+    assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_every_test_of_the_storms_and_the_lives_has_a_row() -> None:
+    linked = {(re.findall(r"(\w+\.py)\)", row["Test"])[0], code_in(row["Test"])[0]) for row in ROWS}
+    files = [path for folder in ("chaos", "lives") for path in (ROOT / "tests" / folder).glob("test_*.py")]
+    for path in files:
+        for test in re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert (path.name, test) in linked
+
+
+def test_a_figure_says_that_it_is_of_one_run() -> None:
+    for row in ROWS:
+        assert "one run" in row["Figure"] or not re.search(r"\d", row["Figure"])
+
+
+def test_every_mutant_stands_once() -> None:
+    documented = [name for row in TABLES["Mutants/Promise"] for name in row["A core that breaks it"].split("; ")]
+    assert sorted(documented) == sorted(mutants())
+
+
+def test_the_numbers_are_those_of_the_simulation() -> None:
+    seeds = ast.literal_eval(assigned(SIMULATION / "test_seeds.py", "SEEDS"))
+    failed = ast.literal_eval(assigned(SIMULATION / "seeds.py", "FAILED"))
+    text = " ".join(PAGE.text.split())
+    assert f"runs {seeds} seeds on each of the two loops, and the {len(failed)} seeds that failed once" in text
+    assert f"broken on purpose in {len(mutants())} ways" in text
