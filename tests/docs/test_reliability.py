@@ -57,7 +57,6 @@ def test_every_mutant_stands_once() -> None:
 
 def test_the_numbers_are_those_of_the_simulation() -> None:
     seeds = ast.literal_eval(assigned(SIMULATION / "test_seeds.py", "SEEDS"))
-    failed = ast.literal_eval(assigned(SIMULATION / "seeds.py", "FAILED"))
     text = " ".join(PAGE.text.split())
-    assert f"runs {seeds} seeds on each of the two loops, and the {len(failed)} seeds that failed once" in text
+    assert f"runs {seeds} seeds on each of the two loops" in text
     assert f"broken on purpose in {len(mutants())} ways" in text
