@@ -300,9 +300,9 @@ class AsyncGameball:
             in_flight=flusher.in_flight,
             requests=flusher.requests,
             retries=flusher.retries,
-            ambiguous=flusher.ambiguous,
+            ambiguous=flusher.aftermath.ambiguous,
             paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
-            halted=None if flusher.halted is None else str(flusher.halted),
+            halted=None if flusher.aftermath.halted is None else str(flusher.aftermath.halted),
         )
 
     def __repr__(self) -> str:

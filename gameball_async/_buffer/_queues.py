@@ -9,40 +9,15 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
 
 from .._config import Batching
 from .._events import Event
 from .._receipt import Outcome, Receipt, SharedOutcome
-from ..errors import Dropped, InvalidEvent, LifecycleError
+from ..errors import Dropped, InvalidEvent
 from ._batch import Batch, Overhead, Stage
 from ._counts import Counts
+from ._one_change import one_change
 from ._schedule import Place, Player, Schedule
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-def _one_change(
-    method: Callable[Concatenate[Buffer, _P], _T],
-) -> Callable[Concatenate[Buffer, _P], _T]:
-    """Refuse to begin a change in the midst of another: only a finalizer or a signal handler can try."""
-
-    @wraps(method)
-    def change(buffer: Buffer, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if buffer.is_changing:
-            raise LifecycleError(
-                "track_nowait() was called by a finalizer or a signal handler in the midst of another call: let it "
-                "wait for its end with loop.call_soon(), or loop.add_signal_handler()."
-            )
-        buffer.is_changing = True
-        try:
-            return method(buffer, *args, **kwargs)
-        finally:
-            buffer.is_changing = False
-
-    return change
 
 
 class Buffer:
@@ -84,7 +59,7 @@ class Buffer:
             counts.pending + events <= batching.buffer_events and counts.pending_bytes + size <= batching.buffer_bytes
         )
 
-    @_one_change
+    @one_change
     def offer(
         self, player_unique_id: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
     ) -> Receipt | None:
@@ -111,7 +86,7 @@ class Buffer:
                 self._schedule.make_ready(player)
         return Receipt(batch.shared, name)
 
-    @_one_change
+    @one_change
     def offer_batch(
         self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
     ) -> SharedOutcome | None:
@@ -143,7 +118,7 @@ class Buffer:
                     f"several calls, or raise {limit}."
                 )
 
-    @_one_change
+    @one_change
     def refuse_newest(self, name: str, encoded: bytes, error: Dropped) -> Receipt:
         """Accept an event and drop it at once, so that it is counted."""
         shared = SharedOutcome()
@@ -206,12 +181,12 @@ class Buffer:
 
     # ---------------------------------------------------------------- due, take
 
-    @_one_change
+    @one_change
     def due_at(self, now: float) -> float:
         """When the next batch may be taken: at once if not above `now`, `inf` if there is none."""
         return self._schedule.due_at(now)
 
-    @_one_change
+    @one_change
     def take(self, now: float, *, untried_first: bool = False) -> Batch | None:
         """Seal and return the batch that has been due longest, or None if nothing is due.
 
@@ -228,7 +203,7 @@ class Buffer:
 
     # ---------------------------------------------------------------- settle, give back, split
 
-    @_one_change
+    @one_change
     def settle(self, batch: Batch, outcome: Outcome, now: float) -> None:
         """Give all events of a batch their outcome, and let the player's next batch move up."""
         size = sum(map(len, batch.events.values()))
@@ -239,12 +214,12 @@ class Buffer:
         batch.shared.settle(outcome)
         self._on_settled()
 
-    @_one_change
+    @one_change
     def give_back(self, batch: Batch, at: float) -> None:
         """Keep a batch that was taken for another, identical try at the time `at`."""
         self._schedule.back_off(self._players[batch.player_unique_id], at)
 
-    @_one_change
+    @one_change
     def split(self, batch: Batch) -> None:
         """Replace a batch that was taken by its two halves, due at once and before all later batches."""
         player = self._players[batch.player_unique_id]
@@ -306,7 +281,7 @@ class Buffer:
 
     # ---------------------------------------------------------------- flush
 
-    @_one_change
+    @one_change
     def hurry(self) -> int:
         """Make everything accepted so far due at once, and return its epoch for `pending_until`."""
         flushed = self._epoch
@@ -315,7 +290,7 @@ class Buffer:
         self._schedule.end_backoffs()
         return flushed
 
-    @_one_change
+    @one_change
     def skip_backoff(self) -> None:
         """Make every batch that waits for its next try due at once."""
         self._schedule.end_backoffs()
@@ -326,7 +301,7 @@ class Buffer:
 
     # ---------------------------------------------------------------- age, drop
 
-    @_one_change
+    @one_change
     def restamp(self, now: float) -> None:
         """Take the present time for the opening of every batch: until now there was no clock."""
         for batch in self._by_age.values():
@@ -358,7 +333,7 @@ class Buffer:
         """Whether a request of its player is being sent."""
         return self._players[batch.player_unique_id].place is Place.IN_FLIGHT
 
-    @_one_change
+    @one_change
     def drop_oldest(self, error: Dropped, now: float) -> Event | None:
         """Give up the oldest event that is not sealed; None if all are."""
         # a sealed batch is skipped, not the halves behind it; few are sealed: in flight, or backing off

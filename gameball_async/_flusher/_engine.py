@@ -117,7 +117,7 @@ class Engine:
         self._cause = error
         if self.state is State.RUNNING:
             self.state = State.STOPPED  # before anything else may be accepted
-        self.flusher.give_up(DropReason.FLUSHER_DIED, "the flusher crashed")
+        self.flusher.aftermath.give_up(DropReason.FLUSHER_DIED, "the flusher crashed", self.now())
 
     def _end(self, state: State) -> None:
         self.state = state
@@ -137,7 +137,7 @@ class Engine:
             await self._changed.wait()
             if self.state is State.STOPPED:  # the task was cancelled meanwhile: what is left is drained from here
                 await self._close_inline()
-        return CloseReport(tuple(self.flusher.undelivered))
+        return CloseReport(tuple(self.flusher.aftermath.undelivered))
 
     def _begin_close(self, timeout: float) -> None:
         self.state = State.CLOSING
@@ -152,7 +152,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 the report tells what was not delivered
             self._on_crash(error)
         finally:
-            self.flusher.give_up(DropReason.CLOSED, "the close was cancelled before the event was delivered")
+            self.flusher.aftermath.give_up(DropReason.CLOSED, "the close was cut short", self.now())
             try:
                 await self.flusher.failures.report_without_waiting()
             finally:
@@ -170,7 +170,9 @@ class Engine:
     def full(self) -> BufferFull:
         """The error for an event that found no room."""
         remedy = "Start the client. " if self.state is State.NEW else ""
-        return self.flusher.intake.full(f"{self.flusher.halted} " if self.flusher.halted is not None else remedy)
+        return self.flusher.intake.full(
+            f"{self.flusher.aftermath.halted} " if self.flusher.aftermath.halted is not None else remedy
+        )
 
     def now(self) -> float:
         """Seconds of the loop's clock."""

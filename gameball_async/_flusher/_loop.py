@@ -19,16 +19,15 @@ import anyio.lowlevel
 from .._bell import Bell
 from .._buffer import Batch, Buffer
 from .._config import Batching, RateLimit, Retry
-from .._delivery import CONNECTIONS, Backoff, Delivery
+from .._delivery import CONNECTIONS, Delivery
 from .._failures import Failures, OnFailure
 from .._pacing import Gate, GateState, Windows
-from .._receipt import Delivered
 from .._runtime import Runtime
 from .._verdict import Answer, Verdict
 from .._wire import SingleDialect
-from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, FlushTimeout, OutcomeUnknown, Rejected
+from ..errors import DropReason, FlushTimeout
+from ._aftermath import Aftermath
 from ._intake import Intake
-from ._report import Undelivered
 
 _log = logging.getLogger("gameball_async")
 
@@ -64,25 +63,19 @@ class Flusher:
         self.gate = Gate()
         self.failures = Failures(on_failure)
         self.intake = Intake(self.buffer, batching, self.failures)
-        self.halted: ClientHalted | None = None
-        self.undelivered: list[Undelivered] = []
+        self.aftermath = Aftermath(self.buffer, self.gate, self.failures, retry, random)
         self.requests = 0
         self.retries = 0
-        self.ambiguous = 0
         self.in_flight = 0
-        self._retry = retry
         self._dialect = dialect
         self._make_delivery = make_delivery
-        self._backoff = Backoff(retry, random)
         self._windows = Windows(rate.windows() if rate is not None else ())
-        self._successes = 0
         self.now: Callable[[], float] = lambda: -math.inf
         self._wake = Bell()
         self._progress = Bell()
         self._turn: anyio.Lock
         self._idle_until = -math.inf
         self._closing_at: float | None = None
-        self._ending = False
         self._ends_at_deadline: list[anyio.abc.TaskGroup] = []
 
     # ---------------------------------------------------------------- run, flush, close
@@ -106,7 +99,7 @@ class Flusher:
                         workers.start_soon(runtime.protected(self._work), delivery)
                     await anyio.lowlevel.checkpoint()
                     on_under_way()
-                self.give_up(DropReason.CLOSED, self._why_closed())
+                self.aftermath.give_up(DropReason.CLOSED, "the client was closed before delivery", self.now())
                 self.failures.finish()
                 self._end_at_deadline(tasks)
             await self.failures.report_without_waiting()
@@ -118,15 +111,10 @@ class Flusher:
     def close(self, deadline: float) -> None:
         """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""
         self._closing_at = deadline if self._closing_at is None else min(deadline, self._closing_at)
-        self._ending = True
+        self.aftermath.is_ending = True
         self._set_deadlines()
         self._hurry()
         self.intake.admission.dismiss()
-
-    def _why_closed(self) -> str:
-        if self.halted is not None:
-            return f"the client was closed while Gameball refused it (HTTP {self.halted.status})"
-        return "the client was closed before the event was delivered"
 
     def _end_at_deadline(self, tasks: anyio.abc.TaskGroup) -> None:
         """Cancel these tasks at the deadline of the close, also of one that is yet to come."""
@@ -150,8 +138,8 @@ class Flusher:
         with anyio.move_on_after(timeout):
             while self.buffer.pending_until(epoch):
                 check()
-                if self.halted is not None:
-                    raise self.halted.with_traceback(None)
+                if self.aftermath.halted is not None:
+                    raise self.aftermath.halted.with_traceback(None)
                 await self._progress.wait()
         check()
         if unsettled := self.buffer.pending_until(epoch):
@@ -165,17 +153,6 @@ class Flusher:
         """Make everyone who waits for progress look again."""
         self._progress.ring()
         self.intake.admission.dismiss()
-
-    def give_up(self, reason: DropReason, why: str) -> None:
-        """Settle whatever is left as dropped, or as unknown if it may have arrived."""
-        self._ending = True
-        if self.buffer.counts.pending:
-            _log.error("%d events will not arrive: %s", self.buffer.counts.pending, why)
-        for batch in self.buffer.unsettled():
-            if batch.ambiguous:
-                self._fail(batch, OutcomeUnknown(f"{why}, after an attempt whose answer got lost: {_ASK}"))
-            else:
-                self._fail(batch, Dropped(f"{why}: {_AGAIN}", reason=reason))
 
     def _hurry(self) -> int:
         epoch = self.buffer.hurry()
@@ -194,7 +171,7 @@ class Flusher:
         async with self._turn:
             while True:
                 now = self.now()
-                expires_at = self._expire(now)
+                expires_at = self.aftermath.expire(now)
                 if self._is_finished():
                     return None
                 may_go_at = self._may_go_at(now)
@@ -204,7 +181,7 @@ class Flusher:
                     await self._wake.wait()
 
     def _is_finished(self) -> bool:
-        return self._closing_at is not None and (not self.buffer.counts.pending or self.halted is not None)
+        return self._closing_at is not None and (not self.buffer.counts.pending or self.aftermath.halted is not None)
 
     def _may_go_at(self, now: float) -> float:
         """When the next batch may go: at once if not above `now`."""
@@ -221,25 +198,13 @@ class Flusher:
             self._idle_until = at
             self._wake.ring()
 
-    def _expire(self, now: float) -> float:
-        """Drop what an outage has kept for too long; returns when the next batch is that old."""
-        if self.gate.state not in (GateState.OUTAGE, GateState.PAUSED):
-            return math.inf
-        before = self.buffer.counts.pending
-        for batch in self.buffer.expired(now, self._retry.give_up_after):
-            self._drop_expired(batch, "Gameball could not be reached")
-        if expired := before - self.buffer.counts.pending:
-            _log.error("%d events expired before Gameball could be reached", expired)
-        return self.buffer.expires_at(self._retry.give_up_after)
-
     async def _send(self, batch: Batch, delivery: Delivery) -> None:
         if batch.body is None:
             batch.body = self._dialect.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
         self.requests += 1
         self.retries += batch.attempts > 0
         batch.attempts += 1
-        if batch.successes_seen is None:
-            batch.successes_seen = self._successes
+        self.aftermath.expect(batch)
         self.in_flight += 1
         self._windows.start()
         probe = self.gate.start()
@@ -250,123 +215,9 @@ class Flusher:
             now = self.now()
             self.in_flight -= 1
             self._windows.finish(now)
-            self._note(batch, answer, probe=probe, now=now)
-            self._conclude(batch, answer, now)
+            self.aftermath.note(batch, answer, probe=probe, now=now)
+            self.aftermath.conclude(batch, answer, now)
+            if answer.verdict is Verdict.DELIVERED:
+                self.intake.note_delivery()
             self._wake.ring()
-
-    # ---------------------------------------------------------------- an answer
-
-    def _note(self, batch: Batch, answer: Answer, *, probe: bool, now: float) -> None:
-        """Tell the gate and the counters what the answer says about the server."""
-        before = self.gate.state
-        pause = self._backoff.pause(answer, self.gate.failed_probes)
-        player = batch.player_unique_id if batch.attempts == 1 else None
-        self.gate.finish(answer.sign, player, probe=probe, now=now, pause=pause)
-        if answer.verdict is Verdict.DELIVERED:
-            self._successes += 1
-            self.intake.note_delivery()
-        if answer.verdict in (Verdict.AMBIGUOUS, Verdict.INTERRUPTED):
-            self.ambiguous += 1
-            batch.ambiguous = True
-        if answer.status is not None and answer.verdict in (Verdict.FAILED, Verdict.AMBIGUOUS):
-            # only what the server answered may be the batch's own fault; a broken connection says nothing about it
-            batch.strikes += self._successes > (batch.successes_seen or 0)
-            batch.successes_seen = self._successes
-        if self.gate.state is not before:
-            self._on_gate_change(answer)
-
-    def _on_gate_change(self, answer: Answer) -> None:
-        self.halted = None
-        match self.gate.state:
-            case GateState.OPEN:
-                self.buffer.skip_backoff()
-                _log.warning("Gameball answers again; %d events are waiting", self.buffer.counts.pending)
-            case GateState.HALTED:
-                self.halted = _halted(answer)
-                self._progress.ring()
-                _log.error("%s", self.halted)
-            case GateState.PAUSED:
-                _log.warning("pausing all requests: %s", answer.summary)
-            case GateState.OUTAGE:
-                _log.warning("Gameball is out of reach, probing from time to time: %s", answer.summary)
-
-    def _conclude(self, batch: Batch, answer: Answer, now: float) -> None:
-        """Settle the batch, split it, or keep it for another try."""
-        match answer.verdict:
-            case Verdict.DELIVERED:
-                attempts = batch.earlier_attempts + batch.attempts
-                delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
-                self.buffer.settle(batch, delivered, now)
-            case Verdict.REFUSED:
-                self._refuse(batch, answer)
-            case Verdict.AMBIGUOUS | Verdict.INTERRUPTED if self._retry.ambiguous == "report":
-                _log.error("events %s: %s", ", ".join(batch.events), error := _unknown(answer))
-                self._fail(batch, error)
-            case Verdict.INTERRUPTED:
-                self.buffer.give_back(batch, now)
-            case _:
-                self._try_again(batch, answer, now)
-
-    def _try_again(self, batch: Batch, answer: Answer, now: float) -> None:
-        wait = self._backoff.after(answer, attempts=batch.attempts, strikes=batch.strikes)
-        if wait is None:
-            self._refuse(batch, answer)
-        elif now - batch.opened_at > self._retry.give_up_after and answer.verdict is not Verdict.HALT:
-            self._drop_expired(batch, answer.summary)
-            _log.error("events %s expired: %s", ", ".join(batch.events), answer.summary)
-        else:
-            self.buffer.give_back(batch, now + wait)
-
-    def _refuse(self, batch: Batch, answer: Answer) -> None:
-        if len(batch.events) > 1:
-            self.buffer.split(batch)
-        else:
-            error = _rejected(answer, may_have_arrived=batch.ambiguous)
-            _log.error("event %s: %s", *batch.events, error)
-            self._fail(batch, error)
-
-    def _drop_expired(self, batch: Batch, why: str) -> None:
-        error = Dropped(
-            f"its request was not delivered within Retry(give_up_after={self._retry.give_up_after:g}) s ({why}): "
-            f"{_AGAIN}",
-            reason=DropReason.EXPIRED,
-            may_have_arrived=batch.ambiguous,
-        )
-        self._fail(batch, error)
-
-    def _fail(self, batch: Batch, error: DeliveryError) -> None:
-        events = batch.as_events()
-        self.buffer.settle(batch, error, self.now())
-        self.failures.add(events, error)
-        if self._ending:
-            self.undelivered.extend(Undelivered(event, error) for event in events)
-
-
-_AGAIN = "track it again if it still matters."
-_ASK = "look in Gameball's dashboard before you track it again."
-
-
-def _rejected(answer: Answer, *, may_have_arrived: bool) -> Rejected:
-    return Rejected(
-        f"Gameball refused the event ({answer.summary}). Correct the event, or ask Gameball about it.",
-        status=answer.status,
-        code=answer.code,
-        may_have_arrived=may_have_arrived,
-    )
-
-
-def _unknown(answer: Answer) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"the request was sent and nobody can tell whether it was applied ({answer.summary}): {_ASK}",
-        status=answer.status,
-        code=answer.code,
-    )
-
-
-def _halted(answer: Answer) -> ClientHalted:
-    return ClientHalted(
-        f"Gameball refuses this client ({answer.summary}). Check the keys, api_version, base_url, the plan and that "
-        "Gameball is enabled; events are kept meanwhile, and a probe goes out every minute.",
-        status=answer.status or 0,
-        code=answer.code,
-    )
+            self._progress.ring()

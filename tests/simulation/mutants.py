@@ -22,6 +22,7 @@ from gameball_async._buffer._schedule import Place, Schedule
 from gameball_async._delivery import Backoff
 from gameball_async._failures import Failures
 from gameball_async._flusher import Engine, Flusher, State
+from gameball_async._flusher._aftermath import Aftermath
 from gameball_async._pacing import Gate, Windows
 from gameball_async._receipt import SharedOutcome
 from gameball_async._verdict import Verdict
@@ -196,44 +197,44 @@ def _nobody_waits(_: Mutate, _admission: Admission) -> bool:
 def _conclude_with(verdict: Verdict, mutate: Mutate) -> Mutate:
     """Change what follows from one verdict."""
 
-    def conclude(original: Mutate, flusher: Flusher, batch: Batch, answer: Any, now: float) -> None:
+    def conclude(original: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
         if answer.verdict is verdict:
-            mutate(original, flusher, batch, answer, now)
+            mutate(original, aftermath, batch, answer, now)
         else:
-            original(flusher, batch, answer, now)
+            original(aftermath, batch, answer, now)
 
     return conclude
 
 
-def _deliver_again(conclude: Mutate, flusher: Flusher, batch: Batch, answer: Any, now: float) -> None:
+def _deliver_again(conclude: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
     if batch.attempts == 1:
-        flusher.buffer.give_back(batch, now + 1)
+        aftermath._buffer.give_back(batch, now + 1)
     else:
-        conclude(flusher, batch, answer, now)
+        conclude(aftermath, batch, answer, now)
 
 
-def _try_again(_: Mutate, flusher: Flusher, batch: Batch, answer: Any, now: float) -> None:
-    flusher._try_again(batch, answer, now)
+def _try_again(_: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
+    aftermath._try_again(batch, answer, now)
 
 
-def _try_for_ever(_: Mutate, flusher: Flusher, batch: Batch, _answer: Any, now: float) -> None:
-    flusher.buffer.give_back(batch, now + 1)
+def _try_for_ever(_: Mutate, aftermath: Aftermath, batch: Batch, _answer: Any, now: float) -> None:
+    aftermath._buffer.give_back(batch, now + 1)
 
 
 def _interrupted() -> Mutate:
     return _conclude_with(Verdict.INTERRUPTED, _nothing)
 
 
-def _refuse_all(_: Mutate, flusher: Flusher, batch: Batch, answer: Any, now: float) -> None:
-    flusher.buffer.settle(batch, _rejection(answer), now)
+def _refuse_all(_: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
+    aftermath._buffer.settle(batch, _rejection(answer), now)
 
 
 def _rejection(answer: Any) -> Any:
     return Rejected("no", status=answer.status)
 
 
-def _expire_never(_: Mutate, flusher: Flusher, batch: Batch, _why: str) -> None:
-    flusher.buffer.give_back(batch, flusher.now() + 1)
+def _expire_never(_: Mutate, aftermath: Aftermath, batch: Batch, _why: str, now: float) -> None:
+    aftermath._buffer.give_back(batch, now + 1)
 
 
 def _pending_not_the_last(pending_until: Mutate, buffer: Buffer, epoch: int) -> int:
@@ -324,25 +325,25 @@ MUTANTS = (
     _mutant(
         "retries after success",
         "which was DELIVERED",
-        (Flusher, "_conclude", _conclude_with(Verdict.DELIVERED, _deliver_again)),
+        (Aftermath, "conclude", _conclude_with(Verdict.DELIVERED, _deliver_again)),
     ),
     _mutant(
         "resends what it should report",
         "sends again what may have been applied",
-        (Flusher, "_conclude", _conclude_with(Verdict.AMBIGUOUS, _try_again)),
+        (Aftermath, "conclude", _conclude_with(Verdict.AMBIGUOUS, _try_again)),
     ),
     _mutant(
         "repeats what was refused",
         "which was REFUSED",
-        (Flusher, "_conclude", _conclude_with(Verdict.REFUSED, _try_for_ever)),
+        (Aftermath, "conclude", _conclude_with(Verdict.REFUSED, _try_for_ever)),
     ),
     _mutant(
         "rejects the innocent with the guilty",
         "without a refusal of its own",
-        (Flusher, "_conclude", _conclude_with(Verdict.REFUSED, _refuse_all)),
+        (Aftermath, "conclude", _conclude_with(Verdict.REFUSED, _refuse_all)),
     ),
-    _mutant("drops a batch on cancel", "nobody sends it|deadlock|waits", (Flusher, "_conclude", _interrupted())),
-    _mutant("never gives up", "too old", (Flusher, "_drop_expired", _expire_never)),
+    _mutant("drops a batch on cancel", "nobody sends it|deadlock|waits", (Aftermath, "conclude", _interrupted())),
+    _mutant("never gives up", "too old", (Aftermath, "_drop_expired", _expire_never)),
     _mutant("flushes incompletely", "returned before", (Buffer, "pending_until", _pending_not_the_last)),
     _mutant("flushes what came later", "waits for nothing", (Buffer, "hurry", _hurry_within_the_epoch)),
     _mutant("ignores Retry-After", "starts in a pause", (Backoff, "pause", _pause_shortly)),

@@ -304,7 +304,11 @@ class Requests:
     @property
     def is_closing_halted(self) -> bool:
         """Whether nothing has to be sent because the client is refused and closes."""
-        return self.flusher is not None and self.flusher.halted is not None and self.flusher._closing_at is not None
+        return (
+            self.flusher is not None
+            and self.flusher.aftermath.halted is not None
+            and self.flusher._closing_at is not None
+        )
 
     def _has_slot(self, now: float) -> bool:
         """Whether the rate lets another request go, counting each from its start to a window after its end."""

@@ -1,0 +1,195 @@
+"""What follows from an answer: for its batch, for the gate, and for whoever must be told."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+from .._buffer import Batch, Buffer
+from .._config import Retry
+from .._delivery import Backoff
+from .._failures import Failures
+from .._pacing import Gate, GateState
+from .._receipt import Delivered
+from .._verdict import Answer, Verdict
+from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
+from ._report import Undelivered
+
+_log = logging.getLogger("gameball_async")
+
+
+class Aftermath:
+    """Settles batches, splits them, or keeps them for another try.
+
+    Args:
+        buffer: where the batches are.
+        gate: is told what each answer says about the server.
+        failures: is told of each event that will not arrive.
+        retry: the user's settings.
+        random: gives numbers from 0 up to 1.
+
+    Attributes:
+        halted: why Gameball refuses this client, if it does.
+        ambiguous: requests that ended without an answer that settles them.
+        is_ending: whether the client closes, so that what fails belongs in its report.
+        undelivered: the events that failed since then.
+    """
+
+    def __init__(
+        self, buffer: Buffer, gate: Gate, failures: Failures, retry: Retry, random: Callable[[], float]
+    ) -> None:
+        self.halted: ClientHalted | None = None
+        self.ambiguous = 0
+        self.is_ending = False
+        self.undelivered: list[Undelivered] = []
+        self._buffer = buffer
+        self._gate = gate
+        self._failures = failures
+        self._retry = retry
+        self._backoff = Backoff(retry, random)
+        self._successes = 0
+
+    def expect(self, batch: Batch) -> None:
+        """A request with this batch is about to be sent."""
+        if batch.successes_seen is None:
+            batch.successes_seen = self._successes
+
+    def note(self, batch: Batch, answer: Answer, *, probe: bool, now: float) -> None:
+        """Tell the gate and the counters what the answer says about the server."""
+        before = self._gate.state
+        pause = self._backoff.pause(answer, self._gate.failed_probes)
+        player = batch.player_unique_id if batch.attempts == 1 else None
+        self._gate.finish(answer.sign, player, probe=probe, now=now, pause=pause)
+        if answer.verdict is Verdict.DELIVERED:
+            self._successes += 1
+        if answer.verdict in (Verdict.AMBIGUOUS, Verdict.INTERRUPTED):
+            self.ambiguous += 1
+            batch.ambiguous = True
+        if answer.status is not None and answer.verdict in (Verdict.FAILED, Verdict.AMBIGUOUS):
+            # only what the server answered may be the batch's own fault; a broken connection says nothing about it
+            batch.strikes += self._successes > (batch.successes_seen or 0)
+            batch.successes_seen = self._successes
+        if self._gate.state is not before:
+            self._on_gate_change(answer)
+
+    def _on_gate_change(self, answer: Answer) -> None:
+        self.halted = None
+        match self._gate.state:
+            case GateState.OPEN:
+                self._buffer.skip_backoff()
+                _log.warning("Gameball answers again; %d events are waiting", self._buffer.counts.pending)
+            case GateState.HALTED:
+                self.halted = _halted(answer)
+                _log.error("%s", self.halted)
+            case GateState.PAUSED:
+                _log.warning("pausing all requests: %s", answer.summary)
+            case GateState.OUTAGE:
+                _log.warning("Gameball is out of reach, probing from time to time: %s", answer.summary)
+
+    def conclude(self, batch: Batch, answer: Answer, now: float) -> None:
+        """Settle the batch, split it, or keep it for another try."""
+        match answer.verdict:
+            case Verdict.DELIVERED:
+                attempts = batch.earlier_attempts + batch.attempts
+                delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
+                self._buffer.settle(batch, delivered, now)
+            case Verdict.REFUSED:
+                self._refuse(batch, answer, now)
+            case Verdict.AMBIGUOUS | Verdict.INTERRUPTED if self._retry.ambiguous == "report":
+                _log.error("events %s: %s", ", ".join(batch.events), error := _unknown(answer))
+                self._fail(batch, error, now)
+            case Verdict.INTERRUPTED:
+                self._buffer.give_back(batch, now)
+            case _:
+                self._try_again(batch, answer, now)
+
+    def _try_again(self, batch: Batch, answer: Answer, now: float) -> None:
+        wait = self._backoff.after(answer, attempts=batch.attempts, strikes=batch.strikes)
+        if wait is None:
+            self._refuse(batch, answer, now)
+        elif now - batch.opened_at > self._retry.give_up_after and answer.verdict is not Verdict.HALT:
+            self._drop_expired(batch, answer.summary, now)
+            _log.error("events %s expired: %s", ", ".join(batch.events), answer.summary)
+        else:
+            self._buffer.give_back(batch, now + wait)
+
+    def _refuse(self, batch: Batch, answer: Answer, now: float) -> None:
+        if len(batch.events) > 1:
+            self._buffer.split(batch)
+        else:
+            error = _rejected(answer, may_have_arrived=batch.ambiguous)
+            _log.error("event %s: %s", *batch.events, error)
+            self._fail(batch, error, now)
+
+    def _drop_expired(self, batch: Batch, why: str, now: float) -> None:
+        error = Dropped(
+            f"its request was not delivered within Retry(give_up_after={self._retry.give_up_after:g}) s ({why}): "
+            f"{_AGAIN}",
+            reason=DropReason.EXPIRED,
+            may_have_arrived=batch.ambiguous,
+        )
+        self._fail(batch, error, now)
+
+    def _fail(self, batch: Batch, error: DeliveryError, now: float) -> None:
+        events = batch.as_events()
+        self._buffer.settle(batch, error, now)
+        self._failures.add(events, error)
+        if self.is_ending:
+            self.undelivered.extend(Undelivered(event, error) for event in events)
+
+    # ---------------------------------------------------------------- giving up
+
+    def expire(self, now: float) -> float:
+        """Drop what an outage has kept for too long; returns when the next batch is that old."""
+        if self._gate.state not in (GateState.OUTAGE, GateState.PAUSED):
+            return math.inf
+        before = self._buffer.counts.pending
+        for batch in self._buffer.expired(now, self._retry.give_up_after):
+            self._drop_expired(batch, "Gameball could not be reached", now)
+        if expired := before - self._buffer.counts.pending:
+            _log.error("%d events expired before Gameball could be reached", expired)
+        return self._buffer.expires_at(self._retry.give_up_after)
+
+    def give_up(self, reason: DropReason, why: str, now: float) -> None:
+        """Settle whatever is left as dropped, or as unknown if it may have arrived."""
+        self.is_ending = True
+        if self.halted is not None:
+            why = f"{why}: Gameball refused this client (HTTP {self.halted.status})"
+        if self._buffer.counts.pending:
+            _log.error("%d events will not arrive: %s", self._buffer.counts.pending, why)
+        for batch in self._buffer.unsettled():
+            if batch.ambiguous:
+                self._fail(batch, OutcomeUnknown(f"{why}, after an attempt whose answer got lost: {_ASK}"), now)
+            else:
+                self._fail(batch, Dropped(f"{why}: {_AGAIN}", reason=reason), now)
+
+
+_AGAIN = "track it again if it still matters."
+_ASK = "look in Gameball's dashboard before you track it again."
+
+
+def _rejected(answer: Answer, *, may_have_arrived: bool) -> Rejected:
+    return Rejected(
+        f"Gameball refused the event ({answer.summary}). Correct the event, or ask Gameball about it.",
+        status=answer.status,
+        code=answer.code,
+        may_have_arrived=may_have_arrived,
+    )
+
+
+def _unknown(answer: Answer) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the request was sent and nobody can tell whether it was applied ({answer.summary}): {_ASK}",
+        status=answer.status,
+        code=answer.code,
+    )
+
+
+def _halted(answer: Answer) -> ClientHalted:
+    return ClientHalted(
+        f"Gameball refuses this client ({answer.summary}). Check the keys, api_version, base_url, the plan and that "
+        "Gameball is enabled; events are kept meanwhile, and a probe goes out every minute.",
+        status=answer.status or 0,
+        code=answer.code,
+    )
