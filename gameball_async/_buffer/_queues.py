@@ -335,12 +335,18 @@ class Buffer:
 
     @one_change
     def drop_oldest(self, error: Dropped, now: float) -> Event | None:
-        """Give up the oldest event that is not sealed; None if all are."""
+        """Give up the oldest event that is not sealed; None if all are.
+
+        Args:
+            error: its outcome; is told whether the event may have arrived, as part of a split batch can.
+            now: the present time.
+        """
         # a sealed batch is skipped, not the halves behind it; few are sealed: in flight, or backing off
         candidates = (half for batch in self._by_age.values() for half in batch.halves_behind())
         batch = next((batch for batch in candidates if batch.stage is not Stage.SEALED), None)
         if batch is None:
             return None
+        error.may_have_arrived = batch.ambiguous
         epoch = batch.first_epoch
         name, encoded = batch.remove_oldest()
         dropped = SharedOutcome()

@@ -18,6 +18,7 @@ FAILED = {
     487: "events expired, and the producers that waited for room were not woken",
     674: "what was dropped before the close was told to nobody, because on_failure was slow",
     993: "a later close with a shorter timeout waited for a slow on_failure until the deadline of the first",
+    3884: "drop_oldest gave up half of a batch whose answer was lost, and did not say that it may have arrived",
     10425: "a refusal of the client shortened a pause that another answer had asked for",
 }
 """What was wrong, by seed."""

@@ -619,6 +619,20 @@ def test_before_the_start_there_is_no_clock_and_afterwards_everything_is_new() -
     assert bench.buffer.expires_at(5.0) == 105.0
 
 
+def test_what_is_dropped_from_half_of_an_ambiguous_batch_may_have_arrived() -> None:
+    bench = Bench(linger=0)
+    bench.offer("p", "a")
+    bench.offer("p", "b")
+    batch = bench.take(0.0)
+    batch.ambiguous = True
+    bench.buffer.split(batch)
+    error = Dropped("full", reason=DropReason.BUFFER_FULL)
+
+    bench.buffer.drop_oldest(error, 0.0)
+
+    assert error.may_have_arrived
+
+
 def test_each_outcome_has_its_account() -> None:
     bench = Bench(linger=0)
     for outcome in (DELIVERED, Rejected("no"), FULL, OutcomeUnknown("who knows")):
