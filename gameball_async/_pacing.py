@@ -105,6 +105,7 @@ class Gate:
         self.state = GateState.OPEN
         self.until = -math.inf
         self.failed_probes = 0
+        self._asked_until = -math.inf  # by the server, whatever happened since
         self._probing = False
         self._failing: set[str] = set()
 
@@ -137,7 +138,8 @@ class Gate:
             case Sign.PAUSE:
                 stays_halted = self.state is GateState.HALTED and not decides
                 state = GateState.HALTED if stays_halted else GateState.PAUSED
-                self._close(state, max(self.until, now + min(pause, LONGEST_PAUSE)))
+                self._asked_until = max(self._asked_until, now + min(pause, LONGEST_PAUSE))
+                self._close(state, max(self.until, self._asked_until))
             case Sign.TROUBLED if decides:
                 self._failing |= {player} if player is not None else set()
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:
@@ -150,7 +152,7 @@ class Gate:
     def skip_wait(self) -> None:
         """Let the probe of an outage go at once; a pause that the server asked for is not skipped."""
         if self.state is GateState.OUTAGE:
-            self.until = -math.inf
+            self.until = self._asked_until
 
     def _close(self, state: GateState, until: float) -> None:
         self.state = state

@@ -19,6 +19,7 @@ FAILED = {
     674: "what was dropped before the close was told to nobody, because on_failure was slow",
     993: "a later close with a shorter timeout waited for a slow on_failure until the deadline of the first",
     3884: "drop_oldest gave up half of a batch whose answer was lost, and did not say that it may have arrived",
+    9619: "a close skipped a pause that was asked for before an outage began",
     10425: "a refusal of the client shortened a pause that another answer had asked for",
 }
 """What was wrong, by seed."""

@@ -482,6 +482,18 @@ def test_probes_that_failed_are_counted_until_one_succeeds() -> None:
     assert closed.failed_probes == 0
 
 
+def test_a_pause_that_was_asked_for_is_not_skipped_in_the_outage_after_it() -> None:
+    gate = Gate()
+    gate.finish(Sign.PAUSE, "player", probe=gate.start(), now=100.0, pause=1.0)
+    probe = gate.start()
+    gate.finish(Sign.PAUSE, "player", probe=False, now=101.0, pause=20.0)
+    gate.finish(Sign.TROUBLED, "player", probe=probe, now=102.0, pause=1.0)
+
+    gate.skip_wait()
+
+    assert (gate.state, gate.opens_at()) == (GateState.OUTAGE, 121.0)
+
+
 def test_failures_that_were_no_probes_do_not_lengthen_the_first_wait_of_an_outage() -> None:
     opened = gate()
 
