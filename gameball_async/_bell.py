@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 
 
@@ -17,7 +19,8 @@ class Bell:
     def ring(self) -> None:
         """Wake everyone who waits now."""
         if self._event is not None:
-            self._event.set()
+            with suppress(RuntimeError):  # whoever waited in a loop that is gone, or in another thread's
+                self._event.set()
             self._event = None
 
     async def wait(self) -> None:

@@ -20,7 +20,7 @@ from ._delivery import Delivery, HTTPClient
 from ._events import Metadata, contact, encode_event, text
 from ._failures import OnFailure
 from ._flusher import CloseReport, Engine, Flusher, State
-from ._receipt import Delivered, Receipt
+from ._receipt import Delivered, Outcome, Receipt
 from ._stats import Stats
 from .errors import ClientClosed, ConfigurationError, InvalidEvent
 
@@ -41,7 +41,8 @@ class AsyncGameball:
         retry: when and how long a failed request is tried again, see `Retry`.
         rate: the two windows that requests keep to, see `RateLimit`; None switches pacing off.
         on_failure: a function or coroutine function called with each event that will not arrive
-            and its `DeliveryError`. What it raises is logged and harms nothing.
+            and its `DeliveryError`, one after another. Keep it quick: what waits for it is not
+            counted in the buffer. What it raises is logged and harms nothing.
         http_client: an `httpx.AsyncClient` of your own, with its own limits and timeouts; it is
             not closed. By default the client makes one, and honours the usual proxy variables.
         timeout: seconds without progress after which an attempt is given up; three times that in all.
@@ -198,7 +199,7 @@ class AsyncGameball:
             The outcome, if all of the events were delivered.
 
         Raises:
-            DeliveryError: of the first event that was not delivered.
+            DeliveryError: of the first event that was not delivered, when all have their outcome.
             InvalidEvent: if one of the events cannot be sent as it is; then none was accepted.
             BufferFull: as `track` does.
             LifecycleError: as `track` does; `send` needs a started client.
@@ -214,8 +215,8 @@ class AsyncGameball:
             shared = await intake.wait_to_offer_batch(player, encoded, mobile, email, engine.accepting_now)
         if shared is None:
             raise engine.full
-        delivered = [await Receipt(shared, name) for name in encoded]
-        return max(delivered, key=lambda outcome: outcome.attempts)
+        outcomes = [await shared.wait(name) for name in encoded]
+        return _joint_outcome(outcomes)
 
     # ---------------------------------------------------------------- life
 
@@ -252,14 +253,16 @@ class AsyncGameball:
         if self._engine.state is State.CLOSED:
             raise ClientClosed("the client is closed and holds nothing: flush before you close.")
         self._engine.check_running()
-        await self._engine.flusher.flush(timeout, self._engine.check_alive)
+        limit = None if timeout is None else _checked_timeout(timeout, zero=True)
+        await self._engine.flusher.flush(limit, self._engine.check_alive)
 
     async def aclose(self, timeout: float = 10) -> CloseReport:  # noqa: ASYNC109 the user's setting
         """Accept nothing more, deliver what can be delivered in time, and end.
 
         Linger and backoff are skipped. If the client is halted, it does not wait. May be called
         from any task of the loop, more than once and at once: then the earliest deadline counts. A
-        cancelled call goes on in the background.
+        cancelled call goes on in the background, unless it drains inline: if the client never
+        started, or its task was cancelled, then what is left is given up.
 
         Args:
             timeout: seconds, at most. Ten: orchestrators commonly kill after thirty.
@@ -367,6 +370,19 @@ def _encoded_events(events: Mapping[str, Metadata | None]) -> dict[str, bytes]:
     if len(encoded) != len(events):
         raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
     return encoded
+
+
+def _joint_outcome(outcomes: list[Outcome]) -> Delivered:
+    """What is true of all of them, or the first error."""
+    delivered = [outcome for outcome in outcomes if isinstance(outcome, Delivered)]
+    for outcome in outcomes:
+        if not isinstance(outcome, Delivered):
+            raise outcome.with_traceback(None)
+    return Delivered(
+        status=delivered[-1].status,
+        attempts=max(outcome.attempts for outcome in delivered),
+        maybe_duplicate=any(outcome.maybe_duplicate for outcome in delivered),
+    )
 
 
 def _checked_type(argument: str, value: _T, kind: type[_T]) -> _T:

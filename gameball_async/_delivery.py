@@ -89,28 +89,22 @@ class Delivery:
             body: the request's body.
             private: what must not appear in the answer's words, beside the keys.
         """
-        secrets = (*self._secrets, *private)
-        limit = _PHASES * self._timeout
-        answer = Answer(verdict=Verdict.AMBIGUOUS, words=f"no full answer within {limit:g} s")
-        with anyio.move_on_after(limit) as scope:
-            answer = await self._attempt(body, secrets)
-        if scope.cancelled_caught:
-            self._renew("a request made no end")
-        if self._retired:
-            await self._close([pool for pool in self._retired if not pool.users])
-        return answer
+        await self._close(pool for pool in self._retired if not pool.users)
+        return await self._attempt(body, (*self._secrets, *private))
 
     async def aclose(self) -> None:
         """Close the connections, unless they are the user's."""
-        if self._pool is not None and self._injected is None:
-            self._retired.append(self._pool)
-        self._pool = None
-        await self._close(list(self._retired))
+        self._retire()
+        await self._close(self._retired)
 
-    async def _close(self, pools: list[_Pool]) -> None:
-        self._retired = [pool for pool in self._retired if pool not in pools]
-        for pool in pools:
-            await pool.client.aclose()
+    async def _close(self, pools: Iterable[_Pool]) -> None:
+        for pool in list(pools):
+            self._retired.remove(pool)
+            try:
+                with anyio.move_on_after(1, shield=True):
+                    await pool.client.aclose()
+            except Exception as error:  # noqa: BLE001 a pool that does not close in order must harm no request
+                _log.warning("closing connections failed: %s", type(error).__name__)
 
     async def _attempt(self, body: bytes, secrets: tuple[str, ...]) -> Answer:
         pool = self._current_pool()
@@ -134,12 +128,17 @@ class Delivery:
         finally:
             pool.users -= 1
 
-    @staticmethod
-    async def _exchange(client: HTTPClient, request: httpx.Request, secrets: tuple[str, ...]) -> Answer:
-        # no redirect is ever followed: the keys would go with it
-        response = await client.send(request, stream=True, follow_redirects=False)
+    async def _exchange(self, client: HTTPClient, request: httpx.Request, secrets: tuple[str, ...]) -> Answer:
+        limit = _PHASES * self._timeout
+        response = None
+        with anyio.move_on_after(limit):
+            # no redirect is ever followed: the keys would go with it
+            response = await client.send(request, stream=True, follow_redirects=False)
+        if response is None:
+            self._renew("a request made no end")
+            return Answer(verdict=Verdict.AMBIGUOUS, words=f"no answer within {limit:g} s")
         try:
-            content, complete = await _bounded_body(response)
+            content, complete = await _bounded_body(response, self._timeout)
         finally:
             await response.aclose()
         return read_answer(
@@ -160,8 +159,13 @@ class Delivery:
         """Let later requests use fresh connections; the old pool is closed with its last request."""
         if self._pool is not None and self._injected is None:
             _log.warning("rebuilding the HTTP client: %s", reason)
+            self._retire()
+
+    def _retire(self) -> None:
+        """Use this pool for no further request."""
+        if self._pool is not None and self._injected is None:
             self._retired.append(self._pool)
-            self._pool = None
+        self._pool = None
 
     def _new_client(self) -> HTTPClient:
         return httpx.AsyncClient(
@@ -213,11 +217,13 @@ def _default_ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-async def _bounded_body(response: httpx.Response) -> tuple[bytes, bool]:
+async def _bounded_body(response: httpx.Response, timeout: float) -> tuple[bytes, bool]:  # noqa: ASYNC109 one of two limits
     """The body as far as it is needed, and whether that is all; a status is an answer even if the body breaks."""
+    if response.is_stream_consumed:  # by an event hook of the user's client
+        return response.content[:LONGEST_ANSWER], True
     content = bytearray()
     try:
-        with anyio.CancelScope() as reading:
+        with anyio.move_on_after(timeout) as reading:
             async for chunk in response.aiter_raw():
                 content += chunk
                 if len(content) > LONGEST_ANSWER:
@@ -225,7 +231,7 @@ async def _bounded_body(response: httpx.Response) -> tuple[bytes, bool]:
                     reading.cancel()
     except (httpx.TransportError, httpx.StreamError):
         return bytes(content), False
-    return bytes(content[:LONGEST_ANSWER]), True
+    return bytes(content[:LONGEST_ANSWER]), len(content) > LONGEST_ANSWER or not reading.cancelled_caught
 
 
 def _is_loopback(url: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import math
@@ -76,6 +77,14 @@ class Failures:
             result = self._on_failure(event, error) if self._on_failure else None
             if inspect.isawaitable(result):
                 await result
-        except Exception as raised:  # noqa: BLE001 a user's callback may raise anything
+        except (Exception, asyncio.CancelledError) as raised:
+            if isinstance(raised, asyncio.CancelledError) and _is_cancelled():
+                raise
             # neither its text nor its traceback: they may quote the event
             _log.error("on_failure raised %s for event %r", type(raised).__name__, event.name)
+
+
+def _is_cancelled() -> bool:
+    """Whether this very task is being cancelled, and not one that the callback awaited."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

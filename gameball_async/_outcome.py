@@ -74,6 +74,8 @@ def read_answer(
     """
     content = _content(body)
     code = _integer(_first(content, "code", "errorCode", "ErrorCode"))
+    if code == status:
+        code = None  # a gateway's JSON; Gameball's codes are never statuses
     words = _first(content, "message", "errorMsg", "ErrorMsg")
     return Answer(
         verdict=_verdict(status, code, content, body, complete=complete),
@@ -113,7 +115,7 @@ def _content(body: bytes) -> dict[str, object]:
 
 
 def _first(content: dict[str, object], *keys: str) -> object:
-    return next((content[key] for key in keys if key in content), None)
+    return next((content[key] for key in keys if content.get(key) is not None), None)
 
 
 def _integer(value: object) -> int | None:

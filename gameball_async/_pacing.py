@@ -97,6 +97,7 @@ class Gate:
                 try, with no success between)
     PAUSE       → PAUSED                               → PAUSED, or HALTED for longer
     HALT        → HALTED                               → HALTED
+    any other   HALTED stays HALTED: only an answer of a working server ends a halt
     NONE        –                                      –
     ==========  =====================================  ==========================================
     """
@@ -134,12 +135,14 @@ class Gate:
         self.failed_probes += probe and sign is not Sign.NONE
         match sign:
             case Sign.HALT:
-                self._close(GateState.HALTED, max(self.until, now + HALT_PROBE_INTERVAL))
+                asked = min(pause, LONGEST_PAUSE)
+                self._close(GateState.HALTED, max(self.until, now + max(HALT_PROBE_INTERVAL, asked)))
             case Sign.PAUSE:
-                stays_halted = self.state is GateState.HALTED and not decides
-                state = GateState.HALTED if stays_halted else GateState.PAUSED
+                state = GateState.HALTED if self.state is GateState.HALTED else GateState.PAUSED
                 self._asked_until = max(self._asked_until, now + min(pause, LONGEST_PAUSE))
                 self._close(state, max(self.until, self._asked_until))
+            case Sign.TROUBLED if probe and self.state is GateState.HALTED:
+                self.until = max(self.until, now + HALT_PROBE_INTERVAL)
             case Sign.TROUBLED if decides:
                 self._failing |= {player} if player is not None else set()
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:

@@ -306,7 +306,6 @@ class Buffer:
         """Take the present time for the opening of every batch: until now there was no clock."""
         for batch in self._by_age.values():
             batch.opened_at = now
-        self._schedule.relinger(now + self._batching.linger)
 
     def oldest_at(self) -> float | None:
         """When the oldest unsettled batch was opened, or None if there is none."""

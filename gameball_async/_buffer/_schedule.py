@@ -132,11 +132,6 @@ class Schedule:
         for player in self._backing_off.in_order():
             self.make_ready(player)
 
-    def relinger(self, until: float) -> None:
-        """Let everyone who lingers do so until that time."""
-        for player in self._lingering.in_order():
-            self.linger(player, until)
-
     def _collect_due(self, timers: Timers[Player], now: float) -> float:
         """Make ready whose time has come; returns the next time."""
         while (at := timers.next_at()) is not None and at <= now:

@@ -49,6 +49,7 @@ class Aftermath:
         self._retry = retry
         self._backoff = Backoff(retry, random)
         self._successes = 0
+        self._resumed_at = -math.inf  # when the last halt ended: while halted nothing grows too old
 
     def expect(self, batch: Batch) -> None:
         """A request with this batch is about to be sent."""
@@ -71,9 +72,11 @@ class Aftermath:
             batch.strikes += self._successes > (batch.successes_seen or 0)
             batch.successes_seen = self._successes
         if self._gate.state is not before:
-            self._on_gate_change(answer)
+            self._on_gate_change(answer, now)
 
-    def _on_gate_change(self, answer: Answer) -> None:
+    def _on_gate_change(self, answer: Answer, now: float) -> None:
+        if self.halted is not None:
+            self._resumed_at = now
         self.halted = None
         match self._gate.state:
             case GateState.OPEN:
@@ -108,7 +111,7 @@ class Aftermath:
         wait = self._backoff.after(answer, attempts=batch.attempts, strikes=batch.strikes)
         if wait is None:
             self._refuse(batch, answer, now)
-        elif now - batch.opened_at > self._retry.give_up_after and answer.verdict is not Verdict.HALT:
+        elif self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after:
             self._drop_expired(batch, answer.summary, now)
             _log.error("events %s expired: %s", ", ".join(batch.events), answer.summary)
         else:
@@ -144,6 +147,8 @@ class Aftermath:
         """Drop what an outage has kept for too long; returns when the next batch is that old."""
         if self._gate.state not in (GateState.OUTAGE, GateState.PAUSED):
             return math.inf
+        if now < self._resumed_at + self._retry.give_up_after:
+            return self._resumed_at + self._retry.give_up_after
         before = self._buffer.counts.pending
         for batch in self._buffer.expired(now, self._retry.give_up_after):
             self._drop_expired(batch, "Gameball could not be reached", now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
+from traceback import format_tb
 from typing import Any, TypeVar
 
 import anyio.abc
@@ -79,8 +80,9 @@ class Engine:
             return None
         if self.state is not State.NEW:
             raise self._unavailable()
+        runtime = self._bind_to_current()
         self.state = State.RUNNING
-        return self._bind_to_current()
+        return runtime
 
     def _bind_to_current(self) -> Runtime:
         """Live in the caller's loop from now on; if it is another than before, time goes on where it stood."""
@@ -104,7 +106,7 @@ class Engine:
             await self.flusher.run(self._bound_runtime, under_way)
         except Exception as error:  # noqa: BLE001 a crash must be told to the callers, who are elsewhere
             self._on_crash(error)
-            await self.flusher.failures.report_queued()
+            await self.flusher.failures.report_without_waiting()
         finally:
             self._end(State.CLOSED if self._is_done else State.STOPPED)
 
@@ -113,7 +115,10 @@ class Engine:
         return self.state is State.CLOSING and not self.flusher.buffer.counts.pending and not self.flusher.failures
 
     def _on_crash(self, error: Exception) -> None:
-        _log.error("the flusher crashed", exc_info=error)
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        # without the error's text: it may quote a player's id
+        _log.error("the flusher crashed: %s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
         self._cause = error
         if self.state is State.RUNNING:
             self.state = State.STOPPED  # before anything else may be accepted
@@ -147,7 +152,7 @@ class Engine:
         """Drain in the caller's task: there is no background task, or it was cancelled before the close."""
         self.state = State.CLOSING
         try:
-            if self.flusher.buffer.counts.pending:
+            if self.flusher.buffer.counts.pending or self.flusher.failures:
                 await self.flusher.run(self._bound_runtime, lambda: None)
         except Exception as error:  # noqa: BLE001 the report tells what was not delivered
             self._on_crash(error)

@@ -7,7 +7,7 @@ import logging
 import anyio
 import pytest
 
-from gameball_async import Batching, BufferFull, ClientHalted, Dropped
+from gameball_async import Batching, BufferFull, ClientHalted, Dropped, Retry
 from gameball_async import _pacing as pacing
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -63,6 +63,22 @@ async def test_a_halted_client_sends_no_more_than_a_probe_at_a_time(sandbox: San
             await gameball.flush()
         assert gameball.stats().requests == 1
         assert gameball.stats().paused_until is not None
+
+
+async def test_while_halted_nothing_grows_too_old_whatever_the_probes_meet(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "HALT_PROBE_INTERVAL", 0.1)
+    sandbox.script(Fault.status(401, times=2), Fault.status(429, times=1), Fault.status(503, times=4))
+    placed = [(f"player{number}", "event", number) for number in range(30)]
+    async with client(sandbox, retry=Retry(initial=0.01, maximum=0.02, give_up_after=0.15)) as gameball:
+        for player, name, number in placed:
+            await gameball.track(player, name, {"number": number})
+        await until(lambda: gameball.stats().halted)
+        await until(lambda: gameball.stats().halted is None)
+        await gameball.flush()
+        assert gameball.stats().dropped == 0
+    assert_all_arrived(sandbox, placed)
 
 
 async def test_closing_a_halted_client_does_not_wait_and_returns_what_is_left(sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -341,6 +342,21 @@ async def test_events_left_by_a_loop_that_ended_can_still_be_closed(sandbox: San
     await anyio.to_thread.run_sync(lambda: anyio.run(live, backend=anyio_backend))
     assert (await gameball.aclose()).undelivered == ()
     assert [event.name for event in sandbox.holdings()["player123"]] == ["event"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # only there a callback can meet another's cancellation
+async def test_on_failure_that_meets_a_cancelled_task_harms_nothing(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(400, code=3000, times=1))
+
+    async def on_failure(*_: object) -> None:
+        task = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+        task.cancel()
+        await task
+
+    async with client(sandbox, on_failure=on_failure) as gameball:
+        await gameball.track("player123", "event")
+        await until(lambda: gameball.stats().rejected)
+        assert (await gameball.send("player123", {"later": None})).status == 200
 
 
 @pytest.mark.parametrize("how", ["function", "coroutine function"])

@@ -81,6 +81,15 @@ async def test_send_goes_past_the_linger_but_not_past_the_players_order(sandbox:
     assert sent(sandbox) == [("earlier",), ("now", "too"), ("later",)]
 
 
+async def test_send_waits_for_all_of_its_events_before_it_raises(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(422, code=3001, events={"guilty"}))
+    async with client(sandbox) as gameball:
+        with pytest.raises(Rejected):
+            await gameball.send("player123", {"guilty": None, "a": None, "b": None, "c": None})
+        assert gameball.stats().pending == 0
+        assert gameball.stats().delivered == 3
+
+
 async def test_a_refused_batch_is_split_until_the_guilty_event_stands_alone(sandbox: Sandbox) -> None:
     sandbox.script(Fault.status(422, code=3001, words="value is null", events={"guilty"}))
     names = ["a", "b", "guilty", "c", "d", "e", "f"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from gameball_async import AsyncGameball
+from gameball_async import AsyncGameball, Rejected
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import QUICK, SOON, client, until
@@ -53,6 +53,19 @@ async def test_a_client_of_the_users_own_is_used_and_left_open(sandbox: Sandbox)
                 await gameball.send("player123", {"event": None})
         assert not http_client.is_closed
     assert seen == ["/api/v3.0/integrations/event"] * 2
+
+
+async def test_a_logging_hook_of_the_users_own_client_hides_no_answer(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(422, code=3003))
+
+    async def log(response: httpx.Response) -> None:
+        await response.aread()
+
+    async with httpx.AsyncClient(event_hooks={"response": [log]}, trust_env=False) as http_client:
+        async with AsyncGameball("key", base_url=sandbox.url, http_client=http_client, batching=SOON) as gameball:
+            with pytest.raises(Rejected) as caught:
+                await gameball.send("player123", {"event": None})
+    assert (caught.value.status, caught.value.code) == (422, 3003)
 
 
 async def test_connections_are_kept(sandbox: Sandbox) -> None:

@@ -196,6 +196,8 @@ class Requests:
     def _is_too_old(self, last: Attempt, meaning: Meaning) -> bool:
         if meaning in (Meaning.HALT, Meaning.INTERRUPTED) or last.ended is None:
             return False
+        if self.was_halted:  # while the client is halted nothing grows too old, and how long that was is its own affair
+            return False
         return last.ended - last.placed[0].accepted_at > self._plan.retry.give_up_after + EPSILON
 
     def _check_time(self, attempt: Attempt) -> None:

@@ -352,7 +352,7 @@ async def test_an_attempt_that_makes_no_end_is_given_up_and_may_have_arrived() -
     answer = await post_once(timeout=10.0)
 
     assert anyio.current_time() - began == pytest.approx(30.0)
-    assert answer == Answer(verdict=AMBIGUOUS, words="no full answer within 30 s")
+    assert answer == Answer(verdict=AMBIGUOUS, words="no answer within 30 s")
 
 
 @respx.mock
@@ -380,11 +380,11 @@ async def test_a_pool_without_a_free_connection_is_replaced(caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING, "gameball_async"):
         assert (await made.post(BODY)).verdict is FAILED
 
-    assert first.is_closed
     assert [record.getMessage() for record in caplog.records] == [
         "rebuilding the HTTP client: its pool had no free connection"
     ]
     assert (await made.post(BODY)).verdict is DELIVERED
+    assert first.is_closed
     assert made._current_pool().client is not first
     await made.aclose()
 
@@ -396,13 +396,31 @@ async def test_a_pool_whose_request_made_no_end_is_replaced() -> None:
     first = made._current_pool().client
 
     await made.post(BODY)
+    await made.aclose()
 
     assert first.is_closed
+
+
+@respx.mock
+async def test_a_pool_that_fails_to_close_harms_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    respx.post(URL).mock(side_effect=[httpx.PoolTimeout("full"), httpx.Response(200)])
+    made = delivery()
+
+    async def fail() -> None:
+        raise OSError("cannot close")
+
+    client = made._current_pool().client
+    monkeypatch.setattr(client, "aclose", fail)
+
+    assert (await made.post(BODY)).verdict is FAILED
+    assert (await made.post(BODY)).verdict is DELIVERED
+    monkeypatch.undo()
+    await client.aclose()
     await made.aclose()
 
 
 @respx.mock
-async def test_a_replaced_pool_is_closed_with_its_last_request() -> None:
+async def test_a_replaced_pool_is_not_closed_before_its_last_request() -> None:
     gate = anyio.Event()
     closed_while_used: list[bool] = []
 
@@ -423,8 +441,8 @@ async def test_a_replaced_pool_is_closed_with_its_last_request() -> None:
         gate.set()
 
     assert closed_while_used == [False]
-    assert first.is_closed
     await made.aclose()
+    assert first.is_closed
 
 
 @respx.mock

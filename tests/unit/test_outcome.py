@@ -504,6 +504,18 @@ def test_any_retry_after_of_a_failure_asks_for_a_pause(verdict: Verdict) -> None
     assert Answer(verdict=verdict, retry_after=0.0).sign is Sign.PAUSE
 
 
+def test_a_gateways_code_that_repeats_the_status_is_none() -> None:
+    answer = read_answer(404, {}, b'{"code":404,"message":"no such page"}', complete=True, wall_now=0.0)
+
+    assert (answer.verdict, answer.code) == (HALT, None)
+
+
+def test_a_code_that_is_null_gives_way_to_another_field() -> None:
+    answer = read_answer(422, {}, b'{"code":null,"errorCode":2001}', complete=True, wall_now=0.0)
+
+    assert answer.code == 2001
+
+
 def test_any_retry_after_asks_for_a_pause_but_softens_no_halt() -> None:
     assert Answer(verdict=HALT, retry_after=5.0).sign is Sign.HALT
     assert Answer(verdict=DELIVERED, retry_after=5.0).sign is Sign.PAUSE
