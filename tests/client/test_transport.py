@@ -61,10 +61,12 @@ async def test_a_logging_hook_of_the_users_own_client_hides_no_answer(sandbox: S
     async def log(response: httpx.Response) -> None:
         await response.aread()
 
-    async with httpx.AsyncClient(event_hooks={"response": [log]}, trust_env=False) as http_client:
-        async with AsyncGameball("key", base_url=sandbox.url, http_client=http_client, batching=SOON) as gameball:
-            with pytest.raises(Rejected) as caught:
-                await gameball.send("player123", {"event": None})
+    async with (
+        httpx.AsyncClient(event_hooks={"response": [log]}, trust_env=False) as http_client,
+        AsyncGameball("key", base_url=sandbox.url, http_client=http_client, batching=SOON) as gameball,
+    ):
+        with pytest.raises(Rejected) as caught:
+            await gameball.send("player123", {"event": None})
     assert (caught.value.status, caught.value.code) == (422, 3003)
 
 
