@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from ._bell import Bell
-from .errors import DeliveryError
+from .errors import DeliveryError, LifecycleError
 
 
 @attrs.frozen(kw_only=True)
@@ -39,14 +39,16 @@ class SharedOutcome:
     Attributes:
         outcome: the outcome of every event that was not moved away.
         moved: where the events are that were moved away, by name.
-        changed: rings when one of the two was set.
+        interruption: why there will be no outcome for now, if nothing works at it any more.
+        changed: rings when one of the others was set.
     """
 
-    __slots__ = ("changed", "moved", "outcome")
+    __slots__ = ("changed", "interruption", "moved", "outcome")
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
         self.moved: dict[str, SharedOutcome] | None = None
+        self.interruption: LifecycleError | None = None
         self.changed = Bell()
 
     def settle(self, outcome: Outcome) -> None:
@@ -61,6 +63,11 @@ class SharedOutcome:
         moved.update(dict.fromkeys(names, to))
         self.changed.ring()
 
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let waiting raise this error while there is no outcome; None: somebody works at it again."""
+        self.interruption = error
+        self.changed.ring()
+
     def has_moved(self, name: str) -> bool:
         """Whether an event of this name was moved away."""
         return self.moved is not None and name in self.moved
@@ -70,8 +77,14 @@ class SharedOutcome:
         return self._holder(name).outcome
 
     async def wait(self, name: str) -> Outcome:
-        """Wait for the outcome of the named event."""
+        """Wait for the outcome of the named event.
+
+        Raises:
+            LifecycleError: if nothing works at it any more.
+        """
         while (outcome := (holder := self._holder(name)).outcome) is None:
+            if holder.interruption is not None:
+                raise holder.interruption.with_traceback(None)
             await holder.changed.wait()
         return outcome
 
@@ -108,6 +121,7 @@ class Receipt:
             Rejected: if Gameball refused the event for good.
             Dropped: if the client gave it up.
             OutcomeUnknown: if it was sent and nobody can tell whether it was applied.
+            FlusherDied: if the client's task was cancelled before its close; `aclose` brings the outcome.
         """
         return self._wait().__await__()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from .._config import Batching
 from .._events import Event
 from .._receipt import Outcome, Receipt, SharedOutcome
-from ..errors import Dropped, InvalidEvent
+from ..errors import Dropped, InvalidEvent, LifecycleError
 from ._batch import Batch, Overhead, Stage
 from ._counts import Counts
 from ._one_change import one_change
@@ -357,6 +357,12 @@ class Buffer:
         dropped.settle(error)
         self._on_settled()
         return Event(batch.player_unique_id, name, batch.mobile, batch.email, encoded)
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
+        for oldest in self._by_age.values():
+            for batch in oldest.halves_behind():
+                batch.shared.interrupt(error)
 
     def unsettled(self) -> Iterator[Batch]:
         """Every batch without an outcome, in order of opening; each must be settled before the next is asked for."""

@@ -126,6 +126,8 @@ class Engine:
 
     def _end(self, state: State) -> None:
         self.state = state
+        if state is State.STOPPED:
+            self.flusher.buffer.interrupt(self._death())
         self.flusher.ring()
         self._changed.ring()
 
@@ -151,6 +153,7 @@ class Engine:
     async def _close_inline(self) -> None:
         """Drain in the caller's task: there is no background task, or it was cancelled before the close."""
         self.state = State.CLOSING
+        self.flusher.buffer.interrupt(None)
         try:
             if self.flusher.buffer.counts.pending or self.flusher.failures:
                 await self.flusher.run(self._bound_runtime, lambda: None)

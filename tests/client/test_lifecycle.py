@@ -164,6 +164,28 @@ async def test_a_cancelled_task_group_leaves_the_rest_to_close(sandbox: Sandbox)
     assert (await receipt).status == 200
 
 
+async def test_a_receipt_of_a_cancelled_client_says_so_and_gets_its_outcome_from_the_close(sandbox: Sandbox) -> None:
+    gameball = client(sandbox, batching=Batching(linger=3600))
+    receipt = gameball.track_nowait("player123", "event")
+    told: list[type[Exception]] = []
+
+    async def wait() -> None:
+        with pytest.raises(FlusherDied) as caught:
+            await receipt
+        told.append(caught.type)
+
+    async with anyio.create_task_group() as waiters, anyio.create_task_group() as tasks:
+        await tasks.start(gameball.run)
+        waiters.start_soon(wait)
+        await checkpoint()
+        tasks.cancel_scope.cancel()
+    assert told == [FlusherDied]
+    with pytest.raises(FlusherDied):
+        await receipt
+    await gameball.aclose()
+    assert (await receipt).status == 200
+
+
 async def test_a_task_group_cancelled_with_a_request_in_flight_leaves_it_to_close(sandbox: Sandbox) -> None:
     sandbox.script(Fault.hang())
     gameball = client(sandbox)
