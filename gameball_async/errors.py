@@ -95,7 +95,7 @@ class DeliveryError(GameballError):
     """An accepted event will not arrive, or may not have arrived.
 
     Attributes:
-        status: the HTTP status of the last answer, if there was one.
+        status: the HTTP status of the answer that decided, if one did.
         code: Gameball's own error code of that answer, if it had one.
         may_have_arrived: True if an attempt ended without an answer that settles the matter.
             Gameball knows no event id, so nobody can tell; sending again may count twice.
