@@ -259,14 +259,13 @@ class Buffer:
             player.head = batch.following
             self._place_head(player, now)
 
-    def _unlink_behind(self, player: Player, batch: Batch) -> None:
-        before = player.head
-        while before.following is not batch:
-            assert before.following is not None, "a batch is in its player's chain"  # noqa: S101 an invariant
-            before = before.following
-        before.following = batch.following
+    @staticmethod
+    def _unlink_behind(player: Player, batch: Batch) -> None:
+        head = player.head
+        assert head.following is batch, "only a sealed head can be older than what leaves"  # noqa: S101 an invariant
+        head.following = batch.following
         if player.tail is batch:
-            player.tail = before
+            player.tail = head
 
     # ---------------------------------------------------------------- places
 

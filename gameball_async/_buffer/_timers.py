@@ -46,8 +46,5 @@ class Timers(Generic[_T]):
         """Every item that waits, soonest first."""
         return [item for _, number, item in sorted(self._heap) if self._entry_of.get(item) == number]
 
-    def __len__(self) -> int:
-        return len(self._entry_of)
-
     def _is_valid(self, entry: tuple[float, int, _T]) -> bool:
         return self._entry_of.get(entry[2]) == entry[1]

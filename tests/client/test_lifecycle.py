@@ -225,6 +225,26 @@ async def test_a_crash_is_told_by_the_next_call_and_nothing_hangs(
     assert_conserved(gameball.stats())
 
 
+@pytest.mark.parametrize("is_started", [True, False])
+async def test_a_crash_during_the_close_ends_it_and_everything_is_reported(
+    *, is_started: bool, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gameball = client(sandbox, batching=Batching(linger=3600))
+    if is_started:
+        await gameball.start()
+    receipt = await gameball.track("player123", "event")
+
+    def crash(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(gameball._engine.flusher.buffer, "take", crash)
+    report = await gameball.aclose()
+    assert [entry.event.name for entry in report.undelivered] == ["event"]
+    with pytest.raises(Dropped, match="crashed"):
+        await receipt
+    assert_conserved(gameball.stats())
+
+
 async def test_threads_track_through_the_loop(sandbox: Sandbox) -> None:
     placed = [(f"player{number % 7}", "event", number) for number in range(200)]
     async with client(sandbox) as gameball:

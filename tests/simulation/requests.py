@@ -273,12 +273,18 @@ class Requests:
         if meaning is Meaning.HALT:
             self.halted_until = self.probes_by = now + HALT_PAUSE
             return
+        if self._is_halted:  # only the answer of a working server ends a halt; after any other comes the next probe
+            self.probes_by = max(self.probes_by, now + HALT_PAUSE)
         if meaning is Meaning.DELIVERED:
             self.halted_until = 0.0
         if attempt.pause is not None:
             self.paused_until = max(self.paused_until, now + min(attempt.pause, LONGEST_PAUSE))
         elif meaning is Meaning.LIMITED:
             self.paused_until = max(self.paused_until, now + retry.initial * (1 - retry.jitter))
+
+    @property
+    def _is_halted(self) -> bool:
+        return self.flusher is not None and self.flusher.aftermath.halted is not None
 
     @property
     def was_halted(self) -> bool:
@@ -332,6 +338,7 @@ class Requests:
         hang = 3 * plan.timeout if self.in_flight else 0.0
         pause = max(0.0, self.paused_until - now) + max(0.0, self.probes_by - now)
         pause += max((_pause_to_come(attempt) for attempt in self.in_flight.values()), default=0.0)
+        pause += HALT_PAUSE if self._is_halted and self.in_flight else 0.0
         pacing = 0.0
         for most, seconds in plan.rate.windows() if plan.rate else ():
             pacing += seconds * (3 * events / most + 2)

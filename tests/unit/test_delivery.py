@@ -478,3 +478,16 @@ async def test_a_client_of_the_users_own_that_is_closed_fails_with_that_word() -
     answer = await post_once(http_client=client)
 
     assert answer == Answer(verdict=FAILED, words="the http_client that was given is closed")
+
+
+async def test_a_request_that_cannot_be_built_was_never_sent() -> None:
+    class Strange(httpx.AsyncClient):
+        def build_request(self, *_: Any, **__: Any) -> httpx.Request:
+            raise ValueError(f"no request with {KEY}")
+
+    async with Strange() as http_client:
+        made = delivery(http_client=http_client)
+
+        answer = await made.post(BODY)
+
+    assert answer == Answer(verdict=FAILED, words="ValueError")

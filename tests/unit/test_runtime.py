@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from gameball_async import ClientClosed, FlusherDied, _runtime
 from gameball_async._runtime import AsyncioRuntime, Runtime, TrioRuntime, current_runtime
 
 pytestmark = pytest.mark.anyio
@@ -101,3 +102,32 @@ async def test_another_thread_can_run_something_in_the_loop_and_wait_for_it() ->
         return runtime.is_current
 
     assert await anyio.to_thread.run_sync(runtime.run_from_thread, answer) is True
+
+
+def test_a_thread_that_outlives_the_loop_is_told_so(anyio_backend_name: str) -> None:
+    runtimes: list[Runtime] = []
+
+    async def live() -> None:
+        runtimes.append(current_runtime())
+
+    anyio.run(live, backend=anyio_backend_name)
+
+    with pytest.raises(FlusherDied, match="has ended"):
+        runtimes[0].run_from_thread(live)
+
+
+def test_a_thread_waits_as_long_as_the_loop_lives_and_hears_what_was_raised(
+    anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_runtime, "_LOOK", 0.01)
+
+    async def refuse() -> None:
+        await anyio.sleep(0.05)
+        raise ClientClosed("closed meanwhile")
+
+    async def live() -> None:
+        runtime = current_runtime()
+        with pytest.raises(ClientClosed, match="closed meanwhile"):
+            await anyio.to_thread.run_sync(runtime.run_from_thread, refuse)
+
+    anyio.run(live, backend=anyio_backend_name)
