@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from traceback import format_tb
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio.abc
 
@@ -115,11 +115,10 @@ class Engine:
         return self.state is State.CLOSING and not self.flusher.buffer.counts.pending and not self.flusher.failures
 
     def _on_crash(self, error: Exception) -> None:
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
+        reason = _innermost(error)
         # without the error's text: it may quote a player's id
-        _log.error("the flusher crashed: %s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
-        self._cause = error
+        _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))
+        self._cause = reason
         if self.state is State.RUNNING:
             self.state = State.STOPPED  # before anything else may be accepted
         self.flusher.aftermath.give_up(DropReason.FLUSHER_DIED, "the flusher crashed", self.now())
@@ -238,3 +237,10 @@ class Engine:
         )
         death.__cause__ = self._cause
         return death
+
+
+def _innermost(error: Exception) -> Exception:
+    """The first error that task groups have wrapped."""
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error
