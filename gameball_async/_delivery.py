@@ -98,8 +98,9 @@ class Delivery:
         await self._close(self._retired)
 
     async def _close(self, pools: Iterable[_Pool]) -> None:
-        for pool in list(pools):
-            self._retired.remove(pool)
+        closing = list(pools)  # all at once, before another task can close the same ones
+        self._retired = [pool for pool in self._retired if pool not in closing]
+        for pool in closing:
             try:
                 with anyio.move_on_after(1, shield=True):
                     await pool.client.aclose()
