@@ -40,7 +40,7 @@ class Process:
         settings["HOME"] = book.parent  # where gunicorn puts its control socket
         settings |= {"PYTHONWARNINGS": "always::ResourceWarning"} | environment
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", *map(str, command)],
+            [sys.executable, "-u", "-X", "faulthandler", *map(str, command)],
             cwd=book.parent,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
