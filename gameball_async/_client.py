@@ -113,14 +113,12 @@ class AsyncGameball:
             BufferFull: if there was no room for it in time.
             LifecycleError: if the client is closed, or lives in another loop or thread.
         """
-        mobile, email = contact("mobile", mobile), contact("email", email)
-        player, name = text("player_unique_id", player_unique_id), text("the event's name", name)
-        encoded = encode_event(name, metadata)
+        event = _prepared(player_unique_id, name, metadata, mobile, email)
         engine = self._engine
         intake = engine.flusher.intake
-        receipt = intake.offer(player, name, encoded, mobile, email, engine.accepting_now())
+        receipt = intake.offer(*event, engine.accepting_now())
         if receipt is None and engine.state is State.RUNNING:
-            receipt = await intake.wait_to_offer(player, name, encoded, mobile, email, engine.accepting_now)
+            receipt = await intake.wait_to_offer(*event, engine.accepting_now)
         if receipt is None:
             raise engine.full
         return receipt
@@ -141,11 +139,9 @@ class AsyncGameball:
             InvalidEvent: as `track` does.
             LifecycleError: as `track` does.
         """
-        mobile, email = contact("mobile", mobile), contact("email", email)
-        player, name = text("player_unique_id", player_unique_id), text("the event's name", name)
-        encoded = encode_event(name, metadata)
+        event = _prepared(player_unique_id, name, metadata, mobile, email)
         engine = self._engine
-        receipt = engine.flusher.intake.offer(player, name, encoded, mobile, email, engine.accepting_now())
+        receipt = engine.flusher.intake.offer(*event, engine.accepting_now())
         if receipt is None:
             raise engine.full
         return receipt
@@ -361,6 +357,14 @@ def _forget_parents() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_parents)
+
+
+def _prepared(
+    player_unique_id: str, name: str, metadata: Metadata | None, mobile: str | None, email: str | None
+) -> tuple[str, str, bytes, str | None, str | None]:
+    """One event, checked and encoded, as the intake takes it."""
+    player, name = text("player_unique_id", player_unique_id), text("the event's name", name)
+    return player, name, encode_event(name, metadata), contact("mobile", mobile), contact("email", email)
 
 
 def _encoded_events(events: Mapping[str, Metadata | None]) -> dict[str, bytes]:
