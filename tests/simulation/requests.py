@@ -259,6 +259,8 @@ class Requests:
         if attempt.meaning in UNSETTLED:
             for placed in attempt.placed:
                 placed.unsettled_attempt = True
+        if self._is_halted:  # only the answer of a working server ends a halt; after any other end comes the next probe
+            self.probes_by = max(self.probes_by, now + HALT_PAUSE)
         if attempt.reply is not None and meaning is attempt.reply.meaning:
             attempt.strikes += attempt.reply.strikes
             self._note_pause(attempt, meaning, now)
@@ -273,8 +275,6 @@ class Requests:
         if meaning is Meaning.HALT:
             self.halted_until = self.probes_by = now + HALT_PAUSE
             return
-        if self._is_halted:  # only the answer of a working server ends a halt; after any other comes the next probe
-            self.probes_by = max(self.probes_by, now + HALT_PAUSE)
         if meaning is Meaning.DELIVERED:
             self.halted_until = 0.0
         if attempt.pause is not None:

@@ -21,5 +21,6 @@ FAILED = {
     3884: "drop_oldest gave up half of a batch whose answer was lost, and did not say that it may have arrived",
     9619: "a close skipped a pause that was asked for before an outage began",
     10425: "a refusal of the client shortened a pause that another answer had asked for",
+    19900: "the oracle took a halt for over, because its probe was never answered",
 }
 """What was wrong, by seed."""
