@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -137,6 +137,48 @@ class Retry:
             )
         if self.jitter > 1:
             raise ConfigurationError(f"Retry(jitter={self.jitter:g}) is above 1: give a share from 0 to 1.")
+
+
+class PathLike(Protocol):
+    """A path as an object, such as `pathlib.Path`."""
+
+    def __fspath__(self) -> str:
+        """The path as a string."""
+        ...
+
+
+_LEAST_JOURNAL = 1024 * 1024
+
+
+def _journal_size(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A validator: a whole number of bytes that a journal can work with."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < _LEAST_JOURNAL:
+        raise _refusal(instance, attribute, value, f"give a whole number of bytes, at least {_LEAST_JOURNAL:,}.")
+
+
+def _folder(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A validator: the path of a folder."""
+    if not value or not (isinstance(value, str) or hasattr(value, "__fspath__")):
+        raise _refusal(instance, attribute, value, "give the path of a folder.")
+
+
+@attrs.frozen
+class Journal:
+    """Where events are kept on disk until they have their outcome: they survive the process.
+
+    Args:
+        folder: the path of a folder of this client's account alone; it is made if it is missing.
+            Several processes may share it. It must lie on a disk of this machine: a network's file
+            systems promise too little about locks and syncing.
+        max_bytes: bytes of one process's file, at most; without room `track` waits as it does for
+            a full buffer. 4 GiB hold a week's outage at ten events a second more than twice.
+
+    Raises:
+        ConfigurationError: if a value cannot work.
+    """
+
+    folder: str | PathLike = attrs.field(validator=_folder)
+    max_bytes: int = attrs.field(default=4 * 1024**3, kw_only=True, validator=_journal_size)
 
 
 @attrs.frozen(kw_only=True)

@@ -6,6 +6,7 @@
     ├── ConfigurationError (ValueError)   a key, address, version or setting that cannot work
     ├── InvalidEvent (ValueError)         the event cannot be sent as it is; it was not accepted
     ├── BufferFull                        there was no room in time; the event was not accepted
+    ├── JournalError                      the journal cannot be opened or written; the event was not accepted
     ├── FlushTimeout (TimeoutError)       flush() ran out of time; everything is still kept
     ├── ClientHalted                      Gameball refuses this client; everything is still kept
     ├── LifecycleError (RuntimeError)     the call cannot work here and now; the event was not accepted
@@ -15,7 +16,7 @@
     │   └── FlusherDied
     └── DeliveryError                     an accepted event will not arrive, or may not have arrived
         ├── Rejected                      Gameball refused it for good
-        ├── Dropped                       it was given up here: buffer full, too old, client closed
+        ├── Dropped                       it was given up here: buffer full, too old, client closed, journal failed
         └── OutcomeUnknown                it was sent once and the answer got lost
 
 No message holds a key, an e-mail address, a phone number or a player's id.
@@ -40,6 +41,14 @@ class InvalidEvent(GameballError, ValueError):
 
 class BufferFull(GameballError):
     """There was no room for the event in time. It was not accepted: track it again, or let it go."""
+
+
+class JournalError(GameballError):
+    """The journal cannot be opened, read or written; the message says why, and what to do.
+
+    The event at hand was not accepted. What the journal holds already is kept, and the client tries
+    every second to go on with it.
+    """
 
 
 class FlushTimeout(GameballError, TimeoutError):
@@ -126,6 +135,7 @@ class DropReason(StrEnum):
     EXPIRED = "expired"
     CLOSED = "closed"
     FLUSHER_DIED = "flusher died"
+    JOURNAL_FAILED = "journal failed"
 
 
 class Dropped(DeliveryError):

@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ("below all", frozenset({"errors", "_version", "_bell"})),
     ("level 0", frozenset({"_config", "_events", "_stats", "_receipt", "_verdict"})),
     ("level 1", frozenset({"_buffer", "_pacing", "_outcome", "_wire"})),
-    ("level 2", frozenset({"_delivery", "_access", "_admission", "_failures", "_runtime"})),
+    ("level 2", frozenset({"_delivery", "_access", "_admission", "_failures", "_journal", "_runtime"})),
     ("level 3", frozenset({"_flusher"})),
     ("level 4", frozenset({"_client"})),
     ("the front door", frozenset({"__init__"})),

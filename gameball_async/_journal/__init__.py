@@ -1,0 +1,7 @@
+"""Events on disk: they survive the process. The only importer of sqlite3."""
+
+from __future__ import annotations
+
+from ._rows import Letter, Loaded, Row, Source
+
+__all__ = ["Letter", "Loaded", "Row", "Source"]
