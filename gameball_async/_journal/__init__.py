@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ._rows import Letter, Loaded, Row, Source
+from ._writer import JournalWriter
 
-__all__ = ["Letter", "Loaded", "Row", "Source"]
+__all__ = ["JournalWriter", "Letter", "Loaded", "Row", "Source"]
