@@ -6,6 +6,7 @@ from ._client import AsyncGameball
 from ._config import Batching, RateLimit, Retry
 from ._events import Event, Metadata, validate_event
 from ._flusher import CloseReport, Undelivered
+from ._journal._dead_letters import DeadLetter, DeadLetterKind, DeadLetters
 from ._receipt import Delivered, Receipt
 from ._stats import Stats
 from ._version import __version__
@@ -21,6 +22,7 @@ from .errors import (
     FlushTimeout,
     GameballError,
     InvalidEvent,
+    JournalError,
     LifecycleError,
     NotStarted,
     OutcomeUnknown,
@@ -36,6 +38,9 @@ __all__ = [
     "ClientHalted",
     "CloseReport",
     "ConfigurationError",
+    "DeadLetter",
+    "DeadLetterKind",
+    "DeadLetters",
     "Delivered",
     "DeliveryError",
     "DropReason",
@@ -45,6 +50,7 @@ __all__ = [
     "FlusherDied",
     "GameballError",
     "InvalidEvent",
+    "JournalError",
     "LifecycleError",
     "Metadata",
     "NotStarted",

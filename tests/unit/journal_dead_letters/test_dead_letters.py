@@ -1,0 +1,526 @@
+"""`DeadLetters`: what is buried stays, for its owner alone, and can be read and dropped by any process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+
+from gameball_async import (
+    DeadLetter,
+    DeadLetterKind,
+    DeadLetters,
+    DeliveryError,
+    Dropped,
+    DropReason,
+    JournalError,
+    OutcomeUnknown,
+    Rejected,
+)
+from gameball_async._events import Event, encode_event
+from gameball_async._journal import _dead_letters
+from gameball_async._journal._rows import Letter
+
+from ..strategies import examples, metadata
+
+REFUSED = Rejected("Gameball refused the event (422: No such product.).", status=422, code=3003)
+
+
+def letter(seq: int, says: dict[str, Any] | None = None, error: DeliveryError = REFUSED) -> Letter:
+    encoded = encode_event("buy", {"n": seq} if says is None else says)
+    return Letter(seq, Event(f"player{seq}", "buy", "+1234567", "jon@example.com", encoded), error)
+
+
+def numbers(letters: DeadLetters) -> list[Any]:
+    return [buried.metadata["n"] for buried in letters]
+
+
+@contextmanager
+def database(folder: Path) -> Generator[sqlite3.Connection]:
+    with closing(sqlite3.connect(folder / "dead-letters.db", isolation_level=None)) as connection:
+        yield connection
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# ------------------------------------------------------------------ burying and reading
+
+
+def test_what_was_buried_is_read_with_everything_that_is_known_about_it(tmp_path: Path) -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    DeadLetters(tmp_path).add("file", [letter(7)])
+    (buried,) = DeadLetters(tmp_path)
+    assert buried.event == letter(7).event
+    assert buried.kind is DeadLetterKind.REJECTED
+    assert (buried.reason, buried.status, buried.code, buried.may_have_arrived) == (str(REFUSED), 422, 3003, False)
+    assert before <= buried.buried_at <= datetime.now(UTC)
+    assert buried.buried_at.tzinfo is UTC
+    assert buried.raw is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (REFUSED, "rejected"),
+        (Dropped("late", reason=DropReason.EXPIRED, may_have_arrived=True), "expired"),
+        (Dropped("full", reason=DropReason.BUFFER_FULL), "dropped"),
+        (OutcomeUnknown("lost", status=502), "unknown"),
+    ],
+)
+def test_its_kind_says_why_it_is_here(tmp_path: Path, error: DeliveryError, kind: str) -> None:
+    DeadLetters(tmp_path).add("file", [letter(1, error=error)])
+    (buried,) = DeadLetters(tmp_path)
+    assert buried.kind == kind
+    assert (buried.status, buried.may_have_arrived) == (error.status, error.may_have_arrived)
+
+
+def test_a_damaged_row_is_kept_with_what_of_it_could_be_read(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add_damaged("file", 3, b"\xff\x00", "its checksum is wrong")
+    (buried,) = letters
+    assert (buried.kind, buried.event, buried.raw) == ("damaged", None, b"\xff\x00")
+    assert (buried.reason, buried.metadata) == ("its checksum is wrong", {})
+
+
+def test_they_come_in_order_of_burial_and_a_page_is_not_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_dead_letters, "_PAGE", 3)
+    letters = DeadLetters(tmp_path)
+    letters.add("b", map(letter, range(5, 10)))
+    letters.add("a", map(letter, range(5)))
+    assert numbers(letters) == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
+    assert len(letters) == 10
+
+
+def test_what_is_buried_during_an_iteration_is_not_part_of_it(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(0)])
+    seen: list[int] = []
+    for buried in letters:
+        seen.append(buried.id)
+        letters.add("file", [letter(len(seen))])
+    assert len(seen) == 1
+    assert len(letters) == 2
+
+
+def test_burying_twice_is_burying_once(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    letters.add("file", [letter(1), letter(2)])
+    letters.add("another", [letter(1)])
+    letters.add_damaged("file", 1, b"", "damaged meanwhile")
+    assert [(buried.metadata["n"], buried.kind) for buried in letters] == [(n, "rejected") for n in (1, 2, 1)]
+
+
+def test_a_group_is_buried_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    broken = letter(2)
+    object.__setattr__(broken.event, "player_unique_id", object())
+    with pytest.raises(sqlite3.Error):
+        letters.add("file", [letter(1), broken])
+    assert len(letters) == 0
+
+
+def test_one_can_be_asked_for_by_its_id(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", map(letter, range(3)))
+    second = list(letters)[1]
+    assert letters.get(second.id) == second
+    assert letters.get(999) is None
+    assert letters.get(2**70) is None
+
+
+def test_dropped_ones_are_gone_and_their_ids_name_nothing_else(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", map(letter, range(3)))
+    ids = [buried.id for buried in letters]
+    assert letters.drop([ids[0], ids[2], 999, -(2**70)]) == 2
+    assert [buried.id for buried in letters] == [ids[1]]
+    letters.add("file", [letter(9)])
+    assert max(buried.id for buried in letters) > ids[2]
+
+
+def test_what_was_dropped_is_not_in_the_file_any_more(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(0), *(letter(n, {"text": "secret-value" * 500}) for n in range(1, 50))])
+    size = (tmp_path / "dead-letters.db").stat().st_size
+    letters.drop(buried.id for buried in list(letters)[1:])
+    assert b"secret-value" not in (tmp_path / "dead-letters.db").read_bytes()
+    assert (tmp_path / "dead-letters.db").stat().st_size < size / 4
+
+
+def test_its_repr_shows_nothing_personal(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1, {"city": "Kinshasa"})])
+    letters.add_damaged("file", 2, b"player1", "player1 is damaged")
+    assert [repr(buried) for buried in letters] == [
+        "DeadLetter(id=1, event=Event(name='buy'), kind=rejected)",
+        "DeadLetter(id=2, event=None, kind=damaged)",
+    ]
+
+
+def test_gameball_s_words_and_numbers_may_be_anything(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1, error=Rejected("half \ud83d of \x00 it", status=422, code=10**40))])
+    letters.add_damaged("file", 2, b"", "half \ud83d")
+    assert [buried.reason for buried in letters] == ["half ? of \x00 it", "half ?"]
+    assert [buried.code for buried in letters] == [2**63 - 1, None]
+
+
+# ------------------------------------------------------------------ metadata
+
+
+@examples(300)
+@given(metadata)
+@example({"a": Decimal("-0"), "b": Decimal("1.10"), "c": Decimal(10) ** 27, "d": 1e22, "e": 5e-324, "f": [-0.0]})
+def test_tracking_the_metadata_again_sends_the_same_bytes(tracked: dict[str, Any]) -> None:
+    encoded = encode_event("buy", tracked)
+    buried = DeadLetter(
+        1, Event("p", "buy", None, None, encoded), DeadLetterKind.REJECTED, "", None, None, False, datetime.now(UTC)
+    )
+    assert encode_event("buy", buried.metadata) == encoded
+
+
+def test_fractions_are_decimals(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1, {"price": Decimal("19.90"), "share": 0.1, "n": 3, "tags": ["a", 2.5]})])
+    (buried,) = letters
+    assert buried.metadata == {
+        "price": Decimal("19.90"),
+        "share": Decimal("0.1"),
+        "n": 3,
+        "tags": ["a", Decimal("2.5")],
+    }
+    assert isinstance(buried.metadata["n"], int)
+
+
+# ------------------------------------------------------------------ files and permissions
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_everything_is_for_its_owner_alone_whatever_the_umask_is(tmp_path: Path, umask: int) -> None:
+    folder = tmp_path / "new"
+    modes: set[int] = set()
+    before = os.umask(umask)
+    try:
+        letters = DeadLetters(folder)
+        letters.add("file", [letter(1)])
+        with database(folder) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM letters")  # from here on its rollback journal is there
+            modes = {mode_of(path) for path in folder.iterdir()}
+            assert len(list(folder.iterdir())) == 2
+    finally:
+        os.umask(before)
+    assert modes == {0o600}
+    assert mode_of(folder) == 0o700
+
+
+def test_between_two_calls_there_is_one_file_and_nothing_open(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    assert len(letters) == 1
+    letters.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["dead-letters.db"]
+    assert not [link for link in Path("/proc/self/fd").glob("*") if "dead-letters" in _target(link)]
+    assert len(letters) == 1
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:
+        return ""
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path / "missing")
+    assert (list(letters), len(letters), letters.get(1), letters.drop([1])) == ([], 0, None, 0)
+    assert letters
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_made_this_instant_by_another_process_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "dead-letters.db").touch()
+    letters = DeadLetters(tmp_path)
+    assert (list(letters), len(letters)) == ([], 0)
+    letters.add("file", [letter(1)])
+    assert numbers(letters) == [1]
+
+
+def test_the_file_says_what_it_is_and_of_which_version(tmp_path: Path) -> None:
+    DeadLetters(tmp_path).add("file", [letter(1)])
+    with database(tmp_path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"gbL1"),)
+
+
+def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
+    folder = tmp_path / "50% of ?mode=ro#é"
+    DeadLetters(folder).add("file", [letter(1)])
+    assert numbers(DeadLetters(str(folder))) == [1]
+
+
+# ------------------------------------------------------------------ what goes wrong
+
+
+def test_a_newer_schema_is_told_and_left_alone(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    with database(tmp_path) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    with pytest.raises(JournalError, match=r"written by a later version of gameball_async: install that"):
+        list(letters)
+    with pytest.raises(JournalError, match="later version"):
+        letters.drop([1])
+    with pytest.raises(sqlite3.OperationalError, match="later version"):
+        letters.add("file", [letter(2)])
+    assert [path.name for path in tmp_path.iterdir()] == ["dead-letters.db"]
+
+
+def _overwritten(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 500)
+
+
+def _broken_inside(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+
+
+def _something_else(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+
+
+@pytest.mark.parametrize("damage", [_overwritten, _broken_inside, _something_else])
+def test_a_damaged_file_is_set_aside_and_blocks_no_burial(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Any
+) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    for _ in range(2):
+        damage(tmp_path / "dead-letters.db")
+        with pytest.raises(JournalError, match=r"it is damaged .* the next burial sets it aside"):
+            list(letters)
+        with pytest.raises(JournalError, match="damaged"):
+            letters.drop([1])
+        letters.add("file", [letter(2)])
+        assert numbers(letters) == [2]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "dead-letters.db",
+        "dead-letters.db.damaged",
+        "dead-letters.db.damaged-1",
+    }
+    assert [(record.levelno, "renamed to dead-letters.db.damaged" in record.message) for record in caplog.records] == [
+        (logging.ERROR, True)
+    ] * 2
+
+
+def test_a_rollback_journal_left_by_a_crash_does_not_reach_the_fresh_file(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    with database(tmp_path) as connection:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE letters SET reason = hex(zeroblob(100000))")
+        left = (tmp_path / "dead-letters.db-journal").read_bytes()
+    _overwritten(tmp_path / "dead-letters.db")
+    (tmp_path / "dead-letters.db-journal").write_bytes(left)
+    letters.add("file", [letter(2)])
+    assert not (tmp_path / "dead-letters.db-journal").exists()
+    assert numbers(letters)[-1] == 2
+
+
+def test_a_burial_that_waited_while_the_file_was_set_aside_goes_to_the_fresh_one(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    with database(tmp_path) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        waiting = threading.Thread(target=letters.add, args=("file", [letter(2)]))
+        waiting.start()
+        while _threads_in_wait() < 2:  # ours and the waiting one hold the file open
+            pass
+        (tmp_path / "dead-letters.db").rename(tmp_path / "aside")
+        connection.execute("ROLLBACK")
+        waiting.join()
+    assert numbers(letters) == [2]
+
+
+def _threads_in_wait() -> int:
+    return sum(_target(link).endswith("dead-letters.db") for link in Path("/proc/self/fd").glob("*"))
+
+
+def test_a_disk_that_damages_every_file_is_not_filled_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = DeadLetters(tmp_path)
+    made = letters._made
+
+    def damaging() -> tuple[int, int]:
+        inode = made()
+        _overwritten(tmp_path / "dead-letters.db")
+        return inode
+
+    monkeypatch.setattr(letters, "_made", damaging)
+    with pytest.raises(sqlite3.OperationalError, match="again and again: check the disk"):
+        letters.add("file", [letter(1)])
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_held_by_another_process_is_told_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_dead_letters, "_BUSY_TIMEOUT", 0.01)
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    with database(tmp_path) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(JournalError, match=r"another process has held it for 0.01 s: try again"):
+            len(letters)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            letters.add("file", [letter(2)])
+    assert numbers(letters) == [1]
+
+
+def test_a_damaged_file_that_somebody_writes_to_is_not_taken_away_from_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_dead_letters, "_BUSY_TIMEOUT", 0.01)
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    with database(tmp_path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            letters._set_aside(letters._made(), sqlite3.DatabaseError("damaged"))
+    letters._set_aside((0, 0), sqlite3.DatabaseError("damaged"))  # another process did so meanwhile
+    assert numbers(letters) == [1]
+
+
+@pytest.mark.parametrize("below", ["file", "file/folder"])
+def test_a_folder_that_is_none_is_told_with_its_path(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    letters = DeadLetters(tmp_path / below)
+    with pytest.raises(JournalError, match=r"dead-letters.db cannot be used \(.*\): check the folder's path"):
+        list(letters)
+    with pytest.raises(OSError, match=r"dead-letters\.db"):
+        letters.add("file", [letter(1)])
+
+
+def test_what_sqlite_refuses_otherwise_is_told_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "dead-letters.db").mkdir()
+    with pytest.raises(JournalError, match=r"unable to open database file. Check the disk's space"):
+        list(DeadLetters(tmp_path))
+
+
+def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "dead-letters.db").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        DeadLetters(tmp_path).add("file", [letter(1)])
+
+
+# ------------------------------------------------------------------ several processes
+
+BURIER = """
+import sys
+from gameball_async import DeadLetters, Rejected
+from gameball_async._events import Event, encode_event
+from gameball_async._journal._rows import Letter
+letters = DeadLetters(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for seq in range(int(sys.argv[3])):
+    event = Event("player", "buy", None, None, encode_event("buy", {"n": seq}))
+    letters.add(sys.argv[2], [Letter(seq, event, Rejected("no", status=422))])
+    print(seq, flush=True)
+"""
+
+
+@contextmanager
+def burier(folder: Path, name: str, count: int) -> Generator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", BURIER, str(folder), name, str(count)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def begin(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_processes_bury_at_once_while_this_one_reads_and_drops(tmp_path: Path) -> None:
+    folder, each = tmp_path / "new", 40
+    letters = DeadLetters(folder)
+    dropped = 0
+    with burier(folder, "a", each) as first, burier(folder, "b", each) as second:
+        for process in (first, second):
+            assert next_line(process) == "ready"
+        for process in (first, second):
+            begin(process)
+        while first.poll() is None or second.poll() is None:
+            dropped += letters.drop([buried.id for buried in letters][:3])
+        assert (first.returncode, second.returncode) == (0, 0)
+    assert dropped + len(letters) == 2 * each
+    assert [path.name for path in folder.iterdir()] == ["dead-letters.db"]
+
+
+def test_after_kill_9_every_burial_that_returned_is_there(tmp_path: Path) -> None:
+    for round_ in range(5):
+        with burier(tmp_path, str(round_), 10_000) as process:
+            begin(process)
+            assert next_line(process) == "ready"
+            for expected in range(5 + round_):
+                assert next_line(process) == str(expected)
+            process.kill()
+            said = process.communicate()[0].split()
+        with database(tmp_path) as connection:
+            (there,) = connection.execute("SELECT count(*) FROM letters WHERE file_id = ?", [str(round_)]).fetchone()
+        assert there in (5 + round_ + len(said), 5 + round_ + len(said) + 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_uses_them_as_its_parent_does(tmp_path: Path) -> None:
+    code = f"""
+import os, sys
+from gameball_async import DeadLetters
+letters = DeadLetters({str(tmp_path)!r})
+assert len(letters) == 1
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(letters) == 0
+else:
+    assert letters.drop([1]) == 1
+    os._exit(0)
+"""
+    DeadLetters(tmp_path).add("file", [letter(1)])
+    assert subprocess.run([sys.executable, "-W", "error", "-c", code], check=False).returncode == 0
