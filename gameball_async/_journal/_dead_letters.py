@@ -388,7 +388,10 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _is_damage(error: sqlite3.Error) -> bool:
     # the low byte is the kind of error, the others tell more of it
-    return isinstance(error, _Foreign) or _code(error) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return isinstance(error, _Foreign) or _code(error) & 0xFF in _DAMAGES
+
+
+_DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: a table is missing
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -417,7 +420,8 @@ def _wait_for_others(connection: sqlite3.Connection) -> None:
 
 
 def _free_name(path: Path) -> Path:
-    names = (path.with_name(f"{path.name}.damaged" + (f"-{number}" if number else "")) for number in count())
+    suffixes = (f".{number}" if number > 1 else "" for number in count(1))
+    names = (path.with_name(f"{path.name}.damaged{suffix}") for suffix in suffixes)
     return next(name for name in names if not name.exists())
 
 

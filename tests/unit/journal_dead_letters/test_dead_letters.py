@@ -310,7 +310,12 @@ def _something_else(path: Path) -> None:
         connection.execute("CREATE TABLE mine (x)")
 
 
-@pytest.mark.parametrize("damage", [_overwritten, _broken_inside, _something_else])
+def _without_its_table(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE letters")
+
+
+@pytest.mark.parametrize("damage", [_overwritten, _broken_inside, _something_else, _without_its_table])
 def test_a_damaged_file_is_set_aside_and_blocks_no_burial(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Any
 ) -> None:
@@ -327,7 +332,7 @@ def test_a_damaged_file_is_set_aside_and_blocks_no_burial(
     assert {path.name for path in tmp_path.iterdir()} == {
         "dead-letters.db",
         "dead-letters.db.damaged",
-        "dead-letters.db.damaged-1",
+        "dead-letters.db.damaged.2",
     }
     assert [(record.levelno, "renamed to dead-letters.db.damaged" in record.message) for record in caplog.records] == [
         (logging.ERROR, True)
