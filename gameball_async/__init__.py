@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._client import AsyncGameball
-from ._config import Batching, RateLimit, Retry
+from ._config import Batching, Journal, RateLimit, Retry
 from ._events import Event, Metadata, validate_event
 from ._flusher import CloseReport, Undelivered
 from ._journal._dead_letters import DeadLetter, DeadLetterKind, DeadLetters
@@ -50,6 +50,7 @@ __all__ = [
     "FlusherDied",
     "GameballError",
     "InvalidEvent",
+    "Journal",
     "JournalError",
     "LifecycleError",
     "Metadata",

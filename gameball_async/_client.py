@@ -15,7 +15,7 @@ import anyio
 import anyio.abc
 
 from ._access import Access
-from ._config import Batching, RateLimit, Retry
+from ._config import Batching, Journal, PathLike, RateLimit, Retry
 from ._delivery import Delivery, HTTPClient
 from ._events import Metadata, contact, encode_event, text
 from ._failures import OnFailure
@@ -40,6 +40,8 @@ class AsyncGameball:
         batching: how events are merged and how many are held, see `Batching`.
         retry: when and how long a failed request is tried again, see `Retry`.
         rate: the two windows that requests keep to, see `RateLimit`; None switches pacing off.
+        journal: a folder in which events are kept on disk, so that they survive the process; or a
+            `Journal` with the folder and its limits. By default events are in memory alone.
         on_failure: a function or coroutine function called with each event that will not arrive
             and its `DeliveryError`, one after another. Keep it quick: what waits for it is not
             counted in the buffer. What it raises is logged and harms nothing.
@@ -62,6 +64,7 @@ class AsyncGameball:
         batching: Batching = Batching(),  # noqa: B008 frozen
         retry: Retry = Retry(),  # noqa: B008 frozen
         rate: RateLimit | None = RateLimit(),  # noqa: B008 frozen
+        journal: str | PathLike | Journal | None = None,
         on_failure: OnFailure | None = None,
         http_client: HTTPClient | None = None,
         timeout: float = 30.0,
@@ -70,6 +73,7 @@ class AsyncGameball:
         self._batching = _checked_type("batching", batching, Batching)
         self._retry = _checked_type("retry", retry, Retry)
         self._rate = None if rate is None else _checked_type("rate", rate, RateLimit)
+        self._journal = _checked_journal(journal, self._batching)
         if on_failure is not None and not callable(on_failure):
             raise ConfigurationError("on_failure cannot be called: give a function or a coroutine function.")
         self._on_failure = on_failure
@@ -91,9 +95,9 @@ class AsyncGameball:
     ) -> Receipt:
         """Accept one event; it is sent soon, merged with others of its player.
 
-        Waits only when the buffer is full, see `Batching`. An event is accepted if and only if a
-        receipt is returned; a call that raises or is cancelled leaves nothing behind. Before the
-        client is started events are buffered only.
+        Waits only when the buffer is full, see `Batching`; with a journal, until the event is on
+        disk. An event is accepted if and only if a receipt is returned; a call that raises or is
+        cancelled leaves nothing behind. Before the client is started events are buffered only.
 
         Args:
             player_unique_id: the player's id, a non-empty string.
@@ -111,6 +115,7 @@ class AsyncGameball:
         Raises:
             InvalidEvent: if the event cannot be sent as it is.
             BufferFull: if there was no room for it in time.
+            JournalError: if it could not be stored.
             LifecycleError: if the client is closed, or lives in another loop or thread.
         """
         event = _prepared(player_unique_id, name, metadata, mobile, email)
@@ -121,6 +126,8 @@ class AsyncGameball:
             receipt = await intake.wait_to_offer(*event, engine.accepting_now)
         if receipt is None:
             raise engine.full
+        if engine.flusher.store.is_journal:
+            await engine.flusher.store.stored(receipt)
         return receipt
 
     def track_nowait(
@@ -134,9 +141,12 @@ class AsyncGameball:
     ) -> Receipt:
         """Accept one event as `track` does, without ever waiting.
 
+        With a journal it is on disk soon after, see `Receipt.durable`; should that fail, it is `Dropped`.
+
         Raises:
             BufferFull: if there is no room, or others wait for room already.
             InvalidEvent: as `track` does.
+            JournalError: if the journal cannot store anything at present.
             LifecycleError: as `track` does.
         """
         event = _prepared(player_unique_id, name, metadata, mobile, email)
@@ -144,6 +154,7 @@ class AsyncGameball:
         receipt = engine.flusher.intake.offer(*event, engine.accepting_now())
         if receipt is None:
             raise engine.full
+        engine.flusher.store.claim(receipt)
         return receipt
 
     def track_threadsafe(
@@ -244,6 +255,7 @@ class AsyncGameball:
         Raises:
             FlushTimeout: if time runs out; a `TimeoutError` that says how many events are unsettled.
             ClientHalted: at once, if Gameball refuses this client.
+            JournalError: at once, if the journal cannot store anything at present.
             LifecycleError: if the client does not run.
         """
         if self._engine.state is State.CLOSED:
@@ -286,15 +298,17 @@ class AsyncGameball:
         """An immutable snapshot of what the client has done and holds; callable at any time."""
         flusher, now = self._engine.flusher, self._engine.now()
         counts, oldest_at = flusher.buffer.counts, flusher.buffer.oldest_at()
-        pause = flusher.gate.until - now
+        pause, store = flusher.gate.until - now, flusher.store
         return Stats(
-            accepted=counts.accepted,
+            accepted=counts.accepted + store.outside,
             delivered=counts.delivered,
             rejected=counts.rejected,
             dropped=counts.dropped,
             unknown=counts.unknown,
             buffered_events=counts.pending,
             buffered_bytes=counts.pending_bytes,
+            journaled_events=store.outside,
+            journal_bytes=store.used_bytes,
             oldest_age=0.0 if oldest_at is None or self._engine.state is State.NEW else now - oldest_at,
             in_flight=flusher.in_flight,
             requests=flusher.requests,
@@ -311,7 +325,8 @@ class AsyncGameball:
     def __del__(self) -> None:
         if not hasattr(self, "_engine"):
             return  # the constructor raised
-        state, pending = self._engine.state, self._engine.flusher.buffer.counts.pending
+        self._engine.flusher.store.abandon()
+        state, pending = self._engine.state, self._engine.flusher.pending
         if state is State.RUNNING or (pending and state is not State.CLOSED):
             warnings.warn(
                 f"{self!r} was not closed, {pending} events have no outcome: use `async with`, or await aclose().",
@@ -335,6 +350,7 @@ class AsyncGameball:
             batching=self._batching,
             retry=self._retry,
             rate=self._rate,
+            journal=self._journal,
             dialect=self._access.dialect,
             make_delivery=make_delivery,
             on_failure=self._on_failure,
@@ -393,6 +409,17 @@ def _checked_type(argument: str, value: _T, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         raise ConfigurationError(f"{argument} is of type {type(value).__name__}: give {kind.__name__}(...).")
     return value
+
+
+def _checked_journal(journal: str | PathLike | Journal | None, batching: Batching) -> Journal | None:
+    if journal is None:
+        return None
+    if batching.when_full not in ("wait", "raise"):
+        raise ConfigurationError(
+            f"Batching(when_full={batching.when_full!r}) does not go with a journal, which keeps what memory cannot "
+            "hold: choose when_full='wait' or 'raise'."
+        )
+    return journal if isinstance(journal, Journal) else Journal(journal)
 
 
 def _checked_timeout(timeout: float, *, zero: bool = False) -> float:

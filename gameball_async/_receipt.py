@@ -95,6 +95,20 @@ class SharedOutcome:
         return holder
 
 
+class StoredOutcome(SharedOutcome):
+    """The outcome of events that go through the journal; it moves to a batch's own when they join one.
+
+    Attributes:
+        is_durable: whether the journal has them on disk.
+    """
+
+    __slots__ = ("__weakref__", "is_durable")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_durable = False
+
+
 class Receipt:
     """The promise for one event. Await it for the outcome, or let it go.
 
@@ -113,6 +127,11 @@ class Receipt:
     def done(self) -> bool:
         """Whether the outcome is known, so that awaiting does not wait."""
         return self._shared.outcome_of(self._name) is not None
+
+    @property
+    def durable(self) -> bool:
+        """Whether the event is on disk, and so survives the process; without a journal it never is."""
+        return isinstance(self._shared, StoredOutcome) and self._shared.is_durable
 
     def __await__(self) -> Generator[Any, Any, Delivered]:
         """Wait for the outcome of this event.

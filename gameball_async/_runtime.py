@@ -50,6 +50,14 @@ class Runtime(ABC):
         """The same function for a task of its own, in which no Ctrl-C strikes: that is the main task's."""
         return function
 
+    @abstractmethod
+    def call_soon_from_thread(self, function: Callable[[], object]) -> None:
+        """Let this loop call a function soon; callable from any thread.
+
+        Raises:
+            RuntimeError: if the loop has ended.
+        """
+
     @property
     def is_own_thread(self) -> bool:
         """Whether the caller runs in this loop's thread."""
@@ -85,6 +93,10 @@ class AsyncioRuntime(Runtime):
         task = self._loop.create_task(main(), name="gameball_async flusher", context=contextvars.Context())
         _background_tasks.add(task)
         task.add_done_callback(_background_tasks.discard)
+
+    def call_soon_from_thread(self, function: Callable[[], object]) -> None:
+        """Let the loop call a function soon."""
+        self._loop.call_soon_threadsafe(function)
 
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine function as a task, and look now and then whether the loop is still there.
@@ -136,6 +148,10 @@ class TrioRuntime(Runtime):
     def protected(self, function: _F) -> _F:
         """The same function, in which trio raises no `KeyboardInterrupt`."""
         return self._trio.lowlevel.enable_ki_protection(function)
+
+    def call_soon_from_thread(self, function: Callable[[], object]) -> None:
+        """Let the run call a function soon."""
+        self._run.run_sync_soon(function)
 
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine function in a task of its own."""

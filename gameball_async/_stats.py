@@ -14,13 +14,13 @@ class Stats:
     At every instant ``accepted == delivered + rejected + dropped + unknown + pending``.
 
     Attributes:
-        accepted: events that `track` or `send` took over.
+        accepted: events that `track` or `send` took over, or that were found in the journal.
         delivered: events in requests that Gameball answered with success.
         rejected: events that Gameball refused for good.
         dropped: events given up here: buffer full, expired, client closed.
         unknown: events whose request was sent and whose answer got lost, and that are not sent
             again: `Retry(ambiguous="report")`, or the client closed meanwhile.
-        buffered_events: events without an outcome yet, those in flight included.
+        buffered_events: events in memory without an outcome yet, those in flight included.
         buffered_bytes: encoded bytes of those events.
         oldest_age: seconds since the oldest of them was accepted; 0.0 if there is none.
         in_flight: requests being sent right now.
@@ -30,6 +30,9 @@ class Stats:
             with `Retry(ambiguous="resend")` each of them may have counted twice.
         paused_until: when requests may go again, in UTC, if they are paused now.
         halted: why Gameball refuses this client, if it does.
+        journaled_events: events without an outcome that are not in memory: they lie in the journal,
+            or are on their way there.
+        journal_bytes: bytes of this process's journal file that are in use.
     """
 
     accepted: int
@@ -46,8 +49,10 @@ class Stats:
     ambiguous: int
     paused_until: datetime | None
     halted: str | None
+    journaled_events: int = 0
+    journal_bytes: int = 0
 
     @property
     def pending(self) -> int:
-        """Events without an outcome yet: `buffered_events` under its name in the conservation law."""
-        return self.buffered_events
+        """Events without an outcome yet, in memory or in the journal alone."""
+        return self.buffered_events + self.journaled_events

@@ -25,6 +25,8 @@ class Verdict(Enum):
     """Not this batch but this client is refused."""
     INTERRUPTED = auto()
     """It was cancelled here on its way; like AMBIGUOUS, and it says nothing about the server."""
+    NOT_SENT = auto()
+    """It was cancelled here before its first byte."""
 
 
 class Sign(Enum):
@@ -51,6 +53,7 @@ SIGNS = {
     Verdict.RATE_LIMITED: Sign.PAUSE,
     Verdict.HALT: Sign.HALT,
     Verdict.INTERRUPTED: Sign.NONE,
+    Verdict.NOT_SENT: Sign.NONE,
 }
 """What each verdict says about the server."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ._batch import Batch
+from ._batch import Batch, Stored
 from ._counts import Counts
+from ._one_change import one_change
 from ._queues import Buffer
 
-__all__ = ["Batch", "Buffer", "Counts"]
+__all__ = ["Batch", "Buffer", "Counts", "Stored", "one_change"]

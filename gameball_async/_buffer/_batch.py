@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
+from typing import NamedTuple
 
 from .._events import Event
 from .._receipt import SharedOutcome
 
 Overhead = Callable[[str, str | None, str | None], int]
 """Bytes of a request's body beside its events, from the player's id, mobile and email."""
+
+
+class Stored(NamedTuple):
+    """Where events lie in the journal.
+
+    Attributes:
+        origin: the number of their file; events of different files do not merge, so that a batch is
+            sealed in one file at once.
+        seqs: their places in it.
+    """
+
+    origin: int
+    seqs: tuple[int, ...]
+
+
+NOT_STORED = Stored(0, ())
+"""They lie in memory alone."""
 
 
 class Stage(Enum):
@@ -45,6 +63,9 @@ class Batch:
         strikes: attempts that failed although other players' requests succeeded meanwhile.
         successes_seen: requests of the client that had succeeded when its last attempt failed.
         ambiguous: whether an attempt ended without an answer that settles it.
+        origin: the file of the journal that its events lie in; 0 if they lie in memory alone.
+        seqs: their places in that file, in the order of `events`.
+        is_recorded: whether the journal knows it as a sealed batch.
     """
 
     __slots__ = (
@@ -57,10 +78,13 @@ class Batch:
         "email",
         "events",
         "following",
+        "is_recorded",
         "mobile",
         "number",
         "opened_at",
+        "origin",
         "player_unique_id",
+        "seqs",
         "shared",
         "size",
         "stage",
@@ -85,6 +109,9 @@ class Batch:
         self.strikes = 0
         self.successes_seen: int | None = None
         self.ambiguous = False
+        self.origin = 0
+        self.seqs: tuple[int, ...] = ()
+        self.is_recorded = False
         # Epochs count the calls of flush. Nearly every batch lives within one, so an event's epoch is not kept
         # with the event: `_boundaries` has (epoch, index after its last event) for all epochs but the latest.
         self._epoch = epoch
@@ -159,6 +186,7 @@ class Batch:
             items[:middle], tuple((epoch, min(end, middle)) for epoch, end in self._boundaries), overhead
         )
         newer = self._part(items[middle:], _shifted(self._boundaries, middle), overhead)
+        older.seqs, newer.seqs = self.seqs[:middle], self.seqs[middle:]
         older.following, newer.following = newer, self.following
         return older, newer
 
@@ -171,6 +199,7 @@ class Batch:
         part.stage = Stage.CLOSED
         part.ambiguous = self.ambiguous
         part.earlier_attempts = self.earlier_attempts + self.attempts
+        part.origin = self.origin
         self.shared.move(part.events, part.shared)
         return part
 

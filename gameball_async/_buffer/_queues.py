@@ -14,7 +14,7 @@ from .._config import Batching
 from .._events import Event
 from .._receipt import Outcome, Receipt, SharedOutcome
 from ..errors import Dropped, InvalidEvent, LifecycleError
-from ._batch import Batch, Overhead, Stage
+from ._batch import NOT_STORED, Batch, Overhead, Stage, Stored
 from ._counts import Counts
 from ._one_change import one_change
 from ._schedule import Place, Player, Schedule
@@ -61,7 +61,14 @@ class Buffer:
 
     @one_change
     def offer(
-        self, player_unique_id: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
+        self,
+        player_unique_id: str,
+        name: str,
+        encoded: bytes,
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        stored: Stored = NOT_STORED,
     ) -> Receipt | None:
         """Accept one event into its player's last batch, or into a new one; None if there is no room.
 
@@ -69,18 +76,22 @@ class Buffer:
             InvalidEvent: if the event alone is larger than a request may be.
         """
         player = self._players.get(player_unique_id)
-        growth = None if player is None else self._growth(player.tail, name, encoded, mobile, email)
+        growth = None
+        if player is not None and player.tail.origin == stored.origin:
+            growth = self._growth(player.tail, name, encoded, mobile, email)
         if growth is None:
             self._check_size(player_unique_id, name, len(encoded), mobile, email)
         if not self.has_room(1, len(encoded)):
             return None
         if player is None or growth is None:
             batch = self._open(player_unique_id, mobile, email, now)
+            batch.origin, batch.seqs = stored
             self._add(batch, name, encoded)
             self._append(player, batch, now)
         else:
             batch = player.tail
             batch.adopt(mobile, email, growth)
+            batch.seqs += stored.seqs
             self._add(batch, name, encoded)
             if player.place is Place.LINGERING and self._is_full(batch):
                 self._schedule.make_ready(player)
@@ -88,7 +99,13 @@ class Buffer:
 
     @one_change
     def offer_batch(
-        self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
+        self,
+        player_unique_id: str,
+        events: Mapping[str, bytes],
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        stored: Stored = NOT_STORED,
     ) -> SharedOutcome | None:
         """Accept events as one batch of their own, due at once; None if there is no room.
 
@@ -98,12 +115,39 @@ class Buffer:
         self.check_batch(player_unique_id, events, mobile, email)
         if not self.has_room(len(events), sum(map(len, events.values()))):
             return None
+        return self._offer_closed(player_unique_id, events, mobile, email, now, stored).shared
+
+    @one_change
+    def restore(
+        self,
+        player_unique_id: str,
+        events: Mapping[str, bytes],
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        stored: Stored,
+    ) -> Batch:
+        """Take over a batch that an earlier process sealed, and may have sent; whatever its size, and the room."""
+        batch = self._offer_closed(player_unique_id, events, mobile, email, now, stored)
+        batch.ambiguous = batch.is_recorded = True
+        return batch
+
+    def _offer_closed(
+        self,
+        player_unique_id: str,
+        events: Mapping[str, bytes],
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        stored: Stored,
+    ) -> Batch:
         batch = self._open(player_unique_id, mobile, email, now)
+        batch.origin, batch.seqs = stored
         for name, encoded in events.items():
             self._add(batch, name, encoded)
         batch.stage = Stage.CLOSED
         self._append(self._players.get(player_unique_id), batch, now)
-        return batch.shared
+        return batch
 
     def check_batch(
         self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
@@ -128,6 +172,11 @@ class Buffer:
         self.counts.pending_bytes += len(encoded)
         self.counts.settle(1, len(encoded), error)
         return Receipt(shared, name)
+
+    def write_off(self, events: int) -> None:
+        """Count events as accepted and dropped that were lost before they came here."""
+        self.counts.accepted += events
+        self.counts.dropped += events
 
     def _growth(self, batch: Batch, name: str, encoded: bytes, mobile: str | None, email: str | None) -> int | None:
         """Bytes that the event's contact adds to the batch; None if the event cannot join it."""

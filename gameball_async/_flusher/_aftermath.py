@@ -9,12 +9,14 @@ from collections.abc import Callable
 from .._buffer import Batch, Buffer
 from .._config import Retry
 from .._delivery import Backoff
+from .._events import Event
 from .._failures import Failures
 from .._pacing import Gate, GateState
 from .._receipt import Delivered
 from .._verdict import Answer, Verdict
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from ._report import Undelivered
+from ._store import Store
 
 _log = logging.getLogger("gameball_async")
 
@@ -24,6 +26,7 @@ class Aftermath:
 
     Args:
         buffer: where the batches are.
+        store: keeps what is there beside the buffer.
         gate: is told what each answer says about the server.
         failures: is told of each event that will not arrive.
         retry: the user's settings.
@@ -37,13 +40,20 @@ class Aftermath:
     """
 
     def __init__(
-        self, buffer: Buffer, gate: Gate, failures: Failures, retry: Retry, random: Callable[[], float]
+        self,
+        buffer: Buffer,
+        store: Store,
+        gate: Gate,
+        failures: Failures,
+        retry: Retry,
+        random: Callable[[], float],
     ) -> None:
         self.halted: ClientHalted | None = None
         self.ambiguous = 0
         self.is_ending = False
         self.undelivered: list[Undelivered] = []
         self._buffer = buffer
+        self._store = store
         self._gate = gate
         self._failures = failures
         self._retry = retry
@@ -97,12 +107,13 @@ class Aftermath:
                 attempts = batch.earlier_attempts + batch.attempts
                 delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
                 self._buffer.settle(batch, delivered, now)
+                self._store.forget(batch)
             case Verdict.REFUSED:
                 self._refuse(batch, answer, now)
             case Verdict.AMBIGUOUS | Verdict.INTERRUPTED if self._retry.ambiguous == "report":
                 _log.error("events %s: %s", ", ".join(batch.events), error := _unknown(answer))
                 self._fail(batch, error, now)
-            case Verdict.INTERRUPTED:
+            case Verdict.INTERRUPTED | Verdict.NOT_SENT:
                 self._buffer.give_back(batch, now)
             case _:
                 self._try_again(batch, answer, now)
@@ -120,6 +131,7 @@ class Aftermath:
     def _refuse(self, batch: Batch, answer: Answer, now: float) -> None:
         if len(batch.events) > 1:
             self._buffer.split(batch)
+            self._store.unseal(batch)
         else:
             error = _rejected(answer, may_have_arrived=batch.ambiguous)
             _log.error("event %s: %s", *batch.events, error)
@@ -137,9 +149,22 @@ class Aftermath:
     def _fail(self, batch: Batch, error: DeliveryError, now: float) -> None:
         events = batch.as_events()
         self._buffer.settle(batch, error, now)
+        self._store.bury(batch, error)
+        self.tell(events, error)
+
+    def tell(self, events: list[Event], error: DeliveryError) -> None:
+        """Tell the user of accepted events that will not arrive."""
         self._failures.add(events, error)
         if self.is_ending:
             self.undelivered.extend(Undelivered(event, error) for event in events)
+
+    def take_over(self, batch: Batch) -> None:
+        """A batch comes from the journal that an earlier process had sealed: it may have been sent."""
+        self.ambiguous += 1
+        if self._retry.ambiguous == "report":
+            error = OutcomeUnknown(f"the process ended while the request was being sent: {_ASK}")
+            _log.error("events %s: %s", ", ".join(batch.events), error)
+            self._fail(batch, error, batch.opened_at)
 
     # ---------------------------------------------------------------- giving up
 
@@ -157,8 +182,12 @@ class Aftermath:
         return self._buffer.expires_at(self._retry.give_up_after)
 
     def give_up(self, reason: DropReason, why: str, now: float) -> None:
-        """Settle whatever is left as dropped, or as unknown if it may have arrived."""
+        """Settle whatever is left as dropped, or as unknown if it may have arrived; a journal keeps it instead."""
         self.is_ending = True
+        if self._store.is_journal:
+            if kept := self._buffer.counts.pending + self._store.outside:
+                _log.warning("%s; %d events are kept in the journal for the next client", why, kept)
+            return
         if self.halted is not None:
             why = f"{why}: Gameball refused this client (HTTP {self.halted.status})"
         if self._buffer.counts.pending:

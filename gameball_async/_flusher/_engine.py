@@ -12,7 +12,7 @@ import anyio.abc
 
 from .._bell import Bell
 from .._runtime import Runtime, current_runtime
-from ..errors import BufferFull, ClientClosed, DropReason, FlusherDied, NotStarted, WrongLoop
+from ..errors import BufferFull, ClientClosed, DropReason, FlusherDied, JournalError, NotStarted, WrongLoop
 from ._loop import Flusher
 from ._report import CloseReport
 
@@ -53,12 +53,15 @@ class Engine:
         """Bind to the caller's loop, run in a background task of it, and wait until that is under way.
 
         Raises:
+            JournalError: if the journal cannot be opened.
             FlusherDied: if it crashes at once; with the reason as its cause.
         """
         if runtime := self._bind():
             runtime.spawn(self._serve)
         while self.state is State.RUNNING and not self._is_under_way:
             await self._changed.wait()
+        if isinstance(self._cause, JournalError) and not self._is_under_way:
+            raise self._cause.with_traceback(None)
         self.check_alive()
 
     async def run(self, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -112,12 +115,15 @@ class Engine:
 
     @property
     def _is_done(self) -> bool:
-        return self.state is State.CLOSING and not self.flusher.buffer.counts.pending and not self.flusher.failures
+        is_settled = self.flusher.store.is_journal or not self.flusher.pending
+        return self.state is State.CLOSING and is_settled and not self.flusher.failures
 
     def _on_crash(self, error: Exception) -> None:
         reason = _innermost(error)
-        # without the error's text: it may quote a player's id
-        _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))
+        if isinstance(reason, JournalError):
+            _log.error("the client stops: %s", reason)
+        else:  # without the error's text: it may quote a player's id
+            _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))
         self._cause = reason
         if self.state is State.RUNNING:
             self.state = State.STOPPED  # before anything else may be accepted
@@ -143,7 +149,7 @@ class Engine:
             await self._changed.wait()
             if self.state is State.STOPPED:  # the task was cancelled meanwhile: what is left is drained from here
                 await self._close_inline()
-        return CloseReport(tuple(self.flusher.aftermath.undelivered))
+        return CloseReport(tuple(self.flusher.aftermath.undelivered), self.flusher.pending)
 
     def _begin_close(self, timeout: float) -> None:
         self.state = State.CLOSING
@@ -154,7 +160,7 @@ class Engine:
         self.state = State.CLOSING
         self.flusher.buffer.interrupt(None)
         try:
-            if self.flusher.buffer.counts.pending or self.flusher.failures:
+            if self.flusher.pending or self.flusher.store.is_open or self.flusher.failures:
                 await self.flusher.run(self._bound_runtime, lambda: None)
         except Exception as error:  # noqa: BLE001 the report tells what was not delivered
             self._on_crash(error)
@@ -163,6 +169,7 @@ class Engine:
             try:
                 await self.flusher.failures.report_without_waiting()
             finally:
+                self.flusher.store.abandon()
                 self._end(State.CLOSED)
 
     # ---------------------------------------------------------------- checks
@@ -230,13 +237,17 @@ class Engine:
 
     def _death(self) -> FlusherDied:
         death = FlusherDied(
-            "the client's background task crashed; what it held was given to on_failure: make a new client."
+            f"the client's background task crashed; what it held {self._left}: make a new client."
             if self._cause is not None
             else "the client's background task was cancelled before the client was closed: await aclose() to deliver "
             "what is left, and make a new client."
         )
         death.__cause__ = self._cause
         return death
+
+    @property
+    def _left(self) -> str:
+        return "is kept in the journal" if self.flusher.store.is_journal else "was given to on_failure"
 
 
 def _innermost(error: Exception) -> Exception:

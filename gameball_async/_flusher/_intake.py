@@ -14,6 +14,8 @@ from .._events import Event
 from .._failures import Failures
 from .._receipt import Receipt, SharedOutcome
 from ..errors import BufferFull, Dropped, DropReason
+from ._backlog import Backlog
+from ._store import Store
 
 _T = TypeVar("_T")
 
@@ -24,14 +26,17 @@ class Intake:
     """Lets events into the buffer, by the policy of `Batching(when_full=...)`.
 
     Args:
-        buffer: where accepted events go.
-        batching: what happens when it is full.
+        buffer: the events in memory.
+        store: what keeps events beside it; with a journal, they go through it.
+        batching: what happens when there is no room.
         failures: is told of dropped events.
     """
 
-    def __init__(self, buffer: Buffer, batching: Batching, failures: Failures) -> None:
+    def __init__(self, buffer: Buffer, store: Store, batching: Batching, failures: Failures) -> None:
         self.admission = Admission()
         self._buffer = buffer
+        self._store = store
+        self._entrance = store if isinstance(store, Backlog) else buffer
         self._batching = batching
         self._failures = failures
         self._drops = batching.when_full in ("drop_oldest", "drop_newest")
@@ -43,7 +48,7 @@ class Intake:
         """Accept an event, or return None if there is no room, or others wait for room already."""
         if self.admission.is_waited_for:
             return None
-        receipt = self._buffer.offer(player, name, encoded, mobile, email, now)
+        receipt = self._entrance.offer(player, name, encoded, mobile, email, now)
         if receipt is None and self._drops:
             receipt = self._offer_dropping(player, name, encoded, mobile, email, now)
         return receipt
@@ -57,7 +62,7 @@ class Intake:
         if self._batching.when_full == "drop_oldest":
             self._buffer.check_batch(player, events, mobile, email)
             self._drop_oldest(len(events), sum(map(len, events.values())), now)
-        return self._buffer.offer_batch(player, events, mobile, email, now)
+        return self._entrance.offer_batch(player, events, mobile, email, now)
 
     async def wait_to_offer(
         self,
@@ -72,13 +77,13 @@ class Intake:
 
         The clock raises if nothing is accepted any more.
         """
-        return await self._wait(partial(self._buffer.offer, player, name, encoded, mobile, email), now)
+        return await self._wait(partial(self._entrance.offer, player, name, encoded, mobile, email), now)
 
     async def wait_to_offer_batch(
         self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: Callable[[], float]
     ) -> SharedOutcome | None:
         """Accept events as one request when their turn has come; like `wait_to_offer`."""
-        return await self._wait(partial(self._buffer.offer_batch, player, events, mobile, email), now)
+        return await self._wait(partial(self._entrance.offer_batch, player, events, mobile, email), now)
 
     async def _wait(self, offer: Callable[[float], _T | None], now: Callable[[], float]) -> _T | None:
         if self._batching.when_full != "wait":
@@ -87,6 +92,11 @@ class Intake:
 
     def full(self, remedy: str) -> BufferFull:
         """The error for an event that found no room."""
+        if isinstance(self._store, Backlog):
+            return BufferFull(
+                f"the journal is full: {self._store.fullness}. {remedy}Track the event later, or raise "
+                "Journal(max_bytes=...)."
+            )
         counts, batching = self._buffer.counts, self._batching
         return BufferFull(
             f"the buffer is full: {counts.pending} of {batching.buffer_events} events, {counts.pending_bytes:,} of "

@@ -18,19 +18,24 @@ import anyio.lowlevel
 
 from .._bell import Bell
 from .._buffer import Batch, Buffer
-from .._config import Batching, RateLimit, Retry
+from .._config import Batching, Journal, RateLimit, Retry
 from .._delivery import CONNECTIONS, Delivery
+from .._events import Event
 from .._failures import Failures, OnFailure
+from .._journal import JournalWriter
 from .._pacing import Gate, GateState, Windows
 from .._runtime import Runtime
 from .._verdict import Answer, Verdict
 from .._wire import SingleDialect
-from ..errors import DropReason, FlushTimeout
+from ..errors import DeliveryError, DropReason, FlushTimeout
 from ._aftermath import Aftermath
+from ._backlog import Backlog
 from ._intake import Intake
+from ._store import Hooks, Store
 
 _log = logging.getLogger("gameball_async")
 
+_NOT_SENT = Answer(verdict=Verdict.NOT_SENT)
 _INTERRUPTED = Answer(verdict=Verdict.INTERRUPTED, words="the request was cancelled on its way")
 
 
@@ -41,6 +46,7 @@ class Flusher:
         batching: how events are merged and how many are held.
         retry: when and how long a request is tried again.
         rate: the two windows; None switches pacing off.
+        journal: where events are kept on disk; None keeps them in memory alone.
         dialect: how a request looks.
         make_delivery: opens the connections; called when `run` begins.
         on_failure: the user's callback.
@@ -55,6 +61,7 @@ class Flusher:
         batching: Batching,
         retry: Retry,
         rate: RateLimit | None,
+        journal: Journal | None,
         dialect: SingleDialect,
         make_delivery: Callable[[], Delivery],
         on_failure: OnFailure | None,
@@ -62,8 +69,9 @@ class Flusher:
         self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled)
         self.gate = Gate()
         self.failures = Failures(on_failure)
-        self.intake = Intake(self.buffer, batching, self.failures)
-        self.aftermath = Aftermath(self.buffer, self.gate, self.failures, retry, random)
+        self.store = self._new_store(journal, batching)
+        self.intake = Intake(self.buffer, self.store, batching, self.failures)
+        self.aftermath = Aftermath(self.buffer, self.store, self.gate, self.failures, retry, random)
         self.requests = 0
         self.retries = 0
         self.in_flight = 0
@@ -78,6 +86,22 @@ class Flusher:
         self._closing_at: float | None = None
         self._ends_at_deadline: list[anyio.abc.TaskGroup] = []
 
+    def _new_store(self, journal: Journal | None, batching: Batching) -> Store:
+        if journal is None:
+            return Store()
+        hooks = Hooks(
+            now=self._time, on_progress=self._on_settled, on_restored=self._on_restored, on_refused=self._on_refused
+        )
+        return Backlog(JournalWriter(journal), journal, self.buffer, batching, hooks)
+
+    def _time(self) -> float:
+        return self.now()  # the clock changes when the client is bound to a loop
+
+    @property
+    def pending(self) -> int:
+        """Accepted events without an outcome, wherever they are."""
+        return self.buffer.counts.pending + self.store.outside
+
     # ---------------------------------------------------------------- run, flush, close
 
     async def run(self, runtime: Runtime, on_under_way: Callable[[], object]) -> None:
@@ -90,6 +114,7 @@ class Flusher:
         self._turn = anyio.Lock()
         delivery = self._make_delivery()
         try:
+            await self.store.open(runtime)
             await delivery.prepare()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(runtime.protected(self.failures.report))
@@ -107,6 +132,8 @@ class Flusher:
             self._ends_at_deadline.clear()
             with anyio.move_on_after(1, shield=True):
                 await delivery.aclose()
+            if self._closing_at is not None:
+                await self.store.close()
 
     def close(self, deadline: float) -> None:
         """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""
@@ -134,15 +161,19 @@ class Flusher:
             timeout: seconds, or None for no limit.
             check: raises if nothing will be settled any more.
         """
-        epoch = self._hurry()
+        store, epoch = self.store, self._hurry()
+        passed, goal = store.passed, store.passed + store.outside
         with anyio.move_on_after(timeout):
-            while self.buffer.pending_until(epoch):
+            while self.buffer.pending_until(epoch) or store.passed < goal:
                 check()
+                store.check()
                 if self.aftermath.halted is not None:
                     raise self.aftermath.halted.with_traceback(None)
                 await self._progress.wait()
+                if passed < goal and passed < store.passed:  # more of what was outside came into the buffer
+                    passed, epoch = store.passed, self._hurry()
         check()
-        if unsettled := self.buffer.pending_until(epoch):
+        if unsettled := self.buffer.pending_until(epoch) + max(0, goal - store.passed):
             raise FlushTimeout(
                 f"{unsettled} events have no outcome after {timeout:g} s; they are kept, and sending goes on: "
                 "flush again, or look at stats().",
@@ -181,7 +212,7 @@ class Flusher:
                     await self._wake.wait()
 
     def _is_finished(self) -> bool:
-        return self._closing_at is not None and (not self.buffer.counts.pending or self.aftermath.halted is not None)
+        return self._closing_at is not None and (not self.pending or self.aftermath.halted is not None)
 
     def _may_go_at(self, now: float) -> float:
         """When the next batch may go: at once if not above `now`."""
@@ -193,12 +224,37 @@ class Flusher:
         self._progress.ring()
         self.intake.admission.room_made()
 
+    def _on_restored(self, batch: Batch) -> None:
+        self.aftermath.take_over(batch)
+
+    def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
+        self.aftermath.tell(events, error)
+
     def _on_due(self, at: float) -> None:
         if at < self._idle_until:
             self._idle_until = at
             self._wake.ring()
 
     async def _send(self, batch: Batch, delivery: Delivery) -> None:
+        self._windows.start()
+        probe = self.gate.start()
+        answer = _NOT_SENT
+        try:
+            await self.store.seal(batch)
+            answer = _INTERRUPTED
+            answer = await self._post(batch, delivery)
+        finally:
+            now = self.now()
+            self._windows.finish(now)
+            self.aftermath.note(batch, answer, probe=probe, now=now)
+            self.aftermath.conclude(batch, answer, now)
+            if answer.verdict is Verdict.DELIVERED:
+                self.intake.note_delivery()
+            self.store.refill()
+            self._wake.ring()
+            self._progress.ring()
+
+    async def _post(self, batch: Batch, delivery: Delivery) -> Answer:
         if batch.body is None:
             batch.body = self._dialect.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
         self.requests += 1
@@ -206,18 +262,7 @@ class Flusher:
         batch.attempts += 1
         self.aftermath.expect(batch)
         self.in_flight += 1
-        self._windows.start()
-        probe = self.gate.start()
-        answer = _INTERRUPTED
         try:
-            answer = await delivery.post(batch.body, batch.private)
+            return await delivery.post(batch.body, batch.private)
         finally:
-            now = self.now()
             self.in_flight -= 1
-            self._windows.finish(now)
-            self.aftermath.note(batch, answer, probe=probe, now=now)
-            self.aftermath.conclude(batch, answer, now)
-            if answer.verdict is Verdict.DELIVERED:
-                self.intake.note_delivery()
-            self._wake.ring()
-            self._progress.ring()

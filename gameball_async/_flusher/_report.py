@@ -27,6 +27,8 @@ class CloseReport:
 
     Attributes:
         undelivered: every event that failed since the close began, in order per player.
+        kept: events without an outcome that are kept in the journal for the next client.
     """
 
     undelivered: tuple[Undelivered, ...] = ()
+    kept: int = 0

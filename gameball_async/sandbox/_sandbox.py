@@ -44,7 +44,7 @@ class Sandbox:
             before the end of its answer; what it raises is logged.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only, and each is a different matter
+    def __init__(
         self,
         *,
         host: str = "127.0.0.1",

@@ -1,0 +1,105 @@
+"""What keeps events beside the buffer. This one keeps nothing: the client has no journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from .._buffer import Batch
+from .._events import Event
+from .._receipt import Receipt
+from .._runtime import Runtime
+from ..errors import DeliveryError
+
+
+@attrs.frozen(kw_only=True)
+class Hooks:
+    """What the flusher does when something happens to stored events.
+
+    Attributes:
+        now: seconds of the loop's clock.
+        on_progress: called when events were stored, or moved on.
+        on_restored: called with each batch that an earlier process had sealed.
+        on_refused: called with accepted events that will not arrive, and why.
+    """
+
+    now: Callable[[], float]
+    on_progress: Callable[[], object]
+    on_restored: Callable[[Batch], object]
+    on_refused: Callable[[list[Event], DeliveryError], object]
+
+
+class Store:
+    """A client's memory is all there is: whatever is asked, there is nothing to do.
+
+    Attributes:
+        is_journal: whether events outlive the process here.
+    """
+
+    is_journal = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has to be closed."""
+        return False
+
+    @property
+    def outside(self) -> int:
+        """Accepted events that lie outside of the buffer."""
+        return 0
+
+    @property
+    def passed(self) -> int:
+        """Events that were outside once and are not any more."""
+        return 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes on disk."""
+        return 0
+
+    async def open(self, runtime: Runtime) -> None:
+        """Begin, in this loop; again after the loop has changed.
+
+        Raises:
+            JournalError: if it cannot be opened.
+        """
+
+    async def close(self) -> None:
+        """Put in order what is kept, and end."""
+
+    def abandon(self) -> None:
+        """Nobody will close it any more: end without being waited for."""
+
+    def claim(self, receipt: Receipt) -> None:
+        """The event of this receipt is accepted, whether it is stored yet or not."""
+
+    async def stored(self, receipt: Receipt) -> None:
+        """Wait until the event of this receipt is stored, and accept it.
+
+        Raises:
+            JournalError: if it could not be stored; it is not accepted.
+        """
+
+    def check(self) -> None:
+        """Raise if nothing can be stored at present.
+
+        Raises:
+            JournalError: with the reason.
+        """
+
+    def refill(self) -> None:
+        """The buffer has room again."""
+
+    async def seal(self, batch: Batch) -> None:
+        """Wait until it is recorded that this batch is about to be sent."""
+
+    def unseal(self, batch: Batch) -> None:
+        """The batch is split: its halves are sealed anew."""
+
+    def forget(self, batch: Batch) -> None:
+        """The batch was delivered."""
+
+    def bury(self, batch: Batch, error: DeliveryError) -> None:
+        """The batch will not arrive."""

@@ -1,0 +1,263 @@
+"""The buffer as a window on the journal: what lies outside of it, and what is let in next."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable
+from functools import partial
+from weakref import WeakValueDictionary
+
+from .._buffer import Buffer, Stored
+from .._config import Batching
+from .._events import Event
+from .._journal import JournalWriter, Letter, Loaded, Row, Source
+from .._receipt import SharedOutcome, StoredOutcome
+from ..errors import Dropped, DropReason, InvalidEvent, JournalError, LifecycleError
+from ._arrivals import Arrival
+from ._feeds import Feed, Feeds, requests
+from ._store import Hooks
+
+_log = logging.getLogger("gameball_async")
+
+_CHUNK = 1_000
+"""Events read back at a time, at most: placing them takes the loop about 4 ms."""
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class Window:
+    """Lets events into the buffer in the order in which they were accepted.
+
+    Args:
+        sources: the files of the journal, the own one last.
+        writer: reads them.
+        buffer: where events are let in.
+        batching: how much the buffer holds.
+        hooks: what the flusher does when something happens to events here.
+
+    Attributes:
+        outside: accepted events that lie outside of the buffer.
+        passed: events that were outside once and are not any more.
+        is_closed: whether nothing is let in any more.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        writer: JournalWriter,
+        buffer: Buffer,
+        batching: Batching,
+        hooks: Hooks,
+    ) -> None:
+        self._feeds = Feeds(sources)
+        self.outside = self._feeds.events
+        self.passed = 0
+        self.is_closed = False
+        self._writer = writer
+        self._buffer = buffer
+        self._batching = batching
+        self._hooks = hooks
+        self._is_reading = False
+        # of events outside whose receipts somebody holds
+        self._outcomes: WeakValueDictionary[int, StoredOutcome] = WeakValueDictionary()
+        self._withdrawn: set[int] = set()
+
+    def _leave_outside(self, events: int) -> None:
+        self.outside -= events
+        self.passed += events
+
+    # ---------------------------------------------------------------- events of this process
+
+    def count(self, arrival: Arrival) -> None:
+        """Count events as accepted that may still be on their way to the disk."""
+        if not arrival.was_counted:
+            arrival.was_counted = True
+            self.outside += len(arrival.events)
+
+    def admit(self, arrival: Arrival) -> None:
+        """Let stored events into the buffer, or leave them outside if others wait there or there is no room."""
+        self.count(arrival)
+        own, events = self._feeds.own, len(arrival.events)
+        own.unsettled += events
+        if not self.is_closed and self._feeds.next() is None and self._place_arrival(arrival):
+            own.cursor = arrival.last
+            self._withdrawn.clear()
+            return
+        own.remaining += events
+        self._outcomes.update(dict.fromkeys(arrival.seqs, arrival.outcome))
+
+    def _place_arrival(self, arrival: Arrival) -> bool:
+        stored = Stored(self._feeds.own.origin, arrival.seqs)
+        shared = self._offer(
+            arrival.player_unique_id,
+            arrival.events,
+            arrival.mobile,
+            arrival.email,
+            arrival.now,
+            stored,
+            together=arrival.is_together,
+        )
+        if shared is None:
+            return False
+        arrival.outcome.move(arrival.events, shared)
+        self._leave_outside(len(arrival.events))
+        return True
+
+    def withdraw(self, arrival: Arrival) -> None:
+        """Forget stored events whose call was cancelled."""
+        self._writer.forget(self._feeds.own.origin, arrival.seqs)
+        if self._feeds.next() is None:
+            self._feeds.own.cursor = arrival.last
+        else:
+            self._withdrawn.update(arrival.seqs)
+
+    def refuse(self, arrival: Arrival, error: Dropped) -> None:
+        """Give up events that count as accepted and could not be stored."""
+        for name, encoded in arrival.events.items():
+            self._buffer.refuse_newest(name, encoded, error)
+        self._leave_outside(len(arrival.events))
+        arrival.outcome.settle(error)
+        self._hooks.on_refused(arrival.as_events(), error)
+
+    # ---------------------------------------------------------------- reading back
+
+    def refill(self, frontier: float) -> None:
+        """Read events back, if some lie outside and a good part of the buffer is free.
+
+        Args:
+            frontier: the seq from which on events of this process are not decided yet.
+        """
+        feed = None if self._is_reading or self.is_closed else self._feeds.next()
+        if feed is None or self._writer.failure is not None:
+            return
+        self._restore_sealed(feed)
+        counts, batching = self._buffer.counts, self._batching
+        events = batching.buffer_events - counts.pending
+        size = batching.buffer_bytes - counts.pending_bytes
+        is_roomy = 4 * events >= batching.buffer_events and 4 * size >= batching.buffer_bytes
+        if feed.remaining and (is_roomy or not counts.pending):
+            self._is_reading = True
+            done = partial(self._on_read, feed, frontier)
+            self._writer.read(feed.origin, feed.cursor, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
+
+    def _restore_sealed(self, feed: Feed) -> None:
+        sealed, feed.sealed = feed.sealed, []
+        for rows in sealed:
+            events, mobile, email = _as_request(rows)
+            stored = Stored(feed.origin, tuple(row.seq for row in rows))
+            batch = self._buffer.restore(
+                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), stored
+            )
+            feed.remaining -= len(rows)
+            self._leave_outside(len(rows))
+            self._hooks.on_restored(batch)
+
+    def _on_read(self, feed: Feed, frontier: float, loaded: Loaded | JournalError) -> None:
+        self._is_reading = False
+        if isinstance(loaded, JournalError) or self.is_closed:
+            return
+        if loaded.unreadable:
+            self._write_off(feed, loaded.unreadable)
+        limit = frontier if feed is self._feeds.own else math.inf
+        is_complete = all(self._let_in(feed, rows, limit) for rows in requests(loaded.rows))
+        if loaded.is_last and is_complete and feed.remaining:
+            _log.error("%d events are missing in a file of the journal", feed.remaining)
+            self._write_off(feed, feed.remaining)
+
+    def _let_in(self, feed: Feed, rows: list[Row], limit: float) -> bool:
+        """Let one request's events in; False if there is no room, or they are not decided yet."""
+        if rows[0].seq >= limit:
+            return False
+        if rows[0].seq in self._withdrawn:
+            self._withdrawn.difference_update(row.seq for row in rows)
+        else:
+            if not self._place(feed, rows):
+                return False
+            feed.remaining -= len(rows)
+            self._leave_outside(len(rows))
+        feed.cursor = rows[-1].seq
+        return True
+
+    def _place(self, feed: Feed, rows: list[Row]) -> bool:
+        first, stored = rows[0], Stored(feed.origin, tuple(row.seq for row in rows))
+        events, mobile, email = _as_request(rows)
+        outcome = self._outcomes.pop(first.seq, None) if feed is self._feeds.own else None
+        try:
+            shared = self._offer(
+                first.player_unique_id,
+                events,
+                mobile,
+                email,
+                self._opened_at(first),
+                stored,
+                together=first.together is not None,
+            )
+        except InvalidEvent as error:  # another process had other limits
+            self._refuse_read(feed, rows, error)
+            return True
+        if shared is None:
+            if outcome is not None:
+                self._outcomes[first.seq] = outcome
+            return False
+        if outcome is not None:
+            outcome.move(events, shared)
+        return True
+
+    def _offer(
+        self,
+        player: str,
+        events: dict[str, bytes],
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        stored: Stored,
+        *,
+        together: bool,
+    ) -> SharedOutcome | None:
+        if together:
+            return self._buffer.offer_batch(player, events, mobile, email, now, stored)
+        ((name, encoded),) = events.items()
+        receipt = self._buffer.offer(player, name, encoded, mobile, email, now, stored)
+        return None if receipt is None else receipt._shared  # noqa: SLF001 the batch's outcome, for the stored receipt
+
+    def _refuse_read(self, feed: Feed, rows: list[Row], why: InvalidEvent) -> None:
+        error = Dropped(f"an event of the journal does not fit the settings: {why}", reason=DropReason.JOURNAL_FAILED)
+        events = [Event(row.player_unique_id, row.name, row.mobile, row.email, row.encoded) for row in rows]
+        for row in rows:
+            self._buffer.refuse_newest(row.name, row.encoded, error)
+        self._writer.bury(feed.origin, [Letter(row.seq, event, error) for row, event in zip(rows, events, strict=True)])
+        self.settle(feed.origin, len(rows))
+        self._hooks.on_refused(events, error)
+
+    def _write_off(self, feed: Feed, events: int) -> None:
+        """Count events that the disk has lost."""
+        events = min(events, feed.remaining)
+        feed.remaining -= events
+        self._leave_outside(events)
+        self._buffer.write_off(events)
+        self.settle(feed.origin, events)
+
+    def _opened_at(self, row: Row) -> float:
+        return self._hooks.now() - max(0.0, time.time() - row.accepted_at)
+
+    # ---------------------------------------------------------------- end
+
+    def settle(self, origin: int, events: int) -> None:
+        """Note that events of a file have their outcome; an adopted file is removed with its last."""
+        if self._feeds.settle(origin, events):
+            self._writer.discard(origin)
+
+    def interrupt(self, error: LifecycleError) -> None:
+        """Let nothing in any more, and tell who waits for an outcome."""
+        self.is_closed = True
+        for outcome in list(self._outcomes.values()):
+            outcome.interrupt(error)
+
+
+def _as_request(rows: list[Row]) -> tuple[dict[str, bytes], str | None, str | None]:
+    """The events of one request, and the contact that they share."""
+    mobile = next((row.mobile for row in rows if row.mobile is not None), None)
+    email = next((row.email for row in rows if row.email is not None), None)
+    return {row.name: row.encoded for row in rows}, mobile, email
