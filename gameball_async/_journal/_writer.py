@@ -1,7 +1,4 @@
-"""The one thread that reads and writes the journal: order, group commit, failing and recovering.
-
-Nothing of this room is called in the thread by others, and nothing here blocks the event loop.
-"""
+"""The journal as the event loop sees it: every call returns at once, and what it asked for is done in one thread."""
 
 from __future__ import annotations
 
@@ -9,30 +6,41 @@ from collections.abc import Callable, Sequence
 
 from .._config import Journal
 from ..errors import JournalError
+from ._exchange import Exchange
+from ._folder import Folder
+from ._forks import Guard
+from ._operations import Append, Bury, Close, Control, Discard, Forget, Open, Operation, Read, Seal, Unseal, refusals
 from ._rows import Letter, Loaded, Row, Source
+from ._thread import Worker
 
 
 class JournalWriter:
     """The journal as the event loop sees it: every call returns at once, `done` is called by `dispatch`.
 
-    Operations are applied strictly in the order of the calls.
+    The operations of one file are applied strictly in the order of the calls. After `open` failed, and after `close`,
+    it can be opened again.
 
     Args:
         settings: the folder, and the bytes that the own file may have.
     """
 
     def __init__(self, settings: Journal) -> None:
-        self._settings = settings
+        self._guard = Guard()
+        self._exchange = Exchange()
+        self._worker = Worker(Folder(settings.folder), settings.max_bytes, self._exchange, self._guard)
+        self._is_open = False
 
     @property
     def failure(self) -> JournalError | None:
         """Why nothing can be stored at present."""
-        raise NotImplementedError
+        return _inherited() if self._guard.is_inherited else self._worker.failure
 
     @property
     def used_bytes(self) -> int:
         """Bytes of the own file in use, as of the last commit."""
-        raise NotImplementedError
+        return self._worker.used_bytes
+
+    # ---------------------------------------------------------------- in the loop's thread
 
     def open(self, notify: Callable[[], object], done: Callable[[list[Source] | JournalError], None]) -> None:
         """Start the thread: make the folder, take the own file, adopt the files whose owner is gone.
@@ -41,11 +49,23 @@ class JournalWriter:
             notify: called from the thread when something is completed; it lets the loop call `dispatch`.
             done: gets the sources, oldest first, the own file last.
         """
-        raise NotImplementedError
+        self.rebind(notify)
+        if self._guard.is_inherited:
+            self._exchange.answer([(done, (_inherited(),))])
+            return
+        self._is_open = True
+        self._exchange.urge(Open(lambda result: self._opened(result, done)))
+        self._worker.start()
+
+    def _opened(self, result: list[Source] | JournalError, done: Callable[[list[Source] | JournalError], None]) -> None:
+        if isinstance(result, JournalError):  # the thread has ended, and whatever came meanwhile is nobody's
+            self._is_open = False
+            self._exchange.answer(refusals(self._exchange.take(), result))
+        done(result)
 
     def rebind(self, notify: Callable[[], object]) -> None:
         """From now on another loop is to be notified."""
-        raise NotImplementedError
+        self._exchange.rebind(notify)
 
     def append(self, row: Row, done: Callable[[JournalError | None], None]) -> None:
         """Add an event to the own file; its seq is the next one after `Source.next_seq` and what was appended since.
@@ -54,23 +74,27 @@ class JournalWriter:
             row: the event.
             done: called when it is durable, or with the reason why it is not stored.
         """
-        raise NotImplementedError
+        if self._works:
+            self._exchange.urge(Append(None, row, done))
+        else:
+            self._exchange.answer([(done, (self.failure,))])
 
     def seal(self, origin: int, members: Sequence[int], done: Callable[[], None]) -> None:
         """The batch of these events is about to be sent; `done` is called when that is durable."""
-        raise NotImplementedError
+        if self._works:
+            self._exchange.urge(Seal(origin, members, done))
 
     def unseal(self, origin: int, first: int) -> None:
         """The sealed batch that begins with `first` was split: its events may merge again."""
-        raise NotImplementedError
+        self._leave(Unseal(origin, first))
 
     def forget(self, origin: int, members: Sequence[int]) -> None:
         """These events have their outcome: delete them, and the sealed batch that begins with the first."""
-        raise NotImplementedError
+        self._leave(Forget(origin, members))
 
     def bury(self, origin: int, letters: Sequence[Letter]) -> None:
         """Add these events to the dead letters, then forget them."""
-        raise NotImplementedError
+        self._leave(Bury(origin, letters))
 
     def read(
         self,
@@ -88,18 +112,37 @@ class JournalWriter:
             most_events: events to read, at most; at least one is read if there is one.
             most_bytes: bytes of encoded events, at most. What must go together is never cut in two,
                 and may go over both limits.
-            done: gets the events.
+            done: gets the events; while the file fails it is called when that is over.
         """
-        raise NotImplementedError
+        if self._works:
+            self._exchange.urge(Read(origin, after, most_events, most_bytes, done))
+        else:
+            self._exchange.answer([(done, (self.failure,))])
 
     def discard(self, origin: int) -> None:
         """Close and remove an adopted file; it is kept if it still holds events."""
-        raise NotImplementedError
+        self._leave(Discard(origin))
 
     def close(self, done: Callable[[], None]) -> None:
         """Commit what is queued, close all files, remove those without events, end the thread."""
-        raise NotImplementedError
+        if self._works:
+            self._is_open = False
+            self._exchange.urge(Close(done))
+        else:
+            self._exchange.answer([(done, ())])
 
     def dispatch(self) -> None:
         """Call the `done` of all that is completed, in order; runs in the loop's thread after `notify`."""
-        raise NotImplementedError
+        self._exchange.dispatch()
+
+    @property
+    def _works(self) -> bool:
+        return self._is_open and not self._guard.is_inherited
+
+    def _leave(self, operation: Operation | Control) -> None:
+        if self._works:
+            self._exchange.leave(operation)
+
+
+def _inherited() -> JournalError:
+    return JournalError("the journal belongs to the parent of this forked process: make a client of its own here.")

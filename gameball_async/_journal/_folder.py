@@ -1,0 +1,175 @@
+"""The journal's folder: what the files in it are called, who owns them, and how they come and go.
+
+A file belongs to whoever has an exclusive lock on the `.lock` file beside it. The lock is never on the database itself:
+closing any other descriptor of that would drop SQLite's own locks.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+from .._config import PathLike
+from ..errors import JournalError
+from . import _schema
+
+JOURNAL, LOCK = ".journal", ".lock"
+SALVAGED = ".salvaged"  # the rows that were saved from a damaged file, all of them
+_BESIDE = ("-wal", "-journal")
+"""What SQLite may leave beside a database; the second only if its process ended while the tables were made."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class Folder:
+    """The folder of a journal.
+
+    Args:
+        path: where it is; nothing is read or made before `make`.
+    """
+
+    def __init__(self, path: str | PathLike) -> None:
+        self.path = Path(path).absolute()
+
+    def make(self) -> None:
+        """Make the folder if it is missing, for its owner alone.
+
+        Raises:
+            OSError: if it cannot be made.
+        """
+        if self.path.is_dir():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # another process was faster; if it is no folder, the next step says so
+            self.path.mkdir(mode=0o700)
+        sync_folder(self.path.parent)
+
+    def stems(self) -> list[str]:
+        """The files that lie in it, by what comes before their suffix, oldest first."""
+        return sorted({path.stem for path in self.path.iterdir() if path.suffix in (JOURNAL, LOCK, SALVAGED)})
+
+    def journal(self, stem: str) -> Path:
+        """The path of a file."""
+        return self.path / (stem + JOURNAL)
+
+    def lock(self, stem: str) -> Path:
+        """The path of a file's lock."""
+        return self.path / (stem + LOCK)
+
+    def new_stem(self) -> str:
+        """A name that sorts behind those of earlier files."""
+        return f"{time.time_ns() // 1_000_000:015d}-{os.getpid()}-{secrets.token_hex(4)}"
+
+    def remove(self, stem: str) -> None:
+        """Remove a file whose lock is held, and its lock at last.
+
+        Raises:
+            OSError: if something cannot be removed.
+        """
+        path = self.journal(stem)
+        path.unlink(missing_ok=True)
+        for suffix in _BESIDE:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        self.lock(stem).unlink(missing_ok=True)
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that its owner alone can read, whatever the umask; SQLite gives those beside it the same mode.
+
+    Raises:
+        OSError: if it cannot be made, or is there already.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def make_database(path: Path, *, file_id: str | None = None, next_seq: int = 1) -> None:
+    """Make a file without events; when this returns it survives a loss of power.
+
+    Raises:
+        OSError: if it cannot be made.
+        sqlite3.Error: likewise.
+    """
+    make_private(path)
+    with closing(_schema.connect(path)) as connection:
+        _schema.create(connection, file_id=file_id, next_seq=next_seq)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable.
+
+    Raises:
+        OSError: if that fails.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def take_lock(path: Path) -> int | None:
+    """Take a lock, and leave the number of this process in it for whoever wants to know.
+
+    Returns:
+        The descriptor that holds it until it is closed; None if another process has the lock.
+
+    Raises:
+        OSError: if the file cannot be opened or locked.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                os.fchmod(descriptor, 0o600)
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its former owner removed it while we opened it: there may be another by now
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def unusable(folder: Path, error: Exception) -> JournalError:
+    """What to tell the user when a journal cannot be opened."""
+    if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+        return JournalError(
+            f"the journal {folder} lies on a file system without locks: choose a folder on a disk of this machine."
+        )
+    return JournalError(
+        f"the journal {folder} cannot be opened ({_schema.reason_of(error)}): "
+        "choose a folder that this process can make and write files in, on a disk with room."
+    )
+
+
+def broken(path: Path, error: Exception) -> JournalError:
+    """What to tell the user when a journal that was open cannot be written or read."""
+    reason = _schema.reason_of(error)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        remedy = "free room on its disk, or raise Journal(max_bytes=...)"
+    else:
+        remedy = "look after its disk and its permissions"
+    return JournalError(f"the journal {path} cannot be used ({reason}): {remedy}; the client tries again every second.")

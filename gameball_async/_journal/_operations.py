@@ -1,0 +1,139 @@
+"""What the event loop asks of the journal's thread, one object for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias, final
+
+import attrs
+
+from ..errors import JournalError
+from ._dead_letters import DeadLetters
+from ._file import JournalFile
+from ._rows import Letter, Loaded, Row, Source
+
+Completion: TypeAlias = "tuple[Callable[..., object], tuple[object, ...]]"
+"""A `done` that the loop's thread is to call, and with what."""
+
+STORED = (None,)  # what the `done` of an append gets if all is well
+
+
+@final
+class Append(NamedTuple):  # the cheapest object to make: there is one for every event
+    """An event is to be stored in the own file."""
+
+    origin: None
+    row: Row
+    done: Callable[[JournalError | None], None]
+
+
+@attrs.define
+class Seal:
+    """A batch is about to be sent."""
+
+    origin: int
+    members: Sequence[int]
+    done: Callable[[], None]
+
+    def apply(self, file: JournalFile, _: DeadLetters) -> Completion:
+        """Note it in the file."""
+        file.seal(self.members)
+        return self.done, ()
+
+
+@attrs.define
+class Unseal:
+    """A batch was split."""
+
+    origin: int
+    first: int
+
+    def apply(self, file: JournalFile, _: DeadLetters) -> None:
+        """Make its events ordinary ones."""
+        file.unseal(self.first)
+
+
+@attrs.define
+class Forget:
+    """Events have their outcome."""
+
+    origin: int
+    members: Sequence[int]
+
+    def apply(self, file: JournalFile, _: DeadLetters) -> None:
+        """Delete them."""
+        file.forget(self.members)
+
+
+@attrs.define
+class Bury:
+    """Events will not arrive."""
+
+    origin: int
+    letters: Sequence[Letter]
+
+    def apply(self, file: JournalFile, dead_letters: DeadLetters) -> None:
+        """Make them durable among the dead letters, then delete them."""
+        dead_letters.add(file.file_id, self.letters)
+        file.forget([letter.seq for letter in self.letters])
+
+
+@attrs.define
+class Read:
+    """Events are wanted."""
+
+    origin: int
+    after: int
+    most_events: int
+    most_bytes: int
+    done: Callable[[Loaded | JournalError], None]
+
+    def apply(self, file: JournalFile, dead_letters: DeadLetters) -> Completion:
+        """Read them, and set damaged ones aside."""
+        reading = file.read(self.after, self.most_events, self.most_bytes)
+        for seq, raw in reading.damaged:
+            dead_letters.add_damaged(file.file_id, seq, raw, "its checksum is wrong")
+        file.delete([seq for seq, _ in reading.damaged])
+        return self.done, (Loaded(reading.rows, len(reading.damaged), reading.is_last),)
+
+
+@attrs.define
+class Open:
+    """The thread is to take its files."""
+
+    done: Callable[[list[Source] | JournalError], None]
+
+
+@attrs.define
+class Discard:
+    """An adopted file is finished."""
+
+    origin: int
+
+
+@attrs.define
+class Close:
+    """The thread is to end."""
+
+    done: Callable[[], None]
+
+
+Operation: TypeAlias = Append | Seal | Unseal | Forget | Bury | Read
+"""What is done within a transaction of one file."""
+
+Control: TypeAlias = Open | Discard | Close
+"""What is done between two transactions."""
+
+
+def refusals(operations: Iterable[Operation | Control], failure: JournalError) -> list[Completion]:
+    """What is answered when these will never be done; a seal is not, since nothing of it is durable."""
+    refused: list[Completion] = []
+    for operation in operations:
+        match operation:
+            case Append() | Read() | Open():
+                refused.append((operation.done, (failure,)))
+            case Close():
+                refused.append((operation.done, ()))
+            case _:
+                pass
+    return refused

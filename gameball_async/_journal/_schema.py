@@ -1,0 +1,155 @@
+"""How a journal's file looks inside: its pragmas, its tables, its versions, its checksums."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from pathlib import Path
+from zlib import crc32
+
+from ._rows import Row
+
+APPLICATION_ID = 0x47426A6E  # "GBjn", so that `file` and people can tell whose it is
+VERSION = 1
+UPGRADES: dict[int, tuple[str, ...]] = {}
+"""By the version that they begin at: the statements that lead to the next one."""
+
+_PRAGMAS = (
+    "locking_mode=EXCLUSIVE",  # before the first access: so SQLite needs no shared memory beside the file
+    "journal_mode=WAL",
+    "synchronous=FULL",  # NORMAL could lose commits when the power fails, https://sqlite.org/pragma.html#pragma_synchronous
+    "cache_size=-4096",  # KiB
+    "journal_size_limit=4194304",
+    "cell_size_check=ON",  # finds damage when a page is read instead of later
+)
+
+_TABLES = (
+    """
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY, player TEXT NOT NULL, name TEXT NOT NULL, encoded BLOB NOT NULL, mobile TEXT,
+        email TEXT, accepted_at REAL NOT NULL, together INTEGER, checksum INTEGER NOT NULL
+    ) STRICT
+    """,
+    "CREATE TABLE sealed (first INTEGER PRIMARY KEY, members TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT",
+    """
+    CREATE TABLE state (
+        id INTEGER PRIMARY KEY CHECK (id = 1), file_id TEXT NOT NULL, next_seq INTEGER NOT NULL, events INTEGER NOT NULL
+    ) STRICT
+    """,
+)
+
+
+class NewerSchemaError(Exception):
+    """A later version of this library wrote the file."""
+
+
+class BlankError(Exception):
+    """Its owner ended before the tables were made: nothing is in it."""
+
+
+class DamagedError(Exception):
+    """SQLite can read the file, but it is not what a journal looks like."""
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file itself is broken, so that trying again cannot help."""
+    if isinstance(error, DamagedError):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)  # a table that is missing is a plain SQLITE_ERROR
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in words that quote nothing of an event."""
+    if isinstance(error, (sqlite3.Error, OSError, DamagedError)):
+        return str(error)
+    return type(error).__name__
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file that exists, with our pragmas; strings come back as bytes, since damage may be no UTF-8."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=1
+    )
+    connection.text_factory = bytes
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_nothing() -> sqlite3.Connection:
+    """Stands for a file that is no database at all: it has no tables."""
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+
+
+def create(connection: sqlite3.Connection, *, file_id: str | None = None, next_seq: int = 1) -> None:
+    """Make the tables in an empty file.
+
+    Args:
+        connection: to the file.
+        file_id: its name for ever; a random one if None.
+        next_seq: the seq of its first event.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version={VERSION}")
+    for statement in _TABLES:
+        connection.execute(statement)
+    connection.execute("INSERT INTO state VALUES (1, ?, ?, 0)", (file_id or uuid.uuid4().hex, next_seq))
+    connection.execute("COMMIT")
+
+
+def is_blank(connection: sqlite3.Connection) -> bool:
+    """Whether its owner ended before the tables were made."""
+    if pragma(connection, "application_id"):
+        return False
+    return connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+
+
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Lead a file of an earlier version to ours.
+
+    Raises:
+        NewerSchemaError: if it is of a later version.
+        BlankError: if nothing is in it.
+        DamagedError: if it is no journal.
+    """
+    if is_blank(connection):
+        raise BlankError
+    if pragma(connection, "application_id") != APPLICATION_ID:
+        raise DamagedError("it is not a journal")
+    version = pragma(connection, "user_version")
+    if version > VERSION:
+        raise NewerSchemaError(f"schema {version}")
+    if version < VERSION:
+        connection.execute("BEGIN IMMEDIATE")
+        for step in range(version, VERSION):
+            for statement in UPGRADES.get(step, ()):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    """A pragma's number."""
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def checksum_of_row(row: Row) -> int:
+    """The checksum over all columns of an event.
+
+    `ascii` writes the same for ever, whatever characters a later Python calls printable.
+    """
+    seq, player, name, encoded, mobile, email, accepted_at, together = row
+    fields = ascii((seq, player, name, mobile, email, float(accepted_at), together))
+    return crc32(encoded, crc32(fields.encode("ascii")))
+
+
+def checksum_of_batch(first: int, members: str) -> int:
+    """The checksum of a sealed batch."""
+    return crc32(f"{first} {members}".encode())

@@ -1,0 +1,160 @@
+"""The one thread that reads and writes the journal: it commits at once all that gathered while its last commit ran.
+
+So groups grow with the load, without a timer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ..errors import JournalError
+from ._adoption import Holdings
+from ._dead_letters import DeadLetters
+from ._exchange import Exchange
+from ._folder import Folder, unusable
+from ._forks import Guard
+from ._operations import Close, Completion, Control, Discard, Open, Operation, refusals
+from ._origin import Note, Origin
+from ._rows import Source
+
+_LOST = "%d outcomes could not be written to the journal's file %s: its events may be sent again at the next start"
+
+_log = logging.getLogger("gameball_async")
+
+
+class Worker:
+    """What happens in the thread.
+
+    Args:
+        folder: the journal's folder.
+        max_bytes: bytes of the own file's events, at most.
+        exchange: where operations come from and completions go.
+        guard: entered around everything that SQLite does.
+
+    Attributes:
+        failure: why nothing can be stored at present.
+        used_bytes: bytes of the own file in use, as of the last commit.
+    """
+
+    def __init__(self, folder: Folder, max_bytes: int, exchange: Exchange, guard: Guard) -> None:
+        self.failure: JournalError | None = _closed()
+        self.used_bytes = 0
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._exchange = exchange
+        self._guard = guard
+        self._notes: list[Note] = []
+        self._dead_letters = DeadLetters(folder.path)
+        self._holdings = Holdings(folder, guard, self._notes)
+        guard.keep(self._dead_letters, self._holdings)
+
+    def start(self) -> None:
+        """Start the thread; it ends with the operation Close."""
+        threading.Thread(target=self._run, name="gameball-journal", daemon=True).start()
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            operations = self._exchange.gather(self._time_to_retry())
+            with self._guard:
+                completed, is_open = self._turn(operations)
+            self._tell()
+            self._exchange.answer(completed)
+
+    def _time_to_retry(self) -> float | None:
+        times = [origin.retry_at for origin in self._holdings.origins.values() if origin.file is None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _turn(self, operations: Sequence[Operation | Control]) -> tuple[list[Completion], bool]:
+        """Everything that is to be done now; returns what is completed, and whether to go on."""
+        completed: list[Completion] = []
+        group: list[Operation] = []
+        for place, operation in enumerate(operations):
+            if not isinstance(operation, (Open, Discard, Close)):
+                group.append(operation)
+                continue
+            completed += self._commit(group)
+            group = []
+            completed += self._control(operation)
+            if self._holdings.own is None:  # closed, or never opened
+                return completed + refusals(operations[place + 1 :], self.failure or _closed()), False
+        completed += self._commit(group)
+        completed += self._retry(due_at=time.monotonic())
+        self._look_at_own()
+        return completed, True
+
+    def _control(self, operation: Control) -> list[Completion]:
+        match operation:
+            case Open(done):
+                return [(done, (self._take_files(),))]
+            case Discard(number):
+                self._holdings.discard(number)
+                return []
+            case Close(done):
+                return [*self._let_go(), (done, ())]
+
+    def _take_files(self) -> list[Source] | JournalError:
+        try:
+            self._holdings.take(self._max_bytes)
+        except Exception as error:  # noqa: BLE001 whatever it is, the user must hear of it
+            self.failure = unusable(self._folder.path, error)
+            return self.failure
+        return [origin.source(origin.file) for origin in self._holdings.origins.values() if origin.file is not None]
+
+    def _commit(self, group: Sequence[Operation]) -> list[Completion]:
+        """One transaction for each file."""
+        own = self._holdings.own
+        by_origin: dict[Origin, list[Operation]] = {}
+        for operation in group:
+            number = operation.origin
+            origin = own if number is None else self._holdings.origins.get(number)
+            if origin is not None:  # what was discarded has no events any more
+                by_origin.setdefault(origin, []).append(operation)
+        now = time.monotonic()
+        return [
+            completion
+            for origin, operations in by_origin.items()
+            for completion in origin.run(operations, self._dead_letters, now)
+        ]
+
+    def _retry(self, *, due_at: float) -> list[Completion]:
+        return [
+            completion
+            for origin in self._holdings.origins.values()
+            if origin.file is None and origin.retry_at <= due_at
+            for completion in origin.retry(self._dead_letters, due_at)
+        ]
+
+    def _look_at_own(self) -> None:
+        own = self._holdings.own
+        if own is not None:
+            self.failure = own.failure
+            if own.file is not None:
+                self.used_bytes = own.file.used_bytes
+
+    def _let_go(self) -> list[Completion]:
+        completed = self._retry(due_at=math.inf)  # the last chance
+        for origin in self._holdings.origins.values():
+            if origin.waiting():
+                self._notes.append((logging.ERROR, _LOST, (origin.waiting(), origin.stem)))
+            completed += origin.abandon(_closed())
+        self._holdings.let_go()
+        with suppress(Exception):
+            self._dead_letters.close()
+        self.failure, self.used_bytes = _closed(), 0
+        return completed
+
+    def _tell(self) -> None:
+        """Write the log lines, outside of the guard."""
+        for level, message, arguments in self._notes:
+            _log.log(level, message, *arguments)
+        self._notes.clear()
+
+
+def _closed() -> JournalError:
+    return JournalError("the journal is closed: start the client first.")
