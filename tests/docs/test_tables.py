@@ -16,12 +16,14 @@ from uuid import UUID
 import attrs
 import pytest
 
+import gameball_async
 from gameball_async import (
     AsyncGameball,
     Batching,
     DropReason,
     GameballError,
     InvalidEvent,
+    Journal,
     RateLimit,
     Retry,
     errors,
@@ -39,12 +41,18 @@ ERRORS = DOCS["errors"].tables()
 QUICK_START = DOCS["quick-start"].tables()
 DELIVERY = DOCS["delivery"].tables()
 
-SETTINGS = {"AsyncGameball": AsyncGameball, "Batching": Batching, "Retry": Retry, "RateLimit": RateLimit}
+SETTINGS = {
+    "AsyncGameball": AsyncGameball,
+    "Batching": Batching,
+    "Retry": Retry,
+    "RateLimit": RateLimit,
+    "Journal": Journal,
+}
 
 
 def value_of(text: str) -> Any:
     """What a documented expression says."""
-    return eval(text, {**SETTINGS, "math": math})  # the page is ours
+    return eval(text, {**SETTINGS, "math": math, "inspect": inspect})  # the page is ours
 
 
 # ---------------------------------------------------------------- configuration
@@ -53,7 +61,8 @@ def value_of(text: str) -> Any:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_stands_with_its_default_in_the_order_of_the_code(name: str) -> None:
     documented = {
-        code_in(row["Setting"])[0]: value_of(code_in(row["Default"])[0]) for row in CONFIGURATION[f"{name}/Setting"]
+        code_in(row["Setting"])[0]: value_of(*code_in(row["Default"]) or ["inspect.Parameter.empty"])
+        for row in CONFIGURATION[f"{name}/Setting"]
     }
     parameters = inspect.signature(SETTINGS[name]).parameters
     assert list(documented.items()) == [(parameter.name, parameter.default) for parameter in parameters.values()]
@@ -138,7 +147,7 @@ def test_every_error_is_exported_and_explained() -> None:
 
 
 def test_who_raises_an_error_is_a_call_of_the_client() -> None:
-    calls = {name for name, _ in inspect.getmembers(AsyncGameball, inspect.isfunction)} | {"validate_event"}
+    calls = {name for name, _ in inspect.getmembers(AsyncGameball, inspect.isfunction)} | set(gameball_async.__all__)
     for row in ERRORS["Errors/Error"]:
         assert set(code_in(row["Raised by"])) - {"await receipt"} <= calls
 
