@@ -7,6 +7,7 @@ from ._config import Batching, Journal, RateLimit, Retry
 from ._events import Event, Metadata, validate_event
 from ._flusher import CloseReport, Undelivered
 from ._journal._dead_letters import DeadLetter, DeadLetterKind, DeadLetters
+from ._journal._status import JournalFile, inspect_journal
 from ._receipt import Delivered, Receipt
 from ._stats import Stats
 from ._version import __version__
@@ -52,6 +53,7 @@ __all__ = [
     "InvalidEvent",
     "Journal",
     "JournalError",
+    "JournalFile",
     "LifecycleError",
     "Metadata",
     "NotStarted",
@@ -64,5 +66,6 @@ __all__ = [
     "Undelivered",
     "WrongLoop",
     "__version__",
+    "inspect_journal",
     "validate_event",
 ]

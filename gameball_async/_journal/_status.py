@@ -1,0 +1,187 @@
+"""A look into a journal from outside: what lies in it and whose it is. It changes nothing that is somebody's."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+
+from ..errors import JournalError
+from . import _schema
+from ._folder import SALVAGED, Folder, take_lock
+from ._forks import Guard
+
+_MOST_COUNTED = 50_000  # events whose players are counted: some 20 ms under the lock
+
+_SET_ASIDE = re.compile(r"(?P<name>.+)\.damaged(\.\d+)?")
+_KEEPSAKE = "it is damaged and was set aside: look at it if you like, and delete it."
+
+
+@attrs.frozen(kw_only=True)
+class JournalFile:
+    """One file of a journal, as `inspect_journal` found it.
+
+    Attributes:
+        path: where it is.
+        size_bytes: bytes on the disk, those of SQLite's `-wal` beside it included.
+        is_in_use: whether a process owns it; then its contents cannot be looked at.
+        owner_pid: that process; None if there is none, or its number cannot be read.
+        pending: events without an outcome; None if that is not known.
+        players: whose events these are, counted; None if that is not known, or if there are more than 50,000 events.
+        oldest: when the oldest of them was accepted, in UTC; None if there is none or it is not known.
+        problem: what is wrong with it and what to do; None if nothing is.
+    """
+
+    path: Path
+    size_bytes: int
+    is_in_use: bool = False
+    owner_pid: int | None = None
+    pending: int | None = None
+    players: int | None = None
+    oldest: datetime | None = None
+    problem: str | None = None
+
+
+def inspect_journal(folder: str | os.PathLike[str]) -> list[JournalFile]:
+    """Look into a journal, also while clients use it.
+
+    A file that nobody owns is locked while it is looked at: for milliseconds, however large it is, because the number
+    of events is written in it and players are counted in small files only. A client that starts at that very moment
+    passes this one file over, as it does with files in use, and the next client that starts sends it.
+
+    Args:
+        folder: the journal's folder.
+
+    Returns:
+        The files, oldest first, then those that were damaged and set aside.
+
+    Raises:
+        JournalError: if the folder is missing or cannot be read.
+    """
+    journal = Folder(folder)
+    try:
+        found = [_look_at(journal, stem) for stem in journal.stems()]
+        return [file for file in found if file is not None] + list(_set_aside(journal))
+    except FileNotFoundError:
+        raise JournalError(
+            f"there is no journal {journal.path}: check the path; a client makes the folder when it starts."
+        ) from None
+    except OSError as error:
+        raise JournalError(
+            f"the journal {journal.path} cannot be read ({error.strerror}): give a folder that you may read."
+        ) from error
+
+
+def _look_at(journal: Folder, stem: str) -> JournalFile | None:
+    """Look at one file; None if it is gone, or not there yet."""
+    path = journal.journal(stem)
+    if not path.exists() and not path.with_suffix(SALVAGED).exists():
+        return None
+    shown = JournalFile(path=path, size_bytes=_size(path))
+    with Guard():  # a child that is forked now would keep the lock
+        try:
+            descriptor = take_lock(journal.lock(stem))
+        except OSError as error:
+            return attrs.evolve(
+                shown, problem=f"its lock cannot be tried ({error.strerror}): look as the user whose client wrote it."
+            )
+        if descriptor is None:
+            return attrs.evolve(shown, is_in_use=True, owner_pid=_owner(journal.lock(stem)))
+        try:
+            return _look_into(journal, stem, shown)
+        finally:
+            os.close(descriptor)
+
+
+def _look_into(journal: Folder, stem: str, shown: JournalFile) -> JournalFile | None:
+    """Look into a file whose lock is held."""
+    if shown.path.with_suffix(SALVAGED).exists():
+        return attrs.evolve(shown, problem="it is damaged: the next client that starts ends its rescue.")
+    if not shown.path.exists():  # its owner has just removed it, and its lock; ours was made by trying it
+        journal.lock(stem).unlink(missing_ok=True)
+        return None
+    try:
+        with closing(_schema.connect(shown.path)) as database:
+            return _with_contents(shown, database)
+    except _schema.NewerSchemaError as error:
+        return attrs.evolve(
+            shown, problem=f"a later version of gameball_async wrote it ({error}): install that, it is left alone here."
+        )
+    except (sqlite3.Error, OSError, _schema.DamagedError, ValueError, OverflowError) as error:
+        return attrs.evolve(shown, problem=_trouble(error))
+
+
+def _with_contents(shown: JournalFile, database: sqlite3.Connection) -> JournalFile:
+    """Add what is in an open file; nothing in it is brought up to date.
+
+    Raises:
+        sqlite3.Error: if it cannot be read.
+        NewerSchemaError: if it is of a later version.
+        DamagedError: if it is no journal.
+    """
+    if _schema.is_blank(database):
+        return attrs.evolve(shown, pending=0, players=0)
+    _require_journal(database)
+    state = database.execute("SELECT events FROM state").fetchone()
+    if state is None:
+        raise _schema.DamagedError("its state is missing")
+    pending = int(state[0])
+    first = database.execute("SELECT accepted_at FROM events ORDER BY seq LIMIT 1").fetchone()
+    oldest = None if first is None else datetime.fromtimestamp(first[0], UTC)
+    players = None
+    if pending <= _MOST_COUNTED:
+        players = int(database.execute("SELECT count(DISTINCT player) FROM events").fetchone()[0])
+    return attrs.evolve(shown, pending=pending, players=players, oldest=oldest)
+
+
+def _require_journal(database: sqlite3.Connection) -> None:
+    # not bring_up_to_date: after a look the version that wrote the file must still be able to read it
+    if _schema.pragma(database, "application_id") != _schema.APPLICATION_ID:
+        raise _schema.DamagedError("it is not a journal")
+    version = _schema.pragma(database, "user_version")
+    if version > _schema.VERSION:
+        raise _schema.NewerSchemaError(f"schema {version}")
+
+
+def _trouble(error: Exception) -> str:
+    reason = _schema.reason_of(error)
+    if _schema.is_damage(error) or isinstance(error, (ValueError, OverflowError)):
+        return f"it is damaged ({reason}): the next client that starts saves what can be read."
+    return f"it cannot be read ({reason}): look after its disk and its permissions."
+
+
+def _owner(lock: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        return int(lock.read_bytes())
+    return None
+
+
+def _size(path: Path) -> int:
+    size = 0
+    for name in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(FileNotFoundError):
+            size += name.stat().st_size
+    return size
+
+
+def _set_aside(journal: Folder) -> Iterator[JournalFile]:
+    """The files that were damaged, with the reason that was written beside them."""
+    for path in sorted(journal.path.iterdir()):
+        if match := _SET_ASIDE.fullmatch(path.name):
+            note = journal.path / f"{match['name']}.damaged.txt"
+            yield JournalFile(path=path, size_bytes=_size(path), problem=_noted(note) or _KEEPSAKE)
+
+
+def _noted(note: Path) -> str | None:
+    """What a note says beside a damaged file; None if there is none."""
+    try:
+        reason = note.read_text("utf-8", "replace").partition("\n")[0]
+    except OSError:
+        return None
+    return f"{reason}; see {note.name}"
