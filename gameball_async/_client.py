@@ -325,8 +325,9 @@ class AsyncGameball:
     def __del__(self) -> None:
         if not hasattr(self, "_engine"):
             return  # the constructor raised
-        self._engine.flusher.store.abandon()
         state, pending = self._engine.state, self._engine.flusher.pending
+        if state is State.STOPPED:
+            self._engine.flusher.store.abandon()
         if state is State.RUNNING or (pending and state is not State.CLOSED):
             warnings.warn(
                 f"{self!r} was not closed, {pending} events have no outcome: use `async with`, or await aclose().",

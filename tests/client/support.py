@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 from anyio.lowlevel import checkpoint
 
-from gameball_async import AsyncGameball, Batching, DeliveryError, Event, RateLimit, Retry, Stats
+from gameball_async import AsyncGameball, Batching, DeliveryError, Event, Journal, RateLimit, Retry, Stats
 from gameball_async.sandbox import RequestRecord, Sandbox
 
 SOON = Batching(linger=0.01)
@@ -31,6 +32,7 @@ def client(
     api_version: str = "v3.0",
     secret_key: str | None = None,
     timeout: float = 30,
+    journal: str | Path | Journal | None = None,
     on_failure: Callable[[Event, DeliveryError], Awaitable[None] | None] | None = None,
 ) -> AsyncGameball:
     """A client of the sandbox that loses no time."""
@@ -43,6 +45,7 @@ def client(
         retry=retry,
         rate=rate,
         timeout=timeout,
+        journal=journal,
         on_failure=on_failure,
     )
 

@@ -1,0 +1,412 @@
+"""With a journal an event is on disk when `track` returns, and reaches Gameball whatever becomes of the client."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import anyio
+import pytest
+
+from gameball_async import (
+    AsyncGameball,
+    Batching,
+    BufferFull,
+    ClientClosed,
+    ConfigurationError,
+    DeadLetters,
+    Dropped,
+    DropReason,
+    Journal,
+    JournalError,
+    NotStarted,
+    OutcomeUnknown,
+    Rejected,
+    Retry,
+    inspect_journal,
+)
+from gameball_async.sandbox import Fault, Sandbox
+
+from .support import (
+    Placed,
+    assert_all_arrived,
+    assert_conserved,
+    assert_well_behaved,
+    client,
+    track_all,
+    until,
+    workload,
+)
+
+pytestmark = pytest.mark.anyio
+
+DOWN = Fault.status(503)
+
+SMALL = Batching(linger=0.01, buffer_events=40, max_events=8)
+"""A window that is soon full."""
+
+
+async def keep(sandbox: Sandbox, folder: Path, placed: list[Placed], batching: Batching = SMALL) -> None:
+    """Leave events in a folder, as a client does that is closed while Gameball is down."""
+    sandbox.script(DOWN)
+    gameball = client(sandbox, journal=folder, batching=batching)
+    await gameball.start()
+    await track_all(gameball, placed)
+    found = gameball.stats().accepted - len(placed)
+    report = await gameball.aclose(timeout=0)
+    assert (report.undelivered, report.kept) == ((), found + len(placed))
+    sandbox.script()
+
+
+def files(folder: Path) -> set[str]:
+    return {path.suffix for path in folder.iterdir()}
+
+
+# ---------------------------------------------------------------- durable
+
+
+async def test_track_returns_when_the_event_is_on_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with client(sandbox, journal=tmp_path) as gameball:
+        receipt = await gameball.track("player123", "place_order", {"number": 1})
+        soon = gameball.track_nowait("player123", "review", {"number": 2})
+        assert receipt.durable
+        assert not soon.durable
+        await until(lambda: soon.durable)
+        await receipt
+        await soon
+    assert_all_arrived(sandbox, [("player123", "place_order", 1), ("player123", "review", 2)])
+
+
+async def test_without_a_journal_no_receipt_is_durable(sandbox: Sandbox) -> None:
+    async with client(sandbox) as gameball:
+        receipt = await gameball.track("player123", "place_order")
+        await receipt
+        assert not receipt.durable
+
+
+async def test_a_workload_arrives_as_it_does_without_a_journal(sandbox: Sandbox, tmp_path: Path) -> None:
+    placed = list(workload(2_000, 50))
+    async with client(sandbox, journal=tmp_path) as gameball, anyio.create_task_group() as tasks:
+        for player in {player for player, _, _ in placed}:
+            tasks.start_soon(track_all, gameball, [event for event in placed if event[0] == player])
+    assert_all_arrived(sandbox, placed)
+    assert_well_behaved(sandbox)
+    assert_conserved(gameball.stats())
+    assert gameball.stats().delivered == 2_000
+    assert files(tmp_path) == set()
+
+
+async def test_a_cancelled_track_leaves_nothing_behind(sandbox: Sandbox, tmp_path: Path) -> None:
+    returned: list[Placed] = []
+
+    async def track(number: int) -> None:
+        with anyio.CancelScope() as scope:
+            if number % 3:
+                scope.cancel()
+            await gameball.track(f"player{number % 5}", f"event{number % 4}", {"number": number})
+            returned.append((f"player{number % 5}", f"event{number % 4}", number))
+
+    async with client(sandbox, journal=tmp_path) as gameball:
+        for number in range(200):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(track, number)
+                if number % 2:
+                    tasks.start_soon(anyio.lowlevel.checkpoint)
+        await gameball.flush()
+        assert gameball.stats().accepted == gameball.stats().delivered == len(returned)
+    assert 0 < len(returned) < 200
+    assert_all_arrived(sandbox, returned)
+
+
+async def test_a_client_with_a_journal_takes_events_from_its_start_on(sandbox: Sandbox, tmp_path: Path) -> None:
+    gameball = client(sandbox, journal=tmp_path / "folder")
+    with pytest.raises(NotStarted, match="when it starts"):
+        await gameball.track("player123", "event")
+    with pytest.raises(NotStarted):
+        gameball.track_nowait("player123", "event")
+    await gameball.aclose()
+    assert not (tmp_path / "folder").exists()
+
+
+async def test_send_is_one_request_behind_what_was_tracked_before(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with client(sandbox, journal=tmp_path, batching=Batching(linger=30)) as gameball:
+        await gameball.track("player123", "first", {"number": 1})
+        outcome = await gameball.send("player123", {"second": {"number": 2}, "third": {"number": 3}})
+        assert outcome.attempts == 1
+    assert [request.events for request in sandbox.requests] == [("first",), ("second", "third")]
+
+
+# ---------------------------------------------------------------- from client to client
+
+
+async def test_what_a_client_leaves_the_next_one_sends_in_order(sandbox: Sandbox, tmp_path: Path) -> None:
+    placed = list(workload(500, 7))
+    await keep(sandbox, tmp_path, placed[:300])
+    async with client(sandbox, journal=tmp_path) as gameball:
+        await track_all(gameball, placed[300:])
+        await gameball.flush()
+        assert gameball.stats().accepted == gameball.stats().delivered == 500
+        assert_conserved(gameball.stats())
+    assert_all_arrived(sandbox, placed)
+    assert files(tmp_path) == set()
+
+
+async def test_several_clients_leave_events_and_one_sends_them(sandbox: Sandbox, tmp_path: Path) -> None:
+    placed = [*workload(600, 5)]
+    for start in range(0, 500, 100):
+        await keep(sandbox, tmp_path, placed[start : start + 100])
+    async with client(sandbox, journal=tmp_path, batching=SMALL) as gameball:
+        await track_all(gameball, placed[500:])
+        await gameball.flush()
+        # each file but the own one is removed with its last event
+        await until(lambda: len(list(tmp_path.glob("*.journal"))) == 1)
+    assert_all_arrived(sandbox, placed)
+    assert_well_behaved(sandbox)
+
+
+async def test_the_receipts_of_kept_events_say_so(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(DOWN)
+    gameball = client(sandbox, journal=tmp_path, batching=SMALL)
+    await gameball.start()
+    receipts = [await gameball.track("player123", "event", {"number": number}) for number in range(60)]
+    await gameball.aclose(timeout=0)
+    for receipt in receipts:
+        assert not receipt.done
+        with pytest.raises(ClientClosed, match="kept in the journal"):
+            await receipt
+    assert gameball.stats().pending == 60
+
+
+async def test_a_batch_whose_answer_got_lost_with_the_client_may_have_arrived(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(Fault.reset_after())
+    async with client(sandbox, journal=tmp_path, retry=Retry(initial=30)) as gameball:
+        await gameball.track("player123", "place_order", {"number": 1})
+        await until(lambda: gameball.stats().ambiguous)
+        assert (await gameball.aclose(timeout=0)).kept == 1
+    sandbox.script()
+    async with client(sandbox, journal=tmp_path) as gameball:
+        later = await gameball.track("player123", "review", {"number": 2})
+        await gameball.flush()
+        assert gameball.stats().ambiguous == 1
+        assert not (await later).maybe_duplicate
+    first, second, third = sandbox.requests
+    assert first.digest == second.digest
+    assert third.events == ("review",)
+
+
+async def test_two_clients_share_a_folder_without_each_others_events(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with client(sandbox, journal=tmp_path) as first, client(sandbox, journal=tmp_path) as second:
+        await first.track("player123", "first", {"number": 1})
+        await second.track("player456", "second", {"number": 2})
+        assert {file.owner_pid is not None for file in inspect_journal(tmp_path)} == {True}
+        await first.flush()
+        await second.flush()
+        assert first.stats().delivered == second.stats().delivered == 1
+
+
+# ---------------------------------------------------------------- a backlog larger than memory
+
+
+async def test_what_does_not_fit_in_memory_lies_on_disk_and_arrives_in_order(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(DOWN)
+    placed = list(workload(1_000, 9))
+    async with client(sandbox, journal=tmp_path, batching=SMALL) as gameball:
+        receipts = [await gameball.track(player, name, {"number": number}) for player, name, number in placed]
+        stats = gameball.stats()
+        assert stats.buffered_events <= 40
+        assert stats.journaled_events == stats.pending - stats.buffered_events
+        assert stats.pending == 1_000
+        assert stats.journal_bytes > 0
+        sandbox.script()
+        await gameball.flush()
+        assert all(receipt.done for receipt in receipts)
+        assert gameball.stats().delivered == 1_000
+    assert_all_arrived(sandbox, placed)
+    assert_well_behaved(sandbox)
+
+
+async def test_send_keeps_its_place_and_its_request_in_a_backlog(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(DOWN)
+    async with client(sandbox, journal=tmp_path, batching=SMALL) as gameball:
+        for number in range(50):
+            await gameball.track(f"player{number}", "event", {"number": number})
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(gameball.send, "player123", {"first": None, "second": None})
+            await until(lambda: gameball.stats().pending == 52)
+            await gameball.track("player123", "third")
+            sandbox.script()
+        await gameball.flush()
+    sent = [request.events for request in sandbox.requests if request.player == "player123"]
+    assert sent == [("first", "second"), ("third",)]
+
+
+async def test_without_room_on_disk_track_waits_and_then_says_so(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(DOWN)
+    journal = Journal(tmp_path, max_bytes=1024 * 1024)
+    batching = Batching(linger=0.01, wait_timeout=0.01)
+    async with client(sandbox, journal=journal, batching=batching) as gameball:
+        with pytest.raises(BufferFull, match="max_bytes"):
+            await track_all(gameball, (("player123", "x" * 20_000, number) for number in range(1_000)))
+        accepted = gameball.stats().accepted
+        assert 20 < accepted < 60
+        sandbox.script()
+        await gameball.flush()
+        assert gameball.stats().delivered == accepted
+        await until(lambda: gameball.stats().journal_bytes < 512 * 1024)
+        await gameball.track("player123", "event")
+
+
+# ---------------------------------------------------------------- dead letters
+
+
+async def test_what_gameball_refuses_is_a_dead_letter_with_its_words(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(Fault.status(422, code=9, words="No such event.", events="bad"))
+    async with client(sandbox, journal=tmp_path) as gameball:
+        good, bad = await gameball.track("player123", "good"), await gameball.track("player123", "bad", {"number": 1})
+        await good
+        with pytest.raises(Rejected):
+            await bad
+    (letter,) = DeadLetters(tmp_path)
+    assert letter.event is not None
+    assert (letter.kind, letter.event.name, letter.status) == ("rejected", "bad", 422)
+    assert "No such event." in letter.reason
+    assert letter.metadata == {"number": 1}
+    assert files(tmp_path) == {".db"}
+
+
+async def test_what_expires_is_a_dead_letter(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(DOWN)
+    retry = Retry(initial=0.01, maximum=0.02, give_up_after=0.1)
+    async with client(sandbox, journal=tmp_path, retry=retry) as gameball:
+        receipt = await gameball.track("player123", "event")
+        with pytest.raises(Dropped) as caught:
+            await receipt
+        assert caught.value.reason is DropReason.EXPIRED
+    assert [letter.kind for letter in DeadLetters(tmp_path)] == ["expired"]
+
+
+async def test_age_counts_from_the_first_acceptance_on(sandbox: Sandbox, tmp_path: Path) -> None:
+    await keep(sandbox, tmp_path, [("player123", "event", 1)])
+    sandbox.script(DOWN)
+    retry = Retry(initial=0.01, maximum=0.02, give_up_after=0.001)
+    async with client(sandbox, journal=tmp_path, retry=retry) as gameball:
+        await until(lambda: gameball.stats().dropped)
+    assert [letter.kind for letter in DeadLetters(tmp_path)] == ["expired"]
+
+
+async def test_who_wants_no_repeats_is_told_what_a_process_left_unclear(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(Fault.hang())
+    async with client(sandbox, journal=tmp_path) as gameball:
+        await gameball.track("player123", "place_order", {"number": 1})
+        await until(lambda: gameball.stats().in_flight)
+        await gameball.aclose(timeout=0)
+    sandbox.script()
+    told: list[BaseException] = []
+    report = Retry(ambiguous="report")
+    async with client(
+        sandbox, journal=tmp_path, retry=report, on_failure=lambda _event, error: told.append(error)
+    ) as gameball:
+        await gameball.track("player123", "review")
+        await gameball.flush()
+        stats = gameball.stats()
+        assert (stats.unknown, stats.delivered) == (1, 1)
+        assert_conserved(stats)
+    assert [type(error) for error in told] == [OutcomeUnknown]
+    assert [letter.kind for letter in DeadLetters(tmp_path)] == ["unknown"]
+
+
+# ---------------------------------------------------------------- when it cannot work
+
+
+async def test_a_folder_that_cannot_be_used_is_told_at_the_start(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    gameball = client(sandbox, journal=tmp_path / "file")
+    with pytest.raises(JournalError, match="choose a folder"):
+        await gameball.start()
+    with pytest.raises(JournalError):
+        async with client(sandbox, journal=tmp_path / "file" / "below"):
+            pass
+    await gameball.aclose()
+
+
+async def test_a_policy_that_drops_does_not_go_with_a_journal(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="does not go with a journal"):
+        AsyncGameball("key", journal=tmp_path, batching=Batching(when_full="drop_oldest"))
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_forgotten_client_gives_its_file_free_after_its_loop_has_ended(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.script(DOWN)
+
+    async def forget() -> None:
+        gameball = client(sandbox, journal=tmp_path)
+        await gameball.start()
+        await gameball.track("player123", "event", {"number": 1})
+        forgotten.append(gameball)
+
+    forgotten: list[AsyncGameball] = []
+    await asyncio.to_thread(asyncio.run, forget())
+    with pytest.warns(ResourceWarning, match="1 events have no outcome"):
+        forgotten.clear()
+    await until(lambda: [file.owner_pid for file in inspect_journal(tmp_path)] == [None])
+    sandbox.script()
+    async with client(sandbox, journal=tmp_path) as successor:
+        await successor.flush()
+    assert_all_arrived(sandbox, [("player123", "event", 1)])
+
+
+PROGRAM = dedent(
+    """
+    import asyncio, os, resource, sys
+    from gameball_async import AsyncGameball, JournalError
+
+    async def main():
+        async with AsyncGameball("key", base_url=sys.argv[1], journal=sys.argv[2]) as gameball:
+            await gameball.track("player123", "before")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, resource.RLIM_INFINITY))
+            soon = gameball.track_nowait("player123", "soon", {"text": "x" * 50_000})
+            try:
+                await gameball.track("player123", "while_full", {"text": "x" * 50_000})
+            except JournalError as error:
+                print(error, flush=True)
+            try:
+                await soon
+            except Exception as error:
+                print(type(error).__name__, error.reason.value, flush=True)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            while True:
+                try:
+                    await gameball.track("player123", "after")
+                    break
+                except JournalError:
+                    await asyncio.sleep(0.05)
+            await gameball.flush()
+            stats = gameball.stats()
+            print(stats.accepted, stats.delivered, stats.dropped, flush=True)
+
+    asyncio.run(main())
+    """
+)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_full_disk_refuses_events_until_it_has_room_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    run = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "error", "-c", PROGRAM, sandbox.url, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    error, dropped, accounts = run.stdout.splitlines()
+    assert "disk" in error
+    assert dropped == "Dropped journal failed"
+    assert accounts == "3 2 1"
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["before", "after"]
