@@ -12,14 +12,15 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -30,12 +31,15 @@ from ._rows import Letter
 if sys.platform != "win32":
     import fcntl
 
+_T = TypeVar("_T")
+
 _log = logging.getLogger("gameball_async")
 
 FILE_NAME = "dead-letters.db"
 
 _APPLICATION_ID = 0x67624C31  # "gbL1": by it a file that is something else is recognised
 _BUSY_TIMEOUT = 5.0  # seconds for another process's transaction; none of ours lasts longer than its syncs
+_BETWEEN_LOOKS = 0.001  # seconds between two looks whether that has ended
 _PAGE = 100  # letters read at once: 25 MB even if each has the 256 KiB that an event may have by default
 _MOST_TRIES = 3  # files that one burial tries: a disk that damages each of them is not to be filled
 _LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 1  # what SQLite can store
@@ -237,7 +241,7 @@ class DeadLetters:
         with self._told_errors():
             if not (inode := self._inode()):
                 return 0
-            deleted = self._write("DELETE FROM letters WHERE id = ?", rows, inode)
+            deleted = _patiently(partial(self._write, "DELETE FROM letters WHERE id = ?", rows, inode))
         return deleted or 0
 
     # ---------------------------------------------------------------- the file
@@ -246,7 +250,7 @@ class DeadLetters:
         for _ in range(_MOST_TRIES):
             inode = self._made()
             try:
-                if self._write(_BURY, rows, inode) is not None:
+                if _patiently(partial(self._write, _BURY, rows, inode)) is not None:
                     return
             except sqlite3.DatabaseError as error:
                 if _is_damage(error):
@@ -276,15 +280,16 @@ class DeadLetters:
     def _read(self, query: str, *values: int) -> list[tuple[Any, ...]]:
         """Run a query; a file that is not there, or was made this instant, holds nothing."""
         with self._told_errors():
-            if not self._inode():
-                return []
-            with closing(self._opened()) as connection:
-                return connection.execute(query, values).fetchall() if _version(connection) else []
+            return _patiently(partial(self._fetch, query, values)) if self._inode() else []
+
+    def _fetch(self, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
+        with closing(self._opened()) as connection:
+            return connection.execute(query, values).fetchall() if _version(connection) else []
 
     def _opened(self) -> sqlite3.Connection:
         # mode=rw: SQLite must not make the file, it would give it the umask's permissions
         uri = f"{self._path.absolute().as_uri()}?mode=rw"
-        return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
+        return sqlite3.connect(uri, uri=True, timeout=_BETWEEN_LOOKS, isolation_level=None)
 
     def _made(self) -> tuple[int, int]:
         """Make the file if it is missing, for its owner only; returns which file it is."""
@@ -310,7 +315,7 @@ class DeadLetters:
     def _set_aside(self, inode: tuple[int, int], error: sqlite3.Error) -> None:
         """Rename the damaged file, unless another process did so already."""
         with self._locked_folder() as folder, closing(self._opened()) as connection:
-            _wait_for_others(connection)
+            _patiently(partial(_lock_out_others, connection))
             if self._inode() != inode:
                 return
             aside = _free_name(self._path)
@@ -352,6 +357,24 @@ class _Foreign(sqlite3.DatabaseError):
     """The file is a database, and not one of dead letters."""
 
 
+def _patiently(work: Callable[[], _T]) -> _T:
+    """Do work on the file as soon as no other process is in its way.
+
+    SQLite itself would wait too, but in the end look every 100 ms only: beside a process that buried one letter after
+    another without a pause it found no gap in 5 s. Looking every millisecond finds one.
+
+    Raises:
+        sqlite3.OperationalError: if the others take too long.
+    """
+    deadline = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() >= deadline:
+                raise
+
+
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Generator[None]:
     """Run one durable transaction; closing the connection rolls back what raised.
@@ -363,6 +386,8 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
     for setting in ("synchronous = EXTRA", "auto_vacuum = FULL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {setting}")
     connection.execute("BEGIN IMMEDIATE")
+    # what is still to be waited for is the end of reading, and while one waits nobody else begins to read
+    connection.execute(f"PRAGMA busy_timeout = {round(_BUSY_TIMEOUT * 1000)}")
     yield
     connection.execute("COMMIT")
 
@@ -394,6 +419,10 @@ def _is_damage(error: sqlite3.Error) -> bool:
 _DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: a table is missing
 
 
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _code(error) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0)  # the module's own errors have none
 
@@ -401,12 +430,12 @@ def _code(error: sqlite3.Error) -> int:
 def _remedied(error: sqlite3.Error) -> str:
     if _is_damage(error):
         return f"it is damaged ({error}). Move it away, or leave it: the next burial sets it aside."
-    if _code(error) & 0xFF == sqlite3.SQLITE_BUSY:
+    if _is_busy(error):
         return f"another process has held it for {_BUSY_TIMEOUT:g} s: try again when that has ended."
     return f"{error}. Check the disk's space and the file's permissions."
 
 
-def _wait_for_others(connection: sqlite3.Connection) -> None:
+def _lock_out_others(connection: sqlite3.Connection) -> None:
     """Let other processes end what they are writing; into a file without a readable header nobody writes.
 
     Before SQLite reads the header it rolls back what a crash has left, so no rollback journal stays behind, by which

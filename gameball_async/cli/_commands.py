@@ -5,31 +5,25 @@ from __future__ import annotations
 import io
 import json
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gameball_async import RateLimit, Retry, __version__
-from gameball_async.errors import ConfigurationError, GameballError
+from gameball_async import Retry, __version__
 
 from ._columns import TYPES, Columns, MetadataColumn, template
 from ._dry_run import dry_run
 from ._files import Reading, check_encoding
-from ._keys import Keys, read_keys, readable_by_others
-from ._notes import NotesError
-from ._order import Order, UsageProblem, check
-from ._rows import MappingError
+from ._journal_commands import dead_letters, journal
+from ._options import address, client_options, given_keys, pacing, told_errors
+from ._order import Order, check
 from ._send import send
-from ._words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 _T = TypeVar("_T")
-
-_USAGE = (UsageProblem, NotesError, MappingError, ConfigurationError)
 
 
 def _parsed(parse: Callable[[str], _T]) -> Callable[[str], _T]:
@@ -129,53 +123,7 @@ def app() -> None:
     help="Where the progress is noted while it runs. [default: FILE.progress; none for a pipe]",
 )
 @click.option("--resume", is_flag=True, help="Go on where the last run of these files stopped.")
-@click.option(
-    "--keys-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="A file of NAME=value lines with GAMEBALL_API_KEY and, if needed, GAMEBALL_SECRET_KEY; "
-    "by default they come from the environment.",
-)
-@click.option(
-    "--api-version",
-    type=click.Choice(["v3.0", "v4.0", "v4.1"]),
-    default="v3.0",
-    show_default=True,
-    help="The version of Gameball's API.",
-)
-@click.option("--base-url", metavar="URL", help="Where the API lives, if not at Gameball: a sandbox, for example.")
-@click.option(
-    "--per-second", type=click.IntRange(min=1), default=100, show_default=True, help="Requests in one second, at most."
-)
-@click.option(
-    "--per-30-seconds",
-    type=click.IntRange(min=1),
-    default=1200,
-    show_default=True,
-    help="Requests in thirty seconds, at most.",
-)
-@click.option(
-    "--share",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="The part of both that is used; leave the rest to your shop.",
-)
-@click.option(
-    "--ambiguous",
-    type=click.Choice(["resend", "report"]),
-    default="resend",
-    show_default=True,
-    help="When an answer got lost: resend may count twice, report may lose and rejects the row.",
-)
-@click.option(
-    "--drain",
-    type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long what is under way may take after Ctrl-C.",
-)
+@client_options(consequence="rejects the row")
 def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what it parsed
     """Send the events in FILES, NDJSON or CSV, plain or gzip; - is standard input.
 
@@ -190,7 +138,7 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what 
     Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage.
     """
     order = _order(options)
-    with _told_errors():
+    with told_errors():
         check(order)
         is_done = dry_run(order) if options["dry_run"] else send(order)
     sys.exit(0 if is_done else 1)
@@ -211,10 +159,14 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what 
 )
 def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Any, ...]) -> None:
     """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
-    with _told_errors():
+    with told_errors():
         from ._sandboxes import serve  # noqa: PLC0415 the sandbox is an extra of its own
 
         serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=click.echo)
+
+
+app.add_command(dead_letters)
+app.add_command(journal)
 
 
 def _order(options: dict[str, Any]) -> Order:
@@ -233,8 +185,7 @@ def _order(options: dict[str, Any]) -> Order:
         mobile=options["mobile_column"],
         email=options["email_column"],
     )
-    where = {"api_version": options["api_version"], "base_url": options["base_url"]}
-    with _told_errors():
+    with told_errors():
         return Order(
             paths=options["files"],
             reading=Reading(
@@ -243,42 +194,16 @@ def _order(options: dict[str, Any]) -> Order:
                 delimiter=options["delimiter"],
                 encoding=options["encoding"],
             ),
-            keys=_keys(options["keys_file"]),
+            keys=given_keys(options["keys_file"]),
             rejects=options["rejects"],
             progress=options["progress"],
             resume=options["resume"],
             sandbox=options["sandbox"],
-            client={name: value for name, value in where.items() if value is not None},
-            rate=RateLimit(
-                per_second=options["per_second"], per_30_seconds=options["per_30_seconds"], share=options["share"]
-            ),
+            client=address(options),
+            rate=pacing(options),
             retry=Retry(ambiguous=options["ambiguous"]),
             drain=options["drain"],
         )
-
-
-def _keys(path: Path | None) -> Keys:
-    try:
-        keys = read_keys(path)
-    except ValueError as error:
-        raise UsageProblem(f"{path} cannot be used as a file of keys: {error}.") from None
-    if path is not None and readable_by_others(path):
-        click.echo(f"Warning: others than you can read {printable(str(path))}: chmod 600 it.", err=True)
-    return keys
-
-
-@contextmanager
-def _told_errors() -> Generator[None]:
-    """Turn what can go wrong into a message and an exit code; a traceback means a mistake of ours."""
-    try:
-        yield
-    except _USAGE as error:
-        raise click.UsageError(printable(str(error))) from None
-    except GameballError as error:
-        raise click.ClickException(printable(str(error))) from None
-    except OSError as error:
-        name = f"{printable(str(error.filename))}: " if error.filename else ""
-        raise click.ClickException(f"{name}{error.strerror or error}") from None
 
 
 def _prepare_output() -> None:

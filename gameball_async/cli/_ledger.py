@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -17,10 +17,21 @@ if TYPE_CHECKING:
 
     from gameball_async import Receipt
 
-    from ._rejects import Rejects
     from ._rows import Row
 
 _UNFINISHED = {DropReason.CLOSED, DropReason.FLUSHER_DIED}
+
+
+class Rejects(Protocol):
+    """Where rows go that will not arrive."""
+
+    def add(self, *, file: str, line: int, reason: str, row: bytes) -> None:
+        """Take one row, as it stands in the file.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        ...
 
 
 @attrs.define

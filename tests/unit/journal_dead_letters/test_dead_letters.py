@@ -499,6 +499,19 @@ def test_processes_bury_at_once_while_this_one_reads_and_drops(tmp_path: Path) -
     assert [path.name for path in folder.iterdir()] == ["dead-letters.db"]
 
 
+def test_a_process_that_buries_without_a_pause_lets_others_in(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    with burier(tmp_path, "a", 100_000) as process:
+        begin(process)
+        assert next_line(process) == "ready"
+        assert next_line(process) == "0"
+        for seq in range(20):
+            letters.add("b", [letter(seq)])
+        assert process.poll() is None
+        process.kill()
+    assert len(letters) > 20
+
+
 def test_after_kill_9_every_burial_that_returned_is_there(tmp_path: Path) -> None:
     for round_ in range(5):
         with burier(tmp_path, str(round_), 10_000) as process:

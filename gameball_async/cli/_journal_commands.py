@@ -1,0 +1,196 @@
+"""The commands about a journal: its dead letters and its files; they work at any time, also while clients run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gameball_async import DeadLetterKind, DeadLetters, Retry
+from gameball_async.errors import GameballError
+
+from ._journal_words import Status
+from ._letters import Choice, export, found, in_full, in_json, line, new_private_file
+from ._options import address, client_options, given_keys, pacing, told_errors
+from ._replay import Errand, Replay
+from ._words import counted, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gameball_async import DeadLetter
+
+_FOLDER = click.argument("folder", metavar="FOLDER", type=click.Path(exists=True, file_okay=False, path_type=Path))
+_IDS = click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
+_ALL = click.option("--all", "is_all", is_flag=True, help="All of them, instead of ids.")
+_KIND = click.option(
+    "--kind", type=click.Choice([kind.value for kind in DeadLetterKind]), help="Only those of this kind."
+)
+_NAME = click.option("--name", metavar="EVENT", help="Only those of this event.")
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """List, show, replay, export and drop what will not arrive.
+
+    FOLDER is the journal's folder; its clients may run meanwhile.
+    """
+
+
+@dead_letters.command("list")
+@_FOLDER
+@_KIND
+@_NAME
+@click.option("--limit", type=click.IntRange(min=1), metavar="COUNT", help="So many at most, the oldest first.")
+@click.option("--with-players", is_flag=True, help="Show whose events they are.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+def list_command(
+    folder: Path, *, kind: str | None, name: str | None, limit: int | None, with_players: bool, as_json: bool
+) -> None:
+    """List the dead letters, one per line, in order of their burial."""
+    in_a_line: Callable[..., str] = in_json if as_json else line
+    with told_errors():
+        letters = DeadLetters(folder)
+        shown = 0
+        for letter in islice(Choice(kind=kind, name=name).of(letters), limit):
+            text = in_a_line(letter, with_players=with_players)
+            click.echo(text if as_json else printable(text))
+            shown += 1
+        if not as_json:
+            click.echo(f"{counted(len(letters), 'dead letter')}, {shown:,} shown.")
+
+
+@dead_letters.command("show")
+@_FOLDER
+@click.argument("letter_id", metavar="ID", type=click.IntRange(min=1))
+@click.option("--with-contacts", is_flag=True, help="Show the mobile number and the e-mail address.")
+def show_command(folder: Path, letter_id: int, *, with_contacts: bool) -> None:
+    """Show everything about one dead letter, its metadata included."""
+    with told_errors():
+        for what, value in in_full(found(DeadLetters(folder), letter_id), with_contacts=with_contacts):
+            click.echo(f"{what + ':':<18}{printable(value)}")
+
+
+@dead_letters.command("replay")
+@_FOLDER
+@_IDS
+@_ALL
+@_KIND
+@_NAME
+@client_options(consequence="keeps the letter")
+def replay_command(folder: Path, ids: tuple[int, ...], **options: Any) -> None:  # noqa: ANN401 click hands over what it parsed
+    """Send dead letters again; each is removed when Gameball has accepted its event.
+
+    Give ids, or --all, or a --kind or --name. Events that may have arrived before may count twice.
+
+    Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage.
+    """
+    with told_errors():
+        letters = DeadLetters(folder)
+        choice = _chosen(letters, ids, options)
+        errand = Errand(
+            folder=folder,
+            choice=choice,
+            keys=given_keys(options["keys_file"]),
+            client=address(options),
+            rate=pacing(options),
+            retry=Retry(ambiguous=options["ambiguous"]),
+            drain=options["drain"],
+        )
+        is_done = Replay(errand, letters).run()
+    sys.exit(0 if is_done else 1)
+
+
+@dead_letters.command("export")
+@_FOLDER
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@_KIND
+@_NAME
+def export_command(folder: Path, file: str, *, kind: str | None, name: str | None) -> None:
+    """Write the events to FILE as `gameball-async send` reads them; - is standard output.
+
+    The file is readable by its owner only. The letters stay; drop those that you have sent from the file.
+    """
+    with told_errors():
+        chosen = Choice(kind=kind, name=name).of(DeadLetters(folder))
+        if file == "-":
+            written, without = export(chosen, sys.stdout.buffer)
+        else:
+            written, without = _exported(chosen, Path(file))
+    click.echo(f"{counted(written, 'event')} written.", err=True)
+    if without:
+        click.echo(f"{counted(without, 'letter')} left out: damaged, without an event.", err=True)
+
+
+@dead_letters.command("drop")
+@_FOLDER
+@_IDS
+@_ALL
+@_KIND
+@_NAME
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop_command(folder: Path, ids: tuple[int, ...], *, yes: bool, **options: Any) -> None:  # noqa: ANN401 click hands over what it parsed
+    """Delete dead letters for good.
+
+    Give ids, or --all, or a --kind or --name.
+    """
+    with told_errors():
+        letters = DeadLetters(folder)
+        chosen = [letter.id for letter in _chosen(letters, ids, options).of(letters)]
+    if chosen and not yes:
+        click.confirm(f"Delete {counted(len(chosen), 'dead letter')} for good?", abort=True, err=True)
+    with told_errors():
+        click.echo(f"{counted(letters.drop(chosen), 'dead letter')} deleted.")
+
+
+@click.group("journal")
+def journal() -> None:
+    """Look into a journal."""
+
+
+@journal.command("status")
+@_FOLDER
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status_command(folder: Path, *, as_json: bool) -> None:
+    """Show the files of a journal: owner, pending events, players, oldest event, size and problems.
+
+    The contents of a file in use cannot be seen. A file that nobody owns is locked for some milliseconds.
+    """
+    with told_errors():
+        status = Status.of(folder)
+    if as_json:
+        click.echo(status.in_json())
+    else:
+        status.print()
+
+
+def _chosen(letters: DeadLetters, ids: tuple[int, ...], options: dict[str, Any]) -> Choice:
+    """Return which letters are meant.
+
+    Raises:
+        click.UsageError: if that is not said, or said twice.
+        UsageProblem: if an id is not there.
+        JournalError: if the letters cannot be read.
+    """
+    kind, name = options["kind"], options["name"]
+    if bool(ids) == bool(options["is_all"] or kind or name):
+        raise click.UsageError("give ids, or --all, or a --kind or --name: one way to say which.")
+    for letter_id in ids:
+        found(letters, letter_id)
+    return Choice(ids=ids, kind=kind, name=name)
+
+
+def _exported(chosen: Iterable[DeadLetter], path: Path) -> tuple[int, int]:
+    try:
+        with new_private_file(path) as file:
+            counts = export(chosen, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (GameballError, OSError):
+        path.unlink(missing_ok=True)
+        raise
+    return counts

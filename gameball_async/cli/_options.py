@@ -1,0 +1,143 @@
+"""What several commands share: the options of a client, its keys, and how errors become messages and exit codes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gameball_async import RateLimit
+from gameball_async.errors import ConfigurationError, GameballError
+
+from ._keys import Keys, read_keys, readable_by_others
+from ._notes import NotesError
+from ._order import UsageProblem
+from ._rows import MappingError
+from ._words import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+_USAGE = (UsageProblem, NotesError, MappingError, ConfigurationError)
+
+
+def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
+    """Add the options that say where and how a client sends.
+
+    Args:
+        consequence: what `--ambiguous report` does with an event whose answer got lost.
+    """
+    options = (
+        click.option(
+            "--keys-file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="A file of NAME=value lines with GAMEBALL_API_KEY and, if needed, GAMEBALL_SECRET_KEY; "
+            "by default they come from the environment.",
+        ),
+        click.option(
+            "--api-version",
+            type=click.Choice(["v3.0", "v4.0", "v4.1"]),
+            default="v3.0",
+            show_default=True,
+            help="The version of Gameball's API.",
+        ),
+        click.option(
+            "--base-url", metavar="URL", help="Where the API lives, if not at Gameball: a sandbox, for example."
+        ),
+        click.option(
+            "--per-second",
+            type=click.IntRange(min=1),
+            default=100,
+            show_default=True,
+            help="Requests in one second, at most.",
+        ),
+        click.option(
+            "--per-30-seconds",
+            type=click.IntRange(min=1),
+            default=1200,
+            show_default=True,
+            help="Requests in thirty seconds, at most.",
+        ),
+        click.option(
+            "--share",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=1.0,
+            show_default=True,
+            help="The part of both that is used; leave the rest to your shop.",
+        ),
+        click.option(
+            "--ambiguous",
+            type=click.Choice(["resend", "report"]),
+            default="resend",
+            show_default=True,
+            help=f"When an answer got lost: resend may count twice, report may lose and {consequence}.",
+        ),
+        click.option(
+            "--drain",
+            type=click.FloatRange(min=0),
+            default=10.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long what is under way may take after Ctrl-C.",
+        ),
+    )
+
+    def add(command: _Command) -> _Command:
+        # a decorator puts its option above those that are there
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def address(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the client's arguments that say where the API is."""
+    return {name: options[name] for name in ("api_version", "base_url") if options[name] is not None}
+
+
+def pacing(options: dict[str, Any]) -> RateLimit:
+    """Return the two windows of the pacing.
+
+    Raises:
+        ConfigurationError: if the share leaves no request in a window.
+    """
+    return RateLimit(per_second=options["per_second"], per_30_seconds=options["per_30_seconds"], share=options["share"])
+
+
+def given_keys(path: Path | None) -> Keys:
+    """Read the keys, and warn of a file that others can read.
+
+    Args:
+        path: a file of keys, or None for the environment alone.
+
+    Raises:
+        UsageProblem: if it is no file of keys.
+        OSError: if it cannot be read.
+    """
+    try:
+        keys = read_keys(path)
+    except ValueError as error:
+        raise UsageProblem(f"{path} cannot be used as a file of keys: {error}.") from None
+    if path is not None and readable_by_others(path):
+        click.echo(f"Warning: others than you can read {printable(str(path))}: chmod 600 it.", err=True)
+    return keys
+
+
+@contextmanager
+def told_errors() -> Generator[None]:
+    """Turn what can go wrong into a message and an exit code; a traceback means a mistake of ours."""
+    try:
+        yield
+    except _USAGE as error:
+        raise click.UsageError(printable(str(error))) from None
+    except GameballError as error:
+        raise click.ClickException(printable(str(error))) from None
+    except OSError as error:
+        name = f"{printable(str(error.filename))}: " if error.filename else ""
+        raise click.ClickException(f"{name}{error.strerror or error}") from None
