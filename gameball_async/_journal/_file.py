@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import struct
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -71,7 +72,7 @@ class JournalFile:
             page_size = _schema.pragma(self._db, "page_size")
             self._page_size = page_size
             self._most_pages = None if max_bytes is None else (max_bytes + RESERVE) // page_size
-            self._allow(RESERVE // page_size)
+            self._more_pages: int | None = None
             self.sealed = self._load_sealed()
             self.used_bytes = self._measure()
         except BaseException:
@@ -80,7 +81,8 @@ class JournalFile:
 
     def _allow(self, more: int) -> None:
         """Let the file grow to its limit and some pages more."""
-        if self._most_pages is not None:
+        if self._most_pages is not None and more != self._more_pages:
+            self._more_pages = more
             self._db.execute(f"PRAGMA max_page_count={self._most_pages + more}")
 
     def _measure(self) -> int:
@@ -131,16 +133,17 @@ class JournalFile:
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [(*row, _schema.checksum_of_row(row)) for row in rows],
         )
-        self._allow(RESERVE // self._page_size)
         self.events += len(rows)
         self.next_seq = max(self.next_seq, rows[-1].seq + 1)
 
     def delete(self, seqs: Iterable[int]) -> None:
         """Remove events; those that are not there are no matter."""
+        self._allow(RESERVE // self._page_size)
         self.events -= self._db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in seqs]).rowcount
 
     def seal(self, members: Sequence[int]) -> None:
         """Note that these events are a batch which is about to be sent."""
+        self._allow(RESERVE // self._page_size)
         first, text = members[0], json.dumps(list(members))
         self._db.execute(
             "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?)", (first, text, _schema.checksum_of_batch(first, text))
@@ -224,7 +227,12 @@ def row_of(record: Record) -> Row | None:
         email = None if email is None else email.decode()
         row = Row(seq, player.decode(), name.decode(), encoded, mobile, email, accepted_at, together)
         return row if _schema.checksum_of_row(row) == checksum else None
-    except (AttributeError, TypeError, ValueError):  # damage can give a column another type, or break its UTF-8
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ):  # damage can give a column another type, or break its UTF-8
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 import uuid
 from pathlib import Path
 from zlib import crc32
@@ -143,11 +144,15 @@ def pragma(connection: sqlite3.Connection, name: str) -> int:
 def checksum_of_row(row: Row) -> int:
     """The checksum over all columns of an event.
 
-    `ascii` writes the same for ever, whatever characters a later Python calls printable.
+    Raises:
+        Exception: of many types, if a column of a damaged row has another type than it should.
     """
     seq, player, name, encoded, mobile, email, accepted_at, together = row
-    fields = ascii((seq, player, name, mobile, email, float(accepted_at), together))
-    return crc32(encoded, crc32(fields.encode("ascii")))
+    numbers = _pack(seq, accepted_at, -1 if together is None else together)
+    return crc32(encoded, crc32(f"{player}\0{name}\0{mobile}\0{email}".encode(), crc32(numbers)))
+
+
+_pack = struct.Struct("<qdq").pack
 
 
 def checksum_of_batch(first: int, members: str) -> int:
