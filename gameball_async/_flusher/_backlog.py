@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 
 from .._bell import Bell
 from .._buffer import Batch, Buffer, one_change
@@ -30,7 +31,7 @@ from .._config import Batching, Journal
 from .._journal import JournalWriter, Letter, Source
 from .._receipt import Receipt, SharedOutcome
 from .._runtime import Runtime
-from ..errors import ClientClosed, DeliveryError, Dropped, DropReason, JournalError, NotStarted
+from ..errors import ClientClosed, DeliveryError, Dropped, DropReason, JournalError, LifecycleError, NotStarted
 from ._arrivals import Arrival, Arrivals
 from ._store import Hooks, Store
 from ._window import Window
@@ -131,11 +132,20 @@ class Backlog(Store):
         self._is_closing = True
         closed = anyio.Event()
         self._writer.close(closed.set)
-        with anyio.move_on_after(_LONGEST_CLOSE, shield=True):
-            await closed.wait()
-        kept = ClientClosed("the client was closed before delivery; the event is kept in the journal for the next one.")
-        self._window.interrupt(kept)
-        self._buffer.interrupt(kept)
+        try:
+            with anyio.move_on_after(_LONGEST_CLOSE, shield=True):
+                await closed.wait()
+                while self._arrivals.events:  # whoever waited for the disk has its turn
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            self._window.is_closed = True
+            self._buffer.interrupt(_KEPT)
+            self.interrupt(_KEPT)
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
+        if self._window is not None:
+            self._window.interrupt(error)
 
     def abandon(self) -> None:
         """Nobody will close it any more: let the writer's thread end."""
@@ -289,6 +299,8 @@ class Backlog(Store):
         assert self._window is not None, "batches come through the window"  # noqa: S101 an invariant
         self._window.settle(batch.origin, len(batch.seqs))
 
+
+_KEPT = ClientClosed("the client was closed before delivery; the event is kept in the journal for the next client.")
 
 _OVERHEAD = 128
 """Bytes that an event takes on disk beside itself: its player, its columns, the pages' slack."""

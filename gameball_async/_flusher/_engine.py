@@ -132,7 +132,7 @@ class Engine:
     def _end(self, state: State) -> None:
         self.state = state
         if state is State.STOPPED:
-            self.flusher.buffer.interrupt(self._death())
+            self.flusher.interrupt(self._death())
         self.flusher.ring()
         self._changed.ring()
 
@@ -158,7 +158,7 @@ class Engine:
     async def _close_inline(self) -> None:
         """Drain in the caller's task: there is no background task, or it was cancelled before the close."""
         self.state = State.CLOSING
-        self.flusher.buffer.interrupt(None)
+        self.flusher.interrupt(None)
         try:
             if self.flusher.pending or self.flusher.store.is_open or self.flusher.failures:
                 await self.flusher.run(self._bound_runtime, lambda: None)

@@ -27,7 +27,7 @@ from .._pacing import Gate, GateState, Windows
 from .._runtime import Runtime
 from .._verdict import Answer, Verdict
 from .._wire import SingleDialect
-from ..errors import DeliveryError, DropReason, FlushTimeout
+from ..errors import DeliveryError, DropReason, FlushTimeout, LifecycleError
 from ._aftermath import Aftermath
 from ._backlog import Backlog
 from ._intake import Intake
@@ -179,6 +179,11 @@ class Flusher:
                 "flush again, or look at stats().",
                 unsettled=unsettled,
             )
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
+        self.buffer.interrupt(error)
+        self.store.interrupt(error)
 
     def ring(self) -> None:
         """Make everyone who waits for progress look again."""

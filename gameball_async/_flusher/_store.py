@@ -10,7 +10,7 @@ from .._buffer import Batch
 from .._events import Event
 from .._receipt import Receipt
 from .._runtime import Runtime
-from ..errors import DeliveryError
+from ..errors import DeliveryError, LifecycleError
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +68,9 @@ class Store:
 
     async def close(self) -> None:
         """Put in order what is kept, and end."""
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
 
     def abandon(self) -> None:
         """Nobody will close it any more: end without being waited for."""

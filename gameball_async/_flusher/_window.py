@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -45,7 +44,7 @@ class Window:
 
     def __init__(
         self,
-        sources: Iterable[Source],
+        sources: list[Source],
         writer: JournalWriter,
         buffer: Buffer,
         batching: Batching,
@@ -60,9 +59,12 @@ class Window:
         self._batching = batching
         self._hooks = hooks
         self._is_reading = False
+        self._interruption: LifecycleError | None = None
         # of events outside whose receipts somebody holds
         self._outcomes: WeakValueDictionary[int, StoredOutcome] = WeakValueDictionary()
         self._withdrawn: set[int] = set()
+        for source in sources:
+            self.settle(source.origin, 0)  # a file may be empty already
 
     def _leave_outside(self, events: int) -> None:
         self.outside -= events
@@ -86,6 +88,8 @@ class Window:
             self._withdrawn.clear()
             return
         own.remaining += events
+        if self._interruption is not None:
+            arrival.outcome.interrupt(self._interruption)
         self._outcomes.update(dict.fromkeys(arrival.seqs, arrival.outcome))
 
     def _place_arrival(self, arrival: Arrival) -> bool:
@@ -130,7 +134,7 @@ class Window:
             frontier: the seq from which on events of this process are not decided yet.
         """
         feed = None if self._is_reading or self.is_closed else self._feeds.next()
-        if feed is None or self._writer.failure is not None:
+        if feed is None:
             return
         self._restore_sealed(feed)
         counts, batching = self._buffer.counts, self._batching
@@ -249,9 +253,9 @@ class Window:
         if self._feeds.settle(origin, events):
             self._writer.discard(origin)
 
-    def interrupt(self, error: LifecycleError) -> None:
-        """Let nothing in any more, and tell who waits for an outcome."""
-        self.is_closed = True
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
+        self._interruption = error
         for outcome in list(self._outcomes.values()):
             outcome.interrupt(error)
 

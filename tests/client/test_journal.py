@@ -24,6 +24,7 @@ from gameball_async import (
     JournalError,
     NotStarted,
     OutcomeUnknown,
+    Receipt,
     Rejected,
     Retry,
     inspect_journal,
@@ -178,6 +179,26 @@ async def test_the_receipts_of_kept_events_say_so(sandbox: Sandbox, tmp_path: Pa
         with pytest.raises(ClientClosed, match="kept in the journal"):
             await receipt
     assert gameball.stats().pending == 60
+
+
+async def test_a_close_takes_along_what_is_on_its_way_to_the_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(DOWN)
+    receipts: list[Receipt] = []
+
+    async def track(number: int) -> None:
+        receipts.append(await gameball.track(f"player{number}", "event", {"number": number}))
+
+    gameball = client(sandbox, journal=tmp_path, batching=SMALL)
+    await gameball.start()
+    async with anyio.create_task_group() as tasks:
+        for number in range(40):
+            tasks.start_soon(track, number)
+        await anyio.lowlevel.checkpoint()
+        report = await gameball.aclose(timeout=0)
+    assert report.kept == len(receipts) == gameball.stats().pending
+    for receipt in receipts:
+        with pytest.raises(ClientClosed, match="kept in the journal"):
+            await receipt
 
 
 async def test_a_batch_whose_answer_got_lost_with_the_client_may_have_arrived(sandbox: Sandbox, tmp_path: Path) -> None:
