@@ -244,16 +244,20 @@ def _alone(folder: Path) -> Generator[None]:
         UsageProblem: if another one is at work.
         OSError: if the lock cannot be tried.
     """
-    if sys.platform == "win32":
-        yield
-        return
     # the lock's file stays: removing it could let a third process lock another one of the same name
     path = folder / "dead-letters.replay"
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, folder)
         yield
-    except BlockingIOError:
-        raise UsageProblem(f"another replay is at work in {printable(str(folder))}: wait until it has ended.") from None
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageProblem(f"another replay is at work in {printable(str(folder))}: wait until it has ended.") from None
