@@ -90,6 +90,11 @@ class JournalFile:
         return pages * self._page_size
 
     @property
+    def committed(self) -> tuple[int, int]:
+        """The next seq and how many events lie in it, as of the last commit."""
+        return self._stored[1:]
+
+    @property
     def is_empty(self) -> bool:
         """Whether no event lies in it, looked up in the file itself."""
         return self._db.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None
@@ -119,10 +124,9 @@ class JournalFile:
         state = (self.file_id, self.next_seq, self.events)
         if state != self._stored:
             self._db.execute("UPDATE state SET next_seq = ?, events = ?", (self.next_seq, self.events))
-            self._stored = state
         used_bytes = self._measure()
         self._db.execute("COMMIT")
-        self.used_bytes = used_bytes
+        self._stored, self.used_bytes = state, used_bytes
 
     # ---------------------------------------------------------------- changes
 

@@ -88,14 +88,6 @@ class Read:
     most_bytes: int
     done: Callable[[Loaded | JournalError], None]
 
-    def apply(self, file: JournalFile, dead_letters: DeadLetters) -> Completion:
-        """Read them, and set damaged ones aside."""
-        reading = file.read(self.after, self.most_events, self.most_bytes)
-        for seq, raw in reading.damaged:
-            dead_letters.add_damaged(file.file_id, seq, raw, "its checksum is wrong")
-        file.delete([seq for seq, _ in reading.damaged])
-        return self.done, (Loaded(reading.rows, len(reading.damaged), reading.is_last),)
-
 
 @attrs.define
 class Open:

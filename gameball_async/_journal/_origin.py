@@ -15,7 +15,7 @@ from . import _schema
 from ._dead_letters import DeadLetters
 from ._file import JournalFile
 from ._folder import Folder, broken
-from ._operations import STORED, Append, Completion, Operation, refusals
+from ._operations import STORED, Append, Completion, Operation, Read, refusals
 from ._rows import Loaded, Row, Source
 from ._salvage import finish, salvage
 
@@ -55,7 +55,8 @@ class Origin:
         self._path = folder.journal(stem)
         self._max_bytes = max_bytes
         self._notes = notes
-        self._next_seq = 1
+        self._next_seq, self._events = 1, 0  # as of the last commit
+        self._lost = 0  # events that were in it and could not be saved, until a read tells of them
         self._waiting: list[Operation] = []
         self._doubtful: list[int] = []  # refused, but who knows what is on the disk
 
@@ -80,6 +81,7 @@ class Origin:
 
     def _salvage(self, error: Exception) -> None:
         saved = salvage(self._path, _schema.reason_of(error), least_next_seq=self._next_seq)
+        self._lost += max(0, self._events - saved)
         self._note(
             logging.ERROR,
             "the journal's file %s is damaged (%s): %d events were saved; it is kept with .damaged at its end, "
@@ -96,7 +98,7 @@ class Origin:
     def close(self) -> None:
         """Close the file, if it is open."""
         if self.file is not None:
-            self._next_seq = max(self._next_seq, self.file.next_seq)
+            self._next_seq, self._events = self.file.committed
             file, self.file = self.file, None
             with suppress(Exception):  # what matters was committed; the rest is done when it is opened again
                 file.close()
@@ -138,25 +140,31 @@ class Origin:
             if rows:
                 file.append(rows)
                 rows = []
-            completion = operation.apply(file, dead_letters)
-            if completion is not None:
+            if isinstance(operation, Read):
+                completed.append((operation.done, (self._read(file, operation, dead_letters),)))
+            elif (completion := operation.apply(file, dead_letters)) is not None:
                 completed.append(completion)
-                self._tell_unreadable(completion)
         if rows:
             file.append(rows)
         file.commit()
         return completed
 
-    def _tell_unreadable(self, completion: Completion) -> None:
-        for argument in completion[1]:
-            if isinstance(argument, Loaded) and argument.unreadable:
-                self._note(
-                    logging.ERROR,
-                    "%d events in the journal's file %s are damaged and will not be sent: they were set aside, "
-                    "look at them with gameball-async dead-letters list",
-                    argument.unreadable,
-                    self._path.name,
-                )
+    def _read(self, file: JournalFile, wanted: Read, dead_letters: DeadLetters) -> Loaded:
+        """Read events; set damaged ones aside."""
+        reading = file.read(wanted.after, wanted.most_events, wanted.most_bytes)
+        for seq, raw in reading.damaged:
+            dead_letters.add_damaged(file.file_id, seq, raw, "its checksum is wrong")
+        if reading.damaged:
+            file.delete([seq for seq, _ in reading.damaged])
+            self._note(
+                logging.ERROR,
+                "%d events in the journal's file %s are damaged and will not be sent: they were set aside, "
+                "look at them with gameball-async dead-letters list",
+                len(reading.damaged),
+                self._path.name,
+            )
+        lost, self._lost = self._lost, 0
+        return Loaded(reading.rows, len(reading.damaged) + lost, reading.is_last)
 
     def _refuse(self, operations: Sequence[Operation]) -> list[Completion]:
         """Fail the appends; keep everything else."""

@@ -57,7 +57,8 @@ class Loaded:
 
     Attributes:
         rows: events in order of their seq.
-        unreadable: events that were found damaged instead, and were set aside.
+        unreadable: events that were found damaged instead and were set aside, or that went with a damaged
+            part of the file.
         is_last: whether no event lies behind them at this moment.
     """
 

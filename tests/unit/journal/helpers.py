@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from gameball_async._config import Journal
+from gameball_async._events import Event
 from gameball_async._journal import JournalWriter, Letter, Loaded, Row, Source
-from gameball_async.errors import JournalError
+from gameball_async.errors import JournalError, Rejected
+
+LETTER = Letter(1, Event("player-1", "review", None, None, b'"review":{}'), Rejected("no", status=400))
 
 _PATIENCE = 30.0  # seconds; far more than anything takes
 
@@ -135,6 +138,3 @@ def result_of(process: subprocess.Popen[str]) -> Any:
     out, err = process.communicate(timeout=50)
     assert process.returncode == 0, err
     return json.loads(out.splitlines()[-1])
-
-
-__all__ = ["Desk", "Letter", "names", "newest", "opened", "python", "result_of", "row", "rows", "written"]

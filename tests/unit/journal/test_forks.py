@@ -1,0 +1,55 @@
+"""What a writer tells a fork; `test_adoption` forks for real."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from gameball_async._journal import _forks
+from gameball_async._journal._forks import Guard
+
+
+def test_a_fork_waits_until_the_writer_is_outside() -> None:
+    guard = Guard()
+    is_inside, may_leave, left = threading.Event(), threading.Event(), threading.Event()
+
+    def write() -> None:
+        with guard:
+            is_inside.set()
+            may_leave.wait(30)
+            left.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert is_inside.wait(30)
+    threading.Timer(0.01, may_leave.set).start()
+    _forks._before()
+    assert left.is_set()
+    _forks._after()
+
+    writer.join(30)
+    with guard:
+        assert not guard.is_inherited
+
+
+def test_a_child_lets_go_of_the_locks_and_keeps_the_connections_for_ever() -> None:
+    ended: list[bool] = []
+
+    class Connection:
+        def __del__(self) -> None:
+            ended.append(True)
+
+    guard = Guard()
+    lock = os.open(os.devnull, os.O_RDONLY)
+    guard.descriptors.update((lock, 1_000_000))  # the second is closed already
+    guard.keep(Connection())
+
+    guard.renounce()
+
+    assert guard.is_inherited
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.close(lock)
+    del guard
+    assert ended == []
