@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -269,6 +270,43 @@ def test_the_file_says_what_it_is_and_of_which_version(tmp_path: Path) -> None:
     with database(tmp_path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         assert connection.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"gbL1"),)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_a_burial_is_one_transaction_and_on_the_disk_when_it_returns(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from gameball_async import DeadLetters; letters = DeadLetters(sys.argv[1])\n"
+        "for seq in (1, 2):\n    os.path.exists(f'/begin{seq}')\n"
+        "    letters.add_damaged('file', seq, b'', 'damaged')\n"
+    )
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        "trace=stat,newfstatat,statx,unlink,fsync,fdatasync,pwrite64",
+        sys.executable,
+    ]
+    done = subprocess.run([*command, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    if "ptrace" in done.stderr and done.returncode:
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 0, done.stderr
+    burial = done.stderr.rpartition("/begin2")[2].splitlines()
+    steps = [step for line in burial if (step := _step(line, tmp_path)) is not None]
+    assert steps.count("unlink") == 1
+    # the letter, then its rollback journal, then the folder: https://sqlite.org/atomiccommit.html
+    assert steps[-4:] == ["write", "sync file", "unlink", "sync folder"]
+
+
+def _step(line: str, folder: Path) -> str | None:
+    """What a line of strace says about the file of dead letters."""
+    if "unlink(" in line:
+        return "unlink"
+    if "sync(" in line:
+        for path, name in ((folder / "dead-letters.db", "file"), (folder, "folder")):
+            if f"<{path}>" in line:
+                return f"sync {name}"
+    return "write" if f"<{folder / 'dead-letters.db'}>" in line and "pwrite64(" in line else None
 
 
 def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
