@@ -80,7 +80,7 @@ class Buffer:
         if player is not None and player.tail.origin == stored.origin:
             growth = self._growth(player.tail, name, encoded, mobile, email)
         if growth is None:
-            self._check_size(player_unique_id, name, len(encoded), mobile, email)
+            self.check_size(player_unique_id, name, len(encoded), mobile, email)
         if not self.has_room(1, len(encoded)):
             return None
         if player is None or growth is None:
@@ -154,7 +154,7 @@ class Buffer:
     ) -> None:
         """Raise InvalidEvent if these events are larger or more than one request may ever be."""
         size = sum(map(len, events.values())) + len(events) - 1  # with the commas
-        self._check_size(player_unique_id, ", ".join(events), size, mobile, email)
+        self.check_size(player_unique_id, ", ".join(events), size, mobile, email)
         for limit in ("max_events", "buffer_events"):
             if len(events) > (most := getattr(self._batching, limit)):
                 raise InvalidEvent(
@@ -192,7 +192,8 @@ class Buffer:
             return None
         return growth
 
-    def _check_size(self, player_unique_id: str, name: str, size: int, mobile: str | None, email: str | None) -> None:
+    def check_size(self, player_unique_id: str, name: str, size: int, mobile: str | None, email: str | None) -> None:
+        """Raise InvalidEvent if an event of so many bytes is larger than a request may ever be."""
         total = self._overhead(player_unique_id, mobile, email) + size
         if total > self._batching.max_bytes:
             raise InvalidEvent(

@@ -6,6 +6,8 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
+import anyio
+
 from .._events import Event
 from .._journal import Row
 from .._receipt import SharedOutcome, StoredOutcome
@@ -28,9 +30,12 @@ class Arrival:
         error: why it has not.
         is_claimed: whether the caller wants them; None while the caller waits.
         was_counted: whether they count as accepted already.
+        size: bytes of its encoded events.
+        answered: set when the disk has spoken, if the caller waits for that.
     """
 
     __slots__ = (
+        "answered",
         "email",
         "error",
         "events",
@@ -42,6 +47,7 @@ class Arrival:
         "now",
         "outcome",
         "player_unique_id",
+        "size",
         "was_counted",
     )
 
@@ -68,6 +74,8 @@ class Arrival:
         self.error: JournalError | None = None
         self.is_claimed: bool | None = None
         self.was_counted = False
+        self.size = sum(map(len, events.values()))
+        self.answered: anyio.Event | None = None
 
     @property
     def is_decided(self) -> bool:
@@ -84,10 +92,18 @@ class Arrival:
         """The seq of its last event."""
         return self.first + len(self.events) - 1
 
-    @property
-    def size(self) -> int:
-        """Bytes of its encoded events."""
-        return sum(map(len, self.events.values()))
+    async def wait(self) -> None:
+        """Wait until the disk has spoken."""
+        if self.is_stored is None:
+            self.answered = anyio.Event()
+            await self.answered.wait()
+
+    def answer(self, error: JournalError | None) -> None:
+        """Note what the disk has said."""
+        self.error = error
+        self.is_stored = self.outcome.is_durable = error is None
+        if self.answered is not None:
+            self.answered.set()
 
     def rows(self, accepted_at: float) -> list[Row]:
         """Its events as they go to the disk."""

@@ -165,6 +165,7 @@ class Backlog(Store):
             JournalError: if nothing can be stored at present.
             NotStarted: if the client was not started yet.
         """
+        self._buffer.check_size(player_unique_id, name, len(encoded), mobile, email)
         outcome = self._queue(player_unique_id, {name: encoded}, mobile, email, now, is_together=False)
         return None if outcome is None else Receipt(outcome, name)
 
@@ -177,6 +178,7 @@ class Backlog(Store):
             InvalidEvent: if they are larger or more than a request may be.
             JournalError: if nothing can be stored at present.
         """
+        self._buffer.check_batch(player_unique_id, events, mobile, email)
         outcome = self._queue(player_unique_id, dict(events), mobile, email, now, is_together=True)
         if outcome is not None:
             self._claim(self._arrivals.of(outcome))
@@ -196,7 +198,6 @@ class Backlog(Store):
         if self._window is None:
             raise NotStarted("a client with a journal opens it when it starts: use `async with`, or await start().")
         self.check()
-        self._buffer.check_batch(player_unique_id, events, mobile, email)
         arrival = Arrival(self._next_seq, player_unique_id, events, mobile, email, now, is_together=is_together)
         if not self._has_room(len(events), arrival.size):
             return None
@@ -241,8 +242,7 @@ class Backlog(Store):
         """Wait until the event of this receipt is stored, and accept it; cancelled, it leaves nothing behind."""
         arrival = self._arrivals.of(receipt._shared)  # noqa: SLF001 the outcome it was made with
         try:
-            while arrival.is_stored is None:
-                await self._dispatched.wait()
+            await arrival.wait()
             arrival.is_claimed = True
         finally:
             arrival.is_claimed = bool(arrival.is_claimed)
@@ -251,9 +251,9 @@ class Backlog(Store):
             raise arrival.error.with_traceback(None)
 
     def _on_stored(self, arrival: Arrival, error: JournalError | None) -> None:
-        arrival.error = error
-        arrival.is_stored = arrival.outcome.is_durable = error is None
-        self._advance()
+        arrival.answer(error)
+        if arrival.is_claimed is not None:
+            self._advance()
 
     def _advance(self) -> None:
         """Let the oldest events go on that are both stored and claimed."""

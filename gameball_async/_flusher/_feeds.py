@@ -16,16 +16,19 @@ class Feed:
         sealed: the batches that an earlier process sealed, until they are restored.
         cursor: the seq of the last event that was read, or passed by.
         remaining: accepted events that lie in it and were not read.
+        skipped: the seqs of events that must not be let in when they are read: their batch was
+            restored already, and split since, or their call was cancelled.
         unsettled: accepted events that lie in it and have no outcome.
     """
 
-    __slots__ = ("cursor", "origin", "remaining", "sealed", "unsettled")
+    __slots__ = ("cursor", "origin", "remaining", "sealed", "skipped", "unsettled")
 
     def __init__(self, source: Source) -> None:
         self.origin = source.origin
         self.sealed = source.sealed
         self.cursor = 0
         self.remaining = source.events
+        self.skipped: set[int] = set()
         self.unsettled = source.events
 
 

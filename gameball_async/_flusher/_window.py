@@ -62,7 +62,6 @@ class Window:
         self._interruption: LifecycleError | None = None
         # of events outside whose receipts somebody holds
         self._outcomes: WeakValueDictionary[int, StoredOutcome] = WeakValueDictionary()
-        self._withdrawn: set[int] = set()
         for source in sources:
             self.settle(source.origin, 0)  # a file may be empty already
 
@@ -85,7 +84,7 @@ class Window:
         own.unsettled += events
         if not self.is_closed and self._feeds.next() is None and self._place_arrival(arrival):
             own.cursor = arrival.last
-            self._withdrawn.clear()
+            own.skipped.clear()
             return
         own.remaining += events
         if self._interruption is not None:
@@ -115,7 +114,7 @@ class Window:
         if self._feeds.next() is None:
             self._feeds.own.cursor = arrival.last
         else:
-            self._withdrawn.update(arrival.seqs)
+            self._feeds.own.skipped.update(arrival.seqs)
 
     def refuse(self, arrival: Arrival, error: Dropped) -> None:
         """Give up events that count as accepted and could not be stored."""
@@ -155,6 +154,7 @@ class Window:
                 rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), stored
             )
             feed.remaining -= len(rows)
+            feed.skipped.update(stored.seqs)
             self._leave_outside(len(rows))
             self._hooks.on_restored(batch)
 
@@ -174,9 +174,7 @@ class Window:
         """Let one request's events in; False if there is no room, or they are not decided yet."""
         if rows[0].seq >= limit:
             return False
-        if rows[0].seq in self._withdrawn:
-            self._withdrawn.difference_update(row.seq for row in rows)
-        else:
+        if rows[0].seq not in feed.skipped:
             if not self._place(feed, rows):
                 return False
             feed.remaining -= len(rows)

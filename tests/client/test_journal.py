@@ -218,6 +218,28 @@ async def test_a_batch_whose_answer_got_lost_with_the_client_may_have_arrived(sa
     assert third.events == ("review",)
 
 
+async def test_a_sealed_batch_of_an_earlier_client_that_is_refused_is_split_once(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.script(Fault.reset_before(events="guilty"), Fault.status(503, events="later"))
+    placed = [(f"player{number % 10}", "later", number) for number in range(30)]
+    async with client(sandbox, journal=tmp_path, retry=Retry(initial=30)) as gameball:
+        for number, name in enumerate(["first", "second", "guilty", "third"], 100):
+            gameball.track_nowait("player123", name, {"number": number})
+        await until(lambda: gameball.stats().ambiguous)
+        await track_all(gameball, placed)
+        assert (await gameball.aclose(timeout=0)).kept == 34
+    sandbox.script(Fault.status(400, events="guilty"))
+    async with client(sandbox, journal=tmp_path) as gameball:
+        await gameball.flush()
+        assert (gameball.stats().delivered, gameball.stats().rejected) == (33, 1)
+        assert_conserved(gameball.stats())
+    assert_all_arrived(
+        sandbox, [*placed, *(("player123", name, 100 + at) for name, at in (("first", 0), ("second", 1), ("third", 3)))]
+    )
+    assert files(tmp_path) == {".db"}
+
+
 async def test_two_clients_share_a_folder_without_each_others_events(sandbox: Sandbox, tmp_path: Path) -> None:
     async with client(sandbox, journal=tmp_path) as first, client(sandbox, journal=tmp_path) as second:
         await first.track("player123", "first", {"number": 1})
