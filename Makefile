@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 SEEDS ?= 2000
+CRASHES ?= 2000
 
 .PHONY: help demo test soak coverage lint format clean
 
@@ -24,8 +25,9 @@ demo: $(READY) ## real shop data through an embedded sandbox, with faults, compa
 test: $(READY) ## every test
 	$(BIN)/python -m pytest
 
-soak: $(READY) ## many simulated lives on both loops: make soak SEEDS=20000
+soak: $(READY) ## many simulated lives on both loops, many crashes: make soak SEEDS=20000 CRASHES=2000
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+	GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash
 
 coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
 	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py
