@@ -381,7 +381,10 @@ def _prepared(
 ) -> tuple[str, str, bytes, str | None, str | None]:
     """One event, checked and encoded, as the intake takes it."""
     player, name = text("player_unique_id", player_unique_id), text("the event's name", name)
-    return player, name, encode_event(name, metadata), contact("mobile", mobile), contact("email", email)
+    encoded = encode_event(name, metadata)
+    if mobile is None and email is None:  # nearly always
+        return player, name, encoded, None, None
+    return player, name, encoded, contact("mobile", mobile), contact("email", email)
 
 
 def _encoded_events(events: Mapping[str, Metadata | None]) -> dict[str, bytes]:

@@ -40,7 +40,7 @@ class SharedOutcome:
         outcome: the outcome of every event that was not moved away.
         moved: where the events are that were moved away, by name.
         interruption: why there will be no outcome for now, if nothing works at it any more.
-        changed: rings when one of the others was set.
+        changed: rings when one of the others was set, if somebody waits; nearly nobody does.
     """
 
     __slots__ = ("changed", "interruption", "moved", "outcome")
@@ -49,24 +49,28 @@ class SharedOutcome:
         self.outcome: Outcome | None = None
         self.moved: dict[str, SharedOutcome] | None = None
         self.interruption: LifecycleError | None = None
-        self.changed = Bell()
+        self.changed: Bell | None = None
 
     def settle(self, outcome: Outcome) -> None:
         """Set the outcome of every event that was not moved away. Once only."""
         assert self.outcome is None, "an outcome is settled once"  # noqa: S101 a broken invariant, not an input
         self.outcome = outcome
-        self.changed.ring()
+        self._ring()
 
     def move(self, names: Iterable[str], to: SharedOutcome) -> None:
         """Let the named events share another outcome from now on."""
         moved = self.moved = self.moved or {}
         moved.update(dict.fromkeys(names, to))
-        self.changed.ring()
+        self._ring()
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Let waiting raise this error while there is no outcome; None: somebody works at it again."""
         self.interruption = error
-        self.changed.ring()
+        self._ring()
+
+    def _ring(self) -> None:
+        if self.changed is not None:
+            self.changed.ring()
 
     def has_moved(self, name: str) -> bool:
         """Whether an event of this name was moved away."""
@@ -85,7 +89,8 @@ class SharedOutcome:
         while (outcome := (holder := self._holder(name)).outcome) is None:
             if holder.interruption is not None:
                 raise holder.interruption.with_traceback(None)
-            await holder.changed.wait()
+            bell = holder.changed = holder.changed or Bell()
+            await bell.wait()
         return outcome
 
     def _holder(self, name: str) -> SharedOutcome:

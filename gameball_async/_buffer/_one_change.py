@@ -29,10 +29,7 @@ def one_change(
     @wraps(method)
     def change(buffer: _B, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         if buffer.is_changing:
-            raise LifecycleError(
-                "track_nowait() was called by a finalizer or a signal handler in the midst of another call: let it "
-                "wait for its end with loop.call_soon(), or loop.add_signal_handler()."
-            )
+            raise reentrant()
         buffer.is_changing = True
         try:
             return method(buffer, *args, **kwargs)
@@ -40,3 +37,11 @@ def one_change(
             buffer.is_changing = False
 
     return change
+
+
+def reentrant() -> LifecycleError:
+    """The error for a change in the midst of another."""
+    return LifecycleError(
+        "track_nowait() was called by a finalizer or a signal handler in the midst of another call: let it wait for "
+        "its end with loop.call_soon(), or loop.add_signal_handler()."
+    )

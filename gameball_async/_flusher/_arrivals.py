@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Mapping
 
 import anyio
 
 from .._events import Event
 from .._journal import Row
-from .._receipt import SharedOutcome, StoredOutcome
+from .._receipt import StoredOutcome
 from ..errors import JournalError
 
 
-class Arrival:
-    """The events of one call.
+class Arrival(StoredOutcome):
+    """The events of one call, and the outcome that their receipts wait for until they join a batch.
 
     Attributes:
         first: the seq of its first event.
+        last: the seq of its last event.
         player_unique_id: whose events they are.
-        events: each event's JSON member by its name.
+        events: each event's JSON member by its name; let go when they are in the buffer, or outside.
         mobile: the mobile number that they came with.
         email: the e-mail address, likewise.
         now: when they came, in seconds of the loop's clock.
         is_together: whether they must go in one request.
-        outcome: what the receipts wait for.
-        is_stored: whether the disk has them; None while that is open.
-        error: why it has not.
+        is_answered: whether the disk has spoken.
+        error: why it has not stored them.
         is_claimed: whether the caller wants them; None while the caller waits.
         was_counted: whether they count as accepted already.
         size: bytes of its encoded events.
-        answered: set when the disk has spoken, if the caller waits for that.
     """
 
     __slots__ = (
-        "answered",
         "email",
         "error",
         "events",
         "first",
+        "is_answered",
         "is_claimed",
-        "is_stored",
         "is_together",
+        "last",
         "mobile",
         "now",
-        "outcome",
         "player_unique_id",
         "size",
         "was_counted",
@@ -53,65 +51,45 @@ class Arrival:
 
     def __init__(
         self,
-        first: int,
         player_unique_id: str,
-        events: dict[str, bytes],
+        events: Mapping[str, bytes],
         mobile: str | None,
         email: str | None,
         now: float,
         *,
         is_together: bool,
     ) -> None:
-        self.first = first
+        super().__init__()
+        self.first = self.last = 0
         self.player_unique_id = player_unique_id
         self.events = events
         self.mobile = mobile
         self.email = email
         self.now = now
         self.is_together = is_together
-        self.outcome = StoredOutcome()
-        self.is_stored: bool | None = None
+        self.is_answered = False
         self.error: JournalError | None = None
         self.is_claimed: bool | None = None
         self.was_counted = False
         self.size = sum(map(len, events.values()))
-        self.answered: anyio.Event | None = None
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether both the disk and the caller have spoken."""
-        return self.is_stored is not None and self.is_claimed is not None
 
     @property
     def seqs(self) -> tuple[int, ...]:
         """The places of its events in the file."""
         return tuple(range(self.first, self.last + 1))
 
-    @property
-    def last(self) -> int:
-        """The seq of its last event."""
-        return self.first + len(self.events) - 1
-
-    async def wait(self) -> None:
-        """Wait until the disk has spoken."""
-        if self.is_stored is None:
-            self.answered = anyio.Event()
-            await self.answered.wait()
+    def rows(self, first: int, accepted_at: float) -> list[Row]:
+        """Its events as they go to the disk, from this place on."""
+        self.first, self.last = first, first + len(self.events) - 1
+        together = first if self.is_together else None
+        return [
+            Row(seq, self.player_unique_id, name, encoded, self.mobile, self.email, accepted_at, together)
+            for seq, (name, encoded) in enumerate(self.events.items(), first)
+        ]
 
     def answer(self, error: JournalError | None) -> None:
         """Note what the disk has said."""
-        self.error = error
-        self.is_stored = self.outcome.is_durable = error is None
-        if self.answered is not None:
-            self.answered.set()
-
-    def rows(self, accepted_at: float) -> list[Row]:
-        """Its events as they go to the disk."""
-        together = self.first if self.is_together else None
-        return [
-            Row(seq, self.player_unique_id, name, encoded, self.mobile, self.email, accepted_at, together)
-            for seq, (name, encoded) in enumerate(self.events.items(), self.first)
-        ]
+        self.is_answered, self.error, self.is_durable = True, error, error is None
 
     def as_events(self) -> list[Event]:
         """Its events as the user gets them back."""
@@ -132,27 +110,43 @@ class Arrivals:
     def __init__(self) -> None:
         self.events = 0
         self.size = 0
-        self._queue: OrderedDict[SharedOutcome, Arrival] = OrderedDict()
+        self._queue: deque[Arrival] = deque()
+        self._answered: anyio.Event | None = None
 
     def add(self, arrival: Arrival) -> None:
         """Append the latest call."""
-        self._queue[arrival.outcome] = arrival
+        self._queue.append(arrival)
         self.events += len(arrival.events)
         self.size += arrival.size
 
-    def of(self, outcome: SharedOutcome) -> Arrival:
-        """The call whose receipts wait for this outcome."""
-        return self._queue[outcome]
+    async def until_answered(self, arrival: Arrival) -> None:
+        """Wait until the disk has spoken about this call."""
+        while not arrival.is_answered:
+            # one event for all that come between two commits: making one costs as much as the rest of the wait
+            answered = self._answered = self._answered or anyio.Event()
+            await answered.wait()
+
+    def wake_answered(self) -> None:
+        """Let whoever waits look again: the disk has spoken."""
+        if self._answered is not None:
+            self._answered.set()
+            self._answered = None
 
     @property
     def frontier(self) -> float:
         """The seq of the oldest event that is still on its way; `inf` if there is none."""
-        return next(iter(self._queue.values())).first if self._queue else math.inf
+        return self._queue[0].first if self._queue else math.inf
 
-    def decided(self) -> Iterator[Arrival]:
-        """Take out the oldest calls that are decided, up to the first that is not."""
-        while self._queue and (oldest := next(iter(self._queue.values()))).is_decided:
-            del self._queue[oldest.outcome]
-            self.events -= len(oldest.events)
-            self.size -= oldest.size
-            yield oldest
+    @property
+    def is_answered(self) -> bool:
+        """Whether the disk has spoken about the oldest call."""
+        return bool(self._queue) and self._queue[0].is_answered
+
+    def pop_decided(self) -> Arrival | None:
+        """Take out the oldest call if both the disk and the caller have spoken."""
+        if not self._queue or not self._queue[0].is_answered or self._queue[0].is_claimed is None:
+            return None
+        oldest = self._queue.popleft()
+        self.events -= len(oldest.events)
+        self.size -= oldest.size
+        return oldest

@@ -31,7 +31,7 @@ from .._config import Batching, Journal
 from .._journal import JournalWriter, Letter, Source
 from .._receipt import Receipt, SharedOutcome
 from .._runtime import Runtime
-from ..errors import ClientClosed, DeliveryError, Dropped, DropReason, JournalError, LifecycleError, NotStarted
+from ..errors import ClientClosed, DeliveryError, JournalError, LifecycleError, NotStarted
 from ._arrivals import Arrival, Arrivals
 from ._store import Hooks, Store
 from ._window import Window
@@ -76,14 +76,28 @@ class Backlog(Store):
         return self._window is not None and not self._window.is_closed
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, so that nothing can be sent any more."""
+        return self._window is not None and self._window.is_closed
+
+    @property
     def outside(self) -> int:
         """Accepted events that lie outside of the buffer."""
         return 0 if self._window is None else self._window.outside
 
     @property
-    def passed(self) -> int:
-        """Events that were outside once and are not any more."""
-        return 0 if self._window is None else self._window.passed
+    def latest(self) -> int:
+        """The seq of the latest event that was put on its way to the disk."""
+        return self._next_seq - 1
+
+    def has_let_in(self, seq: int) -> bool:
+        """Whether everything up to this seq of this process's events, and all that was found here, is in the buffer."""
+        return self._arrivals.frontier > seq and self._opened.has_let_in(seq)
+
+    @property
+    def let_in(self) -> int:
+        """How many events were let into the buffer so far."""
+        return 0 if self._window is None else self._window.let_in
 
     @property
     def used_bytes(self) -> int:
@@ -117,6 +131,7 @@ class Backlog(Store):
         """Take over what the writer's thread has completed; it is called in the loop."""
         self._writer.dispatch()
         self.refill()
+        self._arrivals.wake_answered()
         self._dispatched.ring()
         self._hooks.on_progress()
 
@@ -129,18 +144,25 @@ class Backlog(Store):
         """Put on disk what is queued, and leave the files to the next client."""
         if self._window is None or self._window.is_closed:
             return
-        self._is_closing = True
+        self._is_closing = self._window.is_closed = True
         closed = anyio.Event()
-        self._writer.close(closed.set)
         try:
             with anyio.move_on_after(_LONGEST_CLOSE, shield=True):
+                await self._settle_arrivals()
+                self._writer.close(closed.set)
                 await closed.wait()
-                while self._arrivals.events:  # whoever waited for the disk has its turn
-                    await anyio.lowlevel.checkpoint()
         finally:
-            self._window.is_closed = True
+            self._writer.close(closed.set)
             self._buffer.interrupt(_KEPT)
             self.interrupt(_KEPT)
+
+    async def _settle_arrivals(self) -> None:
+        """Wait for the disk, and then until whoever waited for it as well has claimed or withdrawn."""
+        while self._arrivals.events:
+            if self._arrivals.is_answered:
+                await anyio.lowlevel.checkpoint()
+            else:
+                await self._dispatched.wait()
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
@@ -166,8 +188,8 @@ class Backlog(Store):
             NotStarted: if the client was not started yet.
         """
         self._buffer.check_size(player_unique_id, name, len(encoded), mobile, email)
-        outcome = self._queue(player_unique_id, {name: encoded}, mobile, email, now, is_together=False)
-        return None if outcome is None else Receipt(outcome, name)
+        arrival = Arrival(player_unique_id, {name: encoded}, mobile, email, now, is_together=False)
+        return Receipt(arrival, name) if self._queue(arrival) else None
 
     def offer_batch(
         self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
@@ -179,35 +201,32 @@ class Backlog(Store):
             JournalError: if nothing can be stored at present.
         """
         self._buffer.check_batch(player_unique_id, events, mobile, email)
-        outcome = self._queue(player_unique_id, dict(events), mobile, email, now, is_together=True)
-        if outcome is not None:
-            self._claim(self._arrivals.of(outcome))
-        return outcome
+        arrival = Arrival(player_unique_id, events, mobile, email, now, is_together=True)
+        if not self._queue(arrival):
+            return None
+        self._claim(arrival)
+        return arrival
 
     @one_change
-    def _queue(
-        self,
-        player_unique_id: str,
-        events: dict[str, bytes],
-        mobile: str | None,
-        email: str | None,
-        now: float,
-        *,
-        is_together: bool,
-    ) -> SharedOutcome | None:
+    def _queue(self, arrival: Arrival) -> bool:
+        self._check_open()
+        self.check()
+        if not self._has_room(len(arrival.events), arrival.size):
+            return False
+        rows = arrival.rows(self._next_seq, time.time())
+        self._next_seq += len(rows)
+        self._arrivals.add(arrival)
+        self._writer.append(rows, partial(self._on_stored, arrival))
+        return True
+
+    def _check_open(self) -> None:
         if self._window is None:
             raise NotStarted("a client with a journal opens it when it starts: use `async with`, or await start().")
-        self.check()
-        arrival = Arrival(self._next_seq, player_unique_id, events, mobile, email, now, is_together=is_together)
-        if not self._has_room(len(events), arrival.size):
-            return None
-        self._next_seq += len(events)
-        self._arrivals.add(arrival)
-        *earlier, last = arrival.rows(time.time())
-        for row in earlier:
-            self._writer.append(row, _ignore)
-        self._writer.append(last, partial(self._on_stored, arrival))
-        return arrival.outcome
+
+    @property
+    def _opened(self) -> Window:
+        assert self._window is not None, "nothing comes here before the journal is open"  # noqa: S101 an invariant
+        return self._window
 
     def check(self) -> None:
         """Raise if nothing can be stored at present."""
@@ -232,23 +251,23 @@ class Backlog(Store):
 
     def claim(self, receipt: Receipt) -> None:
         """Accept the event of this receipt now, whether it is stored or not."""
-        self._claim(self._arrivals.of(receipt._shared))  # noqa: SLF001 the outcome it was made with
+        self._claim(_arrival_of(receipt))
 
     def _claim(self, arrival: Arrival) -> None:
         arrival.is_claimed = True
-        self._window_of(arrival).count(arrival)
+        self._opened.count(arrival)
 
     async def stored(self, receipt: Receipt) -> None:
         """Wait until the event of this receipt is stored, and accept it; cancelled, it leaves nothing behind."""
-        arrival = self._arrivals.of(receipt._shared)  # noqa: SLF001 the outcome it was made with
+        arrival = _arrival_of(receipt)
         try:
-            await arrival.wait()
-            arrival.is_claimed = True
+            await self._arrivals.until_answered(arrival)
+            if arrival.error is not None:
+                raise arrival.error.with_traceback(None)
+            self._claim(arrival)
         finally:
             arrival.is_claimed = bool(arrival.is_claimed)
             self._advance()
-        if arrival.error is not None:
-            raise arrival.error.with_traceback(None)
 
     def _on_stored(self, arrival: Arrival, error: JournalError | None) -> None:
         arrival.answer(error)
@@ -256,27 +275,25 @@ class Backlog(Store):
             self._advance()
 
     def _advance(self) -> None:
-        """Let the oldest events go on that are both stored and claimed."""
-        for arrival in self._arrivals.decided():
-            window = self._window_of(arrival)
+        """Let the oldest calls go on that are both answered by the disk and claimed or withdrawn."""
+        window, arrivals = self._opened, self._arrivals
+        while (arrival := arrivals.pop_decided()) is not None:
             if arrival.error is not None:
-                if arrival.was_counted:
-                    window.refuse(arrival, _not_stored(arrival.error))
+                window.refuse(arrival, arrival.error)
             elif arrival.is_claimed:
                 window.admit(arrival)
             else:
                 window.withdraw(arrival)
-
-    def _window_of(self, arrival: Arrival) -> Window:
-        assert self._window is not None, f"{arrival} was queued while the journal was open"  # noqa: S101 an invariant
-        return self._window
+        if not arrivals.is_answered:  # the last of those whose commit has just ended
+            self.refill()
+            self._hooks.on_progress()
 
     # ---------------------------------------------------------------- batches
 
     async def seal(self, batch: Batch) -> None:
         """Wait until the disk knows that this batch is about to be sent."""
         if not batch.is_recorded:
-            self._writer.seal(batch.origin, batch.seqs, partial(_set_recorded, batch))
+            self._writer.seal(batch.origin, batch.seqs, batch.mobile, batch.email, partial(_set_recorded, batch))
             while not batch.is_recorded:
                 await self._dispatched.wait()
 
@@ -296,8 +313,7 @@ class Backlog(Store):
         self._settle(batch)
 
     def _settle(self, batch: Batch) -> None:
-        assert self._window is not None, "batches come through the window"  # noqa: S101 an invariant
-        self._window.settle(batch.origin, len(batch.seqs))
+        self._opened.settle(batch.origin, len(batch.seqs))
 
 
 _KEPT = ClientClosed("the client was closed before delivery; the event is kept in the journal for the next client.")
@@ -306,13 +322,11 @@ _OVERHEAD = 128
 """Bytes that an event takes on disk beside itself: its player, its columns, the pages' slack."""
 
 
-def _ignore(_error: JournalError | None) -> None:
-    pass
-
-
 def _set_recorded(batch: Batch) -> None:
     batch.is_recorded = True
 
 
-def _not_stored(error: JournalError) -> Dropped:
-    return Dropped(f"the event could not be stored: {error}", reason=DropReason.JOURNAL_FAILED)
+def _arrival_of(receipt: Receipt) -> Arrival:
+    arrival = receipt._shared  # noqa: SLF001 the outcome that `offer` made it with
+    assert isinstance(arrival, Arrival), "with a journal each receipt is an arrival's"  # noqa: S101 an invariant
+    return arrival

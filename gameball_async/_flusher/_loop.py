@@ -161,24 +161,30 @@ class Flusher:
             timeout: seconds, or None for no limit.
             check: raises if nothing will be settled any more.
         """
-        store, epoch = self.store, self._hurry()
-        passed, goal = store.passed, store.passed + store.outside
+        epoch, goal, let_in = self._hurry(), self.store.latest, self.store.let_in
         with anyio.move_on_after(timeout):
-            while self.buffer.pending_until(epoch) or store.passed < goal:
-                check()
-                store.check()
-                if self.aftermath.halted is not None:
-                    raise self.aftermath.halted.with_traceback(None)
-                await self._progress.wait()
-                if passed < goal and passed < store.passed:  # more of what was outside came into the buffer
-                    passed, epoch = store.passed, self._hurry()
+            while not self.store.has_let_in(goal):
+                await self._progress_or_error(check)
+                if let_in < self.store.let_in:
+                    epoch, let_in = self._hurry(), self.store.let_in
+            while self.buffer.pending_until(epoch):
+                await self._progress_or_error(check)
         check()
-        if unsettled := self.buffer.pending_until(epoch) + max(0, goal - store.passed):
+        outside = 0 if self.store.has_let_in(goal) else self.store.outside
+        if unsettled := self.buffer.pending_until(epoch) + outside:
             raise FlushTimeout(
                 f"{unsettled} events have no outcome after {timeout:g} s; they are kept, and sending goes on: "
                 "flush again, or look at stats().",
                 unsettled=unsettled,
             )
+
+    async def _progress_or_error(self, check: Callable[[], object]) -> None:
+        """Wait until something was settled, unless something stands in its way."""
+        check()
+        self.store.check()
+        if self.aftermath.halted is not None:
+            raise self.aftermath.halted.with_traceback(None)
+        await self._progress.wait()
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
@@ -228,6 +234,8 @@ class Flusher:
     def _on_settled(self) -> None:
         self._progress.ring()
         self.intake.admission.room_made()
+        if self._closing_at is not None:
+            self._wake.ring()  # perhaps that was the last
 
     def _on_restored(self, batch: Batch) -> None:
         self.aftermath.take_over(batch)
@@ -246,6 +254,8 @@ class Flusher:
         answer = _NOT_SENT
         try:
             await self.store.seal(batch)
+            if not probe and self.gate.state is not GateState.OPEN:
+                return  # it closed while the disk was busy
             answer = _INTERRUPTED
             answer = await self._post(batch, delivery)
         finally:

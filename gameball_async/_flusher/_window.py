@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -38,7 +39,7 @@ class Window:
 
     Attributes:
         outside: accepted events that lie outside of the buffer.
-        passed: events that were outside once and are not any more.
+        let_in: how many events were let in so far, or given up instead.
         is_closed: whether nothing is let in any more.
     """
 
@@ -52,13 +53,14 @@ class Window:
     ) -> None:
         self._feeds = Feeds(sources)
         self.outside = self._feeds.events
-        self.passed = 0
+        self.let_in = 0
         self.is_closed = False
         self._writer = writer
         self._buffer = buffer
         self._batching = batching
         self._hooks = hooks
         self._is_reading = False
+        self._needed = (0, 0)  # events and bytes of the request that found no room when it was read
         self._interruption: LifecycleError | None = None
         # of events outside whose receipts somebody holds
         self._outcomes: WeakValueDictionary[int, StoredOutcome] = WeakValueDictionary()
@@ -67,7 +69,12 @@ class Window:
 
     def _leave_outside(self, events: int) -> None:
         self.outside -= events
-        self.passed += events
+        self.let_in += events
+
+    def has_let_in(self, seq: int) -> bool:
+        """Whether nothing lies outside up to this seq of the own file."""
+        feed = self._feeds.next()
+        return feed is None or (feed is self._feeds.own and feed.cursor >= seq)
 
     # ---------------------------------------------------------------- events of this process
 
@@ -87,9 +94,9 @@ class Window:
             own.skipped.clear()
             return
         own.remaining += events
-        if self._interruption is not None:
-            arrival.outcome.interrupt(self._interruption)
-        self._outcomes.update(dict.fromkeys(arrival.seqs, arrival.outcome))
+        arrival.interrupt(self._interruption)
+        self._outcomes.update(dict.fromkeys(arrival.seqs, arrival))
+        arrival.events = _GONE
 
     def _place_arrival(self, arrival: Arrival) -> bool:
         stored = Stored(self._feeds.own.origin, arrival.seqs)
@@ -104,8 +111,9 @@ class Window:
         )
         if shared is None:
             return False
-        arrival.outcome.move(arrival.events, shared)
+        arrival.move(arrival.events, shared)
         self._leave_outside(len(arrival.events))
+        arrival.events = _GONE
         return True
 
     def withdraw(self, arrival: Arrival) -> None:
@@ -116,12 +124,15 @@ class Window:
         else:
             self._feeds.own.skipped.update(arrival.seqs)
 
-    def refuse(self, arrival: Arrival, error: Dropped) -> None:
-        """Give up events that count as accepted and could not be stored."""
+    def refuse(self, arrival: Arrival, why: JournalError) -> None:
+        """Give up events that could not be stored; who waits for that has the error already."""
+        if not arrival.was_counted:
+            return
+        error = Dropped(f"the event could not be stored: {why}", reason=DropReason.JOURNAL_FAILED)
         for name, encoded in arrival.events.items():
             self._buffer.refuse_newest(name, encoded, error)
         self._leave_outside(len(arrival.events))
-        arrival.outcome.settle(error)
+        arrival.settle(error)
         self._hooks.on_refused(arrival.as_events(), error)
 
     # ---------------------------------------------------------------- reading back
@@ -140,7 +151,7 @@ class Window:
         events = batching.buffer_events - counts.pending
         size = batching.buffer_bytes - counts.pending_bytes
         is_roomy = 4 * events >= batching.buffer_events and 4 * size >= batching.buffer_bytes
-        if feed.remaining and (is_roomy or not counts.pending):
+        if feed.remaining and ((is_roomy and self._buffer.has_room(*self._needed)) or not counts.pending):
             self._is_reading = True
             done = partial(self._on_read, feed, frontier)
             self._writer.read(feed.origin, feed.cursor, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
@@ -176,7 +187,9 @@ class Window:
             return False
         if rows[0].seq not in feed.skipped:
             if not self._place(feed, rows):
+                self._needed = (len(rows), sum(len(row.encoded) for row in rows))
                 return False
+            self._needed = (0, 0)
             feed.remaining -= len(rows)
             self._leave_outside(len(rows))
         feed.cursor = rows[-1].seq
@@ -210,7 +223,7 @@ class Window:
     def _offer(
         self,
         player: str,
-        events: dict[str, bytes],
+        events: Mapping[str, bytes],
         mobile: str | None,
         email: str | None,
         now: float,
@@ -219,10 +232,14 @@ class Window:
         together: bool,
     ) -> SharedOutcome | None:
         if together:
-            return self._buffer.offer_batch(player, events, mobile, email, now, stored)
-        ((name, encoded),) = events.items()
-        receipt = self._buffer.offer(player, name, encoded, mobile, email, now, stored)
-        return None if receipt is None else receipt._shared  # noqa: SLF001 the batch's outcome, for the stored receipt
+            shared = self._buffer.offer_batch(player, events, mobile, email, now, stored)
+        else:
+            ((name, encoded),) = events.items()
+            receipt = self._buffer.offer(player, name, encoded, mobile, email, now, stored)
+            shared = None if receipt is None else receipt._shared  # noqa: SLF001 the batch's, for the event's own
+        if shared is not None and self._interruption is not None:
+            shared.interrupt(self._interruption)
+        return shared
 
     def _refuse_read(self, feed: Feed, rows: list[Row], why: InvalidEvent) -> None:
         error = Dropped(f"an event of the journal does not fit the settings: {why}", reason=DropReason.JOURNAL_FAILED)
@@ -256,6 +273,10 @@ class Window:
         self._interruption = error
         for outcome in list(self._outcomes.values()):
             outcome.interrupt(error)
+
+
+_GONE: Mapping[str, bytes] = {}
+"""What an arrival holds of its events, once they are elsewhere."""
 
 
 def _as_request(rows: list[Row]) -> tuple[dict[str, bytes], str | None, str | None]:

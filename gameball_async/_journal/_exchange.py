@@ -71,6 +71,10 @@ class Exchange:
         if self._completed:
             self._ring()
 
+    def tell(self) -> None:
+        """Let the loop look again, although nothing that it asked for is completed."""
+        self._ring()
+
     def _ring(self) -> None:
         if not self._is_notified:
             self._is_notified = True

@@ -145,10 +145,10 @@ class JournalFile:
         self._allow(RESERVE // self._page_size)
         self.events -= self._db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in seqs]).rowcount
 
-    def seal(self, members: Sequence[int]) -> None:
-        """Note that these events are a batch which is about to be sent."""
+    def seal(self, members: Sequence[int], mobile: str | None, email: str | None) -> None:
+        """Note that these events, with this contact, are a batch which is about to be sent."""
         self._allow(RESERVE // self._page_size)
-        first, text = members[0], json.dumps(list(members))
+        first, text = members[0], json.dumps([list(members), mobile, email])
         self._db.execute(
             "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?)", (first, text, _schema.checksum_of_batch(first, text))
         )
@@ -208,10 +208,16 @@ class JournalFile:
         return batches
 
     def _batch_of(self, first: int, text: bytes, checksum: int) -> list[Row] | None:
-        members = members_of(first, text, checksum)
+        sealed = sealed_of(first, text, checksum)
+        if sealed is None:
+            return None
+        members, mobile, email = sealed
         rows = [row_of(record) for seq in members for record in records(self._db, "seq = ?", seq)]
         whole = [row for row in rows if row is not None and row.seq not in self._held]
-        return whole if len(whole) == len(members) else None
+        if len(whole) < len(members):
+            return None
+        # a part of a split batch may have its contact from an event of another part
+        return [row._replace(mobile=mobile, email=email) for row in whole]
 
 
 def records(db: sqlite3.Connection, condition: str, *parameters: int) -> Generator[Record, None, None]:
@@ -240,13 +246,13 @@ def row_of(record: Record) -> Row | None:
         return None
 
 
-def members_of(first: int, text: bytes, checksum: int) -> list[int]:
-    """The seqs of a sealed batch; none if its checksum is wrong."""
+def sealed_of(first: int, text: bytes, checksum: int) -> tuple[list[int], str | None, str | None] | None:
+    """The seqs of a sealed batch, its mobile number and its e-mail address; None if its checksum is wrong."""
     decoded = text.decode(errors="replace")
     if _schema.checksum_of_batch(first, decoded) != checksum:
-        return []
-    members: list[int] = json.loads(decoded)
-    return members
+        return None
+    members, mobile, email = json.loads(decoded)
+    return members, mobile, email
 
 
 def _state(db: sqlite3.Connection) -> tuple[str, int, int]:

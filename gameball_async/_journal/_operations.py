@@ -19,11 +19,11 @@ STORED = (None,)  # what the `done` of an append gets if all is well
 
 
 @final
-class Append(NamedTuple):  # the cheapest object to make: there is one for every event
-    """An event is to be stored in the own file."""
+class Append(NamedTuple):  # the cheapest object to make: there is one for nearly every event
+    """The events of one call are to be stored in the own file."""
 
     origin: None
-    row: Row
+    rows: Sequence[Row]
     done: Callable[[JournalError | None], None]
 
 
@@ -33,11 +33,13 @@ class Seal:
 
     origin: int
     members: Sequence[int]
+    mobile: str | None
+    email: str | None
     done: Callable[[], None]
 
     def apply(self, file: JournalFile, _: DeadLetters) -> Completion:
         """Note it in the file."""
-        file.seal(self.members)
+        file.seal(self.members, self.mobile, self.email)
         return self.done, ()
 
 

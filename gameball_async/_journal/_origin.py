@@ -122,7 +122,9 @@ class Origin:
             return self._transact(self.file, operations, dead_letters)
         except Exception as error:  # noqa: BLE001 whatever it is, nothing of the transaction may count
             self._break(error, now)
-            self._doubtful += [operation.row.seq for operation in operations if isinstance(operation, Append)]
+            self._doubtful += [
+                row.seq for operation in operations if isinstance(operation, Append) for row in operation.rows
+            ]
             self._note(logging.ERROR, "%s", self.failure)
             return self._refuse(operations)
 
@@ -134,7 +136,7 @@ class Origin:
         file.begin()
         for operation in operations:
             if isinstance(operation, Append):
-                rows.append(operation.row)
+                rows += operation.rows
                 completed.append((operation.done, STORED))
                 continue
             if rows:

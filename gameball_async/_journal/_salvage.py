@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from . import _schema
-from ._file import JournalFile, members_of, records, row_of
+from ._file import JournalFile, records, row_of, sealed_of
 from ._folder import SALVAGED, make_database, make_private, sync_folder
 from ._rows import Row
 
@@ -136,8 +136,8 @@ def _seal(source: sqlite3.Connection, file: JournalFile) -> None:
     file.begin()
     with suppress(sqlite3.DatabaseError):
         for first, text, checksum in source.execute("SELECT * FROM sealed").fetchall():
-            if members := members_of(first, text, checksum):
-                file.seal(members)
+            if sealed := sealed_of(first, text, checksum):
+                file.seal(*sealed)
     file.commit()
 
 

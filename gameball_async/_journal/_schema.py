@@ -31,7 +31,7 @@ _TABLES = (
         email TEXT, accepted_at REAL NOT NULL, together INTEGER, checksum INTEGER NOT NULL
     ) STRICT
     """,
-    "CREATE TABLE sealed (first INTEGER PRIMARY KEY, members TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT",
+    "CREATE TABLE sealed (first INTEGER PRIMARY KEY, batch TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT",
     """
     CREATE TABLE state (
         id INTEGER PRIMARY KEY CHECK (id = 1), file_id TEXT NOT NULL, next_seq INTEGER NOT NULL, events INTEGER NOT NULL

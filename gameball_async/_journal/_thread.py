@@ -42,7 +42,7 @@ class Worker:
     """
 
     def __init__(self, folder: Folder, max_bytes: int, exchange: Exchange, guard: Guard) -> None:
-        self.failure: JournalError | None = _closed()
+        self.failure: JournalError | None = closed()
         self.used_bytes = 0
         self._folder = folder
         self._max_bytes = max_bytes
@@ -61,10 +61,13 @@ class Worker:
         is_open = True
         while is_open:
             operations = self._exchange.gather(self._time_to_retry())
+            before = self.failure, self.used_bytes
             with self._guard:
                 completed, is_open = self._turn(operations)
             self._tell()
             self._exchange.answer(completed)
+            if (self.failure, self.used_bytes) != before:
+                self._exchange.tell()  # somebody may wait for room, or for the end of a failure
 
     def _time_to_retry(self) -> float | None:
         times = [origin.retry_at for origin in self._holdings.origins.values() if origin.file is None]
@@ -82,7 +85,7 @@ class Worker:
             group = []
             completed += self._control(operation)
             if self._holdings.own is None:  # closed, or never opened
-                return completed + refusals(operations[place + 1 :], self.failure or _closed()), False
+                return completed + refusals(operations[place + 1 :], self.failure or closed()), False
         completed += self._commit(group)
         completed += self._retry(due_at=time.monotonic())
         self._look_at_own()
@@ -142,11 +145,11 @@ class Worker:
         for origin in self._holdings.origins.values():
             if origin.waiting():
                 self._notes.append((logging.ERROR, _LOST, (origin.waiting(), origin.stem)))
-            completed += origin.abandon(_closed())
+            completed += origin.abandon(closed())
         self._holdings.let_go()
         with suppress(Exception):
             self._dead_letters.close()
-        self.failure, self.used_bytes = _closed(), 0
+        self.failure, self.used_bytes = closed(), 0
         return completed
 
     def _tell(self) -> None:
@@ -156,5 +159,6 @@ class Worker:
         self._notes.clear()
 
 
-def _closed() -> JournalError:
+def closed() -> JournalError:
+    """The error for what is asked of a journal that is not open."""
     return JournalError("the journal is closed: start the client first.")

@@ -11,7 +11,7 @@ from ._folder import Folder
 from ._forks import Guard
 from ._operations import Append, Bury, Close, Control, Discard, Forget, Open, Operation, Read, Seal, Unseal, refusals
 from ._rows import Letter, Loaded, Row, Source
-from ._thread import Worker
+from ._thread import Worker, closed
 
 
 class JournalWriter:
@@ -67,22 +67,24 @@ class JournalWriter:
         """From now on another loop is to be notified."""
         self._exchange.rebind(notify)
 
-    def append(self, row: Row, done: Callable[[JournalError | None], None]) -> None:
-        """Add an event to the own file; its seq is the next one after `Source.next_seq` and what was appended since.
+    def append(self, rows: Sequence[Row], done: Callable[[JournalError | None], None]) -> None:
+        """Add the events of one call to the own file, all or none.
 
         Args:
-            row: the event.
-            done: called when it is durable, or with the reason why it is not stored.
+            rows: the events; their seqs are the next after `Source.next_seq` and what was appended since.
+            done: called when they are durable, or with the reason why they are not stored.
         """
         if self._works:
-            self._exchange.urge(Append(None, row, done))
+            self._exchange.urge(Append(None, rows, done))
         else:
-            self._exchange.answer([(done, (self.failure,))])
+            self._exchange.answer([(done, (self.failure or closed(),))])
 
-    def seal(self, origin: int, members: Sequence[int], done: Callable[[], None]) -> None:
-        """The batch of these events is about to be sent; `done` is called when that is durable."""
+    def seal(
+        self, origin: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]
+    ) -> None:
+        """The batch of these events, with this contact, is about to be sent; `done` is called when that is durable."""
         if self._works:
-            self._exchange.urge(Seal(origin, members, done))
+            self._exchange.urge(Seal(origin, members, mobile, email, done))
 
     def unseal(self, origin: int, first: int) -> None:
         """The sealed batch that begins with `first` was split: its events may merge again."""
@@ -117,7 +119,7 @@ class JournalWriter:
         if self._works:
             self._exchange.urge(Read(origin, after, most_events, most_bytes, done))
         else:
-            self._exchange.answer([(done, (self.failure,))])
+            self._exchange.answer([(done, (self.failure or closed(),))])
 
     def discard(self, origin: int) -> None:
         """Close and remove an adopted file; it is kept if it still holds events."""

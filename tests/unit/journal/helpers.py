@@ -18,6 +18,9 @@ from gameball_async.errors import JournalError, Rejected
 
 LETTER = Letter(1, Event("player-1", "review", None, None, b'"review":{}'), Rejected("no", status=400))
 
+CONTACT = ("+10005550100", None)
+"""The mobile number and the e-mail address of every event here."""
+
 _PATIENCE = 30.0  # seconds; far more than anything takes
 
 
@@ -62,12 +65,12 @@ class Desk:
         """Append all of them at once, and wait for all."""
         results: list[JournalError | None] = []
         for row in rows:
-            self.writer.append(row, results.append)
+            self.writer.append([row], results.append)
         self.dispatch_until(lambda: len(results) == len(rows))
         return results
 
     def seal(self, members: Sequence[int], origin: int | None = None) -> None:
-        self.wait(lambda done: self.writer.seal(self.own if origin is None else origin, members, done))
+        self.wait(lambda done: self.writer.seal(self.own if origin is None else origin, members, *CONTACT, done))
 
     def read(
         self, after: int = 0, most_events: int = 1000, most_bytes: int = 1 << 20, origin: int | None = None
@@ -96,7 +99,7 @@ def opened(folder: Path, max_bytes: int = 64 * 1024 * 1024) -> Generator[Desk]:
 
 def row(seq: int, *, together: int | None = None, size: int = 0, player: str = "player-1") -> Row:
     encoded = b'"review":{"note":"%s"}' % (b"x" * size)
-    return Row(seq, player, "review", encoded, "+10005550100", None, 1_700_000_000.25 + seq, together)
+    return Row(seq, player, "review", encoded, *CONTACT, 1_700_000_000.25 + seq, together)
 
 
 def rows(first: int, last: int, size: int = 0) -> list[Row]:

@@ -289,8 +289,8 @@ def test_whoever_comes_while_the_journal_cannot_be_opened_is_answered(tmp_path: 
     desk = Desk(tmp_path / "journal")
     seen: list[object] = []
     desk.writer.open(desk.notify, seen.append)
-    desk.writer.append(row(1), seen.append)
-    desk.writer.seal(0, [1], lambda: seen.append("never"))
+    desk.writer.append([row(1)], seen.append)
+    desk.writer.seal(0, [1], None, None, lambda: seen.append("never"))
     desk.writer.close(lambda: seen.append("closed"))
 
     desk.dispatch_until(lambda: len(seen) == 3)
@@ -364,7 +364,7 @@ pid = os.fork()
 if not pid:
     inherited = desk.writer
     answers = []
-    inherited.append(rows(4, 4)[0], answers.append)
+    inherited.append(rows(4, 4), answers.append)
     inherited.read(0, 0, 1, 1, answers.append)
     inherited.forget(0, [1])
     inherited.open(lambda: None, answers.append)
@@ -430,7 +430,7 @@ desk = Desk(folder)
 desk.open()
 stored = []
 for seq, event in enumerate(rows(1, 2000), 1):
-    desk.writer.append(event, stored.append)
+    desk.writer.append([event], stored.append)
     if seq % 100 == 0:
         pid = os.fork()
         if not pid:

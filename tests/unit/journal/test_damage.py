@@ -76,7 +76,7 @@ def test_a_row_with_a_wrong_checksum_is_set_aside(
     "damage",
     [
         "UPDATE sealed SET checksum = 1 WHERE first = 1",
-        "UPDATE sealed SET members = '[1, 2]' WHERE first = 1",
+        "UPDATE sealed SET batch = '[[1, 2], null, null]' WHERE first = 1",
         "DELETE FROM events WHERE seq = 3",
         "UPDATE events SET name = 'other' WHERE seq = 3",
     ],

@@ -13,7 +13,7 @@ import pytest
 from gameball_async._journal._dead_letters import DeadLetters
 from gameball_async.errors import JournalError
 
-from .helpers import LETTER, Desk, newest, opened, python, result_of, row, rows
+from .helpers import CONTACT, LETTER, Desk, newest, opened, python, result_of, row, rows
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_everything_but_appends_waits_in_order_and_is_done_when_the_journal_work
     desk.append(*rows(1, 6))
     fail(desk, tmp_path)
     seen: list[object] = []
-    desk.writer.seal(desk.own, [2, 3], lambda: seen.append("sealed"))
+    desk.writer.seal(desk.own, [2, 3], *CONTACT, lambda: seen.append("sealed"))
     desk.writer.forget(desk.own, [4])
     desk.writer.read(desk.own, 0, 100, 10_000, seen.append)
     desk.append(row(1001))

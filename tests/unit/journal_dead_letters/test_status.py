@@ -139,7 +139,7 @@ opened, stored = [], []
 writer.open(news.set, opened.append)
 wait(opened)
 for seq in range(opened[0][-1].next_seq, opened[0][-1].next_seq + 20):
-    writer.append(Row(seq, "p", "buy", b'"buy":{}', None, None, 1.5, None), stored.append)
+    writer.append([Row(seq, "p", "buy", b'"buy":{}', None, None, 1.5, None)], stored.append)
 while len(stored) < 20:
     news.wait()
     news.clear()
