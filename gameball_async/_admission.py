@@ -16,14 +16,15 @@ class Admission:
 
     Only the first in the queue is woken, and it passes the turn on when it leaves, whether it was
     admitted, timed out or was cancelled. So no wake-up is lost, and nobody overtakes.
-
-    Attributes:
-        is_waited_for: whether somebody waits, so that a newcomer must queue up as well.
     """
 
     def __init__(self) -> None:
-        self.is_waited_for = False
         self._queue: OrderedDict[anyio.Event, None] = OrderedDict()
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits, so that a newcomer must queue up as well."""
+        return bool(self._queue)
 
     async def wait_for(self, attempt: Callable[[], _T | None], timeout: float) -> _T | None:  # noqa: ASYNC109 the user's setting
         """Call `attempt` whenever there may be room, until it returns something.
@@ -37,7 +38,6 @@ class Admission:
         """
         turn = anyio.Event()
         self._queue[turn] = None
-        self.is_waited_for = True
         try:
             with anyio.move_on_after(timeout):
                 while True:
@@ -51,7 +51,6 @@ class Admission:
             return None
         finally:
             del self._queue[turn]
-            self.is_waited_for = bool(self._queue)
             self.room_made()
 
     def room_made(self) -> None:
