@@ -3,7 +3,9 @@
 ::
 
     python -m tests.simulation --seed 123 --backend trio     one seed, with its whole trace
-    python -m tests.simulation --seeds 20000 --first 0       many, on both loops
+    python -m tests.simulation --seed 123 --journal          one seed of lives with a journal
+    python -m tests.simulation --seeds 20000 --first 0       many of both kinds, on both loops
+    python -m tests.simulation --seeds 20000 --journal       many with a journal
 """
 
 from __future__ import annotations
@@ -13,16 +15,18 @@ import os
 import sys
 
 from .loops import BACKENDS
-from .soak import run_timed, say, soak
+from .soak import KINDS, run_timed, say, soak
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what is asked for; the exit status says whether every seed passed."""
     options = _options(arguments)
     backends: list[str] = [options.backend] if options.backend else list(BACKENDS)
+    kinds = list(KINDS)
     if options.seed is not None:
-        return _replay(options.seed, backends)
-    return not soak(range(options.first, options.first + options.seeds), backends, options.jobs)
+        return _replay(options.seed, backends, kinds[-1] if options.journal else kinds[0])
+    seeds = range(options.first, options.first + options.seeds)
+    return not soak(seeds, backends, options.jobs, kinds[-1:] if options.journal else kinds)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -31,12 +35,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=500, help="run so many (default: 500)")
     parser.add_argument("--first", type=int, default=0, help="beginning with this one (default: 0)")
     parser.add_argument("--backend", choices=BACKENDS, help="one loop only (default: both)")
+    parser.add_argument(
+        "--journal", action="store_true", help="with a journal (default: soak through both kinds, replay without one)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per CPU)")
     return parser.parse_args(arguments)
 
 
-def _replay(seed: int, backends: list[str]) -> int:
-    results = [run_timed(seed, backend) for backend in backends]
+def _replay(seed: int, backends: list[str], kind: str) -> int:
+    results = [run_timed(seed, backend, kind) for backend in backends]
     for result in results:
         say(*result.trace.lines(), result.headline, *result.failures[1:], f"trace {result.trace.digest()}")
     return any(result.failures for result in results)

@@ -6,9 +6,10 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
+from .journal.simulation import simulate_journal
 from .simulation import Result, simulate
 
 CHUNK = 20
@@ -18,10 +19,19 @@ LONGEST = 60
 """Seconds of real time for one seed, of which most take a fortieth of one: more is a loop without an await."""
 
 
-def soak(seeds: range, backends: Sequence[str], jobs: int) -> bool:
-    """Run the seeds on each of the loops; returns whether all passed."""
+KINDS: dict[str, Callable[[int, str], Result]] = {"without a journal": simulate, "with a journal": simulate_journal}
+"""The simulations, by what a client in them is."""
+
+
+def soak(seeds: range, backends: Sequence[str], jobs: int, kinds: Sequence[str] = tuple(KINDS)) -> bool:
+    """Run the seeds of each kind on each of the loops; returns whether all passed."""
+    passed = [_soak_kind(kind, seeds, backends, jobs) for kind in kinds]
+    return all(passed)
+
+
+def _soak_kind(kind: str, seeds: range, backends: Sequence[str], jobs: int) -> bool:
     began, done, events, requests, failed = time.monotonic(), 0, 0, 0, 0
-    for found in _results(seeds, backends, jobs):
+    for found in _results(kind, seeds, backends, jobs):
         done, events, requests = done + found.done, events + found.events, requests + found.requests
         failed += len(found.failures)
         for failure in found.failures:
@@ -31,7 +41,7 @@ def soak(seeds: range, backends: Sequence[str], jobs: int) -> bool:
     rate = done / (time.monotonic() - began)
     sys.stderr.write("\n")
     say(
-        f"{done} runs of {len(seeds)} seeds on {' and '.join(backends)}: {failed} failed, {rate:.1f} seeds/s,",
+        f"{done} runs of {len(seeds)} seeds {kind} on {' and '.join(backends)}: {failed} failed, {rate:.1f} seeds/s,",
         f"{events} events accepted, {requests} requests sent",
     )
     return not failed
@@ -58,26 +68,26 @@ class _Found:
             self.failures.append(str(result))
 
 
-def _results(seeds: range, backends: Sequence[str], jobs: int) -> Iterator[_Found]:
-    chunks = [(backend, seeds[at : at + CHUNK]) for at in range(0, len(seeds), CHUNK) for backend in backends]
+def _results(kind: str, seeds: range, backends: Sequence[str], jobs: int) -> Iterator[_Found]:
+    chunks = [(kind, backend, seeds[at : at + CHUNK]) for at in range(0, len(seeds), CHUNK) for backend in backends]
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         yield from pool.imap_unordered(_run_chunk, chunks)
 
 
-def _run_chunk(chunk: tuple[str, range]) -> _Found:
-    backend, seeds = chunk
+def _run_chunk(chunk: tuple[str, str, range]) -> _Found:
+    kind, backend, seeds = chunk
     found = _Found()
     for seed in seeds:
-        found.add(run_timed(seed, backend))
+        found.add(run_timed(seed, backend, kind))
     return found
 
 
-def run_timed(seed: int, backend: str) -> Result:
+def run_timed(seed: int, backend: str, kind: str) -> Result:
     """Run a seed; if it loops without an await, the alarm ends it with a traceback of where."""
     signal.signal(signal.SIGALRM, _on_alarm)
     signal.alarm(LONGEST)
     try:
-        return simulate(seed, backend)
+        return KINDS[kind](seed, backend)
     finally:
         signal.alarm(0)
 

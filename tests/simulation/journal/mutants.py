@@ -1,0 +1,237 @@
+"""Mutants of the journal's part of the core: each breaks one promise, and the oracle has to catch it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gameball_async import Dropped
+from gameball_async._buffer import Batch, Buffer
+from gameball_async._flusher._aftermath import Aftermath
+from gameball_async._flusher._arrivals import Arrival
+from gameball_async._flusher._backlog import Backlog
+from gameball_async._flusher._feeds import Feeds
+from gameball_async._flusher._window import Window
+from gameball_async._verdict import Verdict
+
+from ..mutants import Mutant, Mutate, _conclude_with, _mutant, _nothing
+from .folder import Folder
+
+# -------------------------------------------------------------------- seals and acknowledgements
+
+
+async def _send_at_once(_: Mutate, backlog: Backlog, batch: Batch) -> None:
+    if not batch.is_recorded:
+        backlog._writer.seal(batch.origin, batch.seqs, batch.mobile, batch.email, lambda: None)
+        batch.is_recorded = True
+
+
+async def _seal_nothing(_: Mutate, __: Backlog, batch: Batch) -> None:
+    batch.is_recorded = True
+
+
+def _forget_what_is_given_back(give_back: Mutate, buffer: Buffer, batch: Batch, at: float) -> None:
+    give_back(buffer, batch, at)
+    _backlog_of(buffer)._writer.forget(batch.origin, batch.seqs)
+
+
+def _backlog_of(buffer: Buffer) -> Backlog:
+    """The journal of the client that a buffer belongs to."""
+    backlog: Any = buffer._on_settled
+    store = backlog.__self__.store
+    assert isinstance(store, Backlog)
+    return store
+
+
+async def _forget_before_the_answer(seal: Mutate, backlog: Backlog, batch: Batch) -> None:
+    await seal(backlog, batch)
+    backlog._writer.forget(batch.origin, batch.seqs)
+
+
+def _forget_half(_: Mutate, backlog: Backlog, batch: Batch) -> None:
+    backlog._writer.forget(batch.origin, batch.seqs[:1])
+    backlog._settle(batch)
+
+
+def _settle_only(_: Mutate, backlog: Backlog, batch: Batch, *__: Any) -> None:
+    backlog._settle(batch)
+
+
+def _forget_instead_of_burying(_: Mutate, backlog: Backlog, batch: Batch, *__: Any) -> None:
+    backlog._writer.forget(batch.origin, batch.seqs)
+    backlog._settle(batch)
+
+
+def _bury_what_is_tried_again(_: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
+    aftermath._store.bury(batch, RuntimeError(answer.summary))  # type: ignore[arg-type] # that is what is wrong with it
+    aftermath._buffer.give_back(batch, now + 1)
+
+
+# -------------------------------------------------------------------- the way to the disk
+
+
+def _admit_at_once(queue: Mutate, backlog: Backlog, arrival: Arrival) -> bool:
+    is_queued: bool = queue(backlog, arrival)
+    if is_queued:
+        backlog._opened.admit(arrival)
+    return is_queued
+
+
+def _admit_once(admit: Mutate, window: Window, arrival: Arrival) -> None:
+    if arrival.events:
+        admit(window, arrival)
+
+
+def _return_before_it_is_durable(_: Mutate, backlog: Backlog, receipt: Any) -> Any:
+    async def stored() -> None:
+        backlog.claim(receipt)
+
+    return stored()
+
+
+def _withdraw_in_memory_only(_: Mutate, window: Window, arrival: Arrival) -> None:
+    window._feeds.own.cursor = max(window._feeds.own.cursor, arrival.last)
+
+
+def _admit_what_was_cancelled(_: Mutate, window: Window, arrival: Arrival) -> None:
+    window.admit(arrival)
+
+
+def _say_stored(on_stored: Mutate, backlog: Backlog, arrival: Arrival, _error: Any) -> None:
+    on_stored(backlog, arrival, None)
+
+
+# -------------------------------------------------------------------- the window
+
+
+def _admit_past_the_others(admit: Mutate, window: Window, arrival: Arrival) -> None:
+    window.count(arrival)
+    if window._feeds.next() is None or window.is_closed:
+        admit(window, arrival)
+    elif window._place_arrival(arrival):
+        window._feeds.own.unsettled += len(arrival.events)
+        window._feeds.own.skipped.update(arrival.seqs)
+    else:
+        admit(window, arrival)
+
+
+def _restore_nothing(_: Mutate, __: Window, feed: Any) -> None:
+    """Leaves the events of sealed batches to be read, which skips them."""
+    feed.sealed = []
+
+
+def _restore_as_ordinary(_: Mutate, window: Window, feed: Any) -> None:
+    """Leaves them to be read, and lets them be read."""
+    sealed, feed.sealed = feed.sealed, []
+    for rows in sealed:
+        window._writer.unseal(feed.origin, rows[0].seq)
+
+
+def _restore_unmarked(restore: Mutate, buffer: Buffer, *args: Any) -> Batch:
+    batch: Batch = restore(buffer, *args)
+    batch.ambiguous = False
+    return batch
+
+
+def _skip_one(let_in: Mutate, window: Window, feed: Any, rows: Any, limit: float) -> bool:
+    is_in: bool = let_in(window, feed, rows, limit)
+    if is_in:
+        feed.cursor += 1
+    return is_in
+
+
+def _read_from_the_start(let_in: Mutate, window: Window, feed: Any, rows: Any, limit: float) -> bool:
+    is_in: bool = let_in(window, feed, rows, limit)
+    feed.cursor = 0
+    return is_in
+
+
+def _lose_spilled_receipts(place: Mutate, window: Window, *args: Any) -> bool:
+    window._outcomes.clear()
+    placed: bool = place(window, *args)
+    return placed
+
+
+def _own_file_first(feeds_next: Mutate, feeds: Feeds) -> Any:
+    if feeds.own.remaining:
+        return feeds.own
+    return feeds_next(feeds)
+
+
+def _adopt_newest_first(adopt: Mutate, folder: Folder, owner: int) -> Any:
+    return list(reversed(adopt(folder, owner)))
+
+
+def _room_for_all(_: Mutate, __: Buffer, *___: Any) -> bool:
+    return True
+
+
+# -------------------------------------------------------------------- the close
+
+
+def _give_up_what_is_kept(_: Mutate, aftermath: Aftermath, reason: Any, why: str, now: float) -> None:
+    aftermath.is_ending = True
+    for batch in aftermath._buffer.unsettled():
+        aftermath._fail(batch, Dropped(why, reason=reason), now)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    _mutant("sends before the seal is durable", "before its seal", (Backlog, "seal", _send_at_once)),
+    _mutant("seals nothing", "before its seal", (Backlog, "seal", _seal_nothing)),
+    _mutant(
+        "forgets what is given back", "before its seal|does not hold", (Buffer, "give_back", _forget_what_is_given_back)
+    ),
+    _mutant(
+        "acknowledges before the answer",
+        "nothing came of it|before its seal|does not hold",
+        (Backlog, "seal", _forget_before_the_answer),
+    ),
+    _mutant("acknowledges the first of a batch only", "lies in the folder|holds", (Backlog, "forget", _forget_half)),
+    _mutant("acknowledges nothing", "lies in the folder|holds", (Backlog, "forget", _settle_only)),
+    _mutant("buries nothing", "is no dead letter", (Backlog, "bury", _forget_instead_of_burying)),
+    _mutant("leaves in the journal what failed", "lies in the folder|holds", (Backlog, "bury", _settle_only)),
+    _mutant(
+        "buries what is tried again",
+        "was delivered|before its seal|dead letter",
+        (Aftermath, "conclude", _conclude_with(Verdict.FAILED, _bury_what_is_tried_again)),
+    ),
+    _mutant(
+        "admits before it is stored",
+        "failed, and it counts as accepted|accepted an event and raised",
+        (Backlog, "_queue", _admit_at_once),
+        (Window, "admit", _admit_once),
+    ),
+    _mutant(
+        "returns before it is durable", "before event .* was durable", (Backlog, "stored", _return_before_it_is_durable)
+    ),
+    _mutant(
+        "takes a refusal of the disk for a success",
+        "is called durable|before its seal",
+        (Backlog, "_on_stored", _say_stored),
+    ),
+    _mutant("lets a cancelled call stay on disk", "lies in the folder", (Window, "withdraw", _withdraw_in_memory_only)),
+    _mutant("sends what was cancelled", "although its call", (Window, "withdraw", _admit_what_was_cancelled)),
+    _mutant("lets newer events in first", "carries .* due are", (Window, "admit", _admit_past_the_others)),
+    _mutant("reads its own file first", "carries .* due are", (Feeds, "next", _own_file_first)),
+    _mutant(
+        "adopts the newest file first", "arrives for the first time|carries", (Folder, "adopt", _adopt_newest_first)
+    ),
+    _mutant("never restores a sealed batch", "stats say dropped", (Window, "_restore_sealed", _restore_nothing)),
+    _mutant(
+        "restores a sealed batch as events that merge", "was sealed", (Window, "_restore_sealed", _restore_as_ordinary)
+    ),
+    _mutant("does not mark what it restores", "receipt that says|sends again", (Buffer, "restore", _restore_unmarked)),
+    _mutant("skips an event when it reads on", "due are|outside|nobody reads|holds", (Window, "_let_in", _skip_one)),
+    _mutant("reads events twice", "twice|which nobody", (Window, "_let_in", _read_from_the_start)),
+    _mutant(
+        "loses the receipts of what lies outside", "pending|waits|stats say", (Window, "_place", _lose_spilled_receipts)
+    ),
+    _mutant("forgets to read on", "nobody reads|nobody sends|pending", (Window, "refill", _nothing)),
+    _mutant("holds too much", "holds too much", (Buffer, "has_room", _room_for_all)),
+    _mutant(
+        "drops at the close what the journal should keep",
+        "should have kept",
+        (Aftermath, "give_up", _give_up_what_is_kept),
+    ),
+    _mutant("tells nobody that a close keeps events", "deadlock", (Backlog, "interrupt", _nothing)),
+)
+"""Every mutant; the tests catch each of them."""

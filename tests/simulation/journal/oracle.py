@@ -1,0 +1,227 @@
+"""The oracle of one life: everything that holds for any client, and what the journal adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gameball_async import AsyncGameball, JournalError, Receipt
+from gameball_async._buffer import Batch
+from gameball_async._flusher import State
+from gameball_async._flusher._arrivals import Arrival
+from gameball_async._flusher._backlog import Backlog
+
+from ..hooks import Crash
+from ..ledger import Placed, Trace
+from ..oracle import Oracle, count_tasks
+from .calls import JournalCalls
+from .history import History, JournalLedger, number_of
+from .hooks import watch
+from .plan import LifePlan
+from .requests import JournalRequests
+from .writer import SimulatedWriter
+
+
+class JournalOracle(Oracle):
+    """All that is known of one life.
+
+    Args:
+        life: what it means.
+        number: which life it is.
+        history: all lives.
+        writer: the disk.
+        trace: takes what happens.
+        now: the virtual time.
+        stop: ends the life.
+    """
+
+    def __init__(
+        self,
+        life: LifePlan,
+        number: int,
+        history: History,
+        writer: SimulatedWriter,
+        trace: Trace,
+        now: Callable[[], float],
+        stop: Callable[[], None],
+    ) -> None:
+        super().__init__(life.plan, now, stop)
+        self.trace = trace
+        self.number = number
+        self.writer = writer
+        self.is_crashed = False
+        self.kept = JournalLedger(now, self.fail, trace, number, history)
+        self.journal_requests = JournalRequests(life.plan, self.kept, trace, now, self.fail, writer)
+        self.ledger, self.requests = self.kept, self.journal_requests
+        self.calls = JournalCalls(life.plan, self.kept, self.journal_requests, now, self.fail, writer)
+        self.life = self.calls.life
+        self._life_plan = life
+        self._steps = 0
+        self._idle_reads = 0
+        self._state_at_read: object = None
+        writer.on_commit = self._step
+
+    def fail(self, what: str) -> None:
+        """Note what is wrong, unless the life is over."""
+        if not self.is_crashed:
+            super().fail(what)
+
+    @property
+    def backlog(self) -> Backlog:
+        """The client's journal, looked into."""
+        store = self.flusher.store
+        assert isinstance(store, Backlog)
+        return store
+
+    def watch(self, gameball: AsyncGameball) -> None:
+        """Look at a client from now on."""
+        self._gameball = gameball
+        self._tasks_before = count_tasks()
+        self.requests.flusher = self.flusher
+        watch(self.flusher, self.backlog, self)
+
+    # ---------------------------------------------------------------- crash
+
+    def _step(self) -> None:
+        """One more step; at one of them everything in memory may be gone."""
+        self._steps += 1
+        if self._life_plan.ending == "crash" and self._steps == self._life_plan.crash_at:
+            self.crash()
+
+    def crash(self) -> None:
+        """The process is gone: what the client does from now on has no effect."""
+        if self.is_crashed or self.failures:
+            return
+        if self._gameball is not None:
+            self.kept.collect()
+            self.kept.note_promises()
+            for placed in self.kept.accepted:
+                self.requests.check_outcome(placed)
+        self.trace.note("crash", self.number)
+        self.writer.crash()
+        self.is_crashed = not self.failures
+        self._stop()
+
+    # ---------------------------------------------------------------- what the hooks tell
+
+    def opened(self, sources: list[Any] | JournalError) -> None:
+        """Note what the folder held."""
+        if self.is_crashed or isinstance(sources, JournalError):
+            return
+        for file in list(self.writer.files.values())[:-1]:
+            self.kept.found(file)
+        self.trace.note("opened", len(sources))
+
+    def queued(self, arrival: Arrival) -> None:
+        """Note that events begin their way to the disk."""
+        if self.is_crashed:
+            return
+        name = self.writer.own.name
+        for seq, encoded in zip(arrival.seqs, arrival.events.values(), strict=True):
+            kept = self.kept.queued(number_of(encoded), (name, seq))
+            self.trace.note("queued", kept.asked.number, seq)
+            if arrival.is_together:
+                kept.group = (name, arrival.first)
+            self.calls.accepted(kept)
+
+    def accepted(self, arrival: Arrival) -> None:
+        """Note that events count as accepted."""
+        if self.is_crashed:
+            return
+        for encoded in arrival.events.values():
+            kept = self.kept.kept[number_of(encoded)]
+            self.kept.accepted_from(kept, arrival, encoded)
+
+    def buffered(self, origin: int, seq: int, receipt: Receipt) -> None:
+        """Note that the buffer took an event."""
+        if self.is_crashed:
+            return
+        self.kept.buffered((self.writer.files[origin].name, seq), receipt)
+
+    def refused(self, encoded: bytes, receipt: Receipt) -> None:
+        """Note that an event is given up before the buffer."""
+        if not self.is_crashed:
+            self.kept.refused(encoded, receipt)
+
+    def sealing(self, batch: Batch) -> None:
+        """Note that a batch waits for its seal."""
+        self.journal_requests.sealing[batch.player_unique_id] = batch.seqs
+
+    def sealed(self, batch: Batch) -> None:
+        """Note that it does not any more."""
+        del self.journal_requests.sealing[batch.player_unique_id]
+
+    def not_sent(self) -> None:
+        """Note that a slot was occupied by a request that was never sent."""
+        self.journal_requests.note_not_sent()
+
+    def _check_told(self, placed: Placed) -> None:
+        if placed.outcome is not None:
+            super()._check_told(placed)
+
+    # ---------------------------------------------------------------- looks
+
+    def look(self, transition: str) -> None:
+        """Look after a transition."""
+        if self.is_crashed:
+            return
+        self._step()
+        self._look(transition)
+        if transition == "_on_read":
+            self._check_progress()
+
+    def _check_progress(self) -> None:
+        """A read that lets nothing in is not repeated before something has changed."""
+        stats = self.gameball.stats()
+        state = (stats.accepted, stats.delivered, stats.pending, stats.journaled_events, self.writer.own.next_seq)
+        self._idle_reads = self._idle_reads + 1 if state == self._state_at_read else 0
+        self._state_at_read = state
+        if self._idle_reads > 3:
+            self.fail(
+                f"{stats.journaled_events} events lie outside, and are read again and again without room for them"
+            )
+
+    def _take(self) -> None:
+        super_takes = self._takes
+        self._takes += 1
+        if self._takes % 8 == 0 and count_tasks() > self._tasks_before + 14 + self.plan.most_tasks:
+            self.fail(f"there are {count_tasks()} tasks")
+        if self._life_plan.ending == "dies" and super_takes + 1 == self.plan.crash_after:
+            self.life.is_killed = self.journal_requests.is_broken = True
+            raise Crash
+
+    def _check_bounds(self) -> None:
+        stats, batching = self.gameball.stats(), self.plan.batching
+        restored = [kept for kept in self.kept.kept.values() if kept.is_restored and kept.is_pending]
+        inside = [kept for kept in restored if kept.is_buffered]
+        events, size = stats.buffered_events - len(inside), stats.buffered_bytes - sum(kept.size for kept in inside)
+        if events > batching.buffer_events or size > batching.buffer_bytes:
+            self.fail(f"the buffer holds too much: {stats}")
+        if stats.in_flight != len(self.requests.in_flight) and not self.failures:
+            self._check_in_flight(stats.in_flight)
+
+    def idle(self) -> None:
+        """Look when every task waits, before time moves on."""
+        if self.is_crashed:
+            return
+        super().idle()
+        if self._gameball is not None and not self.failures:
+            self.kept.note_promises()
+            self._check_reading()
+
+    def _check_reading(self) -> None:
+        """What lies outside is read as soon as there is room, if the disk has nothing to do."""
+        window, backlog = self.backlog._window, self.backlog
+        if window is None or window.is_closed or not self.writer.is_quiet or self.state is not State.RUNNING:
+            return
+        if self.journal_requests.sealing:
+            self.fail(f"{self.journal_requests.sealing} wait for a disk that has nothing to do")
+        outside = self.kept.first_outside()
+        if not outside or backlog._arrivals.events:
+            return
+        stats, batching = self.gameball.stats(), self.plan.batching
+        events, size = batching.buffer_events - stats.buffered_events, batching.buffer_bytes - stats.buffered_bytes
+        is_roomy = 4 * events >= batching.buffer_events and 4 * size >= batching.buffer_bytes
+        fits = len(outside) <= events and sum(kept.size for kept in outside) <= size
+        if (is_roomy and fits) or not stats.buffered_events:
+            self.fail(f"{stats.journaled_events} events lie outside of the buffer, and nobody reads them")

@@ -1,0 +1,23 @@
+"""Seeds of lives with a journal that failed once, and what they found; kept like those without one."""
+
+from __future__ import annotations
+
+FAILED = {
+    0: "a call that was cancelled before a close left its event on disk, and the next client sent it",
+    5: "track returned before its event was counted, so that a flush did not wait for it",
+    6: "a batch that waited for its seal was sent into a pause",
+    10: "a flush returned before events outside of the buffer were settled",
+    14: "an event without room in the buffer was read again and again",
+    37: "nobody who waited for room was woken when acknowledgements had freed it",
+    50: "a batch that waited for its seal was sent although the client was halted",
+    69: "batches that waited for their seals became ten probes at once",
+    119: "the disk refused the last events, and the close waited on",
+    127: "half of a split batch lost its contact in a crash, and was not sent again as it was",
+    136: "a read during the close was answered with nothing",
+    143: "nobody interrupted what came into the buffer after the flusher's death",
+    183: "a close sent an event when the journal was closed already, and could not acknowledge it",
+    265: "batches expired, and nobody read on",
+    299: "batches of several files expired, and nobody read on",
+    342: "after two closes, the first one cancelled, a receipt was pending for ever",
+}
+"""What was wrong, by seed."""
