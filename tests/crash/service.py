@@ -76,9 +76,14 @@ def event(life: int, player: str, serial: int, *, names: int = 8) -> tuple[str, 
 
 
 def mobile_of(player: str) -> str | None:
-    """The mobile number that every third player comes with."""
+    """The mobile number of every third player."""
     number = int(player.removeprefix("player"))
     return f"+20100{number:05d}" if number % 3 == 0 else None
+
+
+def contact_of(player: str, serial: int) -> str | None:
+    """The mobile number that an event comes with: every second one of a player who has a number."""
+    return mobile_of(player) if serial % 2 else None
 
 
 def live(life: Life, news: Connection) -> None:
@@ -160,13 +165,13 @@ class _Service:
 
     async def _track(self, gameball: AsyncGameball, player: str) -> tuple[str, int, Receipt]:
         name, metadata, serial = self._next(player)
-        receipt = await gameball.track(player, name, metadata, mobile=mobile_of(player))
+        receipt = await gameball.track(player, name, metadata, mobile=contact_of(player, serial))
         self._write("acknowledged", player, serial)
         return player, serial, receipt
 
     def _track_nowait(self, gameball: AsyncGameball, player: str) -> tuple[str, int, Receipt]:
         name, metadata, serial = self._next(player)
-        return player, serial, gameball.track_nowait(player, name, metadata, mobile=mobile_of(player))
+        return player, serial, gameball.track_nowait(player, name, metadata, mobile=contact_of(player, serial))
 
     async def _send(self, gameball: AsyncGameball, player: str) -> None:
         (first, metadata, serial), (second, other, _) = self._next(player), self._next(player)
