@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .venv-bench/bin
+BENCH_READY := .venv-bench/.ready
 SEEDS ?= 2000
 CRASHES ?= 2000
+EVENTS ?= 1000000
+ROUNDS ?= 5
 
-.PHONY: help demo test soak coverage lint format clean
+.PHONY: help demo test soak soak-journal bench coverage lint format clean
 
 help: ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,6 +33,18 @@ soak: $(READY) ## many simulated lives on both loops, many crashes: make soak SE
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 	GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash
 
+soak-journal: $(READY) ## a backlog written to a journal, killed and drained: make soak-journal EVENTS=10000000
+	$(BIN)/python -m benchmarks.backlog --events $(EVENTS)
+
+$(BENCH_READY): pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	$(BENCH)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BENCH)/python -m pip install --quiet --editable . --group bench
+	@touch $@
+
+bench: $(BENCH_READY) ## every benchmark beside the peers, in an environment of its own: make bench ROUNDS=5
+	$(BENCH)/python -m benchmarks --rounds $(ROUNDS)
+
 coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
 	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py
 	$(BIN)/coverage report
@@ -44,4 +60,4 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff format
 
 clean: ## remove what was built here
-	rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,66 @@
+"""Every benchmark runs, with tiny sizes; what it measures is nobody's concern here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks import backlog, report
+from benchmarks.catalogue import BENCHMARKS
+from benchmarks.harness import Benchmark, Measurement, run_alone
+from benchmarks.report import Runs
+from benchmarks.server import local_server
+
+ROWS = [(benchmark, row) for benchmark in BENCHMARKS.values() for row in benchmark.measurements]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with local_server() as url:
+        yield url
+
+
+@pytest.mark.parametrize(("benchmark", "row"), ROWS, ids=[f"{one.name}: {row.label}" for one, row in ROWS])
+def test_each_measurement_brings_figures(benchmark: Benchmark, row: Measurement, server: str) -> None:
+    if row.missing is not None:
+        pytest.skip(f"{row.missing} is not installed: `make bench` installs it")
+    figures = run_alone(benchmark, row, scale=0.001, url=server)
+    assert figures
+    assert figures.keys() <= {column.figure for column in benchmark.columns}
+    assert all(math.isfinite(value) for value in figures.values())
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
+def test_rows_and_goals_are_beside_rows_that_exist(benchmark: Benchmark) -> None:
+    labels = [row.label for row in benchmark.measurements]
+    figures = {column.figure for column in benchmark.columns}
+    assert len(set(labels)) == len(labels)
+    assert {other for row in benchmark.measurements for other in row.beside} <= set(labels)
+    for goal in benchmark.goals:
+        assert {goal.label, goal.beside or goal.label} <= set(labels)
+        assert goal.figure in figures
+        assert (goal.at_most is None) != (goal.at_least is None)
+
+
+def test_a_table_shows_the_median_the_spread_and_the_ratio_of_each_round() -> None:
+    benchmark = BENCHMARKS["durable"]
+    ours, bare = benchmark.goals[0].label, benchmark.goals[0].beside or ""
+    figures = {
+        ours: [{"per_second": 50.0}, {"per_second": 20.0}, {"per_second": 90.0}],
+        bare: [{"per_second": 100.0}, {"per_second": 50.0}, {"per_second": 100.0}],
+    }
+    runs = Runs(benchmark, figures)
+    lines = "\n".join(report.table(runs))
+    assert "50 (20–90)" in lines
+    assert f"0.50 of {bare}" in lines
+    assert "0.5 | met" in "\n".join(report.goals([runs])).replace("  ", " ").replace("  ", " ")
+
+
+def test_a_backlog_is_written_killed_and_drained() -> None:
+    looks = list(backlog.run(3_000))
+    found = next(look for look in looks if look.phase == "start")
+    assert found.events == 3_000
+    assert looks[-1].phase == "drain"
+    assert looks[-1].events == 3_000
