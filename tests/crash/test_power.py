@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -22,8 +23,11 @@ from .disk import Disk
 from .syscalls import Call, trace
 from .traced import LATER, PLAYERS, marker, name_of, placed
 
-POINTS = max(CRASHES // 10, 3)
-"""Moments at which the power fails, in each of the two traced lives and beside those of the receipts."""
+POINTS = max(CRASHES // 20, 3)
+"""Moments at which the power fails in each of the two traced lives; and as many of those that follow a receipt."""
+
+EVENTS, PADDING = (6, 0) if CRASHES < 1000 else (50, 2000)
+"""Events of each player, and bytes of each; the many long ones let SQLite move its log into the file many times."""
 
 pytestmark = pytest.mark.timeout(60 + CRASHES)
 
@@ -62,7 +66,7 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         earlier = _numbers(book.read_bytes(), b"receipt") if book.exists() else []
         files = {path.name: path.read_bytes() for path in journal.iterdir()}
         sandbox.script(REFUSAL)
-        calls = trace(folder / "log", "traced", sandbox.url, journal, book, 0 if is_first else LATER)
+        calls = trace(folder / "log", "traced", sandbox.url, journal, book, 0 if is_first else LATER, EVENTS, PADDING)
     acknowledged = dict.fromkeys(earlier, -1)
     for call in calls:
         if call.name == "write" and call.path == str(book):
@@ -73,7 +77,7 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def _leave_a_backlog(sandbox: Sandbox, journal: Path, book: Path) -> None:
     """Let a life track its first wave in an outage, and kill it while it sends."""
     sandbox.script(Fault.hang())
-    command = [sys.executable, "-m", f"{__package__}.traced", sandbox.url, journal, book, "0"]
+    command = [sys.executable, "-m", f"{__package__}.traced", sandbox.url, journal, book, 0, EVENTS, PADDING]
     with subprocess.Popen([str(part) for part in command], cwd=Path(__file__).parent.parent) as process:
         sandbox.wait_for(lambda tally: tally.in_flight == PLAYERS, timeout=30)
         process.kill()
@@ -136,9 +140,10 @@ def _check(traced: Traced, line: int, files: dict[str, bytes], folder: Path, san
     for player, numbers in arrived.items():
         own = int(player.removeprefix("player"))
         assert list(dict.fromkeys(numbers)) == sorted(set(numbers))
-        assert set(numbers) <= {*placed(own, 0), *placed(own, LATER)}
+        assert set(numbers) <= {*placed(own, 0, EVENTS), *placed(own, LATER, EVENTS)}
         assert [event.name for event in holdings[player]] == [name_of(number) for number in numbers]
     assert inspect_journal(folder) == [], f"left over after line {line}, of {sorted(files)}"
+    shutil.rmtree(folder)
 
 
 async def _send_all(url: str, folder: Path) -> None:
@@ -151,5 +156,5 @@ async def _send_all(url: str, folder: Path) -> None:
 
 def _number(metadata: Mapping[str, object]) -> int:
     (number,) = _numbers(str(metadata).encode())
-    assert metadata == {"marker": marker(number)}
+    assert metadata == {"marker": marker(number), "padding": "." * PADDING}
     return number

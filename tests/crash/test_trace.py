@@ -12,10 +12,11 @@ import pytest
 from gameball_async.sandbox import Fault, Sandbox
 
 from .syscalls import Call, trace
-from .traced import EVENTS, PLAYERS
+from .traced import PLAYERS
 
 pytestmark = pytest.mark.timeout(60)
 
+EVENTS = 6  # of each player
 _MARKER = re.compile(rb"marker-\d{6}\.")
 
 
@@ -25,7 +26,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     folder = tmp_path_factory.mktemp("trace")
     with Sandbox(limits=None) as sandbox:
         sandbox.script(Fault.status(400, code=3000, events={"guilty"}))
-        return trace(folder / "log", "traced", sandbox.url, folder / "journal", folder / "book", 0)
+        return trace(folder / "log", "traced", sandbox.url, folder / "journal", folder / "book", 0, EVENTS, 0)
 
 
 def _syncs(calls: list[Call], path: str) -> Iterator[Call]:

@@ -10,8 +10,8 @@ import anyio
 
 from gameball_async import AsyncGameball, Batching, Retry
 
-EVENTS = 6
 PLAYERS = 4
+"""In each of the two waves."""
 
 
 LATER = 1000
@@ -23,9 +23,9 @@ def marker(number: int) -> str:
     return f"marker-{number:06d}."
 
 
-def placed(player: int, first: int) -> list[int]:
-    """The numbers of a player's events, in order."""
-    return list(range(first + player * EVENTS, first + (player + 1) * EVENTS))
+def placed(player: int, first: int, events: int) -> list[int]:
+    """The numbers of a player's events, in order, if each player has so many."""
+    return list(range(first + player * events, first + (player + 1) * events))
 
 
 def name_of(number: int) -> str:
@@ -33,7 +33,7 @@ def name_of(number: int) -> str:
     return "guilty" if number % 10 == 7 else f"event{number % 3}"
 
 
-async def _main(url: str, folder: str, receipts: str, first: int) -> None:
+async def _main(url: str, folder: str, receipts: str, first: int, events: int, padding: int) -> None:
     """Track in two waves, the second when the first is settled."""
     book = os.open(receipts, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     gameball = AsyncGameball(
@@ -46,9 +46,11 @@ async def _main(url: str, folder: str, receipts: str, first: int) -> None:
     )
 
     async def produce(player: int) -> None:
-        for number in placed(player, first):
+        for number in placed(player, first, events):
             os.write(book, f"placed {marker(number)}\n".encode())
-            await gameball.track(f"player{player}", name_of(number), {"marker": marker(number)})
+            await gameball.track(
+                f"player{player}", name_of(number), {"marker": marker(number), "padding": "." * padding}
+            )
             os.write(book, f"receipt {marker(number)}\n".encode())
 
     async with gameball:
@@ -62,4 +64,6 @@ async def _main(url: str, folder: str, receipts: str, first: int) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(_main, sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    url, folder, receipts = sys.argv[1:4]
+    first, events, padding = map(int, sys.argv[4:7])
+    anyio.run(_main, url, folder, receipts, first, events, padding)
