@@ -122,6 +122,15 @@ class JournalCalls(Calls):
         has_room = backlog._has_room(len(call.placed), call.size)
         return not has_room or any(self._waits_for_room(other) for other in self._open.values() if other is not call)
 
+    def _check_left(self) -> None:
+        """What a close leaves in the folder is what it says it keeps; unless the disk failed, or was too slow."""
+        if any(file.owner is not None or file.was_forced for file in self._writer.files.values()):
+            return
+        left = {(file.name, seq) for file in self._writer.files.values() for seq in file.rows}
+        kept = {self._kept.kept[number].key for number in self._ledger.pending}
+        if left != kept:
+            self._fail(f"the close leaves {sorted(left)} in the folder, and keeps {kept}")
+
     def check_closed(self, report: CloseReport) -> None:
         """A close that returns tells what failed, and how much is kept."""
         self._requests.is_over = True
@@ -129,6 +138,7 @@ class JournalCalls(Calls):
             self._fail(f"the close left {self._requests.in_flight} in flight")
         if report.kept != len(self._ledger.pending):
             self._fail(f"the close says that {report.kept} events are kept, the truth is {list(self._ledger.pending)}")
+        self._check_left()
         told = [self._ledger.events[item.event.metadata["n"]] for item in report.undelivered]
         if any(item.error is not placed.outcome for item, placed in zip(report.undelivered, told, strict=True)):
             self._fail("the close reports other errors than the receipts")

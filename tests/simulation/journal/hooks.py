@@ -26,6 +26,7 @@ class Watcher(Protocol):
     def opened(self, sources: Any) -> None: ...
     def queued(self, arrival: Arrival) -> None: ...
     def accepted(self, arrival: Arrival) -> None: ...
+    def placing(self, arrival: Arrival) -> None: ...
     def buffered(self, origin: int, seq: int, receipt: Receipt) -> None: ...
     def refused(self, encoded: bytes, receipt: Receipt) -> None: ...
     def sealing(self, batch: Batch) -> None: ...
@@ -94,7 +95,7 @@ def _watch_opening(backlog: Backlog, watcher: Watcher) -> None:
 
 
 def _watch_window(window: Any, watcher: Watcher) -> None:
-    count = window.count
+    count, place = window.count, window._place_arrival
 
     def watched_count(arrival: Arrival) -> None:
         was_counted = arrival.was_counted
@@ -102,7 +103,13 @@ def _watch_window(window: Any, watcher: Watcher) -> None:
         if not was_counted:
             watcher.accepted(arrival)
 
-    window.count = watched_count
+    def watched_place(arrival: Arrival) -> bool:
+        if not arrival.was_counted:
+            watcher.placing(arrival)  # it counts from the moment in which the buffer takes it
+        is_placed: bool = place(arrival)
+        return is_placed
+
+    window.count, window._place_arrival = watched_count, watched_place
     for name in ("admit", "withdraw", "refuse", "refill", "_on_read"):
         _look_after(window, name, watcher)
 

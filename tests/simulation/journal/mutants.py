@@ -96,8 +96,8 @@ def _admit_what_was_cancelled(_: Mutate, window: Window, arrival: Arrival) -> No
     window.admit(arrival)
 
 
-def _say_stored(on_stored: Mutate, backlog: Backlog, arrival: Arrival, _error: Any) -> None:
-    on_stored(backlog, arrival, None)
+def _say_stored(answer: Mutate, arrival: Arrival, _error: Any) -> None:
+    answer(arrival, None)
 
 
 # -------------------------------------------------------------------- the window
@@ -206,7 +206,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "takes a refusal of the disk for a success",
         "is called durable|before its seal",
-        (Backlog, "_on_stored", _say_stored),
+        (Arrival, "answer", _say_stored),
     ),
     _mutant("lets a cancelled call stay on disk", "lies in the folder", (Window, "withdraw", _withdraw_in_memory_only)),
     _mutant("sends what was cancelled", "although its call", (Window, "withdraw", _admit_what_was_cancelled)),

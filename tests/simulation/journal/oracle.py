@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,10 +57,12 @@ class JournalOracle(Oracle):
         self.calls = JournalCalls(life.plan, self.kept, self.journal_requests, now, self.fail, writer)
         self.life = self.calls.life
         self._life_plan = life
+        self.closed_at = math.inf
+        self._placing: Arrival | None = None
         self._steps = 0
         self._idle_reads = 0
         self._state_at_read: object = None
-        writer.on_commit = self._step
+        writer.on_commit = self._commit_step
 
     def fail(self, what: str) -> None:
         """Note what is wrong, unless the life is over."""
@@ -81,6 +84,11 @@ class JournalOracle(Oracle):
         watch(self.flusher, self.backlog, self)
 
     # ---------------------------------------------------------------- crash
+
+    def _commit_step(self) -> None:
+        """A commit begins or ends."""
+        if self._life_plan.crash_in_commit:
+            self._step()
 
     def _step(self) -> None:
         """One more step; at one of them everything in memory may be gone."""
@@ -132,10 +140,18 @@ class JournalOracle(Oracle):
             kept = self.kept.kept[number_of(encoded)]
             self.kept.accepted_from(kept, arrival, encoded)
 
+    def placing(self, arrival: Arrival) -> None:
+        """Note that the buffer may take events that do not count yet."""
+        self._placing = arrival
+
     def buffered(self, origin: int, seq: int, receipt: Receipt) -> None:
         """Note that the buffer took an event."""
         if self.is_crashed:
             return
+        placing, self._placing = self._placing, None
+        is_own = self.writer.files[origin] is self.writer.own
+        if placing is not None and not placing.was_counted and is_own and placing.first == seq:
+            self.accepted(placing)
         self.kept.buffered((self.writer.files[origin].name, seq), receipt)
 
     def refused(self, encoded: bytes, receipt: Receipt) -> None:
@@ -156,7 +172,7 @@ class JournalOracle(Oracle):
         self.journal_requests.note_not_sent()
 
     def _check_told(self, placed: Placed) -> None:
-        if placed.outcome is not None:
+        if placed.outcome is not None and placed.settled_at <= self.closed_at:  # after it there is nobody to tell
             super()._check_told(placed)
 
     # ---------------------------------------------------------------- looks
@@ -165,7 +181,8 @@ class JournalOracle(Oracle):
         """Look after a transition."""
         if self.is_crashed:
             return
-        self._step()
+        if not self._life_plan.crash_in_commit:
+            self._step()
         self._look(transition)
         if transition == "_on_read":
             self._check_progress()

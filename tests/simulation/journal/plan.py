@@ -30,6 +30,7 @@ class LifePlan:
         disk: how the disk behaves.
         ending: how it ends.
         crash_at: the step at which everything in memory is gone, if that is how it ends.
+        crash_in_commit: whether only the beginnings and ends of commits count as steps.
         chunk: events read back at once, at most.
         max_bytes: of its own file.
     """
@@ -38,6 +39,7 @@ class LifePlan:
     disk: DiskPlan
     ending: JournalEnding
     crash_at: int
+    crash_in_commit: bool
     chunk: int
     max_bytes: int
 
@@ -76,7 +78,7 @@ class _JournalPlanner:
     def _life(self, number: int, first: Plan, ending: JournalEnding) -> LifePlan:
         random = self._random
         plan = make_plan(self._seed * 10 + number)
-        same = self._chance(0.7)
+        same = self._chance(0.6)
         retry = first.retry if same else plan.retry
         if math.isfinite(retry.give_up_after) and retry.give_up_after < 60:
             retry = attrs.evolve(retry, give_up_after=random.choice([retry.give_up_after, 86_400.0]))
@@ -99,7 +101,8 @@ class _JournalPlanner:
             plan=plan,
             disk=disk,
             ending=ending,
-            crash_at=int(math.exp(random.uniform(0, math.log(400)))),
+            crash_at=int(math.exp(random.uniform(0, math.log(300)))),
+            crash_in_commit=self._chance(0.5),
             chunk=random.choice([1, 2, 3, 10, 1000]),
             max_bytes=random.choice([2**20, 2**30]),
         )

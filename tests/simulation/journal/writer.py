@@ -224,9 +224,9 @@ class SimulatedWriter:
         """End here: what was durable stays, what was being committed is durable or not."""
         self._is_dead, self._is_open = True, False
         for transaction in self._committing:
-            if self._random.random() < 0.5:
+            if self._random.random() < 0.7:
                 keys = self._folder.bury(transaction.origin.file, transaction.letters)
-                if self._random.random() < 0.5:
+                if self._random.random() < 0.7:
                     transaction.origin.file.become(transaction.result)
                     self._note("survived", transaction.origin.number, _kinds(transaction.operations))
                 else:
