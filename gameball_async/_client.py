@@ -242,6 +242,7 @@ class AsyncGameball:
 
         Raises:
             LifecycleError: if the client was started before, or is closed.
+            JournalError: if the journal cannot be opened.
             FlusherDied: if it crashes.
         """
         await self._engine.run(task_status)

@@ -101,17 +101,26 @@ class SharedOutcome:
 
 
 class StoredOutcome(SharedOutcome):
-    """The outcome of events that go through the journal; it moves to a batch's own when they join one.
+    """The outcome of events that go through the journal, until they join a batch: then it is the batch's.
 
     Attributes:
         is_durable: whether the journal has them on disk.
     """
 
-    __slots__ = ("__weakref__", "is_durable")
+    __slots__ = ("__weakref__", "_joined", "is_durable")
 
     def __init__(self) -> None:
         super().__init__()
         self.is_durable = False
+        self._joined: SharedOutcome | None = None
+
+    def join(self, batch: SharedOutcome) -> None:
+        """From now on the batch's outcome is theirs."""
+        self._joined = batch
+        self._ring()
+
+    def _holder(self, name: str) -> SharedOutcome:
+        return self if self._joined is None else self._joined._holder(name)  # noqa: SLF001 the same class's own
 
 
 class Receipt:

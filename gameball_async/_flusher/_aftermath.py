@@ -126,6 +126,8 @@ class Aftermath:
             self._drop_expired(batch, answer.summary, now)
             _log.error("events %s expired: %s", ", ".join(batch.events), answer.summary)
         else:
+            if self._retry.ambiguous == "report" and not batch.ambiguous:
+                self._store.unseal(batch)  # it was not applied: should the process end, it may be sent again
             self._buffer.give_back(batch, now + wait)
 
     def _refuse(self, batch: Batch, answer: Answer, now: float) -> None:
@@ -179,6 +181,7 @@ class Aftermath:
             self._drop_expired(batch, "Gameball could not be reached", now)
         if expired := before - self._buffer.counts.pending:
             _log.error("%d events expired before Gameball could be reached", expired)
+            self._store.refill()
         return self._buffer.expires_at(self._retry.give_up_after)
 
     def give_up(self, reason: DropReason, why: str, now: float) -> None:

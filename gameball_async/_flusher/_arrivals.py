@@ -29,6 +29,7 @@ class Arrival(StoredOutcome):
         is_answered: whether the disk has spoken.
         error: why it has not stored them.
         is_claimed: whether the caller wants them; None while the caller waits.
+        is_gone: whether it has left the queue.
         was_counted: whether they count as accepted already.
         size: bytes of its encoded events.
     """
@@ -40,6 +41,7 @@ class Arrival(StoredOutcome):
         "first",
         "is_answered",
         "is_claimed",
+        "is_gone",
         "is_together",
         "last",
         "mobile",
@@ -53,11 +55,12 @@ class Arrival(StoredOutcome):
         self,
         player_unique_id: str,
         events: Mapping[str, bytes],
+        size: int,
         mobile: str | None,
         email: str | None,
         now: float,
         *,
-        is_together: bool,
+        is_together: bool = False,
     ) -> None:
         super().__init__()
         self.first = self.last = 0
@@ -70,13 +73,14 @@ class Arrival(StoredOutcome):
         self.is_answered = False
         self.error: JournalError | None = None
         self.is_claimed: bool | None = None
+        self.is_gone = False
         self.was_counted = False
-        self.size = sum(map(len, events.values()))
+        self.size = size
 
     @property
     def seqs(self) -> tuple[int, ...]:
         """The places of its events in the file."""
-        return tuple(range(self.first, self.last + 1))
+        return (self.first,) if self.first == self.last else tuple(range(self.first, self.last + 1))
 
     def rows(self, first: int, accepted_at: float) -> list[Row]:
         """Its events as they go to the disk, from this place on."""
@@ -119,15 +123,14 @@ class Arrivals:
         self.events += len(arrival.events)
         self.size += arrival.size
 
-    async def until_answered(self, arrival: Arrival) -> None:
-        """Wait until the disk has spoken about this call."""
-        while not arrival.is_answered:
-            # one event for all that come between two commits: making one costs as much as the rest of the wait
-            answered = self._answered = self._answered or anyio.Event()
-            await answered.wait()
+    def next_answer(self) -> anyio.Event:
+        """Set when the disk speaks next. One for all that come between two commits: they are dear to make."""
+        if self._answered is None:
+            self._answered = anyio.Event()
+        return self._answered
 
-    def wake_answered(self) -> None:
-        """Let whoever waits look again: the disk has spoken."""
+    def wake(self) -> None:
+        """Let whoever waits for an answer look again: the disk has spoken."""
         if self._answered is not None:
             self._answered.set()
             self._answered = None
@@ -147,6 +150,7 @@ class Arrivals:
         if not self._queue or not self._queue[0].is_answered or self._queue[0].is_claimed is None:
             return None
         oldest = self._queue.popleft()
+        oldest.is_gone = True
         self.events -= len(oldest.events)
         self.size -= oldest.size
         return oldest

@@ -130,8 +130,9 @@ class Backlog(Store):
     def _dispatch(self) -> None:
         """Take over what the writer's thread has completed; it is called in the loop."""
         self._writer.dispatch()
-        self.refill()
-        self._arrivals.wake_answered()
+        if self._window is not None:
+            self._advance()
+        self._arrivals.wake()
         self._dispatched.ring()
         self._hooks.on_progress()
 
@@ -188,7 +189,7 @@ class Backlog(Store):
             NotStarted: if the client was not started yet.
         """
         self._buffer.check_size(player_unique_id, name, len(encoded), mobile, email)
-        arrival = Arrival(player_unique_id, {name: encoded}, mobile, email, now, is_together=False)
+        arrival = Arrival(player_unique_id, {name: encoded}, len(encoded), mobile, email, now)
         return Receipt(arrival, name) if self._queue(arrival) else None
 
     def offer_batch(
@@ -201,7 +202,8 @@ class Backlog(Store):
             JournalError: if nothing can be stored at present.
         """
         self._buffer.check_batch(player_unique_id, events, mobile, email)
-        arrival = Arrival(player_unique_id, events, mobile, email, now, is_together=True)
+        size = sum(map(len, events.values()))
+        arrival = Arrival(player_unique_id, events, size, mobile, email, now, is_together=True)
         if not self._queue(arrival):
             return None
         self._claim(arrival)
@@ -209,24 +211,16 @@ class Backlog(Store):
 
     @one_change
     def _queue(self, arrival: Arrival) -> bool:
-        self._check_open()
+        if self._window is None:
+            raise NotStarted("a client with a journal opens it when it starts: use `async with`, or await start().")
         self.check()
         if not self._has_room(len(arrival.events), arrival.size):
             return False
         rows = arrival.rows(self._next_seq, time.time())
         self._next_seq += len(rows)
         self._arrivals.add(arrival)
-        self._writer.append(rows, partial(self._on_stored, arrival))
+        self._writer.append(rows, arrival.answer)
         return True
-
-    def _check_open(self) -> None:
-        if self._window is None:
-            raise NotStarted("a client with a journal opens it when it starts: use `async with`, or await start().")
-
-    @property
-    def _opened(self) -> Window:
-        assert self._window is not None, "nothing comes here before the journal is open"  # noqa: S101 an invariant
-        return self._window
 
     def check(self) -> None:
         """Raise if nothing can be stored at present."""
@@ -235,12 +229,12 @@ class Backlog(Store):
 
     def _has_room(self, events: int, size: int) -> bool:
         """Whether the disk has room, and not too much is on its way there."""
-        queued, batching = self._arrivals, self._batching
-        on_disk = self._writer.used_bytes + queued.size + size + (queued.events + events) * _OVERHEAD
+        events += self._arrivals.events
+        size += self._arrivals.size
         return (
-            on_disk <= self._journal.max_bytes
-            and queued.events + events <= batching.buffer_events
-            and queued.size + size <= batching.buffer_bytes
+            self._writer.used_bytes + size + events * _OVERHEAD <= self._journal.max_bytes
+            and events <= self._batching.buffer_events
+            and size <= self._batching.buffer_bytes
         )
 
     @property
@@ -261,18 +255,16 @@ class Backlog(Store):
         """Wait until the event of this receipt is stored, and accept it; cancelled, it leaves nothing behind."""
         arrival = _arrival_of(receipt)
         try:
-            await self._arrivals.until_answered(arrival)
-            if arrival.error is not None:
-                raise arrival.error.with_traceback(None)
-            self._claim(arrival)
+            while not arrival.is_answered:
+                await self._arrivals.next_answer().wait()
+            arrival.is_claimed = arrival.error is None
         finally:
             arrival.is_claimed = bool(arrival.is_claimed)
             self._advance()
-
-    def _on_stored(self, arrival: Arrival, error: JournalError | None) -> None:
-        arrival.answer(error)
-        if arrival.is_claimed is not None:
-            self._advance()
+        if arrival.error is not None:
+            raise arrival.error.with_traceback(None)
+        if not arrival.is_gone:  # a call before it has not had its turn yet
+            self._opened.count(arrival)
 
     def _advance(self) -> None:
         """Let the oldest calls go on that are both answered by the disk and claimed or withdrawn."""
@@ -288,6 +280,11 @@ class Backlog(Store):
             self.refill()
             self._hooks.on_progress()
 
+    @property
+    def _opened(self) -> Window:
+        assert self._window is not None, "nothing comes here before the journal is open"  # noqa: S101 an invariant
+        return self._window
+
     # ---------------------------------------------------------------- batches
 
     async def seal(self, batch: Batch) -> None:
@@ -298,7 +295,8 @@ class Backlog(Store):
                 await self._dispatched.wait()
 
     def unseal(self, batch: Batch) -> None:
-        """The batch is split: its halves are sealed anew."""
+        """The batch was clearly not applied: it is sealed anew before it goes again, whole or in parts."""
+        batch.is_recorded = False
         self._writer.unseal(batch.origin, batch.seqs[0])
 
     def forget(self, batch: Batch) -> None:

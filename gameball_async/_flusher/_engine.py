@@ -63,21 +63,27 @@ class Engine:
             runtime.spawn(self._serve)
         while self.state is State.RUNNING and not self._is_under_way:
             await self._changed.wait()
-        if isinstance(self._cause, JournalError) and not self._is_under_way:
-            raise self._cause.with_traceback(None)
+        self._check_opened()
         self.check_alive()
 
     async def run(self, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Bind to the caller's loop and run in the caller's own task.
 
         Raises:
+            JournalError: if the journal cannot be opened.
             FlusherDied: if the flusher crashes; with the reason as its cause.
         """
         if not self._bind():
             raise WrongLoop("the client runs already: either start() it or run() it, once.")
         await self._serve(task_status.started)
+        self._check_opened()
         if self._cause is not None:
             raise self._death()
+
+    def _check_opened(self) -> None:
+        """Raise the journal's own error if that kept the flusher from its start."""
+        if isinstance(self._cause, JournalError) and not self._is_under_way:
+            raise self._cause.with_traceback(None)
 
     def _bind(self) -> Runtime | None:
         """Bind to the caller's loop, or return None if it is bound to it already."""

@@ -162,14 +162,18 @@ class Flusher:
             check: raises if nothing will be settled any more.
         """
         epoch, goal, let_in = self._hurry(), self.store.latest, self.store.let_in
+        is_in = False
         with anyio.move_on_after(timeout):
             while not self.store.has_let_in(goal):
                 await self._progress_or_error(check)
                 if let_in < self.store.let_in:
                     epoch, let_in = self._hurry(), self.store.let_in
+            is_in = True
             while self.buffer.pending_until(epoch):
                 await self._progress_or_error(check)
         check()
+        if not is_in:
+            epoch = self._hurry()  # what came into the buffer since the last look counts as well
         outside = 0 if self.store.has_let_in(goal) else self.store.outside
         if unsettled := self.buffer.pending_until(epoch) + outside:
             raise FlushTimeout(
@@ -241,6 +245,7 @@ class Flusher:
         self.aftermath.take_over(batch)
 
     def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
+        _log.error("events %s: %s", ", ".join(event.name for event in events), error)
         self.aftermath.tell(events, error)
 
     def _on_due(self, at: float) -> None:

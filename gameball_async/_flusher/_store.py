@@ -113,7 +113,7 @@ class Store:
         """Wait until it is recorded that this batch is about to be sent."""
 
     def unseal(self, batch: Batch) -> None:
-        """The batch is split: its halves are sealed anew."""
+        """The batch was clearly not applied: it is sealed anew before it goes again, whole or in parts."""
 
     def forget(self, batch: Batch) -> None:
         """The batch was delivered."""

@@ -86,34 +86,35 @@ class Window:
 
     def admit(self, arrival: Arrival) -> None:
         """Let stored events into the buffer, or leave them outside if others wait there or there is no room."""
-        self.count(arrival)
         own, events = self._feeds.own, len(arrival.events)
         own.unsettled += events
-        if not self.is_closed and self._feeds.next() is None and self._place_arrival(arrival):
-            own.cursor = arrival.last
-            own.skipped.clear()
-            return
-        own.remaining += events
-        arrival.interrupt(self._interruption)
-        self._outcomes.update(dict.fromkeys(arrival.seqs, arrival))
+        if self.is_closed or self._feeds.next() is not None or not self._place_arrival(arrival):
+            self.count(arrival)
+            own.remaining += events
+            arrival.interrupt(self._interruption)
+            self._outcomes.update(dict.fromkeys(arrival.seqs, arrival))
         arrival.events = _GONE
 
     def _place_arrival(self, arrival: Arrival) -> bool:
-        stored = Stored(self._feeds.own.origin, arrival.seqs)
+        own, events = self._feeds.own, arrival.events
         shared = self._offer(
             arrival.player_unique_id,
-            arrival.events,
+            events,
             arrival.mobile,
             arrival.email,
             arrival.now,
-            stored,
+            Stored(own.origin, arrival.seqs),
             together=arrival.is_together,
         )
         if shared is None:
             return False
-        arrival.move(arrival.events, shared)
-        self._leave_outside(len(arrival.events))
-        arrival.events = _GONE
+        arrival.join(shared)
+        if arrival.was_counted:
+            self.outside -= len(events)
+        self.let_in += len(events)
+        own.cursor = arrival.last
+        if own.skipped:
+            own.skipped.clear()
         return True
 
     def withdraw(self, arrival: Arrival) -> None:
@@ -217,7 +218,7 @@ class Window:
                 self._outcomes[first.seq] = outcome
             return False
         if outcome is not None:
-            outcome.move(events, shared)
+            outcome.join(shared)
         return True
 
     def _offer(

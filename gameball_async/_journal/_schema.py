@@ -21,6 +21,7 @@ _PRAGMAS = (
     "synchronous=FULL",  # NORMAL could lose commits when the power fails, https://sqlite.org/pragma.html#pragma_synchronous
     "cache_size=-4096",  # KiB
     "journal_size_limit=4194304",
+    "secure_delete=ON",  # what was delivered is overwritten: it may be personal data
     "cell_size_check=ON",  # finds damage when a page is read instead of later
 )
 

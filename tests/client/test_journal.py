@@ -365,6 +365,20 @@ async def test_who_wants_no_repeats_is_told_what_a_process_left_unclear(sandbox:
     assert [letter.kind for letter in DeadLetters(tmp_path)] == ["unknown"]
 
 
+async def test_what_was_clearly_not_applied_may_be_sent_again_after_all(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(DOWN)
+    report = Retry(ambiguous="report", initial=30)
+    async with client(sandbox, journal=tmp_path, retry=report) as gameball:
+        for number in range(20):
+            await gameball.track(f"player{number}", "place_order")
+        await until(lambda: gameball.stats().requests >= 5 and not gameball.stats().in_flight)
+        assert (await gameball.aclose(timeout=0)).kept == 20
+    sandbox.script()
+    async with client(sandbox, journal=tmp_path, retry=report) as gameball:
+        await gameball.flush()
+        assert gameball.stats().delivered == 20
+
+
 # ---------------------------------------------------------------- when it cannot work
 
 
@@ -373,6 +387,8 @@ async def test_a_folder_that_cannot_be_used_is_told_at_the_start(sandbox: Sandbo
     gameball = client(sandbox, journal=tmp_path / "file")
     with pytest.raises(JournalError, match="choose a folder"):
         await gameball.start()
+    with pytest.raises(JournalError, match="choose a folder"):
+        await client(sandbox, journal=tmp_path / "file").run()
     with pytest.raises(JournalError):
         async with client(sandbox, journal=tmp_path / "file" / "below"):
             pass
