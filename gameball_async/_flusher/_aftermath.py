@@ -114,7 +114,7 @@ class Aftermath:
                 _log.error("events %s: %s", ", ".join(batch.events), error := _unknown(answer))
                 self._fail(batch, error, now)
             case Verdict.INTERRUPTED | Verdict.NOT_SENT:
-                self._buffer.give_back(batch, now)
+                self._give_back(batch, now)
             case _:
                 self._try_again(batch, answer, now)
 
@@ -126,9 +126,12 @@ class Aftermath:
             self._drop_expired(batch, answer.summary, now)
             _log.error("events %s expired: %s", ", ".join(batch.events), answer.summary)
         else:
-            if self._retry.ambiguous == "report" and not batch.ambiguous:
-                self._store.unseal(batch)  # it was not applied: should the process end, it may be sent again
-            self._buffer.give_back(batch, now + wait)
+            self._give_back(batch, now + wait)
+
+    def _give_back(self, batch: Batch, at: float) -> None:
+        if self._retry.ambiguous == "report" and not batch.ambiguous:
+            self._store.unseal(batch)  # it was not applied: should the process end now, the next one may send it
+        self._buffer.give_back(batch, at)
 
     def _refuse(self, batch: Batch, answer: Answer, now: float) -> None:
         if len(batch.events) > 1:
