@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from . import durable
+from . import call, drain, durable, growth, handler, imports, instructions, lag, memory, pipeline
 
-BENCHMARKS = {module.BENCHMARK.name: module.BENCHMARK for module in (durable,)}
+BENCHMARKS = {
+    module.BENCHMARK.name: module.BENCHMARK
+    for module in (call, pipeline, memory, growth, lag, handler, drain, imports, instructions, durable)
+}

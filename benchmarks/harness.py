@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,17 +55,21 @@ class Measurement:
         measure: does it once.
         beside: labels of other rows of the same benchmark; the ratios to them are shown.
         needs: a library of a peer that may be missing.
+        program: a program that may be missing.
     """
 
     label: str
     measure: Callable[[Setting], Figures]
     beside: tuple[str, ...] = ()
     needs: str | None = None
+    program: str | None = None
 
     @property
     def missing(self) -> str | None:
-        """The library that is missing here, if one is."""
-        return None if self.needs is None or _is_installed(self.needs) else self.needs
+        """The library or program that is missing here, if one is."""
+        if self.needs is not None and not _is_installed(self.needs):
+            return self.needs
+        return self.program if self.program is not None and shutil.which(self.program) is None else None
 
 
 def _is_installed(library: str) -> bool:

@@ -36,13 +36,27 @@ UNREACHABLE = "http://127.0.0.1:9"
 """Nothing listens at the port of the `discard` service."""
 
 
-def events(count: int, players: int | None = None) -> Iterator[tuple[str, str]]:
-    """Players and names of so many events: eight of one player, then eight of the next.
+def events(count: int, players: int | None = None, names: tuple[str, ...] = NAMES) -> Iterator[tuple[str, str]]:
+    """Players and names of so many events: one of each name for one player, then for the next.
 
     Args:
         count: how many events.
         players: after so many players it begins again with the first; by default it does not.
+        names: how many of one player's events merge.
     """
     players = players or count
     for number in range(count):
-        yield f"player{number // len(NAMES) % players}", NAMES[number % len(NAMES)]
+        yield f"player{number // len(names) % players}", names[number % len(names)]
+
+
+def many_names(count: int) -> tuple[str, ...]:
+    """So many different names of events."""
+    return (*NAMES, *(f"event{number}" for number in range(len(NAMES), count)))[:count]
+
+
+def metadata(number: int) -> Body:
+    """Metadata of its own for one event, as a handler would make it."""
+    body = dict(METADATA)
+    body["total_amount"] = number + 0.5
+    body["category"] = ["electronics", "cosmetics"]
+    return body

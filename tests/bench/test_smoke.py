@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import backlog, report
+from benchmarks import backlog, instructions, report
 from benchmarks.catalogue import BENCHMARKS
-from benchmarks.harness import Benchmark, Measurement, run_alone
+from benchmarks.harness import ROOT, Benchmark, Measurement, run_alone
 from benchmarks.report import Runs
 from benchmarks.server import local_server
 
-ROWS = [(benchmark, row) for benchmark in BENCHMARKS.values() for row in benchmark.measurements]
+ROWS = [
+    (benchmark, row)
+    for benchmark in BENCHMARKS.values()
+    for row in benchmark.measurements
+    if row.program is None  # callgrind takes a minute; what it counts is run below
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +31,16 @@ def server() -> Iterator[str]:
 @pytest.mark.parametrize(("benchmark", "row"), ROWS, ids=[f"{one.name}: {row.label}" for one, row in ROWS])
 def test_each_measurement_brings_figures(benchmark: Benchmark, row: Measurement, server: str) -> None:
     if row.missing is not None:
-        pytest.skip(f"{row.missing} is not installed: `make bench` installs it")
+        pytest.skip(f"{row.missing} is not installed: `make bench` shows what this measures")
     figures = run_alone(benchmark, row, scale=0.001, url=server)
     assert figures
     assert figures.keys() <= {column.figure for column in benchmark.columns}
     assert all(math.isfinite(value) for value in figures.values())
+
+
+@pytest.mark.parametrize("row", instructions.BENCHMARK.measurements, ids=lambda row: row.label)
+def test_what_callgrind_counts_can_be_run(row: Measurement) -> None:
+    subprocess.run(instructions.program(row.label, 5), cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)

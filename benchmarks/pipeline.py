@@ -1,0 +1,160 @@
+"""The whole way of an event, from the call to the answer, in processor time and in events a second.
+
+Everything that the process does counts, threads included; the server is another process. Ours sends requests of eight
+merged events, without pacing. *Bare httpx* is the smallest possible client for the same requests: bytes that are ready,
+ten tasks, the same pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import httpx
+
+from gameball_async import AsyncGameball
+from gameball_async._delivery import CONNECTIONS
+from gameball_async._events import encode_event
+from gameball_async._wire import dialect
+
+from .harness import Benchmark, Column, Figures, Goal, Measurement, Setting
+from .peers import AsyncPosthog, OfficialCall, Peer, Segment, Snowplow
+from .shop import METADATA, NAMES, events
+
+_EVENTS = 20_000
+_OURS = "gameball_async"
+_BARE = "bare httpx, the same requests"
+_HEADERS = {"APIKey": "key", "Content-Type": "application/json", "Accept-Encoding": "identity"}
+
+
+async def _timed(count: int, work: Callable[[], Awaitable[object]]) -> Figures:
+    begun, cpu = time.perf_counter(), time.process_time()
+    await work()
+    cpu, seconds = time.process_time() - cpu, time.perf_counter() - begun
+    return {"cpu": 1e6 * cpu / count, "per_second": count / seconds}
+
+
+async def _ours(setting: Setting) -> Figures:
+    count = setting.of(_EVENTS, least=len(NAMES))
+    async with AsyncGameball("key", base_url=setting.url, rate=None) as gameball:
+
+        async def work() -> None:
+            for number, (player, name) in enumerate(events(count)):
+                await gameball.track(player, name, METADATA)
+                if not number % 100:
+                    await asyncio.sleep(0)
+            await gameball.flush()
+
+        return await _timed(count, work)
+
+
+def _run_ours(setting: Setting) -> Figures:
+    return asyncio.run(_ours(setting))
+
+
+def _run_ours_in_uvloop(setting: Setting) -> Figures:
+    uvloop: Any = import_module("uvloop")
+    figures: Figures = uvloop.run(_ours(setting))
+    return figures
+
+
+def _bodies(count: int) -> Iterator[bytes]:
+    encoded = [encode_event(name, METADATA) for name in NAMES]
+    for number in range(count // len(NAMES)):
+        yield dialect("v3.0").body(f"player{number}", encoded, None, None)
+
+
+async def _bare(setting: Setting) -> Figures:
+    count = setting.of(_EVENTS, least=len(NAMES))
+    url, bodies = f"{setting.url}/api/v3.0/integrations/event", iter(list(_bodies(count)))
+    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    async with httpx.AsyncClient(limits=limits, timeout=30, trust_env=False) as client:
+        headers = httpx.Headers(_HEADERS)
+
+        async def send() -> None:
+            for body in bodies:
+                (await client.post(url, content=body, headers=headers)).raise_for_status()
+
+        async def work() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(CONNECTIONS):
+                    tasks.create_task(send())
+
+        return await _timed(count, work)
+
+
+async def _peer(make: Callable[[str], Peer], setting: Setting, full: int) -> Figures:
+    count, peer = setting.of(full, least=len(NAMES)), make(setting.url)
+
+    async def work() -> None:
+        for number, (player, name) in enumerate(events(count)):
+            peer.track(player, name, METADATA)
+            if not number % 100:
+                await asyncio.sleep(0)
+        await peer.finish()
+
+    return await _timed(count, work)
+
+
+def _run_peer(make: Callable[[str], Peer], setting: Setting, full: int = _EVENTS) -> Figures:
+    return asyncio.run(_peer(make, setting, full))
+
+
+BENCHMARK = Benchmark(
+    name="pipeline",
+    title="The whole pipeline to a local server, without pacing",
+    columns=(
+        Column(figure="cpu", heading="CPU µs/event"),
+        Column(figure="per_second", heading="events/s", digits=0),
+    ),
+    measurements=(
+        Measurement(_OURS, _run_ours, (_BARE, "segment-analytics-python", "AsyncPosthog")),
+        Measurement("gameball_async, uvloop", _run_ours_in_uvloop, (_OURS,), needs="uvloop"),
+        Measurement(_BARE, lambda setting: asyncio.run(_bare(setting)), (_OURS,)),
+        Measurement("snowplow-tracker", partial(_run_peer, Snowplow), needs=Snowplow.library),
+        Measurement("segment-analytics-python", partial(_run_peer, Segment), needs=Segment.library),
+        Measurement("AsyncPosthog", partial(_run_peer, AsyncPosthog), needs=AsyncPosthog.library),
+        Measurement(
+            "gameball-python, one blocking request",
+            partial(_run_peer, OfficialCall, full=2_000),
+            needs=OfficialCall.library,
+        ),
+    ),
+    goals=(
+        Goal(
+            text="CPU per event: at most 1/3 of segment's",
+            label=_OURS,
+            figure="cpu",
+            beside="segment-analytics-python",
+            at_most=1 / 3,
+        ),
+        Goal(
+            text="CPU per event: at most 1/10 of AsyncPosthog's",
+            label=_OURS,
+            figure="cpu",
+            beside="AsyncPosthog",
+            at_most=0.1,
+        ),
+        Goal(
+            text="CPU per event: within 1.3x of bare httpx",
+            label=_OURS,
+            figure="cpu",
+            beside=_BARE,
+            at_most=1.3,
+        ),
+        *(
+            Goal(
+                text=f"events per second: above {peer}",
+                label=_OURS,
+                figure="per_second",
+                beside=peer,
+                at_least=1.0,
+            )
+            for peer in ("snowplow-tracker", "segment-analytics-python", "AsyncPosthog")
+        ),
+    ),
+)
