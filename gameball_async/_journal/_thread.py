@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from traceback import format_tb
 
 from ..errors import JournalError
 from ._adoption import Holdings
@@ -62,12 +63,28 @@ class Worker:
         while is_open:
             operations = self._exchange.gather(self._time_to_retry())
             before = self.failure, self.used_bytes
-            with self._guard:
-                completed, is_open = self._turn(operations)
+            try:
+                with self._guard:
+                    completed, is_open = self._turn(operations)
+            except Exception as error:  # noqa: BLE001 whatever went wrong here, nobody must wait for ever
+                self._refuse(operations, error)
+                return
             self._tell()
             self._exchange.answer(completed)
             if (self.failure, self.used_bytes) != before:
                 self._exchange.tell()  # somebody may wait for room, or for the end of a failure
+
+    def _refuse(self, operations: Sequence[Operation | Control], error: Exception) -> None:
+        """Do nothing any more but refuse, until the close: who knows what state the files are in."""
+        self.failure = failure = JournalError(
+            f"the journal stopped ({type(error).__name__}); what it holds is kept: make a new client, and tell the "
+            "maintainers of gameball-async."
+        )
+        _log.error("%s\n%s", failure, "".join(format_tb(error.__traceback__)))
+        self._exchange.answer(refusals(operations, failure))
+        while not any(isinstance(operation, Close) for operation in operations):
+            operations = self._exchange.gather(None)
+            self._exchange.answer(refusals(operations, failure))
 
     def _time_to_retry(self) -> float | None:
         times = [origin.retry_at for origin in self._holdings.origins.values() if origin.file is None]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gameball_async._journal._adoption import Holdings
 from gameball_async._journal._dead_letters import DeadLetters
 from gameball_async.errors import JournalError
 
@@ -284,3 +285,21 @@ def test_an_injected_error_is_seen(tmp_path: Path) -> None:
 
     assert stored
     assert failed
+
+
+def test_a_bug_in_the_thread_makes_nobody_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    desk = Desk(tmp_path)
+    desk.open()
+    desk.append(row(1))
+    monkeypatch.setattr(Holdings, "discard", fail)
+    desk.writer.discard(desk.own)
+    [error] = desk.append(row(2))
+    assert isinstance(error, JournalError)
+    assert "stopped (RuntimeError)" in str(error)
+    assert desk.writer.failure is error
+    [error] = desk.append(row(3))
+    assert isinstance(error, JournalError)
+    desk.close()
