@@ -76,6 +76,10 @@ class JournalRequests(Requests):
         if not any(kept.is_restored for kept in self._of(attempt)):  # what was sealed keeps to the limits of then
             super()._check_limits(attempt)
 
+    def _check_time(self, attempt: Attempt) -> None:
+        if not self._ends or self._ends[-1] < attempt.started - EPSILON:  # else an answer came that is not read yet
+            super()._check_time(attempt)
+
     # ---------------------------------------------------------------- end
 
     def apply(self, attempt: Attempt) -> None:

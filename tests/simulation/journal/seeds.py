@@ -22,5 +22,8 @@ FAILED = {
     183: "a close sent an event when the journal was closed already, and could not acknowledge it",
     265: "batches expired, and nobody read on",
     342: "after two closes, the first one cancelled, a receipt was pending for ever",
+    2261: "a probe that waited for its seal was sent into a pause",
+    2934: "a late answer of the disk marked a batch as sealed that was unsealed since",
+    3277: "a flush looked again where its last event is, and raised TypeError",
 }
 """What was wrong, by seed."""
