@@ -21,7 +21,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from gameball_async import cli
+from gameball_async import AsyncGameball, Rejected, cli
 from gameball_async.sandbox import Fault, Sandbox
 
 from .pages import PAGES, README, ROOT, Block
@@ -34,6 +34,9 @@ INFOS = {"python", "console", "json", "text", "text output"}
 EVENTS = next(block.text for page in PAGES for block in page.blocks() if block.info == "json")
 ORDERS = "CustomerID,Quantity,UnitPrice\nplayer1,6,2.55\nplayer2,8,3.39\n"
 """The files that the console examples name."""
+
+EXPORTED = "refused.ndjson"
+"""The file that one of them makes."""
 
 
 @pytest.fixture(autouse=True)
@@ -192,10 +195,48 @@ def sandbox_command(arguments: list[str]) -> None:
     assert process.returncode == 0
 
 
+def make_journal(sandbox: Sandbox) -> None:
+    """The folder that the console examples name: a refused event, and two that a closed client has left."""
+
+    async def live() -> None:
+        gameball = AsyncGameball(journal="journal")
+        await gameball.start()
+        receipt = await gameball.track("player123", "review", {"rating": 6})
+        with pytest.raises(Rejected):
+            await receipt
+        await gameball.track("player123", "place_order", {"total_amount": 100})
+        await gameball.track("player123", "reserve", {"rooms": 2})
+        assert (await gameball.aclose(timeout=0)).kept == 2
+
+    refusal = Fault.status(422, code=3003, words="The value is invalid.", events={"review"})
+    sandbox.script(refusal, Fault.status(503))
+    asyncio.run(live())
+    sandbox.script()
+
+
+VARYING = [
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "(a time)"),
+    (r"\d{15}-\d+-[0-9a-f]{8}", "(a name)"),
+    (r"\d+ s\b", "(seconds)"),
+    (r" {2,}", "  "),  # columns are as wide as what is in them
+]
+"""What no two runs print alike."""
+
+
+def without_what_varies(text: str) -> str:
+    for pattern, words in VARYING:
+        text = re.sub(pattern, words, text)
+    return text
+
+
 @pytest.mark.parametrize("block", CONSOLE, ids=str)
-def test_a_console_example_works(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_console_example_works_and_prints_what_the_page_says(
+    block: Block, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("events.ndjson").write_text(EVENTS)
     Path("orders.csv").write_text(ORDERS)
+    make_journal(sandbox)
+    capsys.readouterr()
     for program, *arguments in commands(block):
         match program, arguments:
             case "pip", _:
@@ -206,7 +247,10 @@ def test_a_console_example_works(block: Block, monkeypatch: pytest.MonkeyPatch) 
                 gameball_async(arguments, monkeypatch)
             case _:
                 pytest.fail(f"{block}: nobody tests {program}")
-    assert {path.name for path in Path().iterdir()} == {"events.ndjson", "orders.csv"}
+    if block.output is not None:
+        assert without_what_varies(capsys.readouterr().out) == without_what_varies(block.output)
+    made = {EXPORTED} if EXPORTED in block.text else set[str]()
+    assert {path.name for path in Path().iterdir()} == {"events.ndjson", "orders.csv", "journal"} | made
 
 
 def test_sending_a_file_sends_its_events(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,10 @@ from gameball_async import (
 )
 from gameball_async._delivery import _SHORTEST_PAUSE, CONNECTIONS, LONGEST_ANSWER
 from gameball_async._events import encode_event
+from gameball_async._flusher._backlog import _LONGEST_CLOSE
+from gameball_async._journal._adoption import ADOPT_MOST
+from gameball_async._journal._exchange import ACK_LAG
+from gameball_async._journal._origin import RETRY_AFTER
 from gameball_async._outcome import read_answer
 from gameball_async._pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS
 
@@ -99,6 +103,10 @@ def test_the_fixed_values_are_those_of_the_code() -> None:
         OUTAGE_PLAYERS,
         LONGEST_ANSWER,
         close_timeout,
+        _LONGEST_CLOSE,
+        ACK_LAG,
+        RETRY_AFTER,
+        ADOPT_MOST,
     ]
 
 
