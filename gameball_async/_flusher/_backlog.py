@@ -290,9 +290,10 @@ class Backlog(Store):
     async def seal(self, batch: Batch) -> None:
         """Wait until the disk knows that this batch is about to be sent."""
         if not batch.is_recorded:
-            self._writer.seal(batch.origin, batch.seqs, batch.mobile, batch.email, partial(_set_recorded, batch))
-            while not batch.is_recorded:
-                await self._dispatched.wait()
+            sealed = anyio.Event()  # of this very call: an answer to an earlier one, which was cancelled, means nothing
+            self._writer.seal(batch.origin, batch.seqs, batch.mobile, batch.email, sealed.set)
+            await sealed.wait()
+            batch.is_recorded = True
 
     def unseal(self, batch: Batch) -> None:
         """The batch was clearly not applied: it is sealed anew before it goes again, whole or in parts."""
@@ -318,10 +319,6 @@ _KEPT = ClientClosed("the client was closed before delivery; the event is kept i
 
 _OVERHEAD = 128
 """Bytes that an event takes on disk beside itself: its player, its columns, the pages' slack."""
-
-
-def _set_recorded(batch: Batch) -> None:
-    batch.is_recorded = True
 
 
 def _arrival_of(receipt: Receipt) -> Arrival:

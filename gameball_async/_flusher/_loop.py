@@ -174,7 +174,7 @@ class Flusher:
         check()
         if not is_in:
             epoch = self._hurry()  # what came into the buffer since the last look counts as well
-        outside = 0 if self.store.has_let_in(goal) else self.store.outside
+        outside = 0 if is_in else self.store.outside
         if unsettled := self.buffer.pending_until(epoch) + outside:
             raise FlushTimeout(
                 f"{unsettled} events have no outcome after {timeout:g} s; they are kept, and sending goes on: "
@@ -259,8 +259,8 @@ class Flusher:
         answer = _NOT_SENT
         try:
             await self.store.seal(batch)
-            if not probe and self.gate.state is not GateState.OPEN:
-                return  # it closed while the disk was busy
+            if self.gate.state is not GateState.OPEN and (not probe or self.gate.until > self.now()):
+                return  # it closed while the disk was busy, or for longer
             answer = _INTERRUPTED
             answer = await self._post(batch, delivery)
         finally:

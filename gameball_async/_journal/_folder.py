@@ -7,10 +7,10 @@ closing any other descriptor of that would drop SQLite's own locks.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 import sqlite3
+import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -18,6 +18,9 @@ from pathlib import Path
 from .._config import PathLike
 from ..errors import JournalError
 from . import _schema
+
+if sys.platform != "win32":
+    import fcntl
 
 JOURNAL, LOCK = ".journal", ".lock"
 SALVAGED = ".salvaged"  # the rows that were saved from a damaged file, all of them
@@ -127,6 +130,8 @@ def take_lock(path: Path) -> int | None:
     Raises:
         OSError: if the file cannot be opened or locked.
     """
+    if sys.platform == "win32":
+        raise OSError(errno.ENOTSUP, "a journal needs POSIX locks")
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
