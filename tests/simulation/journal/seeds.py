@@ -25,5 +25,6 @@ FAILED = {
     2261: "a probe that waited for its seal was sent into a pause",
     2934: "a late answer of the disk marked a batch as sealed that was unsealed since",
     3277: "a flush looked again where its last event is, and raised TypeError",
+    5256: "the disk refused an event during a close, and a call was told that the flusher died",
 }
 """What was wrong, by seed."""
