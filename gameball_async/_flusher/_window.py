@@ -21,8 +21,8 @@ from ._store import Hooks
 
 _log = logging.getLogger("gameball_async")
 
-_CHUNK = 1_000
-"""Events read back at a time, at most: placing them takes the loop about 4 ms."""
+_CHUNK = 500
+"""Events read back at a time, at most: placing them takes the loop about 2 ms."""
 
 _CHUNK_BYTES = 1024 * 1024
 
