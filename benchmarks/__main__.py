@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from datetime import UTC, datetime
 
-from . import plots, report
+from . import instructions, plots, report
 from .catalogue import BENCHMARKS
 from .harness import ROOT, Benchmark, Measurement, run_alone
 from .machine import facts, load
@@ -34,6 +35,7 @@ def main() -> None:
     _show(all_runs)
     if not options.no_save:
         report.save(all_runs, facts(ROOT), begun.isoformat(timespec="seconds"), max(load_before, load()))
+        _keep_instructions(all_runs)
         plots.draw()
 
 
@@ -77,6 +79,17 @@ def _show(all_runs: list[Runs]) -> None:
         sys.stdout.write("\n".join(["", *report.table(runs), ""]))
     sys.stdout.write("\n".join(["", *report.goals(all_runs), ""]))
     sys.stdout.flush()
+
+
+def _keep_instructions(all_runs: list[Runs]) -> None:
+    counted = {
+        label: statistics.median(runs.values(label, "instructions"))
+        for runs in all_runs
+        for label in runs.figures
+        if runs.values(label, "instructions")
+    }
+    if counted:
+        instructions.keep(counted)
 
 
 def _say(line: str) -> None:

@@ -92,7 +92,8 @@ async def _serve(tracker: str, url: str) -> None:
             return {"player": player}
 
         app.get("/order/{player}")(order)
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.socket(proto=socket.IPPROTO_TCP)  # without the number asyncio leaves Nagle's algorithm on
+        listener.bind(("127.0.0.1", 0))
         sys.stdout.write(f"{listener.getsockname()[1]}\n")
         sys.stdout.flush()
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, loop="asyncio"))

@@ -2,7 +2,7 @@
 
 Everything that the process does counts, threads included; the server is another process. Ours sends requests of eight
 merged events, without pacing. *Bare httpx* is the smallest possible client for the same requests: bytes that are ready,
-ten tasks, the same pool.
+ten tasks, the same pool. *Bare sockets* are the same without an HTTP library: what the loop and the kernel take.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from gameball_async._wire import dialect
 
 from .harness import Benchmark, Column, Figures, Goal, Measurement, Setting
 from .peers import AsyncPosthog, OfficialCall, Peer, Segment, Snowplow
-from .shop import METADATA, NAMES, events
+from .shop import METADATA, NAMES, events, many_names
 
 _EVENTS = 20_000
 _OURS = "gameball_async"
 _BARE = "bare httpx, the same requests"
+_SOCKETS = "bare sockets, the same requests"
 _HEADERS = {"APIKey": "key", "Content-Type": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -38,12 +39,12 @@ async def _timed(count: int, work: Callable[[], Awaitable[object]]) -> Figures:
     return {"cpu": 1e6 * cpu / count, "per_second": count / seconds}
 
 
-async def _ours(setting: Setting) -> Figures:
+async def _ours(setting: Setting, names: tuple[str, ...] = NAMES) -> Figures:
     count = setting.of(_EVENTS, least=len(NAMES))
     async with AsyncGameball("key", base_url=setting.url, rate=None) as gameball:
 
         async def work() -> None:
-            for number, (player, name) in enumerate(events(count)):
+            for number, (player, name) in enumerate(events(count, names=names)):
                 await gameball.track(player, name, METADATA)
                 if not number % 100:
                     await asyncio.sleep(0)
@@ -54,6 +55,10 @@ async def _ours(setting: Setting) -> Figures:
 
 def _run_ours(setting: Setting) -> Figures:
     return asyncio.run(_ours(setting))
+
+
+def _run_ours_in_large_requests(setting: Setting) -> Figures:
+    return asyncio.run(_ours(setting, many_names(100)))
 
 
 def _run_ours_in_uvloop(setting: Setting) -> Figures:
@@ -87,6 +92,29 @@ async def _bare(setting: Setting) -> Figures:
         return await _timed(count, work)
 
 
+async def _on_sockets(setting: Setting) -> Figures:
+    count = setting.of(_EVENTS, least=len(NAMES))
+    host, port = setting.url.removeprefix("http://").split(":")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
+    head = f"POST /api/v3.0/integrations/event HTTP/1.1\r\nHost: {host}:{port}\r\n{lines}Content-Length: "
+    requests = iter([b"%b%d\r\n\r\n%b" % (head.encode(), len(body), body) for body in _bodies(count)])
+
+    async def send() -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        for request in requests:
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(answer.rsplit(b":", 1)[1]))
+        writer.close()
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(CONNECTIONS):
+                tasks.create_task(send())
+
+    return await _timed(count, work)
+
+
 async def _peer(make: Callable[[str], Peer], setting: Setting, full: int) -> Figures:
     count, peer = setting.of(full, least=len(NAMES)), make(setting.url)
 
@@ -114,7 +142,9 @@ BENCHMARK = Benchmark(
     measurements=(
         Measurement(_OURS, _run_ours, (_BARE, "segment-analytics-python", "AsyncPosthog")),
         Measurement("gameball_async, uvloop", _run_ours_in_uvloop, (_OURS,), needs="uvloop"),
+        Measurement("gameball_async, requests of 100 events", _run_ours_in_large_requests, (_OURS,)),
         Measurement(_BARE, lambda setting: asyncio.run(_bare(setting)), (_OURS,)),
+        Measurement(_SOCKETS, lambda setting: asyncio.run(_on_sockets(setting)), (_OURS,)),
         Measurement("snowplow-tracker", partial(_run_peer, Snowplow), needs=Snowplow.library),
         Measurement("segment-analytics-python", partial(_run_peer, Segment), needs=Segment.library),
         Measurement("AsyncPosthog", partial(_run_peer, AsyncPosthog), needs=AsyncPosthog.library),

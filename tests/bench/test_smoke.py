@@ -34,7 +34,6 @@ def test_each_measurement_brings_figures(benchmark: Benchmark, row: Measurement,
         pytest.skip(f"{row.missing} is not installed: `make bench` shows what this measures")
     figures = run_alone(benchmark, row, scale=0.001, url=server)
     assert figures
-    assert figures.keys() <= {column.figure for column in benchmark.columns}
     assert all(math.isfinite(value) for value in figures.values())
 
 
