@@ -132,6 +132,11 @@ def modes_in(folder: Path) -> dict[str, int]:
     return {path.suffix or path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
 
 
+def contents_of(folder: Path) -> bytes:
+    """The bytes of all files of a folder."""
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
@@ -214,6 +219,20 @@ async def test_every_file_and_a_folder_that_was_missing_are_for_their_owner_alon
         modes = modes_in(Path("journal"))
     assert modes.pop("journal") == 0o700
     assert modes == dict.fromkeys([".db", ".journal", ".journal-wal", ".lock"], 0o600)
+
+
+@pytest.mark.anyio
+async def test_what_was_delivered_is_not_in_the_files_any_more(sandbox: Sandbox) -> None:
+    """The file stays for the sake of another event; what SQLite keeps beside it goes with the close."""
+    sandbox.script(Fault.status(503, events={"kept"}))
+    async with AsyncGameball("key", base_url=sandbox.url, journal="journal", batching=Batching(linger=0)) as gameball:
+        delivered = await gameball.track("player-4711", "review", {"wish": "a-private-wish"}, email="jon@example.com")
+        await gameball.track("another", "kept", {"wish": "a-public-wish"})
+        await delivered
+        assert (await gameball.aclose(timeout=0)).kept == 1
+    content = contents_of(Path("journal"))
+    assert b"a-public-wish" in content
+    assert [word for word in (b"player-4711", b"a-private-wish", b"jon@example.com") if word in content] == []
 
 
 @pytest.mark.anyio
