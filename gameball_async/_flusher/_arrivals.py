@@ -32,9 +32,11 @@ class Arrival(StoredOutcome):
         is_gone: whether it has left the queue.
         was_counted: whether they count as accepted already.
         size: bytes of its encoded events.
+        answered: set when the disk has spoken about it, or about another that came at about the same time.
     """
 
     __slots__ = (
+        "answered",
         "email",
         "error",
         "events",
@@ -76,6 +78,7 @@ class Arrival(StoredOutcome):
         self.is_gone = False
         self.was_counted = False
         self.size = size
+        self.answered: anyio.Event | None = None
 
     @property
     def seqs(self) -> tuple[int, ...]:
@@ -94,6 +97,8 @@ class Arrival(StoredOutcome):
     def answer(self, error: JournalError | None) -> None:
         """Note what the disk has said."""
         self.is_answered, self.error, self.is_durable = True, error, error is None
+        if self.answered is not None:
+            self.answered.set()
 
     def as_events(self) -> list[Event]:
         """Its events as the user gets them back."""
@@ -123,17 +128,16 @@ class Arrivals:
         self.events += len(arrival.events)
         self.size += arrival.size
 
-    def next_answer(self) -> anyio.Event:
-        """Set when the disk speaks next. One for all that come between two commits: they are dear to make."""
-        if self._answered is None:
-            self._answered = anyio.Event()
-        return self._answered
+    async def until_answered(self, arrival: Arrival) -> None:
+        """Wait until the disk has spoken about this call."""
+        while not arrival.is_answered:
+            # one event for all that come between two commits: making one costs more than the rest of the wait
+            arrival.answered = self._answered = self._answered or anyio.Event()
+            await arrival.answered.wait()
 
-    def wake(self) -> None:
-        """Let whoever waits for an answer look again: the disk has spoken."""
-        if self._answered is not None:
-            self._answered.set()
-            self._answered = None
+    def note_commit(self) -> None:
+        """A commit has ended: whoever comes now waits for another."""
+        self._answered = None
 
     @property
     def frontier(self) -> float:

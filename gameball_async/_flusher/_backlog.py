@@ -132,7 +132,7 @@ class Backlog(Store):
         self._writer.dispatch()
         if self._window is not None:
             self._advance()
-        self._arrivals.wake()
+        self._arrivals.note_commit()
         self._dispatched.ring()
         self._hooks.on_progress()
 
@@ -255,8 +255,7 @@ class Backlog(Store):
         """Wait until the event of this receipt is stored, and accept it; cancelled, it leaves nothing behind."""
         arrival = _arrival_of(receipt)
         try:
-            while not arrival.is_answered:
-                await self._arrivals.next_answer().wait()
+            await self._arrivals.until_answered(arrival)
             arrival.is_claimed = arrival.error is None
         finally:
             arrival.is_claimed = bool(arrival.is_claimed)

@@ -134,6 +134,7 @@ class Flusher:
                 await delivery.aclose()
             if self._closing_at is not None:
                 await self.store.close()
+                await self.failures.report_without_waiting()  # of what the disk has refused meanwhile
 
     def close(self, deadline: float) -> None:
         """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""
