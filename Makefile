@@ -42,8 +42,8 @@ $(BENCH_READY): pyproject.toml
 	$(BENCH)/python -m pip install --quiet --editable . --group bench
 	@touch $@
 
-bench: $(BENCH_READY) ## every benchmark beside the peers, in an environment of its own: make bench ROUNDS=5
-	$(BENCH)/python -m benchmarks --rounds $(ROUNDS)
+bench: $(BENCH_READY) ## every benchmark beside the peers: make bench ROUNDS=5 BENCHMARKS="call pipeline"
+	$(BENCH)/python -m benchmarks --rounds $(ROUNDS) $(BENCHMARKS)
 
 coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
 	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py

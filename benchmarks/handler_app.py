@@ -94,9 +94,10 @@ async def _serve(tracker: str, url: str) -> None:
         app.get("/order/{player}")(order)
         listener = socket.socket(proto=socket.IPPROTO_TCP)  # without the number asyncio leaves Nagle's algorithm on
         listener.bind(("127.0.0.1", 0))
+        listener.listen(1024)
         sys.stdout.write(f"{listener.getsockname()[1]}\n")
         sys.stdout.flush()
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, loop="asyncio"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_keep_alive=600))
         await server.serve(sockets=[listener])
 
 
