@@ -132,7 +132,8 @@ def _is_plain(metadata: Any) -> bool:  # noqa: ANN401 users give anything
     """
     if type(metadata) is not dict:
         return False
-    for key, value in metadata.items():
+    values: dict[object, Any] = metadata
+    for key, value in values.items():
         if type(key) is not str or not key:
             return False
         kind = type(value)

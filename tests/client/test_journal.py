@@ -192,6 +192,7 @@ async def test_a_close_takes_along_what_is_on_its_way_to_the_disk(sandbox: Sandb
 
     gameball = client(sandbox, journal=tmp_path, batching=SMALL)
     await gameball.start()
+    report = None
     async with anyio.create_task_group() as tasks:
         for number in range(40):
             tasks.start_soon(track, number)
@@ -199,6 +200,7 @@ async def test_a_close_takes_along_what_is_on_its_way_to_the_disk(sandbox: Sandb
             await anyio.lowlevel.checkpoint()
         report = await gameball.aclose(timeout=0)
     assert receipts
+    assert report is not None
     assert report.kept == len(receipts) == gameball.stats().pending
     for receipt in receipts:
         with pytest.raises(ClientClosed, match="kept in the journal"):
