@@ -124,7 +124,7 @@ def encode_event(name: object, metadata: object) -> bytes:
         raise _surrogate_error(name, metadata) from None
 
 
-def _is_plain(metadata: Any) -> bool:  # noqa: ANN401 users give anything
+def _is_plain(metadata: object) -> bool:
     """Whether msgspec would encode this metadata to exactly what was meant, with nothing to refuse.
 
     It writes NaN as null, and ints of any length. One loop without a call for each value: nearly
@@ -132,8 +132,7 @@ def _is_plain(metadata: Any) -> bool:  # noqa: ANN401 users give anything
     """
     if type(metadata) is not dict:
         return False
-    values: dict[object, Any] = metadata
-    for key, value in values.items():
+    for key, value in cast("dict[object, Any]", metadata).items():
         if type(key) is not str or not key:
             return False
         kind = type(value)
