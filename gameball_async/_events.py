@@ -135,7 +135,7 @@ def _is_plain(metadata: object) -> bool:
     for key, value in cast("dict[object, Any]", metadata).items():
         if type(key) is not str or not key:
             return False
-        kind: object = type(value)
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType] of anything, and a cast costs a call
         if kind is str:
             continue
         if kind is int:
