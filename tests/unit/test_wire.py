@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gameball_async import Batching, ConfigurationError, InvalidEvent
 from gameball_async._buffer import Batch, Buffer
+from gameball_async._buffer._queues import _LONGEST_ESCAPE, _MOST_OVERHEAD
 from gameball_async._events import encode_event
 from gameball_async._wire import SingleDialect, dialect
 
@@ -159,3 +160,18 @@ def test_an_absent_contact_is_not_sent_at_all() -> None:
 
     assert b"mobile" not in body
     assert b"email" not in body
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@given(player=names, mobile=st.none() | names, email=st.none() | names)
+def test_the_quick_bound_of_a_requests_overhead_holds(
+    version: str, player: str, mobile: str | None, email: str | None
+) -> None:
+    bound = _MOST_OVERHEAD + _LONGEST_ESCAPE * len(player + (mobile or "") + (email or ""))
+    assert dialect(version).overhead(player, mobile, email) <= bound
+
+
+def test_the_quick_bound_holds_for_the_longest_escapes() -> None:
+    assert (
+        dialect("v3.0").overhead("\x1f" * 1000, "\x1f" * 1000, "\x1f" * 1000) <= _MOST_OVERHEAD + _LONGEST_ESCAPE * 3000
+    )
