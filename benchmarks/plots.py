@@ -17,7 +17,7 @@ FOLDER = ROOT / "docs" / "images"
 _OURS, _OTHERS = "#0b6e4f", "#9aa5b1"
 _SETTINGS = {
     "font.size": 9,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: small files, and the reader can search them
     "svg.hashsalt": "gameball_async",  # else the same picture differs from run to run
     "axes.spines.top": False,
     "axes.spines.right": False,
