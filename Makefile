@@ -39,7 +39,7 @@ soak-journal: $(READY) ## a backlog written to a journal, killed and drained: ma
 $(BENCH_READY): pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	$(BENCH)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BENCH)/python -m pip install --quiet --editable . --group bench
+	$(BENCH)/python -m pip install --quiet --editable '.[sandbox]' --group bench
 	@touch $@
 
 bench: $(BENCH_READY) ## every benchmark beside the peers: make bench ROUNDS=5 BENCHMARKS="call pipeline"
