@@ -65,17 +65,18 @@ class Batch:
         ambiguous: whether an attempt ended without an answer that settles it.
         origin: the file of the journal that its events lie in; 0 if they lie in memory alone.
         seqs: their places in that file, in the order of `events`.
+        epoch: the epoch of its latest event; epochs count the calls of flush.
         is_recorded: whether the journal knows it as a sealed batch.
     """
 
     __slots__ = (
         "_boundaries",
-        "_epoch",
         "ambiguous",
         "attempts",
         "body",
         "earlier_attempts",
         "email",
+        "epoch",
         "events",
         "following",
         "is_recorded",
@@ -114,13 +115,13 @@ class Batch:
         self.is_recorded = False
         # Epochs count the calls of flush. Nearly every batch lives within one, so an event's epoch is not kept
         # with the event: `_boundaries` has (epoch, index after its last event) for all epochs but the latest.
-        self._epoch = epoch
+        self.epoch = epoch
         self._boundaries: tuple[tuple[int, int], ...] = ()
 
     @property
     def first_epoch(self) -> int:
         """The epoch in which its oldest event was accepted."""
-        return self._boundaries[0][0] if self._boundaries else self._epoch
+        return self._boundaries[0][0] if self._boundaries else self.epoch
 
     @property
     def private(self) -> list[str]:
@@ -129,11 +130,15 @@ class Batch:
 
     def add(self, name: str, encoded: bytes, epoch: int) -> None:
         """Append an event that is known to fit."""
-        if epoch != self._epoch:
-            self._boundaries += ((self._epoch, len(self.events)),)
-            self._epoch = epoch
+        if epoch != self.epoch:
+            self.begin_epoch(epoch)
         self.events[name] = encoded
         self.size += len(encoded) + 1  # with its comma
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Note that the next events are of a later epoch."""
+        self._boundaries += ((self.epoch, len(self.events)),)
+        self.epoch = epoch
 
     def growth(self, mobile: str | None, email: str | None, overhead: Overhead) -> int | None:
         """Bytes by which taking over a contact would lengthen the body; None if the contact differs."""
@@ -157,7 +162,7 @@ class Batch:
         for epoch, end in self._boundaries:
             yield epoch, end - start
             start = end
-        yield self._epoch, len(self.events) - start
+        yield self.epoch, len(self.events) - start
 
     def remove_oldest(self) -> tuple[str, bytes]:
         """Take its oldest event out."""
@@ -191,10 +196,10 @@ class Batch:
         return older, newer
 
     def _part(self, items: list[tuple[str, bytes]], boundaries: tuple[tuple[int, int], ...], overhead: int) -> Batch:
-        part = Batch(self.number, self.player_unique_id, overhead=overhead, opened_at=self.opened_at, epoch=self._epoch)
+        part = Batch(self.number, self.player_unique_id, overhead=overhead, opened_at=self.opened_at, epoch=self.epoch)
         part.mobile, part.email = self.mobile, self.email
         for name, encoded in items:
-            part.add(name, encoded, self._epoch)
+            part.add(name, encoded, self.epoch)
         part._boundaries = boundaries
         part.stage = Stage.CLOSED
         part.ambiguous = self.ambiguous

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
 from .._config import Batching
@@ -56,7 +56,7 @@ class Buffer:
         # the oldest unsettled batch of each number, in order of opening: halves of a split share a number
         self._by_age: OrderedDict[int, Batch] = OrderedDict()
         self._epoch = 0
-        self._pending_of_epoch: defaultdict[int, int] = defaultdict(int)
+        self._pending_of_epoch: dict[int, int] = {}  # of all epochs but the present one
 
     # ---------------------------------------------------------------- offer
 
@@ -87,30 +87,67 @@ class Buffer:
         self.is_changing = True  # as `one_change` does, without a call in between: this runs for every event
         try:
             player = self._players.get(player_unique_id)
-            growth = None
-            if player is not None and player.tail.origin == stored.origin:
-                growth = self._growth(player.tail, name, encoded, mobile, email)
-            if growth is None:
-                self.check_size(player_unique_id, name, len(encoded), mobile, email)
-            if not self.has_room(1, len(encoded)):
+            if player is None or mobile is not None or email is not None:
+                return self._offer_slowly(player, player_unique_id, name, encoded, mobile, email, now, stored)
+            # what nearly every event meets, in one place: each call would cost as much as all of these tests
+            batch, size, counts, batching = player.tail, len(encoded), self.counts, self._batching
+            if (
+                batch.stage is not _OPEN
+                or name in batch.events
+                or len(batch.events) >= batching.max_events
+                or batch.size + size >= batching.max_bytes
+                or batch.shared.moved is not None
+                or batch.origin != stored.origin
+            ):
+                return self._offer_slowly(player, player_unique_id, name, encoded, mobile, email, now, stored)
+            if counts.pending >= batching.buffer_events or counts.pending_bytes + size > batching.buffer_bytes:
                 return None
-            if player is None or growth is None:
-                batch = self._open(player_unique_id, mobile, email, now)
-                batch.origin, batch.seqs = stored
-                self._add(batch, name, encoded)
-                self._append(player, batch, now)
-            else:
-                batch = player.tail
-                if growth or mobile or email:
-                    batch.adopt(mobile, email, growth)
-                if stored.seqs:
-                    batch.seqs += stored.seqs
-                self._add(batch, name, encoded)
-                if player.place is _LINGERING and self._is_full(batch):
-                    self._schedule.make_ready(player)
+            if batch.epoch != self._epoch:
+                batch.begin_epoch(self._epoch)
+            batch.events[name] = encoded
+            batch.size += size + 1
+            if stored.seqs:
+                batch.seqs += stored.seqs
+            counts.accepted += 1
+            counts.pending += 1
+            counts.pending_bytes += size
+            if player.place is _LINGERING and self._is_full(batch):
+                self._schedule.make_ready(player)
             return Receipt(batch.shared, name)
         finally:
             self.is_changing = False
+
+    def _offer_slowly(
+        self,
+        player: Player | None,
+        player_unique_id: str,
+        name: str,
+        encoded: bytes,
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        stored: Stored,
+    ) -> Receipt | None:
+        growth = None
+        if player is not None and player.tail.origin == stored.origin:
+            growth = self._growth(player.tail, name, encoded, mobile, email)
+        if growth is None:
+            self.check_size(player_unique_id, name, len(encoded), mobile, email)
+        if not self.has_room(1, len(encoded)):
+            return None
+        if player is None or growth is None:
+            batch = self._open(player_unique_id, mobile, email, now)
+            batch.origin, batch.seqs = stored
+            self._add(batch, name, encoded)
+            self._append(player, batch, now)
+        else:
+            batch = player.tail
+            batch.adopt(mobile, email, growth)
+            batch.seqs += stored.seqs
+            self._add(batch, name, encoded)
+            if player.place is Place.LINGERING and self._is_full(batch):
+                self._schedule.make_ready(player)
+        return Receipt(batch.shared, name)
 
     @one_change
     def offer_batch(
@@ -196,13 +233,13 @@ class Buffer:
     def _growth(self, batch: Batch, name: str, encoded: bytes, mobile: str | None, email: str | None) -> int | None:
         """Bytes that the event's contact adds to the batch; None if the event cannot join it."""
         if (
-            batch.stage is not _OPEN
+            batch.stage is not Stage.OPEN
             or name in batch.events
             or len(batch.events) >= self._batching.max_events
-            or (batch.shared.moved is not None and batch.shared.has_moved(name))
+            or batch.shared.has_moved(name)
         ):
             return None
-        growth = 0 if mobile is None and email is None else batch.growth(mobile, email, self._overhead)
+        growth = batch.growth(mobile, email, self._overhead)
         if growth is None or batch.size + growth + len(encoded) + 1 > self._batching.max_bytes:
             return None
         return growth
@@ -232,7 +269,6 @@ class Buffer:
         counts.accepted += 1
         counts.pending += 1
         counts.pending_bytes += len(encoded)
-        self._pending_of_epoch[self._epoch] += 1
 
     def _append(self, player: Player | None, batch: Batch, now: float) -> None:
         if player is None:
@@ -300,7 +336,7 @@ class Buffer:
         self._schedule.make_ready(player)
 
     def _settle_epoch(self, epoch: int, events: int) -> None:
-        if not events:
+        if not events or epoch == self._epoch:
             return
         left = self._pending_of_epoch[epoch] - events
         if left:
@@ -352,6 +388,8 @@ class Buffer:
     def hurry(self) -> int:
         """Make everything accepted so far due at once, and return its epoch for `pending_until`."""
         flushed = self._epoch
+        if pending := self.counts.pending - sum(self._pending_of_epoch.values()):
+            self._pending_of_epoch[flushed] = pending
         self._epoch += 1
         self._schedule.end_lingers()
         self._schedule.end_backoffs()
