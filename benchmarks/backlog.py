@@ -173,7 +173,7 @@ def _phase(phase: str, folder: str, url: str, count: int, names: int) -> Iterato
 
 
 def _line(look: Look) -> str:
-    rate = look.events / look.seconds if look.seconds else 0
+    rate = look.events / look.seconds if look.seconds and look.phase != "start" else 0
     return (
         f"{look.phase:>6} {look.seconds:9.2f} s {look.events:12,} events {rate:9,.0f}/s "
         f"{look.memory / 1e6:8.1f} MB of memory {look.disk / 1e6:10.1f} MB on disk {look.requests:10,} requests"
