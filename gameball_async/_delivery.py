@@ -25,8 +25,7 @@ from ._verdict import Answer, Verdict
 HTTPClient = httpx.AsyncClient
 
 CONNECTIONS = 10
-"""Requests in flight at once. The pool's bookkeeping grows with the square of its idle connections
-(httpcore), and ten at 100 ms of latency already reach the documented 100 requests a second."""
+"""Requests in flight at once: ten at 100 ms of latency reach the documented 100 requests a second."""
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of an answer's body that are read. Gameball's are below 1 KiB; a gateway's page may be any."""
@@ -48,7 +47,10 @@ _log = logging.getLogger("gameball_async")
 
 
 class Delivery:
-    """One connection pool to one address.
+    """Connections to one address.
+
+    Each request in flight has an HTTP client of one connection to itself: a pool's bookkeeping looks
+    at all of its connections, several times for each request, and cost more than the request.
 
     Args:
         url: where requests go.
@@ -74,8 +76,8 @@ class Delivery:
         self._secrets = secrets
         self._injected = http_client
         self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for http: verifies, and trusts nobody
-        self._pool: _Pool | None = None
-        self._retired: list[_Pool] = []
+        self._free: list[HTTPClient] = []  # the last one used is the next: so no more are open than are needed
+        self._spent: list[HTTPClient] = []
 
     async def prepare(self) -> None:
         """Load the authorities' certificates in a thread, once in a process: it takes a tenth of a second."""
@@ -89,45 +91,50 @@ class Delivery:
             body: the request's body.
             private: what must not appear in the answer's words, beside the keys.
         """
-        await self._close(pool for pool in self._retired if not pool.users)
+        if self._spent:
+            await self._close_spent()
         return await self._attempt(body, (*self._secrets, *private))
 
     async def aclose(self) -> None:
         """Close the connections, unless they are the user's."""
-        self._retire()
-        await self._close(self._retired)
+        self._spent += self._free
+        self._free = []
+        await self._close_spent()
 
-    async def _close(self, pools: Iterable[_Pool]) -> None:
-        closing = list(pools)  # all at once, before another task can close the same ones
-        self._retired = [pool for pool in self._retired if pool not in closing]
-        for pool in closing:
+    async def _close_spent(self) -> None:
+        spent, self._spent = self._spent, []  # all at once, before another task can close the same ones
+        for client in spent:
             try:
                 with anyio.move_on_after(1, shield=True):
-                    await pool.client.aclose()
-            except Exception as error:  # noqa: BLE001 a pool that does not close in order must harm no request
+                    await client.aclose()
+            except Exception as error:  # noqa: BLE001 a client that does not close in order must harm no request
                 _log.warning("closing connections failed: %s", type(error).__name__)
 
     async def _attempt(self, body: bytes, secrets: tuple[str, ...]) -> Answer:
-        pool = self._current_pool()
-        if pool.client.is_closed:
+        client = self._take()
+        answer = None
+        try:
+            answer = await self._answer(client, body, secrets)
+        finally:
+            # without a status nobody knows in which state the connection is; and a request that was cancelled may
+            # never give its connection free (httpcore issue 1093)
+            self._put_back(client, is_fit=answer is not None and answer.status is not None)
+        return answer
+
+    async def _answer(self, client: HTTPClient, body: bytes, secrets: tuple[str, ...]) -> Answer:
+        if client.is_closed:
             return Answer(verdict=Verdict.FAILED, words="the http_client that was given is closed")
         try:
-            request = pool.client.build_request("POST", self._url, headers=self._headers, content=body)
+            request = client.build_request("POST", self._url, headers=self._headers, content=body)
         except Exception as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
             return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
         request.stream = _Body(body)
-        pool.users += 1
         try:
-            return await self._exchange(pool.client, request, secrets)
+            return await self._exchange(client, request, secrets)
         except _NEVER_SENT as error:
-            if isinstance(error, httpx.PoolTimeout):
-                # a slot that a cancelled request leaked never comes back (httpcore issue 1093)
-                self._renew("its pool had no free connection")
             return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
         except Exception as error:  # noqa: BLE001 whatever a transport raises, the batch must get an answer
             return Answer(verdict=Verdict.AMBIGUOUS, words=_described(error, secrets))
-        finally:
-            pool.users -= 1
 
     async def _exchange(self, client: HTTPClient, request: httpx.Request, secrets: tuple[str, ...]) -> Answer:
         limit = _PHASES * self._timeout
@@ -136,7 +143,6 @@ class Delivery:
             # no redirect is ever followed: the keys would go with it
             response = await client.send(request, stream=True, follow_redirects=False)
         if response is None:
-            self._renew("a request made no end")
             return Answer(verdict=Verdict.AMBIGUOUS, words=f"no answer within {limit:g} s")
         try:
             content, complete = await _bounded_body(response, self._timeout)
@@ -151,26 +157,18 @@ class Delivery:
             secrets=secrets,
         )
 
-    def _current_pool(self) -> _Pool:
-        if self._pool is None:
-            self._pool = _Pool(self._injected or self._new_client())
-        return self._pool
+    def _take(self) -> HTTPClient:
+        if self._injected is not None:
+            return self._injected
+        return self._free.pop() if self._free else self._new_client()
 
-    def _renew(self, reason: str) -> None:
-        """Let later requests use fresh connections; the old pool is closed with its last request."""
-        if self._pool is not None and self._injected is None:
-            _log.warning("rebuilding the HTTP client: %s", reason)
-            self._retire()
-
-    def _retire(self) -> None:
-        """Use this pool for no further request."""
-        if self._pool is not None and self._injected is None:
-            self._retired.append(self._pool)
-        self._pool = None
+    def _put_back(self, client: HTTPClient, *, is_fit: bool) -> None:
+        if client is not self._injected:
+            (self._free if is_fit else self._spent).append(client)
 
     def _new_client(self) -> HTTPClient:
         return httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             timeout=self._timeout,
             trust_env=not _is_loopback(self._url),  # a proxy is never the way to this machine
             verify=self._ssl,
@@ -201,16 +199,6 @@ class _Piece(AsyncIterator[bytes]):
         if not self._rest:
             raise StopAsyncIteration
         return self._rest.pop()
-
-
-class _Pool:
-    """A client and how many requests use it."""
-
-    __slots__ = ("client", "users")
-
-    def __init__(self, client: HTTPClient) -> None:
-        self.client = client
-        self.users = 0
 
 
 @functools.cache

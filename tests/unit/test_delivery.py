@@ -121,13 +121,8 @@ async def test_the_proxy_of_the_environment_is_honoured_but_never_for_this_machi
         ("http://[::1]:8000", False),
     ]:
         made = delivery(url=host + "/api/v3.0/integrations/event")
-        assert made._current_pool().client.trust_env is honoured, host
+        assert made._take().trust_env is honoured, host
         await made.aclose()
-
-
-async def test_the_pool_keeps_every_connection_that_it_opens() -> None:
-    """More idle connections than are kept cost a handshake each; the pool's bookkeeping grows with their square."""
-    assert CONNECTIONS == 10
 
 
 async def test_certificates_are_loaded_once_and_for_https_alone() -> None:
@@ -367,90 +362,103 @@ async def test_a_cancellation_passes_through() -> None:
     await made.aclose()
 
 
-# ---------------------------------------------------------------- pools
+# ---------------------------------------------------------------- connections
 
 
 @respx.mock
-async def test_a_pool_without_a_free_connection_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    """Its slots may have leaked for good; fresh connections are the only way out."""
-    respx.post(URL).mock(side_effect=[httpx.PoolTimeout("full"), httpx.Response(200)])
+async def test_a_connection_serves_one_request_after_another() -> None:
+    respx.post(URL).respond(200)
     made = delivery()
-    first = made._current_pool().client
-
-    with caplog.at_level(logging.WARNING, "gameball_async"):
-        assert (await made.post(BODY)).verdict is FAILED
-
-    assert [record.getMessage() for record in caplog.records] == [
-        "rebuilding the HTTP client: its pool had no free connection"
-    ]
-    assert (await made.post(BODY)).verdict is DELIVERED
-    assert first.is_closed
-    assert made._current_pool().client is not first
-    await made.aclose()
-
-
-@respx.mock
-async def test_a_pool_whose_request_made_no_end_is_replaced() -> None:
-    respx.post(URL).mock(side_effect=hang)
-    made = delivery()
-    first = made._current_pool().client
 
     await made.post(BODY)
-    await made.aclose()
+    (first,) = made._free
+    await made.post(BODY)
 
-    assert first.is_closed
+    assert made._free == [first]
+    await made.aclose()
 
 
 @respx.mock
-async def test_a_pool_that_fails_to_close_harms_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_request_in_flight_has_a_connection_to_itself() -> None:
+    gate, waiting = anyio.Event(), 0
+
+    async def wait(_: httpx.Request) -> httpx.Response:
+        nonlocal waiting
+        waiting += 1
+        await gate.wait()
+        return httpx.Response(200)
+
+    made = delivery()
+    respx.post(URL).mock(side_effect=wait)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(CONNECTIONS):
+            tasks.start_soon(made.post, BODY)
+        while waiting < CONNECTIONS:
+            await anyio.lowlevel.checkpoint()
+        assert made._free == []
+        gate.set()
+
+    assert len(set(made._free)) == CONNECTIONS
+    await made.aclose()
+
+
+@respx.mock
+@pytest.mark.parametrize("failure", [httpx.PoolTimeout("full"), httpx.ReadError("broken"), hang])
+async def test_a_connection_without_an_answer_is_not_used_again(failure: Exception | Callable[..., Any]) -> None:
+    """Its state is unknown: a slot may have leaked for good, an answer may still come."""
+    respx.post(URL).mock(side_effect=[failure, httpx.Response(200)] if isinstance(failure, Exception) else failure)
+    made = delivery()
+
+    await made.post(BODY)
+    (spent,) = made._spent
+    assert made._free == []
+    respx.post(URL).respond(200)
+    assert (await made.post(BODY)).verdict is DELIVERED
+
+    assert spent.is_closed
+    await made.aclose()
+
+
+@respx.mock
+async def test_a_connection_whose_request_was_cancelled_is_not_used_again() -> None:
+    respx.post(URL).mock(side_effect=hang)
+    made = delivery()
+
+    with anyio.move_on_after(0.01):
+        await made.post(BODY)
+    (spent,) = made._spent
+    await made.aclose()
+
+    assert spent.is_closed
+
+
+@respx.mock
+async def test_a_connection_that_fails_to_close_harms_no_request(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     respx.post(URL).mock(side_effect=[httpx.PoolTimeout("full"), httpx.Response(200)])
     made = delivery()
 
     async def fail() -> None:
         raise OSError("cannot close")
 
-    client = made._current_pool().client
-    monkeypatch.setattr(client, "aclose", fail)
-
     assert (await made.post(BODY)).verdict is FAILED
-    assert (await made.post(BODY)).verdict is DELIVERED
+    (client,) = made._spent
+    monkeypatch.setattr(client, "aclose", fail)
+    with caplog.at_level(logging.WARNING, "gameball_async"):
+        assert (await made.post(BODY)).verdict is DELIVERED
+    assert [record.getMessage() for record in caplog.records] == ["closing connections failed: OSError"]
     monkeypatch.undo()
     await client.aclose()
     await made.aclose()
 
 
 @respx.mock
-async def test_a_replaced_pool_is_not_closed_before_its_last_request() -> None:
-    gate = anyio.Event()
-    closed_while_used: list[bool] = []
-
-    async def wait(_: httpx.Request) -> httpx.Response:
-        await gate.wait()
-        closed_while_used.append(first.is_closed)
-        return httpx.Response(200)
-
-    made = delivery()
-    first = made._current_pool().client
-    async with anyio.create_task_group() as tasks:
-        respx.post(URL).mock(side_effect=wait)
-        tasks.start_soon(made.post, BODY)
-        await anyio.wait_all_tasks_blocked()
-        respx.post(URL).mock(side_effect=httpx.PoolTimeout("full"))
-        await made.post(BODY)
-        assert not first.is_closed
-        gate.set()
-
-    assert closed_while_used == [False]
-    await made.aclose()
-    assert first.is_closed
-
-
-@respx.mock
-async def test_closing_closes_all_pools() -> None:
+async def test_closing_closes_all_connections() -> None:
     respx.post(URL).respond(200)
     made = delivery()
     await made.post(BODY)
-    client = made._current_pool().client
+    (client,) = made._free
 
     await made.aclose()
     await made.aclose()
