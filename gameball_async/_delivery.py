@@ -111,15 +111,15 @@ class Delivery:
                 _log.warning("closing connections failed: %s", type(error).__name__)
 
     async def _attempt(self, body: bytes, secrets: tuple[str, ...]) -> Answer:
-        client = self._take()
-        answer = None
+        client, is_fit = self._take(), False
         try:
             answer = await self._answer(client, body, secrets)
-        finally:
             # without a status nobody knows in which state the connection is; and a request that was cancelled may
             # never give its connection free (httpcore issue 1093)
-            self._put_back(client, is_fit=answer is not None and answer.status is not None)
-        return answer
+            is_fit = answer.status is not None
+            return answer
+        finally:
+            self._put_back(client, is_fit=is_fit)
 
     async def _answer(self, client: HTTPClient, body: bytes, secrets: tuple[str, ...]) -> Answer:
         if client.is_closed:
