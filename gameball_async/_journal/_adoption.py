@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import time
 from contextlib import suppress
 
 from . import _schema
-from ._folder import JOURNAL, SALVAGED, Folder, make_database, take_lock
+from ._folder import JOURNAL, RESERVE, SALVAGED, Folder, hold_lock, is_gone, make_database, take_lock
 from ._forks import Guard
-from ._origin import Note, Origin
+from ._origin import Origin
+from ._room import Note, Room
 
 ADOPT_MOST = 100
 """Files that are adopted at one start: each costs three descriptors, of which many systems allow 1,024."""
+
+_PATIENCE = 0.1  # seconds that a start waits in all for those who look at files without an owner
+_BETWEEN_TRIES = 0.002
 
 
 class Holdings:
@@ -27,6 +32,7 @@ class Holdings:
     Attributes:
         origins: the files by their number.
         own: the file that events are appended to, once it is taken.
+        room: the room that is kept on the disk for all of them.
     """
 
     def __init__(self, folder: Folder, guard: Guard, notes: list[Note]) -> None:
@@ -35,6 +41,7 @@ class Holdings:
         self._folder = folder
         self._guard = guard
         self._notes = notes
+        self.room = Room(notes)
 
     def take(self, max_bytes: int) -> Origin:
         """Take everything.
@@ -50,13 +57,33 @@ class Holdings:
             sqlite3.Error: likewise.
         """
         self._folder.make()
+        self._free_reserves()
         own = self._make_own(max_bytes)
         adopted = self._adopt_all()
         for number, origin in enumerate([*adopted, own]):
             origin.number = number
             self.origins[number] = origin
         self.own = own
+        self.room.take(self._folder.reserve(own.stem))
+        self.heed_room()
         return own
+
+    def _free_reserves(self) -> None:
+        """Give the disk back what was reserved by owners that are gone."""
+        for path in self._folder.path.glob("*" + RESERVE):
+            with suppress(OSError):  # it is tried again when its file is removed
+                descriptor = hold_lock(self._folder.lock(path.stem))
+                if descriptor is None:
+                    continue
+                try:
+                    path.unlink(missing_ok=True)
+                finally:
+                    os.close(descriptor)
+
+    def heed_room(self) -> None:
+        """Let what lies beside the files be as large as the room allows."""
+        for origin in self.origins.values():
+            origin.heed_room()
 
     def _make_own(self, max_bytes: int) -> Origin:
         stem = self._folder.new_stem()
@@ -64,7 +91,7 @@ class Holdings:
         if descriptor is None:  # pragma: no cover whoever looks for strays may hold it for an instant; a new name helps
             return self._make_own(max_bytes)
         self._guard.descriptors.add(descriptor)
-        origin = Origin(self._folder, stem, descriptor, max_bytes, self._notes)
+        origin = Origin(self._folder, stem, descriptor, max_bytes, self.room, self._notes)
         try:
             make_database(self._folder.journal(stem))
             origin.open()
@@ -76,25 +103,30 @@ class Holdings:
     def _adopt_all(self) -> list[Origin]:
         adopted: list[Origin] = []
         stems = self._folder.stems()
+        deadline = time.monotonic() + _PATIENCE
         for place, stem in enumerate(stems):
             if len(adopted) == ADOPT_MOST:
                 self._note("up to %d more files of the journal wait for the next start", len(stems) - place)
                 break
             try:
-                origin = self._adopt(stem)
+                origin = self._adopt(stem, deadline)
             except (OSError, sqlite3.Error) as error:
                 self._note("the journal's file %s is left alone: %s", stem + JOURNAL, _schema.reason_of(error))
             else:
                 adopted += [origin] if origin is not None else []
         return adopted
 
-    def _adopt(self, stem: str) -> Origin | None:
+    def _adopt(self, stem: str, deadline: float) -> Origin | None:
         """Take a file, if its owner is gone and something lies in it."""
-        descriptor = take_lock(self._folder.lock(stem))
+        lock = self._folder.lock(stem)
+        descriptor = take_lock(lock)
+        while descriptor is None and is_gone(lock) and time.monotonic() < deadline:
+            time.sleep(_BETWEEN_TRIES)  # somebody looks at it: that takes milliseconds
+            descriptor = take_lock(lock)
         if descriptor is None:
             return None
         self._guard.descriptors.add(descriptor)
-        origin = Origin(self._folder, stem, descriptor, None, self._notes)
+        origin = Origin(self._folder, stem, descriptor, None, self.room, self._notes)
         try:
             is_worth_it = self._has_events(origin)
         except _schema.NewerSchemaError as error:
@@ -138,6 +170,7 @@ class Holdings:
 
     def let_go(self) -> None:
         """Close everything, remove what holds no events, release the locks."""
+        self.room.leave()
         for origin in self.origins.values():
             if _is_known_to_be_empty(origin):
                 self._remove(origin)

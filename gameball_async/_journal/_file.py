@@ -15,7 +15,7 @@ import attrs
 from . import _schema
 from ._rows import Row
 
-RESERVE = 4 * 1024 * 1024
+HEADROOM = 4 * 1024 * 1024
 """Bytes beyond the limit: for the appends that were on their way, and once more for what deletes and seals need."""
 
 _COLUMNS = "seq, player, name, encoded, mobile, email, accepted_at, together, checksum"
@@ -71,7 +71,7 @@ class JournalFile:
             self.file_id, self.next_seq, self.events = self._stored = _state(self._db)
             page_size = _schema.pragma(self._db, "page_size")
             self._page_size = page_size
-            self._most_pages = None if max_bytes is None else (max_bytes + RESERVE) // page_size
+            self._most_pages = None if max_bytes is None else (max_bytes + HEADROOM) // page_size
             self._more_pages: int | None = None
             self.sealed = self._load_sealed()
             self.used_bytes = self._measure()
@@ -109,6 +109,19 @@ class JournalFile:
         if finding != b"ok":
             raise _schema.DamagedError(finding.decode(errors="replace"))
 
+    def limit_wal(self, pages: int) -> None:
+        """Move the `-wal` into the database as soon as it has so many pages, and let it get no larger for long."""
+        self._db.execute(f"PRAGMA wal_autocheckpoint={pages}")
+        self._db.execute(f"PRAGMA journal_size_limit={pages * self._page_size}")
+
+    def shrink(self, most_used: int) -> None:
+        """Give the disk back what was freed within the file, if no more than `most_used` bytes are still in use."""
+        freed = _schema.pragma(self._db, "freelist_count") * self._page_size
+        if self.used_bytes <= most_used < freed:
+            self._db.execute("PRAGMA temp_store=MEMORY")  # the disk of the temporary files may be the full one
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close it; what was not committed is undone."""
         self._db.close()
@@ -142,12 +155,12 @@ class JournalFile:
 
     def delete(self, seqs: Iterable[int]) -> None:
         """Remove events; those that are not there are no matter."""
-        self._allow(RESERVE // self._page_size)
+        self._allow(HEADROOM // self._page_size)
         self.events -= self._db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in seqs]).rowcount
 
     def seal(self, members: Sequence[int], mobile: str | None, email: str | None) -> None:
         """Note that these events, with this contact, are a batch which is about to be sent."""
-        self._allow(RESERVE // self._page_size)
+        self._allow(HEADROOM // self._page_size)
         first, text = members[0], json.dumps([list(members), mobile, email])
         self._db.execute(
             "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?)", (first, text, _schema.checksum_of_batch(first, text))

@@ -23,6 +23,7 @@ if sys.platform != "win32":
     import fcntl
 
 JOURNAL, LOCK = ".journal", ".lock"
+RESERVE = ".reserve"  # room that its owner gives up when the disk is full
 SALVAGED = ".salvaged"  # the rows that were saved from a damaged file, all of them
 _BESIDE = ("-wal", "-journal")
 """What SQLite may leave beside a database; the second only if its process ended while the tables were made."""
@@ -65,6 +66,10 @@ class Folder:
         """The path of a file's lock."""
         return self.path / (stem + LOCK)
 
+    def reserve(self, stem: str) -> Path:
+        """The path of what its owner keeps free on the disk."""
+        return self.path / (stem + RESERVE)
+
     def new_stem(self) -> str:
         """A name that sorts behind those of earlier files."""
         return f"{time.time_ns() // 1_000_000:015d}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -79,6 +84,7 @@ class Folder:
         path.unlink(missing_ok=True)
         for suffix in _BESIDE:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
+        self.reserve(stem).unlink(missing_ok=True)
         self.lock(stem).unlink(missing_ok=True)
 
 
@@ -122,7 +128,21 @@ def sync_folder(path: Path) -> None:
 
 
 def take_lock(path: Path) -> int | None:
-    """Take a lock, and leave the number of this process in it for whoever wants to know.
+    """Take a lock, and leave the number of this process in it for whoever wants to know; see `hold_lock`."""
+    descriptor = hold_lock(path)
+    if descriptor is None:
+        return None
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def hold_lock(path: Path) -> int | None:
+    """Take a lock for an instant: its last owner's number stays in it.
 
     Returns:
         The descriptor that holds it until it is closed; None if another process has the lock.
@@ -138,8 +158,6 @@ def take_lock(path: Path) -> int | None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(path, descriptor):
                 os.fchmod(descriptor, 0o600)
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
@@ -148,6 +166,24 @@ def take_lock(path: Path) -> int | None:
             os.close(descriptor)
             raise
         os.close(descriptor)  # its former owner removed it while we opened it: there may be another by now
+
+
+def owner(path: Path) -> int | None:
+    """The number in a lock; None if it cannot be read."""
+    with suppress(OSError, ValueError):
+        return int(path.read_bytes())
+    return None
+
+
+def is_gone(path: Path) -> bool:
+    """Whether no process of this machine has the number in a lock; in another container one may have it."""
+    try:
+        os.kill(owner(path) or 0, 0)  # 0 is our own group, which is there
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it is somebody else's process, or no number of one
+        return False
+    return False
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

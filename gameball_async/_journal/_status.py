@@ -14,7 +14,8 @@ import attrs
 
 from ..errors import JournalError
 from . import _schema
-from ._folder import SALVAGED, Folder, take_lock
+from ._folder import SALVAGED, Folder, owner
+from ._folder import hold_lock as take_lock  # whoever starts meanwhile sees that the owner is gone, and waits
 from ._forks import Guard
 
 _MOST_COUNTED = 50_000  # events whose players are counted: some 20 ms under the lock
@@ -29,7 +30,7 @@ class JournalFile:
 
     Attributes:
         path: where it is.
-        size_bytes: bytes on the disk, those of SQLite's `-wal` beside it included.
+        size_bytes: bytes on the disk, those of SQLite's `-wal` beside it included, those of the `.reserve` not.
         is_in_use: whether a process owns it; then its contents cannot be looked at.
         owner_pid: that process; None if there is none, or its number cannot be read.
         pending: events without an outcome; None if that is not known.
@@ -92,7 +93,7 @@ def _look_at(journal: Folder, stem: str) -> JournalFile | None:
                 shown, problem=f"its lock cannot be tried ({error.strerror}): look as the user whose client wrote it."
             )
         if descriptor is None:
-            return attrs.evolve(shown, is_in_use=True, owner_pid=_owner(journal.lock(stem)))
+            return attrs.evolve(shown, is_in_use=True, owner_pid=owner(journal.lock(stem)))
         try:
             return _look_into(journal, stem, shown)
         finally:
@@ -154,12 +155,6 @@ def _trouble(error: Exception) -> str:
     if _schema.is_damage(error) or isinstance(error, (ValueError, OverflowError)):
         return f"it is damaged ({reason}): the next client that starts saves what can be read."
     return f"it cannot be read ({reason}): look after its disk and its permissions."
-
-
-def _owner(lock: Path) -> int | None:
-    with suppress(OSError, ValueError):
-        return int(lock.read_bytes())
-    return None
 
 
 def _size(path: Path) -> int:

@@ -20,7 +20,8 @@ from ._exchange import Exchange
 from ._folder import Folder, unusable
 from ._forks import Guard
 from ._operations import Close, Completion, Control, Discard, Open, Operation, refusals
-from ._origin import Note, Origin
+from ._origin import Origin
+from ._room import Note
 from ._rows import Source
 
 _LOST = "%d outcomes could not be written to the journal's file %s: its events may be sent again at the next start"
@@ -87,7 +88,10 @@ class Worker:
             self._exchange.answer(refusals(operations, failure))
 
     def _time_to_retry(self) -> float | None:
-        times = [origin.retry_at for origin in self._holdings.origins.values() if origin.file is None]
+        times = [origin.retry_at for origin in self._holdings.origins.values() if origin.is_behind]
+        own, room = self._holdings.own, self._holdings.room
+        if own is not None and own.file is not None and room.shortage is not None:
+            times.append(room.look_at)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _turn(self, operations: Sequence[Operation | Control]) -> tuple[list[Completion], bool]:
@@ -104,7 +108,9 @@ class Worker:
             if self._holdings.own is None:  # closed, or never opened
                 return completed + refusals(operations[place + 1 :], self.failure or closed()), False
         completed += self._commit(group)
-        completed += self._retry(due_at=time.monotonic())
+        now = time.monotonic()
+        completed += self._retry(due_at=now)
+        self._look_for_room(now)
         self._look_at_own()
         return completed, True
 
@@ -146,19 +152,31 @@ class Worker:
         return [
             completion
             for origin in self._holdings.origins.values()
-            if origin.file is None and origin.retry_at <= due_at
+            if origin.is_behind and origin.retry_at <= due_at
             for completion in origin.retry(self._dead_letters, due_at)
         ]
+
+    def _look_for_room(self, now: float) -> None:
+        """While the disk is full, look whether it is so still."""
+        own, room = self._holdings.own, self._holdings.room
+        if own is None or own.file is None or room.shortage is None or room.look_at > now:
+            return
+        own.shrink(now)
+        if own.file is not None:
+            room.recover(now)
+        if room.shortage is None:
+            self._holdings.heed_room()
 
     def _look_at_own(self) -> None:
         own = self._holdings.own
         if own is not None:
-            self.failure = own.failure
+            self.failure = self._holdings.room.shortage or own.failure
             if own.file is not None:
                 self.used_bytes = own.file.used_bytes
 
     def _let_go(self) -> list[Completion]:
         completed = self._retry(due_at=math.inf)  # the last chance
+        completed += self._retry(due_at=time.monotonic())  # once more where the reserve has just made room
         for origin in self._holdings.origins.values():
             if origin.waiting():
                 self._notes.append((logging.ERROR, _LOST, (origin.waiting(), origin.stem)))

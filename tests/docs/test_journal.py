@@ -32,8 +32,9 @@ from gameball_async import (
 from gameball_async._flusher._backlog import _LONGEST_CLOSE
 from gameball_async._journal._adoption import ADOPT_MOST
 from gameball_async._journal._exchange import ACK_LAG
-from gameball_async._journal._file import RESERVE
+from gameball_async._journal._file import HEADROOM
 from gameball_async._journal._origin import RETRY_AFTER
+from gameball_async._journal._room import LOOK_AFTER, MIB, SIZES
 from gameball_async.sandbox import Fault, Sandbox
 
 from .pages import DOCS, ROOT, code_in
@@ -93,13 +94,15 @@ def test_a_file_of_the_table_has_a_name_that_the_code_gives(name: str) -> None:
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert (ACK_LAG, RETRY_AFTER, _LONGEST_CLOSE, ADOPT_MOST) == (0.1, 1, 2, 100)
-    assert 2 * RESERVE == 8 * 1024 * 1024
+    assert (LOOK_AFTER, SIZES) == (RETRY_AFTER, (8 * MIB, 2 * MIB, MIB // 2))
+    assert 2 * HEADROOM == 8 * 1024 * 1024
     for words in (
         "may lag on disk by 100 ms",
         "opens it again every second",
         "is waited for 2 s at most",
         "at most 100 at one start",
         "by more than 8 MiB",
+        "reserves 8 MiB of the disk; 2 MiB or half a MiB where",
     ):
         assert words in TEXT
 
@@ -218,7 +221,7 @@ async def test_every_file_and_a_folder_that_was_missing_are_for_their_owner_alon
         await until(lambda: len(DeadLetters("journal")))  # a burial may lag
         modes = modes_in(Path("journal"))
     assert modes.pop("journal") == 0o700
-    assert modes == dict.fromkeys([".db", ".journal", ".journal-wal", ".lock"], 0o600)
+    assert modes == dict.fromkeys([".db", ".journal", ".journal-wal", ".lock", ".reserve"], 0o600)
 
 
 @pytest.mark.anyio

@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import subprocess
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 
 from gameball_async._journal import _adoption, _folder, _schema
 from gameball_async._journal._folder import Folder, take_lock
+from gameball_async._journal._status import inspect_journal
 from gameball_async.errors import JournalError
 
 from .helpers import Desk, names, newest, opened, python, result_of, row, rows, written
@@ -129,7 +131,7 @@ def test_a_finished_file_is_removed_with_its_lock(tmp_path: Path) -> None:
         desk.writer.forget(0, [1])
         desk.writer.discard(0)
         desk.append(row(1))
-        assert len(names(tmp_path)) == 3  # the own file, its -wal and its lock
+        assert len(names(tmp_path)) == 4  # the own file, its -wal, its lock and its reserve
 
 
 def test_a_file_that_holds_events_is_never_discarded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -197,7 +199,7 @@ def test_all_files_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) 
     finally:
         os.umask(before)
 
-    assert modes == {".journal": 0o600, ".journal-wal": 0o600, ".lock": 0o600}
+    assert modes == dict.fromkeys([".journal", ".journal-wal", ".lock", ".reserve"], 0o600)
     assert stat.S_IMODE((tmp_path / "journal").stat().st_mode) == 0o700
 
 
@@ -348,6 +350,53 @@ def test_a_folder_that_another_process_makes_at_the_same_time_is_welcome(
     Folder(str(tmp_path / "journal")).make()
 
     assert _folder.take_lock(tmp_path / "journal" / "x.lock") is not None
+
+
+# ---------------------------------------------------------------- somebody looks
+
+NOBODY = 2**22 + 1
+"""A number that no process has: it is beyond the greatest that Linux gives."""
+
+
+def test_a_file_that_somebody_looks_at_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = written(tmp_path, [row(1)]).with_suffix(".lock")
+    lock.write_text(f"{NOBODY}\n")
+    descriptor = _folder.hold_lock(lock)
+    assert descriptor is not None
+
+    def end_the_look(_: float) -> None:
+        os.close(descriptor)
+
+    monkeypatch.setattr(time, "sleep", end_the_look)
+
+    with opened(tmp_path) as desk:
+        assert desk.seqs(0) == [1]
+
+
+def test_a_file_that_somebody_holds_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_adoption, "_PATIENCE", 0.01)
+    lock = written(tmp_path, [row(1)]).with_suffix(".lock")
+    lock.write_text(f"{NOBODY}\n")
+    descriptor = _folder.hold_lock(lock)
+    assert descriptor is not None
+
+    with opened(tmp_path) as desk:
+        assert len(desk.sources) == 1
+    os.close(descriptor)
+
+
+def test_who_looks_at_a_file_leaves_the_number_of_its_owner(tmp_path: Path) -> None:
+    lock = written(tmp_path, [row(1)]).with_suffix(".lock")
+    lock.write_text(f"{NOBODY}\n")
+    [file] = inspect_journal(tmp_path)
+    assert file.pending == 1
+    assert _folder.is_gone(lock)
+
+
+@pytest.mark.parametrize("number", ["", "what", str(os.getpid()), "1", "9" * 30])
+def test_an_owner_is_gone_only_if_its_number_says_so(tmp_path: Path, number: str) -> None:
+    (tmp_path / "lock").write_text(number)
+    assert not _folder.is_gone(tmp_path / "lock")
 
 
 # ---------------------------------------------------------------- forks

@@ -1,0 +1,182 @@
+"""Room on the disk: a reserve that is given up when the disk is full, so that what is stored can still be sent.
+
+To seal a batch and to remove a delivered one needs some room too. While the reserve is given up no events are taken;
+they are taken again when there is room for a reserve once more, and for as much beside it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import JournalError
+from ._folder import JOURNAL
+
+Note = tuple[int, str, tuple[object, ...]]
+"""A log line: it is written outside of the guard, where a handler may fork or take its time."""
+
+MIB = 1024 * 1024
+
+SIZES = (8 * MIB, 2 * MIB, MIB // 2)
+"""Bytes of a reserve; the first that is at most half of what is free.
+
+When the disk is full, up to 1,000 pages (4 MiB) may lie in the `-wal` that are yet to be moved into the database, which
+is what frees them: the first size has room for that, and as much again for what is sealed and removed then. Where it is
+smaller, so is the `-wal`.
+"""
+
+LOOK_AFTER = 1.0
+"""Seconds between two looks whether there is room again."""
+
+_BYTES_PER_WAL_PAGE = 8 * 1024
+"""Bytes of the reserve for each page of the `-wal`: twice the page."""
+
+_USUAL_WAL = 1000  # pages, SQLite's own default
+_SHORT_WAL = 16  # pages: while the disk is full, what was given up has to last
+
+_PROBE = MIB  # with less than that a disk is full: a group of events may need as much
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_MAY_BE_NO_ROOM = (
+    sqlite3.SQLITE_FULL,  # or the file has reached its limit
+    sqlite3.SQLITE_IOERR,  # what SQLite makes of a quota that is used up, or of a sync that finds no room
+    sqlite3.SQLITE_CANTOPEN,
+)
+
+
+class Room:
+    """The room that one client keeps for its files, and whether the disk is full.
+
+    Args:
+        notes: where log lines go.
+
+    Attributes:
+        shortage: why no events are taken, while the disk is full.
+        look_at: when it is looked for room again, in seconds of the monotonic clock.
+    """
+
+    def __init__(self, notes: list[Note]) -> None:
+        self.shortage: JournalError | None = None
+        self.look_at = 0.0
+        self._notes = notes
+        self._path = Path()
+        self._size = 0
+        self._least = SIZES[-1]  # what is taken again at least
+
+    def take(self, path: Path) -> None:
+        """Take a reserve, if there is enough room; it is no matter if there is not.
+
+        Args:
+            path: where it is to lie.
+        """
+        self._path = path
+        self._take()
+
+    @property
+    def wal_pages(self) -> int:
+        """Pages that a `-wal` may have before it is moved into its database."""
+        return _SHORT_WAL if self.shortage is not None else self._size // _BYTES_PER_WAL_PAGE or _USUAL_WAL
+
+    @property
+    def bytes_to_rewrite(self) -> int:
+        """Bytes that a file may still have in use to be written anew, without what was freed in it."""
+        return self._least // 4
+
+    # ---------------------------------------------------------------- a full disk
+
+    def is_missing(self, error: Exception) -> bool:
+        """Whether this error comes of a full disk; to be asked before anything is closed, which may free some."""
+        if isinstance(error, OSError):
+            return error.errno in _NO_ROOM
+        return _code(error) in _MAY_BE_NO_ROOM and not self._has(_PROBE)
+
+    def is_missing_for_letters(self, error: Exception) -> bool:
+        """The same for the dead letters, whose file has no limit of its own."""
+        return _code(error) == sqlite3.SQLITE_FULL or self.is_missing(error)
+
+    def run_short(self, now: float) -> bool:
+        """The disk is full: give up the reserve.
+
+        Returns:
+            Whether there was one, so that what has just failed may work.
+        """
+        if self.shortage is None:
+            self._least = self._size or SIZES[-1]
+            self.shortage = JournalError(
+                f"the journal {self._path.with_suffix(JOURNAL)} cannot take events, its disk is full: "
+                f"free room on its disk, {2 * self._least / MIB:g} MiB at least; what is stored is kept, "
+                "and the client looks again every second."
+            )
+            self.look_at = now + LOOK_AFTER
+            self._notes.append((logging.ERROR, "%s", (self.shortage,)))
+        was_held = bool(self._size)
+        self.give_up()
+        return was_held
+
+    def give_up(self) -> None:
+        """Give the reserve back to the disk."""
+        self._size = 0
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """The client closes: leave nothing behind."""
+        self.give_up()
+        self.shortage = None
+        self._least = SIZES[-1]
+
+    def recover(self, now: float) -> None:
+        """Take the reserve again, if there is room; then events are taken again."""
+        self.look_at = now + LOOK_AFTER
+        self._take()
+        if self._size:
+            self.shortage = None
+            self._notes.append((logging.WARNING, "the journal %s works again", (self._path.with_suffix(JOURNAL),)))
+
+    # ---------------------------------------------------------------- the reserve
+
+    def _take(self) -> None:
+        # as much again must be free, or the next events would give it up at once
+        for size in SIZES:
+            if size >= self._least and not self._size:
+                with suppress(OSError):
+                    self._allocate(size, beside=size)
+
+    def _has(self, more: int) -> bool:
+        try:
+            self._allocate(self._size, beside=more)
+        except OSError as error:
+            return error.errno not in _NO_ROOM
+        return True
+
+    def _allocate(self, size: int, *, beside: int) -> None:
+        """Hold so many bytes, provided that there are some more beside them.
+
+        Raises:
+            OSError: if there are not; then the size is what it was.
+        """
+        if sys.platform != "linux":
+            raise OSError(errno.ENOTSUP, "no reserve can be allocated here")
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < size + beside - self._size:  # not to take the last from other programs
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+            os.posix_fallocate(descriptor, 0, size + beside)  # quotas too
+            self._size = size
+        finally:
+            os.ftruncate(descriptor, self._size)
+            os.close(descriptor)
+            if not self._size:
+                self.give_up()
+
+
+def _code(error: Exception) -> int:
+    # the low byte is the kind of error, the others tell more of it
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF

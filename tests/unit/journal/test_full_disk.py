@@ -1,0 +1,266 @@
+"""A disk without any room: no event is taken, but what is stored is sent and removed; and that is told once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gameball_async._events import Event
+from gameball_async._journal import Letter
+from gameball_async._journal._dead_letters import DeadLetters
+from gameball_async._journal._folder import RESERVE
+from gameball_async._journal._room import SIZES, Room
+from gameball_async.errors import Rejected
+
+from .helpers import LETTER, Desk, newest, opened, row, rows, written
+from .small_disk import MIB, SmallDisk, small_disk
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "small", 6 * MIB) as disk:
+        yield disk
+
+
+def reserves(folder: Path) -> list[int]:
+    return [path.stat().st_size for path in folder.glob("*" + RESERVE)]
+
+
+def fill(desk: Desk, disk: SmallDisk, seq: int) -> str:
+    """Fill the disk, and say what an event is told then."""
+    disk.fill()
+    [error] = desk.append(row(seq, size=100_000))
+    assert error is not None
+    assert desk.writer.failure is error
+    return str(error)
+
+
+def wait_for_room(desk: Desk) -> None:
+    desk.dispatch_until(lambda: desk.writer.failure is None)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """The log: each line's level, and what it is about."""
+    words = ("disk is full", "works again", "cannot be used")
+    return [(record.levelname, word) for record in caplog.records for word in words if word in record.getMessage()]
+
+
+# ---------------------------------------------------------------- sending goes on
+
+
+def test_on_a_full_disk_no_event_is_taken_but_what_is_stored_is_sent_and_removed(
+    disk: SmallDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(disk.path / "journal") as desk:
+        assert desk.append(*rows(1, 40, size=1000)) == [None] * 40
+        assert "free room on its disk, 4 MiB at least" in fill(desk, disk, 41)
+
+        for first in range(1, 40, 2):
+            desk.seal([first, first + 1])
+            desk.writer.forget(desk.own, [first, first + 1])
+            [error] = desk.append(row(41))
+            assert error is not None
+        assert desk.seqs() == []
+        assert told(caplog) == [("ERROR", "disk is full")]
+
+        disk.empty()
+        wait_for_room(desk)
+        assert desk.append(row(41)) == [None]
+        assert desk.seqs() == [41]
+        assert reserves(disk.path / "journal") == [2 * MIB]
+    assert told(caplog) == [("ERROR", "disk is full"), ("WARNING", "works again")]
+
+
+def test_the_room_that_is_given_up_lasts_for_thousands_of_requests(disk: SmallDisk) -> None:
+    with opened(disk.path / "journal") as desk:
+        assert desk.append(*rows(1, 1000)) == [None] * 1000
+        fill(desk, disk, 1001)
+        for seq in range(1, 1001):
+            desk.writer.seal(desk.own, [seq], None, None, lambda: None)
+            desk.writer.unseal(desk.own, seq)
+            desk.seal([seq])
+            desk.writer.forget(desk.own, [seq])
+        assert desk.seqs() == []
+        assert disk.free > MIB
+
+
+def test_an_adopted_file_is_sent_on_a_full_disk_as_well(disk: SmallDisk, caplog: pytest.LogCaptureFixture) -> None:
+    folder = disk.path / "journal"
+    written(folder, rows(1, 20, size=1000))
+    with opened(folder) as desk:
+        disk.fill()
+        desk.seal([1, 2], origin=0)
+        assert "disk is full" in str(desk.writer.failure)
+        desk.writer.forget(0, range(1, 21))
+        assert desk.seqs(0) == []
+        desk.writer.discard(0)
+        disk.empty()
+        wait_for_room(desk)
+    assert told(caplog) == [("ERROR", "disk is full"), ("WARNING", "works again")]
+
+
+def test_a_journal_that_has_filled_the_disk_itself_takes_events_again_once_it_is_nearly_empty(disk: SmallDisk) -> None:
+    with opened(disk.path / "journal") as desk:
+        stored: list[int] = []
+        seq = 0
+        while desk.writer.failure is None:
+            seq += 1
+            stored += [seq] if desk.append(row(seq, size=10_000)) == [None] else []
+        assert len(stored) > 100
+        for first in range(0, len(stored), 50):
+            desk.seal(stored[first : first + 50])
+            desk.writer.forget(desk.own, stored[first : first + 50])
+        wait_for_room(desk)
+        assert newest(disk.path / "journal").stat().st_size < MIB
+        assert desk.append(row(seq + 1)) == [None]
+        assert desk.seqs() == [seq + 1]
+
+
+def test_what_is_stored_survives_a_close_on_a_full_disk(disk: SmallDisk) -> None:
+    folder = disk.path / "journal"
+    with opened(folder) as desk:
+        desk.append(*rows(1, 20))
+        disk.fill()
+        desk.writer.forget(desk.own, [1])
+    assert not reserves(folder)
+    disk.empty()
+    with opened(folder) as desk:
+        assert desk.seqs(0) == list(range(2, 21))
+
+
+# ---------------------------------------------------------------- no reserve
+
+
+def test_a_disk_too_small_for_a_reserve_is_told_of_once_as_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(tmp_path / "small", MIB) as disk, opened(disk.path / "journal") as desk:
+        assert reserves(disk.path / "journal") == []
+        desk.append(row(1))
+        assert "free room on its disk, 1 MiB at least" in fill(desk, disk, 2)
+        seen: list[None] = []
+        desk.writer.seal(desk.own, [1], None, None, lambda: seen.append(None))
+        for _ in range(20):
+            [error] = desk.append(row(2))
+            assert error is not None
+        assert told(caplog) == [("ERROR", "disk is full")]
+
+        disk.empty()
+        desk.dispatch_until(lambda: bool(seen))
+
+
+# ---------------------------------------------------------------- dead letters
+
+
+def test_what_is_refused_on_a_full_disk_is_buried(disk: SmallDisk) -> None:
+    folder = disk.path / "journal"
+    with opened(folder) as desk:
+        desk.append(*rows(1, 2))
+        disk.fill()
+        desk.writer.bury(desk.own, [LETTER])
+        assert desk.seqs() == [2]
+        assert [letter.event.name for letter in DeadLetters(folder) if letter.event] == ["review"]
+
+
+def test_a_burial_for_which_there_is_no_room_holds_up_nothing_else(tmp_path: Path) -> None:
+    large = Event("player-1", "review", None, None, b'"review":"%s"' % (b"x" * 3 * MIB))
+    with small_disk(tmp_path / "small", 12 * MIB) as disk, opened(disk.path / "journal") as desk:
+        desk.append(*rows(1, 3))
+        fill(desk, disk, 4)
+        desk.writer.bury(desk.own, [Letter(1, large, Rejected("no", status=400))])
+        desk.seal([2])
+        desk.writer.forget(desk.own, [2])
+        assert desk.seqs() == [1, 3]
+        assert not list(DeadLetters(disk.path / "journal"))
+
+        disk.empty()
+        wait_for_room(desk)
+        while desk.seqs() != [3]:
+            assert desk.writer.failure is None
+        assert [letter.event for letter in DeadLetters(disk.path / "journal")] == [large]
+
+
+# ---------------------------------------------------------------- the reserve
+
+
+def test_the_reserve_is_taken_from_the_disk_for_its_owner_alone_and_given_back_at_the_close(tmp_path: Path) -> None:
+    with opened(tmp_path) as desk:
+        desk.append(row(1))
+        [path] = tmp_path.glob("*" + RESERVE)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert path.stat().st_blocks * 512 >= path.stat().st_size == SIZES[0]
+    assert not path.exists()
+
+
+def test_the_reserve_of_an_owner_that_is_gone_is_given_back_before_anything_is_made(tmp_path: Path) -> None:
+    stem = written(tmp_path, [row(1)]).stem
+    with small_disk(tmp_path / "small", MIB) as disk:
+        for name in (stem + ".lock", stem + ".journal", stem + RESERVE):
+            (disk.path / name).write_bytes((tmp_path / name).read_bytes() if (tmp_path / name).exists() else b"")
+        os.truncate(disk.path / (stem + RESERVE), 0)
+        with (disk.path / (stem + RESERVE)).open("wb") as file:
+            file.write(b"x" * (MIB // 2))
+        disk.fill()
+        with opened(disk.path) as desk:
+            assert desk.seqs(0) == [1]
+        assert reserves(disk.path) == []
+
+
+def test_the_reserve_of_a_running_client_is_left_alone(tmp_path: Path) -> None:
+    with opened(tmp_path), opened(tmp_path):
+        assert reserves(tmp_path) == [SIZES[0]] * 2
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.EFBIG])
+def test_where_nothing_can_be_reserved_the_journal_works_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)  # no such file system can be counted on where tests run
+    with opened(tmp_path) as desk:
+        assert reserves(tmp_path) == []
+        assert desk.append(row(1)) == [None]
+        room = Room([])
+        room.take(tmp_path / ("x" + RESERVE))
+        assert not room.is_missing(_io_error())
+
+
+def test_an_error_is_one_of_a_full_disk_only_if_there_is_no_room(disk: SmallDisk) -> None:
+    room = Room([])
+    room.take(disk.path / ("x" + RESERVE))
+    assert room.is_missing(OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert not room.is_missing(OSError(errno.EIO, "Input/output error"))
+    assert not room.is_missing(_io_error())
+    disk.fill()
+    assert room.is_missing(_io_error())
+    assert reserves(disk.path) == [2 * MIB]
+    room.leave()
+    assert reserves(disk.path) == []
+
+
+def _io_error() -> sqlite3.Error:
+    """What SQLite makes of a quota that is used up."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    return error
+
+
+def test_a_client_that_starts_again_begins_anew(disk: SmallDisk) -> None:
+    desk = Desk(disk.path / "journal")
+    desk.open()
+    fill(desk, disk, 1)
+    desk.close()
+    disk.empty()
+    desk.open()
+    assert desk.append(row(1)) == [None]
+    desk.close()
