@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async import AsyncGameball, DeadLetters, JournalError
+from gameball_async import AsyncGameball, DeadLetters, JournalError, Retry
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import Placed, assert_all_arrived, assert_conserved, client, track_all, until, workload
@@ -116,9 +116,12 @@ async def test_what_is_refused_while_the_disk_is_full_is_a_dead_letter(sandbox: 
 async def test_what_is_kept_at_a_close_on_a_full_disk_is_sent_by_the_next_client(sandbox: Sandbox, disk: Path) -> None:
     placed = list(workload(100, 5))
     sandbox.script(DOWN)
-    async with client(sandbox, journal=disk / "journal") as gameball:
+    async with client(sandbox, journal=disk / "journal", retry=Retry(initial=30)) as gameball:
         await track_all(gameball, placed)
         placed += await fill(gameball, disk)
+        await until(
+            lambda: gameball.stats().requests and not gameball.stats().in_flight
+        )  # else it may arrive after all
         assert (await gameball.aclose(timeout=0)).kept == len(placed)
     sandbox.script()
     async with client(sandbox, journal=disk / "journal") as gameball:
