@@ -85,6 +85,11 @@ class Disk:
                 assert "O_TRUNC" not in call.flags, "no file of a journal is emptied by opening it"
             case "pwrite64":
                 self._files[name].unsynced.append(Write(call.numbers[-1], call.data[0][: call.result]))
+            case "fallocate":
+                start, size = call.numbers[-2:]
+                file = self._files[name]
+                length = len(file.with_changes(file.unsynced))
+                file.unsynced.append(Resize(max(length, start + size)))
             case "ftruncate":
                 self._files[name].unsynced.append(Resize(call.numbers[-1]))
             case "fsync" | "fdatasync":
