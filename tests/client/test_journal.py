@@ -51,16 +51,16 @@ SMALL = Batching(linger=0.01, buffer_events=40, max_events=8)
 """A window that is soon full."""
 
 
-async def keep(sandbox: Sandbox, folder: Path, placed: list[Placed], batching: Batching = SMALL) -> None:
+async def keep(folder: Path, placed: list[Placed], batching: Batching = SMALL) -> None:
     """Leave events in a folder, as a client does that is closed while Gameball is down."""
-    sandbox.script(DOWN)
-    gameball = client(sandbox, journal=folder, batching=batching)
-    await gameball.start()
-    await track_all(gameball, placed)
-    found = gameball.stats().accepted - len(placed)
-    report = await gameball.aclose(timeout=0)
-    assert (report.undelivered, report.kept) == ((), found + len(placed))
-    sandbox.script()
+    with Sandbox(limits=None) as down:  # another one than the test's, which a late request must not reach
+        down.script(DOWN)
+        gameball = client(down, journal=folder, batching=batching)
+        await gameball.start()
+        await track_all(gameball, placed)
+        found = gameball.stats().accepted - len(placed)
+        report = await gameball.aclose(timeout=0)
+        assert (report.undelivered, report.kept) == ((), found + len(placed))
 
 
 def files(folder: Path) -> set[str]:
@@ -146,7 +146,7 @@ async def test_send_is_one_request_behind_what_was_tracked_before(sandbox: Sandb
 
 async def test_what_a_client_leaves_the_next_one_sends_in_order(sandbox: Sandbox, tmp_path: Path) -> None:
     placed = list(workload(500, 7))
-    await keep(sandbox, tmp_path, placed[:300])
+    await keep(tmp_path, placed[:300])
     async with client(sandbox, journal=tmp_path) as gameball:
         await track_all(gameball, placed[300:])
         await gameball.flush()
@@ -159,7 +159,7 @@ async def test_what_a_client_leaves_the_next_one_sends_in_order(sandbox: Sandbox
 async def test_several_clients_leave_events_and_one_sends_them(sandbox: Sandbox, tmp_path: Path) -> None:
     placed = [*workload(600, 5)]
     for start in range(0, 500, 100):
-        await keep(sandbox, tmp_path, placed[start : start + 100])
+        await keep(tmp_path, placed[start : start + 100])
     async with client(sandbox, journal=tmp_path, batching=SMALL) as gameball:
         await track_all(gameball, placed[500:])
         await gameball.flush()
@@ -338,7 +338,7 @@ async def test_what_expires_is_a_dead_letter(sandbox: Sandbox, tmp_path: Path) -
 
 
 async def test_age_counts_from_the_first_acceptance_on(sandbox: Sandbox, tmp_path: Path) -> None:
-    await keep(sandbox, tmp_path, [("player123", "event", 1)])
+    await keep(tmp_path, [("player123", "event", 1)])
     sandbox.script(DOWN)
     retry = Retry(initial=0.01, maximum=0.02, give_up_after=0.001)
     async with client(sandbox, journal=tmp_path, retry=retry) as gameball:
@@ -368,14 +368,14 @@ async def test_who_wants_no_repeats_is_told_what_a_process_left_unclear(sandbox:
 
 
 async def test_what_was_clearly_not_applied_may_be_sent_again_after_all(sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.script(DOWN)
     report = Retry(ambiguous="report", initial=30)
-    async with client(sandbox, journal=tmp_path, retry=report) as gameball:
-        for number in range(20):
-            await gameball.track(f"player{number}", "place_order")
-        await until(lambda: gameball.stats().requests >= 5 and not gameball.stats().in_flight)
-        assert (await gameball.aclose(timeout=0)).kept == 20
-    sandbox.script()
+    with Sandbox(limits=None) as down:
+        down.script(DOWN)
+        async with client(down, journal=tmp_path, retry=report) as gameball:
+            for number in range(20):
+                await gameball.track(f"player{number}", "place_order")
+            await until(lambda: gameball.stats().requests >= 5 and not gameball.stats().in_flight)
+            assert (await gameball.aclose(timeout=0)).kept == 20
     async with client(sandbox, journal=tmp_path, retry=report) as gameball:
         await gameball.flush()
         assert gameball.stats().delivered == 20
