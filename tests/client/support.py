@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from gameball_async import AsyncGameball, Batching, DeliveryError, Event, Journal, RateLimit, Retry, Stats
@@ -67,8 +68,12 @@ async def track_all(gameball: AsyncGameball, placed: Iterable[Placed]) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the others run until something is true; the test's timeout is the limit."""
-    while not condition():
+    for _ in range(1000):
+        if condition():
+            return
         await checkpoint()
+    while not condition():  # noqa: ASYNC110 what is waited for sets no event
+        await anyio.sleep(0.001)  # other threads, such as a journal's, must get the interpreter too
 
 
 def assert_conserved(stats: Stats) -> None:
