@@ -40,6 +40,7 @@ def tls_url() -> Iterator[str]:
                 connection, _ = listener.accept()
             except OSError:
                 return
+            connection.settimeout(1)  # a client that closes in the midst of it may leave the handshake hanging
             with contextlib.suppress(OSError), connection, context.wrap_socket(connection, server_side=True) as secured:
                 secured.recv(1)
 
