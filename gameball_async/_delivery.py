@@ -11,6 +11,7 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -129,6 +130,8 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
             return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
         request.stream = _Body(body)
+        if request.url.scheme == "https" and client is not self._injected:
+            request.extensions["trace"] = _Connecting()
         try:
             return await self._exchange(client, request, secrets)
         except _NEVER_SENT as error:
@@ -179,6 +182,22 @@ def _described(error: Exception, secrets: tuple[str, ...]) -> str:
     name = type(error).__name__
     # an error of an unknown kind may quote what it was given, keys included
     return f"{name}: {clean_words(str(error), secrets)}" if isinstance(error, httpx.TransportError) else name
+
+
+class _Connecting:
+    """Closes a connection whose TLS handshake ends in cancellation; httpcore 1.0 leaves it to the garbage collector.
+
+    httpx calls it with the name of each step of a request, and what the step brought.
+    """
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+
+    async def __call__(self, step: str, brought: Mapping[str, Any]) -> None:
+        if step.endswith("connect_tcp.complete"):
+            self._connection = brought["return_value"]
+        elif step.endswith("start_tls.failed") and self._connection is not None:
+            await self._connection.aclose()
 
 
 class _Body(httpx.AsyncByteStream):

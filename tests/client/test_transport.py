@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import socket
+
+import anyio
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -21,6 +26,21 @@ async def test_tls_is_verified(tls_url: str) -> None:
     await until(lambda: gameball.stats().retries)
     assert gameball.stats().ambiguous == 0
     assert len((await gameball.aclose(timeout=0)).undelivered) == 1
+
+
+async def test_closing_in_the_midst_of_a_handshake_closes_the_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gameball = AsyncGameball(
+            "key", base_url=f"https://127.0.0.1:{silent.getsockname()[1]}", batching=SOON, retry=QUICK, rate=None
+        )
+        await gameball.start()
+        await gameball.track("player123", "event")
+        connection, _ = await anyio.to_thread.run_sync(silent.accept)
+        with connection:
+            assert await anyio.to_thread.run_sync(connection.recv, 65_536)  # the client's hello
+            assert len((await gameball.aclose(timeout=0)).undelivered) == 1
+            gc.collect()  # a connection left to it is a ResourceWarning, and so an error
+            assert await anyio.to_thread.run_sync(connection.recv, 1) == b""
 
 
 async def test_a_name_that_does_not_resolve_is_waited_out() -> None:
