@@ -5,14 +5,11 @@ from __future__ import annotations
 import gzip
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gameball_async import __version__
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import KEY, events_of, invoke, numbers, rejected, written
@@ -384,31 +381,3 @@ def test_rejects_and_progress_are_for_the_owner_alone(
     written = {tmp_path / "events.rejects.ndjson", tmp_path / "events.progress"}
     assert set(tmp_path.iterdir()) == {path, *written}
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in written)
-
-
-# ------------------------------------------------------------------ extras
-
-
-@pytest.mark.parametrize(
-    ("package", "args", "extras"),
-    [("click", ["--help"], "cli"), ("rich", ["--help"], "cli"), ("uvicorn", ["sandbox"], "cli,sandbox")],
-)
-def test_a_missing_extra_is_named_with_what_installs_it(package: str, args: list[str], extras: str) -> None:
-    code = (
-        f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {args!r}\n"
-        "import gameball_async.cli; gameball_async.cli.main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"gameball-async needs {package!r}, which is not installed: pip install 'gameball-async[{extras}]'\n"
-    )
-
-
-def test_every_command_has_help() -> None:
-    for command in ([], ["send"], ["sandbox"]):
-        assert invoke(*command, "--help").exit_code == 0
-
-
-def test_the_version_is_the_package_s() -> None:
-    assert __version__ in invoke("--version").output
