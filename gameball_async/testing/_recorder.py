@@ -88,6 +88,7 @@ class Recorder(Assertions, AsyncGameball):
         self._lock = threading.Lock()  # track_threadsafe records in the thread that calls it
         self._events: list[Event] = []
         self._held: list[_Held] = []
+        self._halted: ClientHalted | None = None
         self._counts: Counter[type[Delivered | Fatal]] = Counter()
         self._untold: deque[tuple[Event, DeliveryError]] = deque()
         self._is_telling = False
@@ -146,6 +147,7 @@ class Recorder(Assertions, AsyncGameball):
         """Let nothing fail any more, and deliver what is pending; callable from any thread."""
         with self._lock:
             self._script.clear()
+            self._halted = None
             held, self._held = self._held, []
             for each in held:
                 self._settle(each.event, each.receipt, _DELIVERED)
@@ -230,7 +232,8 @@ class Recorder(Assertions, AsyncGameball):
         if self.closed:
             raise ClientClosed("the client is closed and holds nothing: flush before you close.")
         self._life.check_running()
-        _check_timeout(timeout)
+        if timeout is not None:
+            _check_timeout(timeout)
         await self._tell()
         if self._held:
             raise self._held[0].error.with_traceback(None)
@@ -248,7 +251,6 @@ class Recorder(Assertions, AsyncGameball):
         """The client's counters; what a recorder has none of, such as requests and bytes, is 0."""
         with self._lock:
             counts, held = self._counts, tuple(self._held)
-            halted = next((str(each.error) for each in held if isinstance(each.error, ClientHalted)), None)
             return Stats(
                 accepted=counts.total() + len(held),
                 delivered=counts[Delivered],
@@ -263,7 +265,7 @@ class Recorder(Assertions, AsyncGameball):
                 retries=0,
                 ambiguous=0,
                 paused_until=None,
-                halted=halted,
+                halted=None if self._halted is None else str(self._halted),
             )
 
     def __repr__(self) -> str:
@@ -290,6 +292,7 @@ class Recorder(Assertions, AsyncGameball):
         receipt = RecordedReceipt(event.name)
         if isinstance(error, HOLDS):
             self._held.append(_Held(event, receipt, error))
+            self._halted = error if isinstance(error, ClientHalted) else self._halted
         elif not isinstance(error, REFUSALS):  # those were raised
             self._settle(event, receipt, error or _DELIVERED)
         return receipt
@@ -345,7 +348,7 @@ def _dropped(error: ClientHalted | FlushTimeout) -> Dropped:
     )
 
 
-def _check_timeout(timeout: float | None) -> None:
-    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout >= 0
-    if timeout is not None and not is_number:
+def _check_timeout(timeout: float) -> None:
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if not (is_number and timeout >= 0):
         raise ConfigurationError(f"timeout is {timeout!r}: give a number of seconds.")
