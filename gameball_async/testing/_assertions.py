@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import EllipsisType
 
 from .. import Event
@@ -92,8 +92,8 @@ class Assertions(ABC):
         """
         __tracebackhide__ = True
         expected = _expected(player_unique_id, name, metadata, more_metadata, exact=exact, mobile=mobile, email=email)
-        if any(map(expected.matches, events := self.events)):
-            raise AssertionError(f"{expected} was tracked, and should not have been.{_listed(events, expected)}")
+        if found := [(number, event) for number, event in enumerate(self.events, 1) if expected.matches(event)]:
+            raise AssertionError(f"{expected} should not have been tracked.{_listed(found)}")
 
     def assert_nothing_tracked(self) -> None:
         """Assert that no event at all was tracked.
@@ -103,7 +103,7 @@ class Assertions(ABC):
         """
         __tracebackhide__ = True
         if events := self.events:
-            raise AssertionError(f"nothing should have been tracked.{_listed(events)}")
+            raise AssertionError(f"nothing should have been tracked.{_listed(enumerate(events, 1))}")
 
 
 def _expected(
@@ -130,11 +130,10 @@ def _not_so_often(expected: Expected, events: list[Event], found: int, times: in
     """What `assert_tracked` says: how often it was, the nearest other if that is too seldom, and all there is."""
     if not events:
         return f"{expected} was not tracked, and nothing else was: does the code under test use this recorder?"
+    was = f"tracked {_times(found)}" if found else "not tracked"
     wanted = "" if times is None else f", expected {_times(times)}"
     nearest = _nearest(expected, events) if times is None or found < times else ""
-    return f"{expected} was {'not tracked' if not found else f'tracked {_times(found)}'}{wanted}.{nearest}" + _listed(
-        events, expected
-    )
+    return f"{expected} was {was}{wanted}.{nearest}{_listed(enumerate(events, 1), expected)}"
 
 
 def _nearest(expected: Expected, events: list[Event]) -> str:
@@ -146,14 +145,14 @@ def _nearest(expected: Expected, events: list[Event]) -> str:
     return f"\nThe nearest, number {number}, differs:{differences}"
 
 
-def _listed(events: list[Event], expected: Expected | None = None) -> str:
-    """All that was tracked, or the latest of it; what matches has a star."""
+def _listed(numbered: Iterable[tuple[int, Event]], expected: Expected | None = None) -> str:
+    """The events, or the latest of many; those that match have a star."""
     lines = [
         f"\n{'*' if expected is not None and expected.matches(event) else ' '} {number}. {_shortened(event)}"
-        for number, event in enumerate(events, 1)
+        for number, event in numbered
     ]
     left_out = len(lines) - _MOST_LISTED
-    return f"\nTracked{f', after {left_out} others' if left_out > 0 else ''}:{''.join(lines[-_MOST_LISTED:])}"
+    return f"\nTracked{f', after {left_out} more' if left_out > 0 else ''}:{''.join(lines[-_MOST_LISTED:])}"
 
 
 def _shortened(event: Event) -> str:
