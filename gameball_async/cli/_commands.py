@@ -13,6 +13,7 @@ import click
 from gameball_async import Retry, __version__
 
 from ._columns import TYPES, Columns, MetadataColumn, template
+from ._doctor_command import doctor
 from ._dry_run import dry_run
 from ._files import Reading, check_encoding
 from ._journal_commands import dead_letters, journal
@@ -165,6 +166,7 @@ def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults:
         serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=click.echo)
 
 
+app.add_command(doctor)
 app.add_command(dead_letters)
 app.add_command(journal)
 

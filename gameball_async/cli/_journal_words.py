@@ -17,7 +17,7 @@ from gameball_async import DeadLetters, inspect_journal
 from gameball_async.errors import JournalError
 
 from ._report import print_line
-from ._words import counted, duration, printable
+from ._words import bytes_in_words, counted, duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _HEADER = ("file", "owner", "pending", "players", "oldest", "size")
 _NOTHING = "-"
-_KIB = 1024
 
 
 @attrs.frozen
@@ -106,7 +105,7 @@ def _row(file: JournalFile) -> tuple[str, ...]:
         _NOTHING if file.pending is None else f"{file.pending:,}",
         _NOTHING if file.players is None else f"{file.players:,}",
         _NOTHING if file.oldest is None else f"{duration((datetime.now(UTC) - file.oldest).total_seconds())} ago",
-        _size(file.size_bytes),
+        bytes_in_words(file.size_bytes),
     )
 
 
@@ -114,17 +113,6 @@ def _owner(file: JournalFile) -> str:
     if not file.is_in_use:
         return "none"
     return "unknown" if file.owner_pid is None else str(file.owner_pid)
-
-
-def _size(size: int) -> str:
-    if size < _KIB:
-        return f"{size} B"
-    amount = size / _KIB
-    for unit in ("KiB", "MiB"):
-        if amount < _KIB:
-            return f"{amount:,.1f} {unit}"
-        amount /= _KIB
-    return f"{amount:,.1f} GiB"
 
 
 def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:

@@ -25,13 +25,10 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _USAGE = (UsageProblem, NotesError, MappingError, ConfigurationError)
 
 
-def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
-    """Add the options that say where and how a client sends.
-
-    Args:
-        consequence: what `--ambiguous report` does with an event whose answer got lost.
-    """
-    options = (
+def access_options(command: _Command) -> _Command:
+    """Add the options that say where Gameball is and how it is entered."""
+    return _with_options(
+        command,
         click.option(
             "--keys-file",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -49,6 +46,13 @@ def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
         click.option(
             "--base-url", metavar="URL", help="Where the API lives, if not at Gameball: a sandbox, for example."
         ),
+    )
+
+
+def pacing_options(command: _Command) -> _Command:
+    """Add the options that say how fast a client sends."""
+    return _with_options(
+        command,
         click.option(
             "--per-second",
             type=click.IntRange(min=1),
@@ -70,6 +74,16 @@ def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
             show_default=True,
             help="The part of both that is used; leave the rest to your shop.",
         ),
+    )
+
+
+def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
+    """Add the options that say where and how a client sends.
+
+    Args:
+        consequence: what `--ambiguous report` does with an event whose answer got lost.
+    """
+    options = (
         click.option(
             "--ambiguous",
             type=click.Choice(["resend", "report"]),
@@ -87,13 +101,14 @@ def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
         ),
     )
 
-    def add(command: _Command) -> _Command:
-        # a decorator puts its option above those that are there
-        for option in reversed(options):
-            command = option(command)
-        return command
+    return lambda command: access_options(pacing_options(_with_options(command, *options)))
 
-    return add
+
+def _with_options(command: _Command, *options: Callable[[_Command], _Command]) -> _Command:
+    # a decorator puts its option above those that are there
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def address(options: dict[str, Any]) -> dict[str, Any]:
@@ -110,8 +125,8 @@ def pacing(options: dict[str, Any]) -> RateLimit:
     return RateLimit(per_second=options["per_second"], per_30_seconds=options["per_30_seconds"], share=options["share"])
 
 
-def given_keys(path: Path | None) -> Keys:
-    """Read the keys, and warn of a file that others can read.
+def keys_from(path: Path | None) -> Keys:
+    """Read the keys.
 
     Args:
         path: a file of keys, or None for the environment alone.
@@ -121,9 +136,14 @@ def given_keys(path: Path | None) -> Keys:
         OSError: if it cannot be read.
     """
     try:
-        keys = read_keys(path)
+        return read_keys(path)
     except ValueError as error:
         raise UsageProblem(f"{path} cannot be used as a file of keys: {error}.") from None
+
+
+def given_keys(path: Path | None) -> Keys:
+    """Read the keys as `keys_from` does, and warn of a file that others can read."""
+    keys = keys_from(path)
     if path is not None and readable_by_others(path):
         click.echo(f"Warning: others than you can read {printable(str(path))}: chmod 600 it.", err=True)
     return keys

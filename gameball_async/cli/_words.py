@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _LONGEST_QUOTE = 60  # characters
 _MINUTE, _HOUR = 60, 3600  # seconds
+_KIB = 1024
 
 
 def quoted(text: str) -> str:
@@ -32,3 +33,15 @@ def duration(seconds: float) -> str:
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
     return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+
+
+def bytes_in_words(size: int) -> str:
+    """Return a number of bytes as people say it: `512 B`, `1.5 KiB`, `2.0 GiB`."""
+    if size < _KIB:
+        return f"{size} B"
+    amount = size / _KIB
+    for unit in ("KiB", "MiB"):
+        if amount < _KIB:
+            return f"{amount:,.1f} {unit}"
+        amount /= _KIB
+    return f"{amount:,.1f} GiB"

@@ -17,7 +17,7 @@ from gameball_async import DeadLetters
 from gameball_async._journal._file import JournalFile
 from gameball_async._journal._folder import make_database, take_lock
 from gameball_async._journal._rows import Row
-from gameball_async.cli import _journal_words
+from gameball_async.cli import _words
 
 from .conftest import invoke
 
@@ -134,7 +134,7 @@ def test_a_terminal_gets_a_table(journal: Path) -> None:
     [(0, "0 B"), (1023, "1023 B"), (4096, "4.0 KiB"), (5 * 1024**2, "5.0 MiB"), (4 * 1024**3, "4.0 GiB")],
 )
 def test_sizes_are_told_as_people_say_them(size: int, words: str) -> None:
-    assert _journal_words._size(size) == words
+    assert _words.bytes_in_words(size) == words
 
 
 def test_every_command_has_help() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from gameball_async.sandbox import Fault, Sandbox
 
-from .conftest import FAST, KEY, Process, events_of, numbers, written
+from .conftest import FAST, KEY, Process, events_of, invoke, numbers, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,6 +227,19 @@ def test_no_color_is_respected(sandbox: Sandbox, tmp_path: Path) -> None:
     text = on_a_terminal("send", path, "--base-url", sandbox.url, *FAST, NO_COLOR="1")
     assert b"50 events delivered" in text
     assert not COLOUR.search(text)
+
+
+def test_the_doctor_s_verdicts_are_coloured_on_a_terminal_alone(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_terminal = on_a_terminal("doctor", "--base-url", sandbox.url)
+    assert COLOUR.search(on_terminal)
+    assert b"All is well." in on_terminal
+    assert not COLOUR.search(on_a_terminal("doctor", "--base-url", sandbox.url, NO_COLOR="1"))
+    assert not COLOUR.search(invoke("doctor", "--base-url", sandbox.url).stdout_bytes)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert COLOUR.search(invoke("doctor", "--base-url", sandbox.url).stdout_bytes)
 
 
 @pytest.mark.parametrize("name", ["a\x1b]0;owned\x07.ndjson", "[bold]é.ndjson"])
