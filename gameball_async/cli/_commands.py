@@ -13,9 +13,11 @@ import click
 from gameball_async import Retry, __version__
 
 from ._columns import TYPES, Columns, MetadataColumn, template
+from ._completion import completion
 from ._doctor_command import doctor
 from ._dry_run import dry_run
 from ._files import Reading, check_encoding
+from ._help import PROGRAM, examples
 from ._journal_commands import dead_letters, journal
 from ._options import address, client_options, given_keys, pacing, told_errors
 from ._order import Order, check
@@ -61,14 +63,34 @@ _INPUT = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="gameball-async")
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "doctor",
+        "send events.ndjson --dry-run",
+        "sandbox",
+        "COMMAND --help",
+    ),
+)
+@click.version_option(__version__, prog_name=PROGRAM)
 def app() -> None:
     """Send events to Gameball: merged, paced, retried, in order per player."""
     _prepare_output()
 
 
-@app.command("send")
+@app.command(
+    "send",
+    short_help="Send the events in files, NDJSON or CSV.",
+    epilog=examples(
+        "send events.ndjson --dry-run",
+        "send events.ndjson --sandbox",
+        "send events.ndjson",
+        "send events.ndjson --resume",
+        "send orders.csv --player-column CustomerID --event purchase \\\n"
+        "      -m Quantity:int=quantity -m UnitPrice:decimal=price",
+        "send - --progress noted --share 0.5",
+    ),
+)
 @click.argument("files", nargs=-1, required=True, type=_INPUT)
 @click.option(
     "--format",
@@ -131,10 +153,7 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what 
     NDJSON: one object per line with player_unique_id (or player), event (or name), and if wanted metadata, mobile
     and email.
 
-    CSV: a header, and options that say which column is what:
-
-      gameball-async send orders.csv --player-column CustomerID --event purchase
-      -m Quantity:int=quantity -m UnitPrice:decimal=price
+    CSV: a header, and options that say which column is what; see the examples.
 
     Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage.
     """
@@ -145,7 +164,15 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what 
     sys.exit(0 if is_done else 1)
 
 
-@app.command("sandbox")
+@app.command(
+    "sandbox",
+    short_help="Run a strict stand-in for the Gameball API.",
+    epilog=examples(
+        "sandbox",
+        "sandbox --port 0 --no-limits",
+        """sandbox --fault '{"kind": "status", "status": 503, "probability": 0.1}'""",
+    ),
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 @click.option("--no-limits", is_flag=True, help="Answer any number of requests.")
@@ -166,6 +193,7 @@ def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults:
         serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=click.echo)
 
 
+app.add_command(completion)
 app.add_command(doctor)
 app.add_command(dead_letters)
 app.add_command(journal)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+PROGRAM = "gameball-async"
+
 
 def examples(*lines: str) -> str:
     """Return an epilog that click prints as it is, without joining its lines.
@@ -9,4 +11,4 @@ def examples(*lines: str) -> str:
     Args:
         lines: commands, without the name of the program.
     """
-    return "\n".join(["\b", "Examples:", *(f"  gameball-async {line}" for line in lines)])
+    return "\n".join(["\b", "Examples:", *(f"  {PROGRAM} {line}" for line in lines)])

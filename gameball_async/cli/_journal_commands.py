@@ -13,6 +13,7 @@ import click
 from gameball_async import DeadLetterKind, DeadLetters, Retry
 from gameball_async.errors import GameballError
 
+from ._help import examples
 from ._journal_words import Status
 from ._letters import Choice, export, found, in_full, in_json, line, new_private_file
 from ._options import address, client_options, given_keys, pacing, told_errors
@@ -33,7 +34,11 @@ _KIND = click.option(
 _NAME = click.option("--name", metavar="EVENT", help="Only those of this event.")
 
 
-@click.group("dead-letters")
+@click.group(
+    "dead-letters",
+    short_help="List, show, replay, export and drop what will not arrive.",
+    epilog=examples("dead-letters list journal", "dead-letters replay journal --all"),
+)
 def dead_letters() -> None:
     """List, show, replay, export and drop what will not arrive.
 
@@ -41,7 +46,11 @@ def dead_letters() -> None:
     """
 
 
-@dead_letters.command("list")
+@dead_letters.command(
+    "list",
+    short_help="List the dead letters, one per line.",
+    epilog=examples("dead-letters list journal --limit 20", "dead-letters list journal --kind rejected --json"),
+)
 @_FOLDER
 @_KIND
 @_NAME
@@ -64,7 +73,9 @@ def list_command(
             click.echo(f"{counted(len(letters), 'dead letter')}, {shown:,} shown.")
 
 
-@dead_letters.command("show")
+@dead_letters.command(
+    "show", short_help="Show everything about one dead letter.", epilog=examples("dead-letters show journal 1")
+)
 @_FOLDER
 @click.argument("letter_id", metavar="ID", type=click.IntRange(min=1))
 @click.option("--with-contacts", is_flag=True, help="Show the mobile number and the e-mail address.")
@@ -75,7 +86,15 @@ def show_command(folder: Path, letter_id: int, *, with_contacts: bool) -> None:
             click.echo(f"{what + ':':<18}{printable(value)}")
 
 
-@dead_letters.command("replay")
+@dead_letters.command(
+    "replay",
+    short_help="Send dead letters again.",
+    epilog=examples(
+        "dead-letters replay journal 1 2",
+        "dead-letters replay journal --name review",
+        "dead-letters replay journal --all --ambiguous report",
+    ),
+)
 @_FOLDER
 @_IDS
 @_ALL
@@ -105,7 +124,11 @@ def replay_command(folder: Path, ids: tuple[int, ...], **options: Any) -> None: 
     sys.exit(0 if is_done else 1)
 
 
-@dead_letters.command("export")
+@dead_letters.command(
+    "export",
+    short_help="Write dead letters to a file that send reads.",
+    epilog=examples("dead-letters export journal refused.ndjson", "dead-letters export journal - --kind expired"),
+)
 @_FOLDER
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @_KIND
@@ -126,7 +149,11 @@ def export_command(folder: Path, file: str, *, kind: str | None, name: str | Non
         click.echo(f"{counted(without, 'letter')} left out: damaged, without an event.", err=True)
 
 
-@dead_letters.command("drop")
+@dead_letters.command(
+    "drop",
+    short_help="Delete dead letters for good.",
+    epilog=examples("dead-letters drop journal 1", "dead-letters drop journal --kind rejected --yes"),
+)
 @_FOLDER
 @_IDS
 @_ALL
@@ -147,12 +174,16 @@ def drop_command(folder: Path, ids: tuple[int, ...], *, yes: bool, **options: An
         click.echo(f"{counted(letters.drop(chosen), 'dead letter')} deleted.")
 
 
-@click.group("journal")
+@click.group("journal", epilog=examples("journal status journal"))
 def journal() -> None:
     """Look into a journal."""
 
 
-@journal.command("status")
+@journal.command(
+    "status",
+    short_help="Show the files of a journal and what is in them.",
+    epilog=examples("journal status journal", "journal status journal --json"),
+)
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status_command(folder: Path, *, as_json: bool) -> None:

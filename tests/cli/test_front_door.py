@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from gameball_async import __version__
+from gameball_async.cli._commands import app
 
 from .conftest import invoke
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
@@ -46,3 +54,54 @@ def test_python_m_is_the_command(module: str) -> None:
 
 def test_the_version_is_the_package_s() -> None:
     assert __version__ in invoke("--version").output
+
+
+# ------------------------------------------------------------------ help
+
+
+def commands(
+    command: click.Command = app, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command, by what is typed to reach it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+
+
+COMMANDS = dict(commands())
+
+
+def examples_of(command: click.Command) -> list[list[str]]:
+    """The lines below Examples, as a shell would cut them."""
+    lines = (command.epilog or "").replace("\\\n", " ").splitlines()
+    assert lines[:2] == ["\b", "Examples:"]
+    return [shlex.split(line.partition(" > ")[0]) for line in lines[2:]]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_examples_in_lines_that_are_not_too_long(path: tuple[str, ...]) -> None:
+    result = invoke(*path, "--help")
+    assert result.exit_code == 0
+    assert "\n  Examples:\n    gameball-async " in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_example_of_the_help_can_be_typed(path: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    for name in ("events.ndjson", "orders.csv", "keys.env"):
+        (tmp_path / name).touch()
+    for program, *args in examples_of(COMMANDS[path]):
+        assert program == "gameball-async"
+        if args[0] == "COMMAND":
+            continue  # it stands for any of them
+        command: click.Command = app
+        while isinstance(command, click.Group):
+            command = command.commands[args.pop(0)]
+        command.make_context(program, args)
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)
+def test_the_list_of_commands_cuts_no_sentence_off(path: tuple[str, ...]) -> None:
+    assert not COMMANDS[path].get_short_help_str(60).endswith("...")

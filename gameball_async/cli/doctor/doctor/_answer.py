@@ -1,27 +1,19 @@
-"""What the way of one request means: is Gameball found, reached and trusted, and what does its answer tell."""
+"""What Gameball's answer means: is it Gameball's, does it let us in, do our clocks agree."""
 
 from __future__ import annotations
 
-import socket
-import ssl
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeVar
-
-import httpx
+from typing import TYPE_CHECKING
 
 from .._keys import SECRET_KEY
-from .._words import duration, printable
+from .._words import duration
 from ._findings import Finding, Verdict, fail, ok, skip, warn
-from ._way import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ._way import Answer, Way
-
-_Error = TypeVar("_Error", bound=Exception)
 
 CLOCKS_MAY_DIFFER = 10.0
 """Seconds. A clock that is kept in step is off by milliseconds, the header tells whole seconds, the way takes some.
@@ -33,110 +25,12 @@ _REDIRECT, _REFUSAL, _FAILURE = range(300, 400), range(400, 500), range(500, 600
 _NOT_LET_IN = (401, 403)
 _NOT_FOUND, _NO_METHOD, _TOO_MANY = 404, 405, 429
 
-_WRONG_DATE = "Check the date of this machine; if it is right, the server's certificate has to be renewed."
-_OTHER_HOST = "Check the host in --base-url."
-_REMEDIES_OF_TRUST = {  # by OpenSSL's X509_V_ERR_…
-    9: _WRONG_DATE,  # not yet valid
-    10: _WRONG_DATE,  # expired
-    62: _OTHER_HOST,  # by its name
-    64: _OTHER_HOST,  # by its address
-}
-_UNKNOWN_AUTHORITY = (
-    "If a proxy of your company signs it, let SSL_CERT_FILE name a file with its authority's certificate."
-)
-
 
 def findings(way: Way) -> Iterator[Finding]:
-    """Say what each step of the way means, in its order."""
-    if way.error is not None and not isinstance(way.error, httpx.HTTPError):
-        yield fail(
-            "address",
-            f"no request can be made with the settings of the environment ({_reason(way)})",
-            "Correct what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR hold.",
-        )
-        return
-    yield address(way)
-    yield dns(way)
-    yield tcp(way)
-    yield tls(way)
+    """Say what the answer means, or that there is none."""
     yield answer(way)
     yield access(way)
     yield clock(way)
-
-
-def address(way: Way) -> Finding:
-    """Where events go."""
-    port = "" if way.port in (80, 443) else f":{way.port}"
-    host = f"[{way.host}]" if ":" in way.host else way.host
-    words = f"{way.scheme}://{host}{port}{way.path}"
-    if way.proxy is not None:
-        words += f", through the proxy {way.proxy}"
-    if way.scheme == "http" and not way.is_loopback:
-        return warn("address", f"{words}: not encrypted, so the key can be read on the way", "Use https.")
-    return ok("address", words)
-
-
-# ---------------------------------------------------------------- as far as an answer
-
-
-def dns(way: Way) -> Finding:
-    """Whether the host's name is known."""
-    check = "dns"
-    if way.proxy is not None:
-        return skip(check, "the proxy looks the name up")
-    if _is_ip(way.host):
-        return ok(check, f"{way.host} needs no looking up")
-    if (error := _cause(way, socket.gaierror)) is not None:
-        return fail(
-            check,
-            f"the name {way.host} cannot be looked up ({error.strerror})",
-            "Check the spelling of --base-url, and this machine's or container's DNS.",
-        )
-    return ok(check, f"the name {way.host} is known")
-
-
-def tcp(way: Way) -> Finding:
-    """Whether a connection comes about."""
-    check, goal = "tcp", way.proxy or f"{way.host} port {way.port}"
-    if way.peer is not None:
-        return ok(check, f"connected to {way.peer}")
-    if way.error is None or _ended_before_connecting(way):
-        return skip(check, "it did not come so far")
-    remedy = f"Allow outgoing connections to port {way.port}, or name your proxy in {way.scheme.upper()}_PROXY."
-    if _cause(way, ConnectionRefusedError):
-        remedy = "Nothing listens there: start it, or correct --base-url."
-    if way.proxy is not None:
-        remedy = f"Check the proxy that {way.scheme.upper()}_PROXY names, or name the host in NO_PROXY."
-    return fail(check, f"no connection to {goal} ({_reason(way)})", remedy)
-
-
-def _ended_before_connecting(way: Way) -> bool:
-    return way.proxy is None and _cause(way, socket.gaierror) is not None
-
-
-def tls(way: Way) -> Finding:
-    """Whether the server is trusted."""
-    check = "tls"
-    if way.scheme == "http":
-        return skip(check, "the address is http")
-    if way.tls is not None:
-        return ok(check, f"{way.tls}, with a certificate that is trusted")
-    if way.peer is None:
-        return skip(check, "it did not come so far")
-    if isinstance(way.error, httpx.ProxyError):
-        return fail(
-            check,
-            f"the proxy {way.proxy} refuses ({_reason(way)})",
-            f"Let it connect to {way.host}, or give {way.scheme.upper()}_PROXY its user and password.",
-        )
-    if (error := _cause(way, ssl.SSLCertVerificationError)) is not None:
-        remedy = _REMEDIES_OF_TRUST.get(error.verify_code, _UNKNOWN_AUTHORITY)
-        return fail(check, f"the certificate is not trusted: {error.verify_message}", remedy)
-    return fail(
-        check,
-        f"no encrypted connection comes about ({_reason(way)})",
-        "Check scheme and port of --base-url: does the server speak TLS there?",
-    )
 
 
 def answer(way: Way) -> Finding:
@@ -147,7 +41,7 @@ def answer(way: Way) -> Finding:
             return skip(check, "it did not come so far")
         return fail(
             check,
-            f"connected, and no answer ({_reason(way)})",
+            f"connected, and no answer ({way.reason})",
             "Try again in a minute. Events are kept meanwhile and sent later.",
         )
     came = way.answer
@@ -265,35 +159,3 @@ def clock(way: Way) -> Finding:
         f"is {words} the server's",
         "Let NTP set it: pauses that Gameball asks for as a date, and the age of events in a journal, are wrong by it.",
     )
-
-
-# ---------------------------------------------------------------- errors
-
-
-def _cause(way: Way, kind: type[_Error]) -> _Error | None:
-    """The error of a kind behind what httpx raised."""
-    error: BaseException | None = way.error
-    while error is not None:
-        if isinstance(error, kind):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _reason(way: Way) -> str:
-    """What went wrong, in a few words of the system's."""
-    if isinstance(way.error, httpx.TimeoutException):
-        return f"nothing came within {PATIENCE:g} s"
-    if isinstance(way.error, (httpx.ProxyError, httpx.RemoteProtocolError)):
-        return printable(str(way.error))
-    error = _cause(way, OSError)
-    # other errors may quote a setting, and so a password
-    return printable(error.strerror if error is not None and error.strerror else type(way.error).__name__)
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,0 +1,233 @@
+"""One request to Gameball that can change nothing, and what it met on its way; what that means is said elsewhere.
+
+The request is an empty one, `{}`: it names neither a player nor an event, so nothing in it could be applied, and
+Gameball's pages say how it is refused ("The PlayerUniqueId field is required."). It goes exactly where events go.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import attrs
+import httpx
+
+from gameball_async import __version__
+
+from .._words import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._keys import Keys
+
+_Error = TypeVar("_Error", bound=Exception)
+
+PATHS: Mapping[str, str] = {
+    "v3.0": "/api/v3.0/integrations/event",
+    "v4.0": "/api/v4.0/integrations/events",
+    "v4.1": "/api/v4.1/integrations/events",
+}
+"""Where each version takes events; the tests compare it with the client's own."""
+
+PATIENCE = 10.0
+"""Seconds without progress after which a step is given up. The client waits longer; who looks at it does not."""
+
+_EMPTY = b"{}"
+_LONGEST_ANSWER = 64 * 1024  # bytes of a body that are read; Gameball's are below 1 KiB
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: the HTTP status.
+        code: Gameball's own code; None if the body has none.
+        date: the header `Date`; None if there is none.
+        sent_at: this machine's clock when the request left, in seconds since the Unix epoch.
+        came_at: the same when the answer began to come.
+    """
+
+    status: int
+    code: int | None
+    date: str | None
+    sent_at: float
+    came_at: float
+
+
+@attrs.frozen(kw_only=True)
+class Way:
+    """How far the request came.
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: whose name was looked up, if the request goes without a proxy.
+        port: where it is to listen.
+        path: where events go.
+        proxy: host and port of the proxy between; None if there is none.
+        with_key: whether an API key went with it.
+        peer: the address that was connected to; None if no connection came about.
+        tls: the version that was agreed on; None if none was.
+        answer: what came back; None if nothing did.
+        error: what ended the way before an answer; None if nothing did.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    proxy: str | None
+    with_key: bool
+    peer: str | None = None
+    tls: str | None = None
+    answer: Answer | None = None
+    error: Exception | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it ends on this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether the request could not even be made: what the environment says of proxies or certificates is wrong."""
+        return self.error is not None and not isinstance(self.error, httpx.HTTPError)
+
+    @property
+    def is_refused_by_proxy(self) -> bool:
+        """Whether the proxy ended the way."""
+        return isinstance(self.error, httpx.ProxyError)
+
+    def cause(self, kind: type[_Error]) -> _Error | None:
+        """The error of a kind behind what ended the way."""
+        error: BaseException | None = self.error
+        while error is not None:
+            if isinstance(error, kind):
+                return error
+            error = error.__cause__ or error.__context__
+        return None
+
+    @property
+    def reason(self) -> str:
+        """What ended the way, in a few words of the system's."""
+        if isinstance(self.error, httpx.TimeoutException):
+            return f"nothing came within {PATIENCE:g} s"
+        if isinstance(self.error, (httpx.ProxyError, httpx.RemoteProtocolError)):
+            return printable(str(self.error))
+        error = self.cause(OSError)
+        # other errors may quote a setting, and so a password
+        return printable(error.strerror if error is not None and error.strerror else type(self.error).__name__)
+
+
+def go(base_url: str, api_version: str, keys: Keys) -> Way:
+    """Send the one request; whatever happens to it is told by what is returned.
+
+    Args:
+        base_url: one that the client accepts.
+        api_version: a key of `PATHS`.
+        keys: those that can be sent; without an API key the request goes without one.
+    """
+    parts, path = urlsplit(base_url), PATHS[api_version]
+    way = Way(
+        scheme=parts.scheme,
+        host=parts.hostname or "",
+        port=parts.port or (443 if parts.scheme == "https" else 80),
+        path=parts.path.rstrip("/") + path,
+        proxy=None,
+        with_key=keys.api_key is not None,
+    )
+    way = way if way.is_loopback else attrs.evolve(way, proxy=_proxy(way))
+    steps = _Steps()
+    try:
+        answer = _answer(base_url.rstrip("/") + path, _headers(keys), steps, trust_env=not way.is_loopback)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # OSError: SSL_CERT_FILE names no file
+        return attrs.evolve(way, peer=steps.peer, tls=steps.tls, error=error)
+    return attrs.evolve(way, peer=steps.peer, tls=steps.tls, answer=answer)
+
+
+def _proxy(way: Way) -> str | None:
+    """Host and port of the proxy that the environment names; never more of it, as it may hold a password."""
+    proxies = getproxies()
+    url = proxies.get(way.scheme) or proxies.get("all")
+    if not url or proxy_bypass(way.host):
+        return None
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+
+
+def _headers(keys: Keys) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"gameball-async/{__version__} doctor",
+    }
+    named = {"APIKey": keys.api_key, "SecretKey": keys.secret_key}
+    return headers | {name: key for name, key in named.items() if key is not None}
+
+
+def _answer(url: str, headers: Mapping[str, str], steps: _Steps, *, trust_env: bool) -> Answer:
+    """Make the request.
+
+    Raises:
+        httpx.HTTPError: if no answer comes.
+        OSError: if the certificates that the environment names cannot be read.
+        ValueError: if the proxy that the environment names is no address.
+    """
+    # as the client: the environment names the authorities to trust, also where it is not asked for a proxy
+    trust = httpx.create_ssl_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with httpx.Client(timeout=PATIENCE, verify=trust, trust_env=trust_env, follow_redirects=False) as client:
+        sent_at = time.time()
+        with client.stream("POST", url, content=_EMPTY, headers=headers, extensions={"trace": steps}) as response:
+            came_at = time.time()
+            code = _code(response.status_code, _beginning(response))
+            return Answer(
+                status=response.status_code,
+                code=code,
+                date=response.headers.get("date"),
+                sent_at=sent_at,
+                came_at=came_at,
+            )
+
+
+class _Steps:
+    """Notes how far a request came; httpx calls it with the name of each step, and what the step brought."""
+
+    def __init__(self) -> None:
+        self.peer: str | None = None
+        self.tls: str | None = None
+
+    def __call__(self, step: str, brought: Mapping[str, Any]) -> None:
+        if step.endswith("connect_tcp.complete"):
+            address = brought["return_value"].get_extra_info("server_addr")
+            self.peer = f"{address[0]} port {address[1]}"
+        elif step.endswith("start_tls.complete"):
+            tls = brought["return_value"].get_extra_info("ssl_object")
+            self.tls = tls.version() or "TLS"
+
+
+def _beginning(response: httpx.Response) -> bytes:
+    """As much of the body as holds a code; a status is an answer even if its body breaks or never ends."""
+    content, until = bytearray(), time.monotonic() + PATIENCE
+    try:
+        for chunk in response.iter_raw():
+            content += chunk
+            if len(content) > _LONGEST_ANSWER or time.monotonic() > until:
+                break
+    except httpx.TransportError:
+        pass
+    return bytes(content)
+
+
+def _code(status: int, body: bytes) -> int | None:
+    try:
+        content: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    code = cast("dict[str, object]", content).get("code") if isinstance(content, dict) else None
+    is_code = isinstance(code, int) and not isinstance(code, bool) and code != status  # a gateway's is the status again
+    return cast("int", code) if is_code else None
