@@ -11,7 +11,7 @@ from gameball_async import AsyncGameball
 from gameball_async.errors import ConfigurationError
 
 from .._keys import Keys
-from . import _folder, _key, _network, _software
+from . import _answer, _folder, _key, _reach, _software
 from ._findings import refused, warn
 from ._way import go
 
@@ -73,7 +73,10 @@ class Examination:
         except ConfigurationError as error:
             yield refused("address", error)
             return
-        yield from _network.findings(go(base_url, self.api_version, self._keys_that_can_be_sent()))
+        way = go(base_url, self.api_version, self._keys_that_can_be_sent())
+        yield from _reach.findings(way)
+        if not way.is_impossible:
+            yield from _answer.findings(way)
 
     def _keys_that_can_be_sent(self) -> Keys:
         return Keys(*(None if key is None or _key.refusal(key) else key for key in attrs.astuple(self.keys)))

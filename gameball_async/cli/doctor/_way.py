@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,10 +18,14 @@ import httpx
 
 from gameball_async import __version__
 
+from .._words import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .._keys import Keys
+
+_Error = TypeVar("_Error", bound=Exception)
 
 PATHS: Mapping[str, str] = {
     "v3.0": "/api/v3.0/integrations/event",
@@ -88,6 +92,36 @@ class Way:
     def is_loopback(self) -> bool:
         """Whether it ends on this machine."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether the request could not even be made: what the environment says of proxies or certificates is wrong."""
+        return self.error is not None and not isinstance(self.error, httpx.HTTPError)
+
+    @property
+    def is_refused_by_proxy(self) -> bool:
+        """Whether the proxy ended the way."""
+        return isinstance(self.error, httpx.ProxyError)
+
+    def cause(self, kind: type[_Error]) -> _Error | None:
+        """The error of a kind behind what ended the way."""
+        error: BaseException | None = self.error
+        while error is not None:
+            if isinstance(error, kind):
+                return error
+            error = error.__cause__ or error.__context__
+        return None
+
+    @property
+    def reason(self) -> str:
+        """What ended the way, in a few words of the system's."""
+        if isinstance(self.error, httpx.TimeoutException):
+            return f"nothing came within {PATIENCE:g} s"
+        if isinstance(self.error, (httpx.ProxyError, httpx.RemoteProtocolError)):
+            return printable(str(self.error))
+        error = self.cause(OSError)
+        # other errors may quote a setting, and so a password
+        return printable(error.strerror if error is not None and error.strerror else type(self.error).__name__)
 
 
 def go(base_url: str, api_version: str, keys: Keys) -> Way:
