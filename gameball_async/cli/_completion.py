@@ -10,7 +10,7 @@ from ._help import PROGRAM, examples
 _INSTALL = {
     "bash": "{program} completion bash > ~/.{program}.bash && echo '. ~/.{program}.bash' >> ~/.bashrc",
     "zsh": "{program} completion zsh > ~/.{program}.zsh && echo '. ~/.{program}.zsh' >> ~/.zshrc",
-    "fish": "mkdir -p ~/.config/fish/completions && {program} completion fish > ~/.config/fish/completions/{program}.fish",
+    "fish": "cd ~/.config/fish && mkdir -p completions && {program} completion fish > completions/{program}.fish",
 }
 """One line for each shell; the file is written once, as making it takes the better part of a second."""
 
