@@ -1,4 +1,4 @@
-"""The Starlette app: the API's routes, the control path, an empty 404 for the rest; alone in importing starlette."""
+"""The Starlette app: the API's routes, the control path, the page, an empty 404 for the rest."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.responses import Response
+from starlette.routing import Mount, Route, Router
 
 from ._dialects import DIALECTS
 from ._faults import Fault
+from ._guard import headers_of
+from ._json import Json, wrong
 from ._line import Line
+from ._page import PATH, Door, Guarded, Page
 from ._pauses import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -27,18 +30,23 @@ if TYPE_CHECKING:
     from ._pauses import Pauses
 
 
-def create_app(desk: Desk, pauses: Pauses) -> Starlette:
+def create_app(desk: Desk, host: str, leave: Callable[[float], None], pauses: Pauses) -> Starlette:
     """Make the app. It needs a server that puts each connection's `transport` into the scope's state.
 
     Args:
         desk: judges and remembers.
+        host: the address at which the sandbox listens.
+        leave: lets the sandbox refuse connections for so many seconds; returns at once.
         pauses: the sleeps of the running server.
     """
+    nothing = _Events(desk, pauses, None)
+    seen = Router([*_Control(desk).routes(), *Page(desk, pauses, leave).routes()])
     return Starlette(
         routes=[
             *(Route(dialect.path, _Events(desk, pauses, dialect)) for dialect in DIALECTS),
-            Mount("/_sandbox", routes=_Control(desk).routes()),
-            Mount("/", _Events(desk, pauses, None)),
+            Mount(PATH, Guarded(seen, host)),
+            *(Route(path, Door(nothing)) for path in ("/", PATH.rstrip("/"))),
+            Mount("/", nothing),
         ]
     )
 
@@ -56,9 +64,8 @@ class _Events:
         if body is None:
             return
         line = Line(scope, receive, send, self._pauses)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         dialect = self._dialect if scope["method"] == "POST" else None
-        visit = self._desk.arrive(dialect, scope["path"], headers, body, line.is_gone)
+        visit = self._desk.arrive(dialect, scope["path"], headers_of(scope), body, line.is_gone)
         answer = None
         try:
             await self._pauses.sleep(visit.plan.delay / 2)
@@ -105,20 +112,20 @@ class _Control:
 
     async def holdings(self, _: Request) -> Response:
         held = self._desk.ledger.holdings()
-        return JSONResponse({player: _plain(events) for player, events in held.items()})
+        return Json({player: _plain(events) for player, events in held.items()})
 
     async def requests(self, _: Request) -> Response:
-        return JSONResponse(_plain(self._desk.ledger.requests()))
+        return Json(_plain(self._desk.ledger.requests()))
 
     async def violations(self, _: Request) -> Response:
-        return JSONResponse(_plain(self._desk.ledger.violations()))
+        return Json(_plain(self._desk.ledger.violations()))
 
     async def stats(self, _: Request) -> Response:
         tally = attrs.asdict(self._desk.ledger.tally())
-        return JSONResponse({**tally, "statuses": {str(key): count for key, count in tally["statuses"].items()}})
+        return Json({**tally, "statuses": {str(key): count for key, count in tally["statuses"].items()}})
 
     async def faults(self, _: Request) -> Response:
-        return JSONResponse(_plain(self._desk.faults))
+        return Json(_plain(self._desk.faults))
 
     async def script(self, request: Request) -> Response:
         try:
@@ -126,17 +133,17 @@ class _Control:
             several = cast("list[object]", given) if isinstance(given, list) else [given]
             faults = [Fault.from_json(value) for value in several]
         except ValueError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
+            return wrong(str(error))
         self._desk.script(*faults)
-        return JSONResponse(_plain(faults))
+        return Json(_plain(faults))
 
     async def clear(self, _: Request) -> Response:
         self._desk.script()
-        return JSONResponse([])
+        return Json([])
 
     async def reset(self, _: Request) -> Response:
         self._desk.reset()
-        return JSONResponse({})
+        return Json({})
 
 
 def _plain(values: Iterable[attrs.AttrsInstance]) -> list[dict[str, object]]:

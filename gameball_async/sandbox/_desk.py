@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ._dialects import Dialect
     from ._faults import Fault
-    from ._windows import Limits
+    from ._windows import Limits, Use
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +117,21 @@ class Desk:
         """The faults of the script."""
         return self._script.faults
 
+    def switch(self, fault: Fault, *, on: bool) -> None:
+        """Add a fault before the others or take it out; the others go on as they were."""
+        if on:
+            self._script.put_first(fault, self._now())
+        else:
+            self._script.take_out(fault)
+
+    def struck(self, fault: Fault) -> int | None:
+        """How many requests a fault has struck, or None if it is not at work."""
+        return self._script.struck(fault)
+
+    def use(self) -> list[Use]:
+        """How full the rate windows are."""
+        return self._windows.use(self._now())
+
     def reset(self) -> None:
         """Forget what was held, logged and counted; the script stays. Safe from any thread."""
         self.ledger.reset()
@@ -149,7 +164,7 @@ class Desk:
         if visit.dialect is None:
             refusal = Refusal("route", f"Nothing listens at {visit.path}.")
             self.ledger.violate(visit.number, refusal)
-            return Answer(404)
+            return Answer(404, reason=refusal.detail)
         refusals = self._refusals(visit, visit.dialect)
         effect = EFFECTS[visit.plan.fault.kind] if visit.plan.fault else None
         if not refusals and (effect is None or effect.applies):
@@ -211,6 +226,7 @@ class Desk:
             fault=visit.plan.fault.kind if visit.plan.fault else None,
             digest=visit.digest,
             left=visit.is_gone(),
+            reason=answer.reason if answer else None,
         )
 
     def _report(self, record: RequestRecord) -> None:

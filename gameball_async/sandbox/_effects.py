@@ -40,6 +40,7 @@ class Answer:
         status: the HTTP status, or None if none is sent.
         body: the bytes.
         code: Gameball's code in the body, or None.
+        reason: why it is no success, in words, or None if there are none.
         content_type: of the body.
         headers: further headers, by name.
         manner: how it travels.
@@ -49,6 +50,7 @@ class Answer:
     status: int | None
     body: bytes = b""
     code: int | None = None
+    reason: str | None = None
     content_type: str = JSON
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     manner: Manner = Manner.WHOLE
@@ -78,7 +80,7 @@ def refused(refusal: Refusal, dialect: Dialect, number: int, retry_after: float 
     """The answer to a request that breaks a rule."""
     status, code = ERRORS[refusal.kind].face(dialect)
     body = error_body(dialect, status, code, refusal.detail, number)
-    return Answer(status, body, code, headers=_retry_after(retry_after))
+    return Answer(status, body, code, refusal.detail, headers=_retry_after(retry_after))
 
 
 def _retry_after(value: float | str | None) -> dict[str, str]:
@@ -87,7 +89,8 @@ def _retry_after(value: float | str | None) -> dict[str, str]:
 
 def _status(fault: Fault, dialect: Dialect, number: int, _: Answer) -> Answer:
     body = error_body(dialect, fault.http_status, fault.code, fault.words, number)
-    return Answer(fault.http_status, body, fault.code, headers=_retry_after(fault.retry_after))
+    reason = None if fault.code is None else fault.words
+    return Answer(fault.http_status, body, fault.code, reason, headers=_retry_after(fault.retry_after))
 
 
 def _success_false(fault: Fault, dialect: Dialect, _: int, __: Answer) -> Answer:
@@ -95,7 +98,7 @@ def _success_false(fault: Fault, dialect: Dialect, _: int, __: Answer) -> Answer
     if dialect.is_v3:
         # the envelope of v1, the only one documented to fail under a 200 before v4
         body = {"response": {}, "Success": False, "ErrorMsg": fault.words, "ErrorCode": 13}
-    return Answer(fault.http_status, compact(body))
+    return Answer(fault.http_status, compact(body), reason=fault.words)
 
 
 def _html(fault: Fault, *_: object) -> Answer:

@@ -240,6 +240,19 @@ class Plan:
     delay: float = 0.0
 
 
+@attrs.define(eq=False)
+class _Entry:
+    """A fault of the script and how far it has come."""
+
+    fault: Fault
+    since: float
+    struck: int = 0
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.fault.times is not None and self.struck >= self.fault.times
+
+
 class Script:
     """Several faults at work together: the first that strikes wins, latency adds up.
 
@@ -250,10 +263,26 @@ class Script:
     """
 
     def __init__(self, faults: Sequence[Fault], generator: random.Random, now: float) -> None:
-        self.faults = tuple(faults)
+        self._entries = tuple(_Entry(fault, now) for fault in faults)
         self._generator = generator
-        self._since = now
-        self._struck = [0] * len(faults)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults, in the order in which they are asked."""
+        return tuple(entry.fault for entry in self._entries)
+
+    def put_first(self, fault: Fault, now: float) -> None:
+        """Add a fault before the others, whose clocks and counts go on; one that is equal is replaced."""
+        self.take_out(fault)
+        self._entries = (_Entry(fault, now), *self._entries)
+
+    def take_out(self, fault: Fault) -> None:
+        """Remove the faults that are equal to this one, if there are any."""
+        self._entries = tuple(entry for entry in self._entries if entry.fault != fault)
+
+    def struck(self, fault: Fault) -> int | None:
+        """How many requests a fault has struck, or None if it is not in the script or has struck its last."""
+        return next((entry.struck for entry in self._entries if entry.fault == fault and not entry.is_used_up), None)
 
     def plan(self, player: str | None, events: Collection[str], now: float) -> Plan:
         """Decide what happens to a request.
@@ -264,24 +293,24 @@ class Script:
             now: when it arrived, in seconds.
         """
         fault, delay = None, 0.0
-        for position, candidate in enumerate(self.faults):
-            is_latency = candidate.kind == "latency"
-            if (fault is not None and not is_latency) or not self._strikes(position, player, events, now):
+        for entry in self._entries:
+            is_latency = entry.fault.kind == "latency"
+            if (fault is not None and not is_latency) or not self._strikes(entry, player, events, now):
                 continue
             if is_latency:
-                delay += self._generator.uniform(candidate.seconds, candidate.up_to)
+                delay += self._generator.uniform(entry.fault.seconds, entry.fault.up_to)
             else:
-                fault = candidate
+                fault = entry.fault
         return Plan(fault, delay)
 
-    def _strikes(self, position: int, player: str | None, events: Collection[str], now: float) -> bool:
-        fault = self.faults[position]
+    def _strikes(self, entry: _Entry, player: str | None, events: Collection[str], now: float) -> bool:
+        fault = entry.fault
         strikes = (
-            fault.start <= now - self._since < fault.start + fault.duration
-            and (fault.times is None or self._struck[position] < fault.times)
+            fault.start <= now - entry.since < fault.start + fault.duration
+            and not entry.is_used_up
             and (fault.players is None or player in fault.players)
             and (fault.events is None or not fault.events.isdisjoint(events))
             and (fault.probability >= 1 or self._generator.random() < fault.probability)
         )
-        self._struck[position] += strikes
+        entry.struck += strikes
         return strikes

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import attrs
+
+from ._activity import Activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ._activity import Counts
     from ._judge import Metadata, Reading
     from ._refusals import Refusal
 
@@ -51,6 +56,8 @@ class RequestRecord:
         fault: the kind of the fault that decided its answer, or None.
         digest: SHA-256 of the body, in hexadecimal: equal digests are equal bytes.
         left: whether the client had gone before the end.
+        reason: why it was refused, in words that hold no key, e-mail address, phone number or
+            player's id, or the words of the fault; None if there are none.
     """
 
     number: int
@@ -65,6 +72,7 @@ class RequestRecord:
     fault: str | None
     digest: str
     left: bool
+    reason: str | None = None
 
 
 @attrs.frozen
@@ -105,6 +113,42 @@ class Tally:
     statuses: Mapping[int | None, int]
 
 
+@attrs.frozen
+class News:
+    """What was added since somebody last looked.
+
+    Args:
+        era: changes with every reset; a position of another era means nothing.
+        position: how many requests have ended in this era.
+        records: the latest of those that have ended since, in the order they ended.
+        ended: all requests that have ended.
+        seconds: those of the last minute, second by second.
+        tally: the numbers.
+    """
+
+    era: str
+    position: int
+    records: list[RequestRecord]
+    ended: Counts
+    seconds: list[tuple[int, Counts]]
+    tally: Tally
+
+
+@attrs.frozen
+class Standing:
+    """A player in numbers.
+
+    Args:
+        player: the id.
+        events: events held.
+        requests: requests that have ended.
+    """
+
+    player: str
+    events: int
+    requests: Counts
+
+
 class Ledger:
     """All of it, behind one lock. Grows with every request: a reset is the only way it shrinks."""
 
@@ -119,6 +163,8 @@ class Ledger:
         self._requests: list[RequestRecord] = []
         self._violations: list[Violation] = []
         self._statuses: Counter[int | None] = Counter()
+        self._activity = Activity()
+        self._era = uuid4().hex
         self._arrived = self._in_flight
         self._applied = self._events = 0
 
@@ -160,6 +206,7 @@ class Ledger:
             self._requests.append(record)
             self._statuses[record.status] += 1
             self._in_flight -= 1
+            self._activity.add(record.player, record.end, applied=record.applied)
             self._changed.notify_all()
 
     def holdings(self) -> dict[str, list[HeldEvent]]:
@@ -181,6 +228,35 @@ class Ledger:
         """A snapshot in numbers."""
         with self._changed:
             return self._tally()
+
+    def news(self, era: str, position: int, *, most: int, now: float) -> News:
+        """What was added since somebody last looked, at most so many records of it.
+
+        Args:
+            era: of the last look, or anything else at the first.
+            position: of the last look.
+            most: records, at most.
+            now: seconds.
+        """
+        with self._changed:
+            end = len(self._requests)
+            since = min(max(position, 0), end) if era == self._era else 0
+            records = self._requests[max(since, end - most) :]
+            return News(self._era, end, records, self._activity.all, self._activity.seconds(now), self._tally())
+
+    def standings(self, like: str, most: int) -> list[Standing]:
+        """The players whose id holds some text, the latest active first, at most so many."""
+        with self._changed:
+            return [
+                Standing(player, len(self._holdings.get(player, ())), counts)
+                for player, counts in islice(self._activity.latest(like), most)
+            ]
+
+    def held_by(self, player: str, most: int) -> tuple[int, list[HeldEvent]]:
+        """How many events of one player are held, and the last of them, at most so many, in order."""
+        with self._changed:
+            held = self._holdings.get(player, [])
+            return len(held), held[-most:]
 
     def wait_for(self, condition: Callable[[Tally], bool], timeout: float) -> bool:
         """Block until the numbers satisfy a condition; returns whether they did within `timeout` seconds."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Self
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from ._faults import Fault
     from ._ledger import HeldEvent, RequestRecord, Tally, Violation
+
+_log = logging.getLogger(__name__)
 
 _GAMEBALLS_LIMITS = Limits()
 
@@ -61,8 +65,13 @@ class Sandbox:
             keys=Keys(api_key, secret_key), limits=limits, seed=seed, on_request=on_request, now=time.monotonic
         )
         self._thread: ServerThread | None = None
+        # set by `stop` to end an absence; None while there is none
+        self._absence: threading.Event | None = None
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
+        if self._absence is not None:
+            return f"<Sandbox refusing connections at {self.url}>"
         state = "stopped" if self._thread is None else f"listening at {self.url}"
         return f"<Sandbox {state}>"
 
@@ -86,19 +95,53 @@ class Sandbox:
             OSError: if the address cannot be had.
             RuntimeError: if it is running already.
         """
-        if self._thread is not None:
-            raise RuntimeError("The sandbox is running already: stop it first, or make a second one.")
+        with self._lock:
+            if self._thread is not None or self._absence is not None:
+                raise RuntimeError("The sandbox is running already: stop it first, or make a second one.")
+            self._listen()
+
+    def _listen(self) -> None:
         listener = listen(self._host, self._port)
         self._port = listener.getsockname()[1]
-        thread = ServerThread(functools.partial(create_app, self._desk), listener)
+        thread = ServerThread(functools.partial(create_app, self._desk, self._host, self._leave), listener)
         thread.start()
         self._thread = thread
 
     def stop(self) -> None:
         """Cut all connections and stop listening; requests being processed are given up. Twice is once."""
+        with self._lock:
+            if self._absence is not None:
+                self._absence.set()
+                self._absence = None
+            self._close()
+
+    def _close(self) -> None:
         if self._thread is not None:
             self._thread.stop()
             self._thread = None
+
+    def _leave(self, seconds: float) -> None:
+        """Refuse connections for some seconds. The server's own thread asks for it, which cannot wait for its end."""
+        arguments = (self._thread, seconds)
+        threading.Thread(target=self._be_absent, args=arguments, name="gameball-sandbox-absence", daemon=True).start()
+
+    def _be_absent(self, thread: ServerThread | None, seconds: float) -> None:
+        with self._lock:
+            if self._thread is not thread:
+                return  # it was stopped meanwhile
+            self._close()
+            absence = self._absence = threading.Event()
+        absence.wait(seconds)
+        with self._lock:
+            if self._absence is absence:
+                self._absence = None
+                self._return()
+
+    def _return(self) -> None:
+        try:
+            self._listen()
+        except OSError:
+            _log.exception("the sandbox cannot listen at %s again; start() tries once more", self.url)
 
     @property
     def url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 
 import attrs
 
@@ -44,6 +45,25 @@ class _Window:
     def add(self, now: float) -> None:
         self._starts.append(now)
 
+    def used(self, now: float) -> int:
+        # the newest stand last: as many are looked at as count
+        return sum(1 for _ in takewhile(lambda start: now - start < self.seconds, reversed(self._starts)))
+
+
+@attrs.frozen
+class Use:
+    """How full a window is at one instant.
+
+    Args:
+        used: requests let through in the seconds just past.
+        count: as many are let through at most.
+        seconds: the window's length.
+    """
+
+    used: int
+    count: int
+    seconds: float
+
 
 class Windows:
     """Both windows. A refused request takes no room, so that a client which waits gets through."""
@@ -67,6 +87,14 @@ class Windows:
         for window in self._windows:
             window.add(now)
         return None
+
+    def use(self, now: float) -> list[Use]:
+        """How full each window is; empty if there are none.
+
+        Args:
+            now: seconds, never less than in an earlier call of `admit`.
+        """
+        return [Use(window.used(now), window.count, window.seconds) for window in self._windows]
 
 
 def _windows(limits: Limits | None) -> tuple[_Window, ...]:
