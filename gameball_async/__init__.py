@@ -8,6 +8,7 @@ from ._events import Event, Metadata, validate_event
 from ._flusher import CloseReport, Undelivered
 from ._journal._dead_letters import DeadLetter, DeadLetterKind, DeadLetters
 from ._journal._status import JournalFile, inspect_journal
+from ._observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from ._receipt import Delivered, Receipt
 from ._stats import Stats
 from ._version import __version__
@@ -57,10 +58,15 @@ __all__ = [
     "LifecycleError",
     "Metadata",
     "NotStarted",
+    "ObservedClient",
+    "Observer",
     "OutcomeUnknown",
+    "PauseReason",
     "RateLimit",
     "Receipt",
     "Rejected",
+    "RequestEnd",
+    "RequestStart",
     "Retry",
     "Stats",
     "Undelivered",

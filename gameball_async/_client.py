@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 import weakref
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -20,6 +20,7 @@ from ._delivery import Delivery, HTTPClient
 from ._events import Metadata, contact, encode_event, text
 from ._failures import OnFailure
 from ._flusher import CloseReport, Engine, Flusher, State
+from ._observer import Observer
 from ._receipt import Delivered, Outcome, Receipt
 from ._stats import Stats
 from .errors import ClientClosed, ConfigurationError, InvalidEvent
@@ -45,6 +46,7 @@ class AsyncGameball:
         on_failure: a function or coroutine function called with each event that will not arrive
             and its `DeliveryError`, one after another. Keep it quick: what waits for it is not
             counted in the buffer. What it raises is logged and harms nothing.
+        observer: is told what the client does, for metrics and traces, see `Observer`.
         http_client: an `httpx.AsyncClient` of your own, with its own limits and timeouts; it is
             not closed. By default the client makes one, and honours the usual proxy variables.
         timeout: seconds without progress after which an attempt is given up; three times that in all.
@@ -66,6 +68,7 @@ class AsyncGameball:
         rate: RateLimit | None = RateLimit(),  # noqa: B008 frozen
         journal: str | PathLike | Journal | None = None,
         on_failure: OnFailure | None = None,
+        observer: Observer | None = None,
         http_client: HTTPClient | None = None,
         timeout: float = 30.0,
     ) -> None:
@@ -77,6 +80,7 @@ class AsyncGameball:
         if on_failure is not None and not callable(on_failure):
             raise ConfigurationError("on_failure cannot be called: give a function or a coroutine function.")
         self._on_failure = on_failure
+        self._observer = None if observer is None else _checked_observer(observer)
         self._http_client = None if http_client is None else _checked_type("http_client", http_client, HTTPClient)
         self._timeout = _checked_timeout(timeout)
         self._engine = self._new_engine()
@@ -296,28 +300,12 @@ class AsyncGameball:
     # ---------------------------------------------------------------- looking
 
     def stats(self) -> Stats:
-        """An immutable snapshot of what the client has done and holds; callable at any time."""
-        flusher, now = self._engine.flusher, self._engine.now()
-        counts, oldest_at = flusher.buffer.counts, flusher.buffer.oldest_at()
-        pause, store = flusher.gate.until - now, flusher.store
-        return Stats(
-            accepted=counts.accepted + store.outside,
-            delivered=counts.delivered,
-            rejected=counts.rejected,
-            dropped=counts.dropped,
-            unknown=counts.unknown,
-            buffered_events=counts.pending,
-            buffered_bytes=counts.pending_bytes,
-            journaled_events=store.outside,
-            journal_bytes=store.used_bytes,
-            oldest_age=0.0 if oldest_at is None or self._engine.state is State.NEW else now - oldest_at,
-            in_flight=flusher.in_flight,
-            requests=flusher.requests,
-            retries=flusher.retries,
-            ambiguous=flusher.aftermath.ambiguous,
-            paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
-            halted=None if flusher.aftermath.halted is None else str(flusher.aftermath.halted),
-        )
+        """An immutable snapshot of what the client has done and holds.
+
+        Callable at any time and from any thread; only in the loop's own thread are all counts of
+        one instant.
+        """
+        return self._engine.flusher.stats()
 
     def __repr__(self) -> str:
         state = self._engine.state.name.lower()
@@ -353,9 +341,10 @@ class AsyncGameball:
             retry=self._retry,
             rate=self._rate,
             journal=self._journal,
-            dialect=self._access.dialect,
+            access=self._access,
             make_delivery=make_delivery,
             on_failure=self._on_failure,
+            observer=self._observer,
         )
         return Engine(flusher)
 
@@ -414,6 +403,16 @@ def _checked_type(argument: str, value: _T, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         raise ConfigurationError(f"{argument} is of type {type(value).__name__}: give {kind.__name__}(...).")
     return value
+
+
+def _checked_observer(observer: Observer) -> Observer:
+    _checked_type("observer", observer, Observer)
+    for name in vars(Observer):
+        if inspect.iscoroutinefunction(getattr(observer, name)):
+            raise ConfigurationError(
+                f"the observer's {name} is a coroutine function: give a plain one, nobody awaits it."
+            )
+    return observer
 
 
 def _checked_journal(journal: str | PathLike | Journal | None, batching: Batching) -> Journal | None:

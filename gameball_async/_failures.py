@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from ._bell import Bell
 from ._events import Event
+from ._seldom import Seldom
 from .errors import DeliveryError
 
 OnFailure = Callable[[Event, DeliveryError], Awaitable[None] | None]
@@ -34,6 +35,8 @@ class Failures:
         self._queue: deque[tuple[Event, DeliveryError]] = deque()
         self._added = Bell()
         self._finishing = False
+        self._raised = Seldom()
+        self._latest = ("", "")
 
     def add(self, events: Iterable[Event], error: DeliveryError) -> None:
         """Queue events that share one error."""
@@ -62,6 +65,7 @@ class Failures:
         """Call the callback until the queue is empty."""
         while self._queue:
             await self._report_next()
+            self._tell(self._raised.take(anyio.current_time()))
             await checkpoint()  # a callback that fills the queue again must not stop the loop
 
     async def report_without_waiting(self) -> None:
@@ -69,6 +73,7 @@ class Failures:
         while self._queue:
             with anyio.CancelScope(deadline=-math.inf, shield=True):
                 await self._report_next()
+        self._tell(self._raised.take_all(anyio.current_time()))
 
     async def _report_next(self) -> None:
         """Call the callback once; what it raises is logged and harms nothing."""
@@ -80,8 +85,15 @@ class Failures:
         except (Exception, asyncio.CancelledError) as raised:
             if isinstance(raised, asyncio.CancelledError) and _is_cancelled():
                 raise
-            # neither its text nor its traceback: they may quote the event
-            _log.error("on_failure raised %s for event %r", type(raised).__name__, event.name)
+            self._raised.count += 1
+            self._latest = type(raised).__name__, event.name
+
+    def _tell(self, count: int) -> None:
+        """Log that the callback has raised so often: neither its text nor its traceback, they may quote the event."""
+        if count == 1:
+            _log.error("on_failure raised %s for event %.60r", *self._latest)
+        elif count:
+            _log.error("on_failure raised for %d events, lastly %s for event %.60r", count, *self._latest)
 
 
 def _is_cancelled() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator
 from typing import Any
 
 import attrs
@@ -41,27 +41,39 @@ class SharedOutcome:
         moved: where the events are that were moved away, by name.
         interruption: why there will be no outcome for now, if nothing works at it any more.
         changed: rings when one of the others was set, if somebody waits; nearly nobody does.
+        marks: what an observer returned for the events, by name; nearly always nothing.
     """
 
-    __slots__ = ("changed", "interruption", "moved", "outcome")
+    __slots__ = ("changed", "interruption", "marks", "moved", "outcome")
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
         self.moved: dict[str, SharedOutcome] | None = None
         self.interruption: LifecycleError | None = None
         self.changed: Bell | None = None
+        self.marks: dict[str, object] | None = None
 
     def settle(self, outcome: Outcome) -> None:
         """Set the outcome of every event that was not moved away. Once only."""
         assert self.outcome is None, "an outcome is settled once"  # noqa: S101 a broken invariant, not an input
         self.outcome = outcome
+        self.marks = None
         self._ring()
 
-    def move(self, names: Iterable[str], to: SharedOutcome) -> None:
+    def move(self, names: Collection[str], to: SharedOutcome) -> None:
         """Let the named events share another outcome from now on."""
         moved = self.moved = self.moved or {}
         moved.update(dict.fromkeys(names, to))
+        if self.marks is not None:
+            for name in names:
+                to.mark(name, self.marks.pop(name, None))
         self._ring()
+
+    def mark(self, name: str, mark: object) -> None:
+        """Keep what an observer returned for an event, until the event has its outcome."""
+        if mark is not None and self.outcome is None:
+            self.marks = self.marks or {}
+            self.marks[name] = mark
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Let waiting raise this error while there is no outcome; None: somebody works at it again."""
@@ -117,6 +129,10 @@ class StoredOutcome(SharedOutcome):
     def join(self, batch: SharedOutcome) -> None:
         """From now on the batch's outcome is theirs."""
         self._joined = batch
+        if self.marks is not None:
+            for name, mark in self.marks.items():
+                batch.mark(name, mark)
+            self.marks = None
         self._ring()
 
     def _holder(self, name: str) -> SharedOutcome:

@@ -28,6 +28,11 @@ class Verdict(Enum):
     NOT_SENT = auto()
     """It was cancelled here before its first byte."""
 
+    @property
+    def label(self) -> str:
+        """Its name in words, as people read it."""
+        return self.name.lower().replace("_", " ")
+
 
 class Sign(Enum):
     """What an attempt says about the server, whatever it means for its own batch."""

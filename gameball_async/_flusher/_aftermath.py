@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 
@@ -17,8 +16,7 @@ from .._verdict import Answer, Verdict
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from ._report import Undelivered
 from ._store import Store
-
-_log = logging.getLogger("gameball_async")
+from ._watch import Watch
 
 
 class Aftermath:
@@ -29,6 +27,7 @@ class Aftermath:
         store: keeps what is there beside the buffer.
         gate: is told what each answer says about the server.
         failures: is told of each event that will not arrive.
+        watch: is told of everything.
         retry: the user's settings.
         random: gives numbers from 0 up to 1.
 
@@ -45,6 +44,7 @@ class Aftermath:
         store: Store,
         gate: Gate,
         failures: Failures,
+        watch: Watch,
         retry: Retry,
         random: Callable[[], float],
     ) -> None:
@@ -56,6 +56,7 @@ class Aftermath:
         self._store = store
         self._gate = gate
         self._failures = failures
+        self._watch = watch
         self._retry = retry
         self._backoff = Backoff(retry, random)
         self._successes = 0
@@ -83,22 +84,14 @@ class Aftermath:
             batch.successes_seen = self._successes
         if self._gate.state is not before:
             self._on_gate_change(answer, now)
+        self._watch.look_at(self._gate, answer, self.halted, now)
 
     def _on_gate_change(self, answer: Answer, now: float) -> None:
         if self.halted is not None:
             self._resumed_at = now
-        self.halted = None
-        match self._gate.state:
-            case GateState.OPEN:
-                self._buffer.skip_backoff()
-                _log.warning("Gameball answers again; %d events are waiting", self._buffer.counts.pending)
-            case GateState.HALTED:
-                self.halted = _halted(answer)
-                _log.error("%s", self.halted)
-            case GateState.PAUSED:
-                _log.warning("pausing all requests: %s", answer.summary)
-            case GateState.OUTAGE:
-                _log.warning("Gameball is out of reach, probing from time to time: %s", answer.summary)
+        self.halted = _halted(answer) if self._gate.state is GateState.HALTED else None
+        if self._gate.state is GateState.OPEN:
+            self._buffer.skip_backoff()
 
     def conclude(self, batch: Batch, answer: Answer, now: float) -> None:
         """Settle the batch, split it, or keep it for another try."""
@@ -108,11 +101,11 @@ class Aftermath:
                 delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
                 self._buffer.settle(batch, delivered, now)
                 self._store.forget(batch)
+                self._watch.delivered(len(batch.events), delivered)
             case Verdict.REFUSED:
                 self._refuse(batch, answer, now)
             case Verdict.AMBIGUOUS | Verdict.INTERRUPTED if self._retry.ambiguous == "report":
-                _log.error("events %s: %s", ", ".join(batch.events), error := _unknown(answer))
-                self._fail(batch, error, now)
+                self._fail(batch, _unknown(answer), now)
             case Verdict.INTERRUPTED | Verdict.NOT_SENT:
                 self._give_back(batch, now)
             case _:
@@ -124,7 +117,6 @@ class Aftermath:
             self._refuse(batch, answer, now)
         elif self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after:
             self._drop_expired(batch, answer.summary, now)
-            _log.error("events %s expired: %s", ", ".join(batch.events), answer.summary)
         else:
             self._give_back(batch, now + wait)
 
@@ -138,9 +130,7 @@ class Aftermath:
             self._buffer.split(batch)
             self._store.unseal(batch)
         else:
-            error = _rejected(answer, may_have_arrived=batch.ambiguous)
-            _log.error("event %s: %s", *batch.events, error)
-            self._fail(batch, error, now)
+            self._fail(batch, _rejected(answer, may_have_arrived=batch.ambiguous), now)
 
     def _drop_expired(self, batch: Batch, why: str, now: float) -> None:
         error = Dropped(
@@ -162,13 +152,13 @@ class Aftermath:
         self._failures.add(events, error)
         if self.is_ending:
             self.undelivered.extend(Undelivered(event, error) for event in events)
+        self._watch.failed([event.name for event in events], error)
 
     def take_over(self, batch: Batch) -> None:
         """A batch comes from the journal that an earlier process had sealed: it may have been sent."""
         self.ambiguous += 1
         if self._retry.ambiguous == "report":
             error = OutcomeUnknown(f"the process ended while the request was being sent: {_ASK}")
-            _log.error("events %s: %s", ", ".join(batch.events), error)
             self._fail(batch, error, batch.opened_at)
 
     # ---------------------------------------------------------------- giving up
@@ -179,11 +169,10 @@ class Aftermath:
             return math.inf
         if now < self._resumed_at + self._retry.give_up_after:
             return self._resumed_at + self._retry.give_up_after
-        before = self._buffer.counts.pending
+        before = self._buffer.counts.dropped
         for batch in self._buffer.expired(now, self._retry.give_up_after):
             self._drop_expired(batch, "Gameball could not be reached", now)
-        if expired := before - self._buffer.counts.pending:
-            _log.error("%d events expired before Gameball could be reached", expired)
+        if self._buffer.counts.dropped > before:
             self._store.refill()
         return self._buffer.expires_at(self._retry.give_up_after)
 
@@ -191,13 +180,14 @@ class Aftermath:
         """Settle whatever is left as dropped, or as unknown if it may have arrived; a journal keeps it instead."""
         self.is_ending = True
         if self._store.is_journal:
-            if kept := self._buffer.counts.pending + self._store.outside:
-                _log.warning("%s; %d events are kept in the journal for the next client", why, kept)
-            return
+            self._watch.kept(why)
+        else:
+            self._settle_the_rest(reason, why, now)
+        self._watch.tell_all(now)
+
+    def _settle_the_rest(self, reason: DropReason, why: str, now: float) -> None:
         if self.halted is not None:
             why = f"{why}: Gameball refused this client (HTTP {self.halted.status})"
-        if self._buffer.counts.pending:
-            _log.error("%d events will not arrive: %s", self._buffer.counts.pending, why)
         for batch in self._buffer.unsettled():
             if batch.ambiguous:
                 self._fail(batch, OutcomeUnknown(f"{why}, after an attempt whose answer got lost: {_ASK}"), now)

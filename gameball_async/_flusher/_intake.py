@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
@@ -16,10 +15,9 @@ from .._receipt import Receipt, SharedOutcome
 from ..errors import BufferFull, Dropped, DropReason
 from ._backlog import Backlog
 from ._store import Store
+from ._watch import Watch
 
 _T = TypeVar("_T")
-
-_log = logging.getLogger("gameball_async")
 
 
 class Intake:
@@ -30,17 +28,19 @@ class Intake:
         store: what keeps events beside it; with a journal, they go through it.
         batching: what happens when there is no room.
         failures: is told of dropped events.
+        watch: likewise.
     """
 
-    def __init__(self, buffer: Buffer, store: Store, batching: Batching, failures: Failures) -> None:
+    def __init__(self, buffer: Buffer, store: Store, batching: Batching, failures: Failures, watch: Watch) -> None:
         self.admission = Admission()
         self._buffer = buffer
         self._store = store
         self._entrance = store if isinstance(store, Backlog) else buffer
         self._batching = batching
         self._failures = failures
+        self._watch = watch
         self._drops = batching.when_full in ("drop_oldest", "drop_newest")
-        self._is_dropping = False
+        self._dropped: list[tuple[Event, Dropped]] = []
 
     def offer(
         self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
@@ -62,7 +62,9 @@ class Intake:
         if self._batching.when_full == "drop_oldest":
             self._buffer.check_batch(player, events, mobile, email)
             self._drop_oldest(len(events), sum(map(len, events.values())), now)
-        return self._entrance.offer_batch(player, events, mobile, email, now)
+        shared = self._entrance.offer_batch(player, events, mobile, email, now)
+        self._tell(now)
+        return shared
 
     async def wait_to_offer(
         self,
@@ -106,10 +108,6 @@ class Intake:
 
     # ---------------------------------------------------------------- dropping
 
-    def note_delivery(self) -> None:
-        """Something was delivered: the next drop begins a new spell, which is logged again."""
-        self._is_dropping = False
-
     def _offer_dropping(
         self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
     ) -> Receipt:
@@ -117,28 +115,32 @@ class Intake:
         if self._batching.when_full == "drop_oldest" and self._drop_oldest(1, len(encoded), now):
             receipt = self._buffer.offer(player, name, encoded, mobile, email, now)
         if receipt is None:
-            error = self._dropped()
+            error = self._error()
             receipt = self._buffer.refuse_newest(name, encoded, error)
-            self._tell(Event(player, name, mobile, email, encoded), error)
+            self._dropped.append((Event(player, name, mobile, email, encoded), error))
+        self._tell(now)
         return receipt
 
     def _drop_oldest(self, events: int, size: int, now: float) -> bool:
         """Make room by giving up the oldest events; False if what is left is being sent."""
         while not self._buffer.has_room(events, size):
-            error = self._dropped()
+            error = self._error()
             event = self._buffer.drop_oldest(error, now)
             if event is None:
                 return False
-            self._tell(event, error)
+            self._dropped.append((event, error))
         return True
 
-    def _tell(self, event: Event, error: Dropped) -> None:
-        self._failures.add([event], error)
-        was_dropping, self._is_dropping = self._is_dropping, True
-        if not was_dropping:
-            _log.warning("dropping events, until the next one is delivered: %s", error)
+    def _tell(self, now: float) -> None:
+        """Tell what was dropped, when the call is done: an observer that tracks would take the room again."""
+        dropped, self._dropped = self._dropped, []
+        for event, error in dropped:
+            self._failures.add([event], error)
+            self._watch.failed([event.name], error)
+        if dropped:
+            self._watch.tell(now)
 
-    def _dropped(self) -> Dropped:
+    def _error(self) -> Dropped:
         return Dropped(
             f"the buffer was full and Batching(when_full={self._batching.when_full!r}) gave it up: raise "
             "buffer_events or buffer_bytes, or choose when_full='wait'.",

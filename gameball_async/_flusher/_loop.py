@@ -7,15 +7,16 @@ moment, and passes the turn on before it sends.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from random import random
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from .._access import Access
 from .._bell import Bell
 from .._buffer import Batch, Buffer
 from .._config import Batching, Journal, RateLimit, Retry
@@ -23,17 +24,18 @@ from .._delivery import CONNECTIONS, Delivery
 from .._events import Event
 from .._failures import Failures, OnFailure
 from .._journal import JournalWriter
+from .._observer import ObservedClient, Observer
 from .._pacing import Gate, GateState, Windows
 from .._runtime import Runtime
+from .._stats import Stats
 from .._verdict import Answer, Verdict
-from .._wire import SingleDialect
 from ..errors import DeliveryError, DropReason, FlushTimeout, LifecycleError
 from ._aftermath import Aftermath
 from ._backlog import Backlog
 from ._intake import Intake
+from ._observed_intake import ObservedIntake
 from ._store import Hooks, Store
-
-_log = logging.getLogger("gameball_async")
+from ._watch import Sending, Watch
 
 _NOT_SENT = Answer(verdict=Verdict.NOT_SENT)
 _INTERRUPTED = Answer(verdict=Verdict.INTERRUPTED, words="the request was cancelled on its way")
@@ -47,9 +49,10 @@ class Flusher:
         retry: when and how long a request is tried again.
         rate: the two windows; None switches pacing off.
         journal: where events are kept on disk; None keeps them in memory alone.
-        dialect: how a request looks.
+        access: where requests go, and how they look.
         make_delivery: opens the connections; called when `run` begins.
         on_failure: the user's callback.
+        observer: the user's observer.
 
     Attributes:
         now: seconds of the loop's clock; before there is one, everything is overdue.
@@ -62,16 +65,21 @@ class Flusher:
         retry: Retry,
         rate: RateLimit | None,
         journal: Journal | None,
-        dialect: SingleDialect,
+        access: Access,
         make_delivery: Callable[[], Delivery],
         on_failure: OnFailure | None,
+        observer: Observer | None,
     ) -> None:
+        dialect = access.dialect
+        observed = ObservedClient(base_url=access.base_url, api_version=dialect.version, stats=self.stats)
+        self.watch = Watch(observer, observed, lambda: self.pending)
         self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled)
         self.gate = Gate()
         self.failures = Failures(on_failure)
         self.store = self._new_store(journal, batching)
-        self.intake = Intake(self.buffer, self.store, batching, self.failures)
-        self.aftermath = Aftermath(self.buffer, self.store, self.gate, self.failures, retry, random)
+        make_intake = ObservedIntake if self.watch.sees_tracks else Intake
+        self.intake = make_intake(self.buffer, self.store, batching, self.failures, self.watch)
+        self.aftermath = Aftermath(self.buffer, self.store, self.gate, self.failures, self.watch, retry, random)
         self.requests = 0
         self.retries = 0
         self.in_flight = 0
@@ -90,7 +98,11 @@ class Flusher:
         if journal is None:
             return Store()
         hooks = Hooks(
-            now=self._time, on_progress=self._on_settled, on_restored=self._on_restored, on_refused=self._on_refused
+            now=self._time,
+            on_progress=self._on_settled,
+            on_restored=self._on_restored,
+            on_refused=self._on_refused,
+            on_missing=self.watch.missing,
         )
         return Backlog(JournalWriter(journal), journal, self.buffer, batching, hooks)
 
@@ -112,6 +124,7 @@ class Flusher:
             on_under_way: called when every worker has begun.
         """
         self._turn = anyio.Lock()
+        self.watch.started()
         delivery = self._make_delivery()
         try:
             await self.store.open(runtime)
@@ -219,12 +232,13 @@ class Flusher:
             while True:
                 now = self.now()
                 expires_at = self.aftermath.expire(now)
+                tells_at = self.watch.tell(now)
                 if self._is_finished():
                     return None
                 may_go_at = self._may_go_at(now)
                 if may_go_at <= now:
                     return self.buffer.take(now, untried_first=self.gate.state is not GateState.OPEN)
-                with anyio.move_on_after(min(may_go_at, expires_at) - now):
+                with anyio.move_on_after(min(may_go_at, expires_at, tells_at) - now):
                     await self._wake.wait()
 
     def _is_finished(self) -> bool:
@@ -246,8 +260,8 @@ class Flusher:
         self.aftermath.take_over(batch)
 
     def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
-        _log.error("events %s: %s", ", ".join(event.name for event in events), error)
         self.aftermath.tell(events, error)
+        self.watch.tell(self.now())
 
     def _on_due(self, at: float) -> None:
         if at < self._idle_until:
@@ -257,33 +271,72 @@ class Flusher:
     async def _send(self, batch: Batch, delivery: Delivery) -> None:
         self._windows.start()
         probe = self.gate.start()
-        answer = _NOT_SENT
+        answer, sending = _NOT_SENT, None
         try:
             await self.store.seal(batch)
             if self.gate.state is not GateState.OPEN and (not probe or self.gate.until > self.now()):
                 return  # it closed while the disk was busy, or for longer
-            answer = _INTERRUPTED
-            answer = await self._post(batch, delivery)
+            answer, sending = _INTERRUPTED, self._begin(batch)
+            answer = await self._post(sending, delivery)
         finally:
             now = self.now()
             self._windows.finish(now)
             self.aftermath.note(batch, answer, probe=probe, now=now)
             self.aftermath.conclude(batch, answer, now)
-            if answer.verdict is Verdict.DELIVERED:
-                self.intake.note_delivery()
             self.store.refill()
             self._wake.ring()
             self._progress.ring()
+            if sending is not None:
+                self.watch.request_ends(sending, answer, now)
+            self.watch.tell(now)
 
-    async def _post(self, batch: Batch, delivery: Delivery) -> Answer:
-        if batch.body is None:
-            batch.body = self._dialect.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
+    def _begin(self, batch: Batch) -> Sending:
+        body = batch.body
+        if body is None:
+            body = self._dialect.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
+            batch.body = body
         self.requests += 1
         self.retries += batch.attempts > 0
         batch.attempts += 1
         self.aftermath.expect(batch)
+        return self.watch.request_starts(batch, body, self.now())
+
+    async def _post(self, sending: Sending, delivery: Delivery) -> Answer:
         self.in_flight += 1
         try:
-            return await delivery.post(batch.body, batch.private)
+            return await delivery.post(sending.body, sending.batch.private)
         finally:
             self.in_flight -= 1
+
+    # ---------------------------------------------------------------- looking
+
+    def stats(self) -> Stats:
+        """A snapshot of everything; callable from any thread."""
+        now, counts, store = self.now(), self.buffer.counts, self.store
+        pause, halted = self.gate.until - now, self.aftermath.halted
+        return Stats(
+            accepted=counts.accepted + store.outside,
+            delivered=counts.delivered,
+            rejected=counts.rejected,
+            dropped=counts.dropped,
+            unknown=counts.unknown,
+            buffered_events=counts.pending,
+            buffered_bytes=counts.pending_bytes,
+            journaled_events=store.outside,
+            journal_bytes=store.used_bytes,
+            oldest_age=self._oldest_age(now),
+            in_flight=self.in_flight,
+            requests=self.requests,
+            retries=self.retries,
+            ambiguous=self.aftermath.ambiguous,
+            paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
+            halted=None if halted is None else str(halted),
+        )
+
+    def _oldest_age(self, now: float) -> float:
+        while True:
+            try:
+                oldest_at = self.buffer.oldest_at()
+            except (RuntimeError, StopIteration):  # another thread asks, and the buffer has changed meanwhile
+                continue
+            return 0.0 if oldest_at is None or now == -math.inf else now - oldest_at

@@ -22,12 +22,14 @@ class Hooks:
         on_progress: called when events were stored, or moved on.
         on_restored: called with each batch that an earlier process had sealed.
         on_refused: called with accepted events that will not arrive, and why.
+        on_missing: called with the number of events that the disk has lost.
     """
 
     now: Callable[[], float]
     on_progress: Callable[[], object]
     on_restored: Callable[[Batch], object]
     on_refused: Callable[[list[Event], DeliveryError], object]
+    on_missing: Callable[[int], object]
 
 
 class Store:

@@ -258,6 +258,7 @@ class Window:
         self._leave_outside(events)
         self._buffer.write_off(events)
         self.settle(feed.origin, events)
+        self._hooks.on_missing(events)
 
     def _opened_at(self, row: Row) -> float:
         return self._hooks.now() - max(0.0, time.time() - row.accepted_at)

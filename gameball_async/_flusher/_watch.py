@@ -1,0 +1,201 @@
+"""Who is told what the flusher does: the log, and the user's observer, if there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
+
+from .._buffer import Batch
+from .._observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
+from .._pacing import Gate, GateState
+from .._receipt import Delivered, Receipt, SharedOutcome
+from .._verdict import Answer
+from ..errors import ClientHalted, DeliveryError, Dropped, DropReason
+from ._lines import Lines
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_log = logging.getLogger("gameball_async")
+
+_REASONS = {
+    GateState.PAUSED: PauseReason.REQUESTED,
+    GateState.OUTAGE: PauseReason.OUTAGE,
+    GateState.HALTED: PauseReason.HALT,
+}
+
+
+class Sending:
+    """A request on its way.
+
+    Attributes:
+        batch: whose events it brings.
+        body: its bytes.
+        started_at: when it was sent.
+        start: what the observer was told of it, if there is one.
+    """
+
+    __slots__ = ("batch", "body", "start", "started_at")
+
+    def __init__(self, batch: Batch, body: bytes, started_at: float) -> None:
+        self.batch = batch
+        self.body = body
+        self.started_at = started_at
+        self.start: RequestStart | None = None
+
+
+class Watch:
+    """Tells the log and the observer; what the observer does wrong harms nothing.
+
+    Args:
+        observer: the user's, or None.
+        client: what it knows of the client.
+        waiting: gives the number of events without an outcome.
+
+    Attributes:
+        sees_tracks: whether the observer wants to see each event that is tracked.
+    """
+
+    def __init__(self, observer: Observer | None, client: ObservedClient, waiting: Callable[[], int]) -> None:
+        self.sees_tracks = observer is not None and _overrides(observer.on_track, Observer.on_track)
+        self._observer = observer
+        self._client = client
+        self._lines = Lines(waiting)
+        self._state = GateState.OPEN
+        self._paused_at = 0.0
+        self._is_calling = False
+        self._is_started = False
+        self._failing: set[str] = set()
+
+    def _call(
+        self, method: Callable[Concatenate[ObservedClient, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T | None:
+        """Call the observer, unless it has called us: then it would be told of its own doing without end."""
+        if self._is_calling:
+            return None
+        self._is_calling = True
+        try:
+            return method(self._client, *args, **kwargs)
+        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 the user's mistake must harm nothing
+            # no task is being cancelled: nothing was awaited
+            self._note_failure(getattr(method, "__name__", "method"), raised)
+            return None
+        finally:
+            self._is_calling = False
+
+    def _note_failure(self, method: str, raised: BaseException) -> None:
+        if method not in self._failing:
+            self._failing.add(method)
+            # neither its text nor its traceback: they may quote an event
+            _log.error("the observer's %s raised %s; this is logged once.", method, type(raised).__name__)
+
+    # ---------------------------------------------------------------- life
+
+    def started(self) -> None:
+        """The flusher begins, perhaps again."""
+        if self._observer is not None and not self._is_started:
+            self._is_started = True
+            self._call(self._observer.on_start)
+
+    def closed(self, now: float) -> None:
+        """The client is closed for good."""
+        self._lines.tell_all(now)
+        if self._observer is not None and self._is_started:
+            self._is_started = False
+            self._call(self._observer.on_close)
+
+    # ---------------------------------------------------------------- events
+
+    def tracked(self, receipt: Receipt, name: str) -> None:
+        """An event was taken over in the caller's context."""
+        self._mark(receipt._shared, name)  # noqa: SLF001 the outcome that goes where the event goes
+
+    def tracked_together(self, shared: SharedOutcome, names: Collection[str]) -> None:
+        """Events were taken over as one batch."""
+        for name in names:
+            self._mark(shared, name)
+
+    def _mark(self, shared: SharedOutcome, name: str) -> None:
+        if self._observer is not None:
+            shared.mark(name, self._call(self._observer.on_track, name))
+
+    def delivered(self, events: int, outcome: Delivered) -> None:
+        """Events have arrived."""
+        if self._observer is not None:
+            self._call(self._observer.on_settled, events, outcome)
+
+    def failed(self, names: Sequence[str], error: DeliveryError) -> None:
+        """Events will not arrive, or may not have; the log hears of it with the next `tell`."""
+        self._lines.lost(names, error)
+        if self._observer is not None:
+            self._call(self._observer.on_settled, len(names), error)
+
+    def missing(self, events: int) -> None:
+        """A disk has lost events; the journal has said so."""
+        if self._observer is not None and events:
+            self._call(self._observer.on_settled, events, _missing())
+
+    def kept(self, why: str) -> None:
+        """The client ends, and what waits is kept in the journal."""
+        self._lines.kept(why)
+
+    def tell(self, now: float) -> float:
+        """Tell the log what is to be told by now; returns when there is more to tell."""
+        return self._lines.tell(now)
+
+    def tell_all(self, now: float) -> None:
+        """Tell the log what was counted and not told yet: there may be no other time."""
+        self._lines.tell_all(now)
+
+    # ---------------------------------------------------------------- requests
+
+    def request_starts(self, batch: Batch, body: bytes, now: float) -> Sending:
+        """A request is about to be sent; what is returned is for its end."""
+        sending = Sending(batch, body, now)
+        if self._observer is not None:
+            marks = batch.shared.marks or {}
+            sending.start = RequestStart(
+                events=tuple(batch.events),
+                size=len(body),
+                attempt=batch.attempts,
+                marks=tuple(marks[name] for name in batch.events if name in marks),
+            )
+            self._call(self._observer.on_request_start, sending.start)
+        return sending
+
+    def request_ends(self, sending: Sending, answer: Answer, now: float) -> None:
+        """It has ended."""
+        seconds = now - sending.started_at
+        self._lines.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds)
+        if self._observer is not None and sending.start is not None:
+            end = RequestEnd(verdict=answer.verdict.label, status=answer.status, code=answer.code, seconds=seconds)
+            self._call(self._observer.on_request_end, sending.start, end)
+
+    # ---------------------------------------------------------------- pauses
+
+    def look_at(self, gate: Gate, answer: Answer, halted: ClientHalted | None, now: float) -> None:
+        """A request has ended: see what it meant for the gate."""
+        before, self._state = self._state, gate.state
+        if gate.state is not GateState.OPEN:
+            self._lines.held(gate.state, answer, halted, gate.until, now)
+        elif before is not GateState.OPEN:
+            self._lines.freed(now)
+        if gate.state is not before and self._observer is not None:
+            self._tell_of_change(self._observer, before, now)
+
+    def _tell_of_change(self, observer: Observer, before: GateState, now: float) -> None:
+        if before is not GateState.OPEN:
+            self._call(observer.on_resume, _REASONS[before], now - self._paused_at)
+        self._paused_at = now
+        if self._state is not GateState.OPEN:
+            self._call(observer.on_pause, _REASONS[self._state])
+
+
+def _missing() -> Dropped:
+    return Dropped("the journal's disk has lost the event.", reason=DropReason.JOURNAL_FAILED)
+
+
+def _overrides(method: object, empty: object) -> bool:
+    return getattr(method, "__func__", None) is not empty

@@ -1,0 +1,194 @@
+"""The log of a client in trouble is short: a line when something begins and one when it ends, over a real socket."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import anyio
+import pytest
+
+from gameball_async import Batching, ClientHalted, DeliveryError, Event, Rejected, Retry
+from gameball_async import _pacing as pacing
+from gameball_async.sandbox import Fault, Sandbox
+
+from .support import client, until
+
+pytestmark = pytest.mark.anyio
+
+AT_ONCE = Retry(initial=0.0001, maximum=0.0001)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a service sees that has configured nothing: warnings and errors."""
+    return [
+        f"{record.levelname} {record.getMessage()}"
+        for record in caplog.records
+        if record.name.startswith("gameball_async") and record.levelno >= logging.INFO
+    ]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the next test runs on both, with fewer
+async def test_thousands_of_retries_in_an_outage_are_two_lines(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.script(Fault.status(503, times=2_000))
+    async with client(sandbox, retry=AT_ONCE) as gameball:
+        for number in range(300):
+            await gameball.track(f"player{number % 50}", f"event{number}")
+        await gameball.flush()
+        assert gameball.stats().retries > 1_500
+        assert gameball.stats().delivered == 300
+    begins, ends = lines(caplog)
+    assert begins == (
+        "WARNING Gameball is out of reach (HTTP 503). 300 events are waiting, one request "
+        "from time to time finds out whether it answers again."
+    )
+    assert ends.startswith("WARNING Gameball answers again, after ")
+
+
+async def test_an_unreachable_address_is_two_lines_as_well(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    sandbox.stop()
+    async with client(sandbox) as gameball:
+        for number in range(20):
+            await gameball.track(f"player{number}", "event")
+        await until(lambda: gameball.stats().requests > 30)
+        sandbox.start()
+        await gameball.flush()
+    begins, ends = lines(caplog)
+    assert begins.startswith("WARNING Gameball is out of reach (no answer: ConnectError")
+    assert "20 events are waiting" in begins
+    assert ends.startswith("WARNING Gameball answers again, after ")
+
+
+async def test_a_halt_is_an_error_and_its_end_a_warning(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "HALT_PROBE_INTERVAL", 0.01)
+    sandbox.script(Fault.status(401, times=20))
+    async with client(sandbox) as gameball:
+        for number in range(20):
+            await gameball.track(f"player{number}", "event")
+        with pytest.raises(ClientHalted):
+            await gameball.flush()
+        await until(lambda: gameball.stats().delivered == 20)
+    begins, ends = lines(caplog)
+    assert begins.startswith("ERROR Gameball refuses this client (HTTP 401")
+    assert begins.endswith("20 events are waiting.")
+    assert ends.startswith("WARNING Gameball answers again, after ")
+
+
+async def test_a_short_pause_is_no_line(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    sandbox.script(Fault.status(429, retry_after=0, times=50))
+    async with client(sandbox) as gameball:
+        for number in range(20):
+            await gameball.track(f"player{number}", "event")
+        await gameball.flush()
+        assert gameball.stats().retries >= 50
+    assert lines(caplog) == []
+
+
+async def test_hundreds_of_refused_events_are_two_lines(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    sandbox.script(Fault.status(422, code=3003, words="no such rating"))
+    async with client(sandbox) as gameball:
+        receipts = [await gameball.track(f"player{number}", f"review{number}") for number in range(300)]
+        for receipt in receipts:
+            with pytest.raises(Rejected):
+                await receipt
+        assert len(lines(caplog)) == 1
+    first, others = lines(caplog)
+    assert first.startswith("ERROR 1 event will not arrive, 'review")
+    assert first.endswith("(HTTP 422, code 3003: no such rating). Correct the event, or ask Gameball about it.")
+    assert others.startswith("ERROR 299 events will not arrive, the last one 'review")
+
+
+async def test_a_buffer_that_overflows_among_deliveries_is_one_line_and_a_count(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    batching = Batching(linger=0, buffer_events=5, when_full="drop_newest")
+    async with client(sandbox, batching=batching) as gameball:
+        for _ in range(20):
+            for number in range(10):
+                await gameball.track(f"player{number}", "event")
+            await gameball.flush()
+        dropped = gameball.stats().dropped
+        assert dropped >= 100
+    first, others = lines(caplog)
+    assert first.startswith("WARNING 1 event will not arrive, 'event': the buffer was full")
+    assert others.startswith(f"WARNING {dropped - 1} events will not arrive, the last one 'event'")
+
+
+async def test_what_a_close_leaves_is_a_line_for_each_reason(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.script(Fault.hang())
+    async with client(sandbox) as gameball:
+        for number in range(100):
+            await gameball.track(f"player{number}", "event")
+        await until(lambda: gameball.stats().in_flight == 10)
+        await gameball.aclose(timeout=0)
+    dropped, unknown = sorted(lines(caplog), reverse=True)
+    assert "90 events will not arrive" in unknown + dropped
+    assert "10 events may not have arrived" in unknown + dropped
+
+
+async def test_what_a_close_leaves_to_the_journal_is_a_warning(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, tmp_path: object
+) -> None:
+    sandbox.stop()
+    async with client(sandbox, journal=tmp_path) as gameball:
+        for number in range(10):
+            await gameball.track(f"player{number}", "event")
+        await gameball.aclose(timeout=0)
+    assert lines(caplog)[-1] == (
+        "WARNING the client was closed before delivery; 10 events are kept in the journal for the next client."
+    )
+
+
+async def test_a_failing_on_failure_is_a_line_and_a_count(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    sandbox.script(Fault.status(422, code=3003))
+
+    def on_failure(event: Event, error: DeliveryError) -> None:
+        raise ZeroDivisionError(event, error)
+
+    async with client(sandbox, on_failure=on_failure) as gameball:
+        for number in range(50):
+            await gameball.track(f"player{number}", "event")
+        await gameball.flush()
+    assert [line for line in lines(caplog) if "on_failure" in line] == [
+        "ERROR on_failure raised ZeroDivisionError for event 'event'",
+        "ERROR on_failure raised for 49 events, lastly ZeroDivisionError for event 'event'",
+    ]
+
+
+async def test_who_asks_for_requests_sees_each(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "gameball_async.requests")
+    sandbox.script(Fault.status(503, times=1))
+    async with client(sandbox) as gameball:
+        await gameball.track("player123", "place_order")
+        await gameball.track("player123", "review")
+        await gameball.flush()
+    told = [record.getMessage() for record in caplog.records if record.name == "gameball_async.requests"]
+    assert [line.rpartition(" in ")[0] for line in told] == [
+        "2 events, attempt 1: failed (HTTP 503)",
+        "2 events, attempt 2: delivered (HTTP 200)",
+    ]
+
+
+async def test_a_service_that_has_configured_nothing_hears_of_trouble_on_stderr_and_of_nothing_else(
+    sandbox: Sandbox,
+) -> None:
+    program = (
+        "import anyio\n"
+        "from gameball_async import AsyncGameball, Batching\n"
+        "async def main():\n"
+        f"    async with AsyncGameball('key', base_url={sandbox.url!r}, batching=Batching(linger=0)) as gameball:\n"
+        "        await (await gameball.track('player123', 'place_order'))\n"
+        "        await gameball.track('player123', 'review')\n"
+        "anyio.run(main)\n"
+    )
+    sandbox.script(Fault.status(422, code=3003, events={"review"}))
+    run = await anyio.run_process([sys.executable, "-c", program])
+    assert run.stdout == b""
+    (line,) = run.stderr.decode().splitlines()
+    assert line.startswith("1 event will not arrive, 'review': Gameball refused the event (HTTP 422, code 3003")
