@@ -73,15 +73,14 @@ class RecordedReceipt(Receipt):
 
     async def wait(self) -> Delivered | DeliveryError:
         """Wait for the outcome, and return it whatever it is."""
-        while (outcome := self.outcome) is None:
-            waiter = _Waiter()
-            self._waiters.append(waiter)
-            try:
-                if self.outcome is None:  # another thread may have settled it before it could know of this waiter
-                    await waiter.event.wait()
-            finally:
-                self._waiters.remove(waiter)
-        return outcome
+        waiter = _Waiter()
+        self._waiters.append(waiter)  # before it looks: another thread may settle it at any time
+        try:
+            while (outcome := self.outcome) is None:
+                await waiter.event.wait()
+            return outcome
+        finally:
+            self._waiters.remove(waiter)
 
     def __repr__(self) -> str:
         return f"<Receipt {self._event_name!r} {'done' if self.done else 'pending'}>"

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from .. import (
     AsyncGameball,
+    BufferFull,
     ClientClosed,
     ClientHalted,
     CloseReport,
@@ -26,6 +27,7 @@ from .. import (
     Event,
     FlushTimeout,
     InvalidEvent,
+    JournalError,
     Metadata,
     OutcomeUnknown,
     Receipt,
@@ -38,7 +40,7 @@ from ._assertions import Assertions
 from ._life import Life, State
 from ._plain import event_of
 from ._receipt import RecordedReceipt
-from ._script import HOLDS, REFUSALS, Failure, Fatal, Rule, Script
+from ._script import Failure, Fatal, Rule, Script
 
 _log = logging.getLogger("gameball_async")
 
@@ -82,7 +84,7 @@ class Recorder(Assertions, AsyncGameball):
     ) -> None:
         if on_failure is not None and not callable(on_failure):
             raise ConfigurationError("on_failure cannot be called: give a function or a coroutine function.")
-        self._on_failure = on_failure
+        self._callback = on_failure
         self._life = Life(started=started)
         self._script = Script()
         self._lock = threading.Lock()  # track_threadsafe records in the thread that calls it
@@ -269,7 +271,7 @@ class Recorder(Assertions, AsyncGameball):
             )
 
     def __repr__(self) -> str:
-        return f"<Recorder of {len(self._events)} events, {self._life.state.name.lower()}>"
+        return f"<Recorder {self._life.state.name.lower()}, {len(self._events)} tracked>"
 
     # ---------------------------------------------------------------- outcomes
 
@@ -283,18 +285,21 @@ class Recorder(Assertions, AsyncGameball):
         with self._lock:
             errors = [self._script.strike(event) for event in events]
             for error in errors:
-                if isinstance(error, REFUSALS):
+                if isinstance(error, (BufferFull, JournalError)):
                     raise error.with_traceback(None)
-            self._events.extend(events)
             return [self._record(event, error) for event, error in zip(events, errors, strict=True)]
 
     def _record(self, event: Event, error: Failure | None) -> RecordedReceipt:
+        self._events.append(event)
         receipt = RecordedReceipt(event.name)
-        if isinstance(error, HOLDS):
-            self._held.append(_Held(event, receipt, error))
-            self._halted = error if isinstance(error, ClientHalted) else self._halted
-        elif not isinstance(error, REFUSALS):  # those were raised
-            self._settle(event, receipt, error or _DELIVERED)
+        match error:
+            case ClientHalted() | FlushTimeout():
+                self._held.append(_Held(event, receipt, error))
+                self._halted = error if isinstance(error, ClientHalted) else self._halted
+            case Rejected() | Dropped() | OutcomeUnknown():
+                self._settle(event, receipt, error)
+            case _:
+                self._settle(event, receipt, _DELIVERED)
         return receipt
 
     def _settle(self, event: Event, receipt: RecordedReceipt, outcome: Delivered | Fatal) -> None:
@@ -326,7 +331,7 @@ class Recorder(Assertions, AsyncGameball):
 
     async def _tell_one(self, event: Event, error: DeliveryError) -> None:
         try:
-            result = self._on_failure(event, error) if self._on_failure is not None else None
+            result = self._callback(event, error) if self._callback is not None else None
             if inspect.isawaitable(result):
                 await result
         except Exception:  # noqa: BLE001 whatever it is, it harms nothing, as in the client

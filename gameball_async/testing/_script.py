@@ -6,17 +6,11 @@ import attrs
 
 from .. import BufferFull, ClientHalted, Dropped, Event, FlushTimeout, JournalError, OutcomeUnknown, Rejected
 
-REFUSALS = (BufferFull, JournalError)
-"""The call raises them, and the event is not accepted."""
-
-HOLDS = (ClientHalted, FlushTimeout)
-"""The event is accepted and stays pending; `flush` raises them."""
-
 Fatal = Rejected | Dropped | OutcomeUnknown
 """The event is accepted; this is its outcome."""
 
-Failure = BufferFull | JournalError | ClientHalted | FlushTimeout | Fatal
-"""What can be scripted."""
+Failure = Fatal | BufferFull | JournalError | ClientHalted | FlushTimeout
+"""What can be scripted; `Recorder.fail` tells what each of them does."""
 
 
 @attrs.define

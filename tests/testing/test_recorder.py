@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, assert_type
@@ -31,6 +33,7 @@ from gameball_async import (
     WrongLoop,
 )
 from gameball_async.testing import Recorder
+from gameball_async.testing._receipt import RecordedReceipt
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +72,15 @@ def test_no_call_is_left_to_the_client() -> None:
 
 
 def test_it_holds_nothing_of_a_client() -> None:
-    assert vars(AsyncGameball("key")).keys() & vars(Recorder()).keys() == {"_on_failure"}
+    """What came from the client would not find there what it needs, instead of doing something."""
+    assert vars(AsyncGameball("key")).keys().isdisjoint(vars(Recorder()))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in vars(Receipt) if name in ("__await__", "__repr__") or name[0] != "_"]
+)
+def test_its_receipts_leave_nothing_to_those_of_a_client(name: str) -> None:
+    assert name in vars(RecordedReceipt)
 
 
 def test_it_needs_no_loop() -> None:
@@ -78,8 +89,39 @@ def test_it_needs_no_loop() -> None:
     assert receipt.done
     assert not receipt.durable
     assert repr(receipt) == "<Receipt 'review' done>"
-    assert repr(recorder) == "<Recorder of 1 events, new>"
+    assert repr(recorder) == "<Recorder new, 1 tracked>"
     recorder.assert_tracked("player123", "review")
+
+
+AUDITED = """
+import asyncio, sys
+from gameball_async import Rejected
+from gameball_async.testing import Recorder
+
+async def use():
+    async with Recorder(on_failure=lambda *_: None) as recorder:
+        recorder.fail(Rejected("no"), name="review")
+        await recorder.track("player123", "review", {"rating": 6})
+        await recorder.send("player123", {"reserve": {"rooms": 2}})
+        await recorder.flush()
+        recorder.assert_tracked("player123", "review", rating=6)
+        assert len(asyncio.all_tasks()) == 1
+
+async def live():
+    await use()  # what is imported late is imported
+    seen = set()
+    sys.addaudithook(lambda event, _: seen.add(event))
+    await use()
+    print(*seen - {"object.__getattr__", "sys._getframe"})
+
+asyncio.run(live())
+"""
+
+
+def test_it_opens_nothing_and_starts_nothing() -> None:
+    """Python would tell an audit hook of sockets, files, processes and threads."""
+    done = subprocess.run([sys.executable, "-c", AUDITED], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == []
 
 
 # ---------------------------------------------------------------- what it records
