@@ -104,6 +104,11 @@ def gameball(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield
 
 
+def ext4(_: Path) -> str:
+    """The page's kind of file system, whatever the tests run on."""
+    return "ext4"
+
+
 # ------------------------------------------------------------------ outputs
 
 
@@ -114,7 +119,7 @@ def test_a_doctor_who_finds_all_well_prints_what_the_page_shows(
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     (tmp_path / "journal").mkdir(mode=0o700)
-    monkeypatch.setattr(_folder, "kind_of", lambda _: "ext4")  # whatever the tests run on
+    monkeypatch.setattr(_folder, "kind_of", ext4)
     (with_journal,) = having("doctor --journal")
     check(with_journal, invoke(*with_journal.args[1:]).stdout)
     (as_json,) = having("doctor --json")
