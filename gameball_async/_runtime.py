@@ -6,13 +6,16 @@ import asyncio
 import contextvars
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, wait
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio.lowlevel
 
 from .errors import FlusherDied
+
+if TYPE_CHECKING:
+    import trio  # only who runs trio has it
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -27,20 +30,41 @@ _LOOP_ENDED = "the event loop that the client lives in has ended: make a new cli
 _background_tasks: set[asyncio.Task[None]] = set()  # asyncio itself keeps only weak references
 
 
-class Runtime(ABC):
-    """One running loop. It is bound once, and every call is checked against it."""
+class Signal(Protocol):
+    """Wakes the one task that awaits it, once: an asyncio future, or what does the same under trio.
 
-    def __init__(self) -> None:
+    With a journal every call of `track` waits for one, and an `anyio.Event` costs three times as much.
+    """
+
+    def done(self) -> bool:
+        """Whether it needs no `set_result` any more."""
+        ...
+
+    def set_result(self, result: None, /) -> None:
+        """Wake the task."""
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        """Wait for `set_result`."""
+        ...
+
+
+class Runtime(ABC):
+    """One running loop. It is bound once, and every call is checked against it.
+
+    Attributes:
+        now: gives the seconds of the loop's monotonic clock.
+        new_signal: makes a signal for a task of this loop.
+    """
+
+    def __init__(self, now: Callable[[], float], new_signal: Callable[[], Signal]) -> None:
+        self.now = now
+        self.new_signal = new_signal
         self._thread = threading.get_ident()
 
     @property
     @abstractmethod
     def is_current(self) -> bool:
         """Whether the caller runs in this loop."""
-
-    @abstractmethod
-    def now(self) -> float:
-        """Seconds of the loop's monotonic clock."""
 
     @abstractmethod
     def spawn(self, main: Main) -> None:
@@ -76,17 +100,17 @@ class AsyncioRuntime(Runtime):
     """An asyncio loop, of any implementation."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._loop = asyncio.get_running_loop()
+        super().__init__(self._loop.time, self._loop.create_future)
 
     @property
     def is_current(self) -> bool:
         """Whether the caller runs in this loop."""
+        if threading.get_ident() == self._thread and self._loop.is_running():
+            return (
+                True  # a thread runs one loop at a time; asking asyncio for it costs a system call before Python 3.12
+            )
         return asyncio._get_running_loop() is self._loop  # noqa: SLF001 documented for this use, and raises nothing
-
-    def now(self) -> float:
-        """Seconds of the loop's clock."""
-        return self._loop.time()
 
     def spawn(self, main: Main) -> None:
         """Run `main` in a task that is kept alive here."""
@@ -116,16 +140,30 @@ class AsyncioRuntime(Runtime):
             raise FlusherDied(_LOOP_ENDED) from None
 
 
+class _TrioSignal:
+    def __init__(self, event: trio.Event) -> None:
+        self._event = event
+
+    def done(self) -> bool:
+        return self._event.is_set()
+
+    def set_result(self, _: None, /) -> None:
+        self._event.set()
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        return self._event.wait().__await__()
+
+
 class TrioRuntime(Runtime):
     """A trio run; the background task is a system task, which ends with the run."""
 
     def __init__(self) -> None:
-        super().__init__()
         import trio  # noqa: PLC0415 only who runs trio has it
 
         self._trio = trio
         self._run = trio.lowlevel.current_trio_token()
-        self._clock = trio.lowlevel.current_clock()  # unlike `trio.current_time` it can be asked from anywhere
+        # unlike `trio.current_time` the clock can be asked from anywhere
+        super().__init__(trio.lowlevel.current_clock().current_time, lambda: _TrioSignal(trio.Event()))
 
     @property
     def is_current(self) -> bool:
@@ -134,10 +172,6 @@ class TrioRuntime(Runtime):
             return self._trio.lowlevel.current_trio_token() is self._run
         except RuntimeError:
             return False
-
-    def now(self) -> float:
-        """Seconds of trio's clock."""
-        return self._clock.current_time()
 
     def spawn(self, main: Main) -> None:
         """Run `main` as a system task."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._batch import Batch, Stored
 from ._counts import Counts
-from ._one_change import one_change
+from ._one_change import one_change, reentrant
 from ._queues import Buffer
 
-__all__ = ["Batch", "Buffer", "Counts", "Stored", "one_change"]
+__all__ = ["Batch", "Buffer", "Counts", "Stored", "one_change", "reentrant"]

@@ -19,18 +19,18 @@ While nothing is outside, an event goes from the queue straight into the buffer.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import anyio
 import anyio.lowlevel
 
 from .._bell import Bell
-from .._buffer import Batch, Buffer, one_change
+from .._buffer import Batch, Buffer, one_change, reentrant
 from .._config import Batching, Journal
-from .._journal import JournalWriter, Letter, Source
+from .._journal import JournalWriter, Letter, Row, Source
 from .._receipt import Receipt, SharedOutcome
-from .._runtime import Runtime
+from .._runtime import Runtime, Signal
 from ..errors import ClientClosed, DeliveryError, JournalError, LifecycleError, NotStarted
 from ._arrivals import Arrival, Arrivals
 from ._store import Hooks, Store
@@ -65,6 +65,7 @@ class Backlog(Store):
         self._is_opening = False
         self._is_closing = False
         self._refusal: JournalError | None = None
+        self._new_signal: Callable[[], Signal]
         self._window: Window | None = None
         self._next_seq = 0
         self._arrivals = Arrivals()
@@ -108,6 +109,7 @@ class Backlog(Store):
 
     async def open(self, runtime: Runtime) -> None:
         """Open the folder, or go on in another loop."""
+        self._new_signal = runtime.new_signal
         notify = partial(runtime.call_soon_from_thread, self._dispatch)
         if self._is_opening:
             self._writer.rebind(notify)
@@ -132,7 +134,6 @@ class Backlog(Store):
         self._writer.dispatch()
         if self._window is not None:
             self._advance()
-        self._arrivals.note_commit()
         self._dispatched.ring()
         self._hooks.on_progress()
 
@@ -188,10 +189,21 @@ class Backlog(Store):
             JournalError: if nothing can be stored at present.
             NotStarted: if the client was not started yet.
         """
-        self._buffer.check_size(player_unique_id, name, len(encoded), mobile, email)
-        arrival = Arrival(player_unique_id, {name: encoded}, len(encoded), mobile, email, now)
-        return Receipt(arrival, name) if self._queue(arrival) else None
+        size = len(encoded)
+        self._buffer.check_size(player_unique_id, name, size, mobile, email)
+        if self.is_changing:
+            raise reentrant()
+        self.is_changing = True  # as `one_change` does, without a call in between: this runs for every event
+        try:
+            self.check()
+            if not self._has_room(1, size):
+                return None
+            row = Row(self._next_seq, player_unique_id, name, encoded, mobile, email, time.time(), None)
+            return Receipt(self._queue((row,), size, now), name)
+        finally:
+            self.is_changing = False
 
+    @one_change
     def offer_batch(
         self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
     ) -> SharedOutcome | None:
@@ -203,29 +215,24 @@ class Backlog(Store):
         """
         self._buffer.check_batch(player_unique_id, events, mobile, email)
         size = sum(map(len, events.values()))
-        arrival = Arrival(player_unique_id, events, size, mobile, email, now, is_together=True)
-        if not self._queue(arrival):
+        self.check()
+        if not self._has_room(len(events), size):
             return None
+        first, accepted_at = self._next_seq, time.time()
+        rows = [
+            Row(seq, player_unique_id, name, encoded, mobile, email, accepted_at, first)
+            for seq, (name, encoded) in enumerate(events.items(), first)
+        ]
+        arrival = self._queue(rows, size, now)
         self._claim(arrival)
         return arrival
 
-    @one_change
-    def _queue(self, arrival: Arrival) -> bool:
-        if self._window is None:
-            raise NotStarted("a client with a journal opens it when it starts: use `async with`, or await start().")
-        self.check()
-        if not self._has_room(len(arrival.events), arrival.size):
-            return False
-        rows = arrival.rows(self._next_seq, time.time())
+    def _queue(self, rows: Sequence[Row], size: int, now: float) -> Arrival:
+        arrival = Arrival(rows, size, now)
         self._next_seq += len(rows)
         self._arrivals.add(arrival)
         self._writer.append(rows, arrival.answer)
-        return True
-
-    def check(self) -> None:
-        """Raise if nothing can be stored at present."""
-        if (failure := self._writer.failure) is not None:
-            raise failure.with_traceback(None)
+        return arrival
 
     def _has_room(self, events: int, size: int) -> bool:
         """Whether the disk has room, and not too much is on its way there."""
@@ -236,6 +243,13 @@ class Backlog(Store):
             and events <= self._batching.buffer_events
             and size <= self._batching.buffer_bytes
         )
+
+    def check(self) -> None:
+        """Raise if nothing can be stored at present."""
+        if self._window is None:
+            raise NotStarted("a client with a journal opens it when it starts: use `async with`, or await start().")
+        if (failure := self._writer.failure) is not None:
+            raise failure.with_traceback(None)
 
     @property
     def fullness(self) -> str:
@@ -255,7 +269,9 @@ class Backlog(Store):
         """Wait until the event of this receipt is stored, and accept it; cancelled, it leaves nothing behind."""
         arrival = _arrival_of(receipt)
         try:
-            await self._arrivals.until_answered(arrival)
+            if not arrival.is_answered:
+                arrival.answered = self._new_signal()
+                await arrival.answered
             arrival.is_claimed = arrival.error is None
         finally:
             arrival.is_claimed = bool(arrival.is_claimed)

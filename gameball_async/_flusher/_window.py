@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -82,59 +82,51 @@ class Window:
         """Count events as accepted that may still be on their way to the disk."""
         if not arrival.was_counted:
             arrival.was_counted = True
-            self.outside += len(arrival.events)
+            self.outside += len(arrival.rows)
 
     def admit(self, arrival: Arrival) -> None:
         """Let stored events into the buffer, or leave them outside if others wait there or there is no room."""
-        own, events = self._feeds.own, len(arrival.events)
+        own, events = self._feeds.own, len(arrival.rows)
         own.unsettled += events
         if self.is_closed or self._feeds.next() is not None or not self._place_arrival(arrival):
             self.count(arrival)
             own.remaining += events
             arrival.interrupt(self._interruption)
-            self._outcomes.update(dict.fromkeys(arrival.seqs, arrival))
-        arrival.events = _GONE
+            self._outcomes.update(dict.fromkeys(_seqs(arrival.rows), arrival))
+        arrival.rows = ()
 
     def _place_arrival(self, arrival: Arrival) -> bool:
-        own, events = self._feeds.own, arrival.events
-        shared = self._offer(
-            arrival.player_unique_id,
-            events,
-            arrival.mobile,
-            arrival.email,
-            arrival.now,
-            Stored(own.origin, arrival.seqs),
-            together=arrival.is_together,
-        )
+        own, rows = self._feeds.own, arrival.rows
+        shared = self._offer(own, rows, arrival.now)
         if shared is None:
             return False
         arrival.join(shared)
+        events = len(rows)
         if arrival.was_counted:
-            self.outside -= len(events)
-        self.let_in += len(events)
-        own.cursor = arrival.last
+            self.outside -= events
+        self.let_in += events
+        own.cursor = rows[-1].seq
         if own.skipped:
             own.skipped.clear()
         return True
 
     def withdraw(self, arrival: Arrival) -> None:
         """Forget stored events whose call was cancelled."""
-        self._writer.forget(self._feeds.own.origin, arrival.seqs)
+        own, seqs = self._feeds.own, _seqs(arrival.rows)
+        self._writer.forget(own.origin, seqs)
         if self._feeds.next() is None:
-            self._feeds.own.cursor = arrival.last
+            own.cursor = seqs[-1]
         else:
-            self._feeds.own.skipped.update(arrival.seqs)
+            own.skipped.update(seqs)
 
     def refuse(self, arrival: Arrival, why: JournalError) -> None:
         """Give up events that could not be stored; who waits for that has the error already."""
         if not arrival.was_counted:
             return
         error = Dropped(f"the event could not be stored: {why}", reason=DropReason.JOURNAL_FAILED)
-        for name, encoded in arrival.events.items():
-            self._buffer.refuse_newest(name, encoded, error)
-        self._leave_outside(len(arrival.events))
+        self._leave_outside(len(arrival.rows))
         arrival.settle(error)
-        self._hooks.on_refused(arrival.as_events(), error)
+        self._refuse(arrival.rows, error)
 
     # ---------------------------------------------------------------- reading back
 
@@ -160,13 +152,13 @@ class Window:
     def _restore_sealed(self, feed: Feed) -> None:
         sealed, feed.sealed = feed.sealed, []
         for rows in sealed:
+            seqs = _seqs(rows)
             events, mobile, email = _as_request(rows)
-            stored = Stored(feed.origin, tuple(row.seq for row in rows))
             batch = self._buffer.restore(
-                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), stored
+                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), Stored(feed.origin, seqs)
             )
             feed.remaining -= len(rows)
-            feed.skipped.update(stored.seqs)
+            feed.skipped.update(seqs)
             self._leave_outside(len(rows))
             self._hooks.on_restored(batch)
 
@@ -197,19 +189,10 @@ class Window:
         return True
 
     def _place(self, feed: Feed, rows: list[Row]) -> bool:
-        first, stored = rows[0], Stored(feed.origin, tuple(row.seq for row in rows))
-        events, mobile, email = _as_request(rows)
+        first = rows[0]
         outcome = self._outcomes.pop(first.seq, None) if feed is self._feeds.own else None
         try:
-            shared = self._offer(
-                first.player_unique_id,
-                events,
-                mobile,
-                email,
-                self._opened_at(first),
-                stored,
-                together=first.together is not None,
-            )
+            shared = self._offer(feed, rows, self._opened_at(first))
         except InvalidEvent as error:  # another process had other limits
             self._refuse_read(feed, rows, error)
             return True
@@ -221,35 +204,39 @@ class Window:
             outcome.join(shared)
         return True
 
-    def _offer(
-        self,
-        player: str,
-        events: Mapping[str, bytes],
-        mobile: str | None,
-        email: str | None,
-        now: float,
-        stored: Stored,
-        *,
-        together: bool,
-    ) -> SharedOutcome | None:
-        if together:
-            shared = self._buffer.offer_batch(player, events, mobile, email, now, stored)
-        else:
-            ((name, encoded),) = events.items()
-            receipt = self._buffer.offer(player, name, encoded, mobile, email, now, stored)
+    def _offer(self, feed: Feed, rows: Sequence[Row], now: float) -> SharedOutcome | None:
+        """Let the events of one request, or a single one that may merge, into the buffer; None if there is no room."""
+        first = rows[0]
+        if first.together is None:
+            receipt = self._buffer.offer(
+                first.player_unique_id,
+                first.name,
+                first.encoded,
+                first.mobile,
+                first.email,
+                now,
+                Stored(feed.origin, (first.seq,)),
+            )
             shared = None if receipt is None else receipt._shared  # noqa: SLF001 the batch's, for the event's own
+        else:
+            events, mobile, email = _as_request(rows)
+            stored = Stored(feed.origin, _seqs(rows))
+            shared = self._buffer.offer_batch(first.player_unique_id, events, mobile, email, now, stored)
         if shared is not None and self._interruption is not None:
             shared.interrupt(self._interruption)
         return shared
 
     def _refuse_read(self, feed: Feed, rows: list[Row], why: InvalidEvent) -> None:
         error = Dropped(f"an event of the journal does not fit the settings: {why}", reason=DropReason.JOURNAL_FAILED)
-        events = [Event(row.player_unique_id, row.name, row.mobile, row.email, row.encoded) for row in rows]
+        letters = [Letter(row.seq, event, error) for row, event in zip(rows, _as_events(rows), strict=True)]
+        self._writer.bury(feed.origin, letters)
+        self.settle(feed.origin, len(rows))
+        self._refuse(rows, error)
+
+    def _refuse(self, rows: Sequence[Row], error: Dropped) -> None:
         for row in rows:
             self._buffer.refuse_newest(row.name, row.encoded, error)
-        self._writer.bury(feed.origin, [Letter(row.seq, event, error) for row, event in zip(rows, events, strict=True)])
-        self.settle(feed.origin, len(rows))
-        self._hooks.on_refused(events, error)
+        self._hooks.on_refused(_as_events(rows), error)
 
     def _write_off(self, feed: Feed, events: int) -> None:
         """Count events that the disk has lost."""
@@ -277,11 +264,16 @@ class Window:
             outcome.interrupt(error)
 
 
-_GONE: Mapping[str, bytes] = {}
-"""What an arrival holds of its events, once they are elsewhere."""
+def _seqs(rows: Sequence[Row]) -> tuple[int, ...]:
+    return tuple(row.seq for row in rows)
 
 
-def _as_request(rows: list[Row]) -> tuple[dict[str, bytes], str | None, str | None]:
+def _as_events(rows: Sequence[Row]) -> list[Event]:
+    """The events as the user gets them back."""
+    return [Event(row.player_unique_id, row.name, row.mobile, row.email, row.encoded) for row in rows]
+
+
+def _as_request(rows: Sequence[Row]) -> tuple[dict[str, bytes], str | None, str | None]:
     """The events of one request, and the contact that they share."""
     mobile = next((row.mobile for row in rows if row.mobile is not None), None)
     email = next((row.email for row in rows if row.email is not None), None)

@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from gameball_async import ClientClosed, FlusherDied, _runtime
-from gameball_async._runtime import AsyncioRuntime, Runtime, TrioRuntime, current_runtime
+from gameball_async._runtime import AsyncioRuntime, Runtime, Signal, TrioRuntime, current_runtime
 
 pytestmark = pytest.mark.anyio
 
@@ -131,3 +131,21 @@ def test_a_thread_waits_as_long_as_the_loop_lives_and_hears_what_was_raised(
             await anyio.to_thread.run_sync(runtime.run_from_thread, refuse)
 
     anyio.run(live, backend=anyio_backend_name)
+
+
+async def test_a_signal_wakes_the_task_that_awaits_it_whenever_it_is_set() -> None:
+    runtime = current_runtime()
+    early, late = runtime.new_signal(), runtime.new_signal()
+
+    early.set_result(None)
+    await early
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_awaiting, late)
+        await anyio.lowlevel.checkpoint()
+        assert not late.done()
+        late.set_result(None)
+    assert late.done()
+
+
+async def _awaiting(signal: Signal) -> None:
+    await signal

@@ -69,15 +69,14 @@ def _bury_what_is_tried_again(_: Mutate, aftermath: Aftermath, batch: Batch, ans
 # -------------------------------------------------------------------- the way to the disk
 
 
-def _admit_at_once(queue: Mutate, backlog: Backlog, arrival: Arrival) -> bool:
-    is_queued: bool = queue(backlog, arrival)
-    if is_queued:
-        backlog._opened.admit(arrival)
-    return is_queued
+def _admit_at_once(queue: Mutate, backlog: Backlog, *args: Any) -> Arrival:
+    arrival: Arrival = queue(backlog, *args)
+    backlog._opened.admit(arrival)
+    return arrival
 
 
 def _admit_once(admit: Mutate, window: Window, arrival: Arrival) -> None:
-    if arrival.events:
+    if arrival.rows:
         admit(window, arrival)
 
 
@@ -89,7 +88,7 @@ def _return_before_it_is_durable(_: Mutate, backlog: Backlog, receipt: Any) -> A
 
 
 def _withdraw_in_memory_only(_: Mutate, window: Window, arrival: Arrival) -> None:
-    window._feeds.own.cursor = max(window._feeds.own.cursor, arrival.last)
+    window._feeds.own.cursor = max(window._feeds.own.cursor, arrival.rows[-1].seq)
 
 
 def _admit_what_was_cancelled(_: Mutate, window: Window, arrival: Arrival) -> None:
@@ -108,8 +107,8 @@ def _admit_past_the_others(admit: Mutate, window: Window, arrival: Arrival) -> N
     if window._feeds.next() is None or window.is_closed:
         admit(window, arrival)
     elif window._place_arrival(arrival):
-        window._feeds.own.unsettled += len(arrival.events)
-        window._feeds.own.skipped.update(arrival.seqs)
+        window._feeds.own.unsettled += len(arrival.rows)
+        window._feeds.own.skipped.update(row.seq for row in arrival.rows)
     else:
         admit(window, arrival)
 

@@ -125,20 +125,20 @@ class JournalOracle(Oracle):
         if self.is_crashed:
             return
         name = self.writer.own.name
-        for seq, encoded in zip(arrival.seqs, arrival.events.values(), strict=True):
-            kept = self.kept.queued(number_of(encoded), (name, seq))
-            self.trace.note("queued", kept.asked.number, seq)
-            if arrival.is_together:
-                kept.group = (name, arrival.first)
+        for row in arrival.rows:
+            kept = self.kept.queued(number_of(row.encoded), (name, row.seq))
+            self.trace.note("queued", kept.asked.number, row.seq)
+            if row.together is not None:
+                kept.group = (name, row.together)
             self.calls.accepted(kept)
 
     def accepted(self, arrival: Arrival) -> None:
         """Note that events count as accepted."""
         if self.is_crashed:
             return
-        for encoded in arrival.events.values():
-            kept = self.kept.kept[number_of(encoded)]
-            self.kept.accepted_from(kept, arrival, encoded)
+        for row in arrival.rows:
+            kept = self.kept.kept[number_of(row.encoded)]
+            self.kept.accepted_from(kept, arrival, row.encoded)
 
     def placing(self, arrival: Arrival) -> None:
         """Note that the buffer may take events that do not count yet."""
@@ -150,7 +150,7 @@ class JournalOracle(Oracle):
             return
         placing, self._placing = self._placing, None
         is_own = self.writer.files[origin] is self.writer.own
-        if placing is not None and not placing.was_counted and is_own and placing.first == seq:
+        if placing is not None and not placing.was_counted and is_own and placing.rows[0].seq == seq:
             self.accepted(placing)
         self.kept.buffered((self.writer.files[origin].name, seq), receipt)
 
