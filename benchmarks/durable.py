@@ -21,11 +21,10 @@ from pathlib import Path
 from gameball_async import AsyncGameball, Batching
 
 from .harness import Benchmark, Column, Figures, Goal, Measurement, Setting
-from .shop import ENCODED, METADATA, UNREACHABLE
+from .shop import ENCODED, METADATA, NAMES, UNREACHABLE
 
 _CALLERS = (1, 10, 100)
 _SECONDS = 2.0
-_NAMES = tuple(f"event{number}" for number in range(50))
 _TABLE = (
     "CREATE TABLE events (seq INTEGER PRIMARY KEY, player TEXT, name TEXT, encoded BLOB, mobile TEXT, email TEXT,"
     " accepted_at REAL, together INTEGER, checksum INTEGER)"
@@ -36,7 +35,7 @@ _Row = tuple[None, str, str, bytes, None, None, float, None, int]
 
 
 def _row(caller: int, number: int) -> _Row:
-    return None, f"player{caller}", _NAMES[number % len(_NAMES)], ENCODED, None, None, 1.0, None, 123
+    return None, f"player{caller}", NAMES[number % len(NAMES)], ENCODED, None, None, 1.0, None, 123
 
 
 def _connection(folder: Path) -> sqlite3.Connection:
@@ -116,9 +115,11 @@ async def _calls_per_second(callers: int, setting: Setting, call: Callable[[int,
 
     async def go_on(caller: int) -> None:
         nonlocal count
+        own = 0  # names follow one another for each player: a number that all callers share would give each always one
         while time.perf_counter() < until:
-            await call(caller, count)
-            count += 1
+            await call(caller, own)
+            own += 1
+        count += own
 
     async with asyncio.TaskGroup() as tasks:
         for caller in range(callers):
@@ -149,7 +150,7 @@ async def _tracked(callers: int, setting: Setting) -> Figures:
     figures = await _calls_per_second(
         callers,
         setting,
-        lambda caller, number: gameball.track(f"player{caller}", _NAMES[number % len(_NAMES)], METADATA),
+        lambda caller, number: gameball.track(f"player{caller}", NAMES[number % len(NAMES)], METADATA),
     )
     await gameball.aclose(timeout=0)
     return figures
