@@ -393,7 +393,9 @@ def test_who_looks_at_a_file_leaves_the_number_of_its_owner(tmp_path: Path) -> N
     assert _folder.is_gone(lock)
 
 
-@pytest.mark.parametrize("number", ["", "what", str(os.getpid()), "1", "9" * 30])
+@pytest.mark.parametrize(
+    "number", ["", "what", str(os.getpid()), "1", "9" * 30], ids=["none", "what", "own", "1", "9s"]
+)
 def test_an_owner_is_gone_only_if_its_number_says_so(tmp_path: Path, number: str) -> None:
     (tmp_path / "lock").write_text(number)
     assert not _folder.is_gone(tmp_path / "lock")
