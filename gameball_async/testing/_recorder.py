@@ -124,14 +124,12 @@ class Recorder(Assertions, AsyncGameball):
     ) -> None:
         """Let the events from now on fail with an error; of several that match, the first given strikes.
 
-        =====================================  ==============================================================
-        `Rejected` `Dropped` `OutcomeUnknown`  the event's outcome: its receipt and `send` raise it,
-                                               `on_failure` gets it
-        `BufferFull` `JournalError`            `track`, `track_nowait`, `track_threadsafe` and `send` raise
-                                               it; the event is not accepted
-        `ClientHalted` `FlushTimeout`          the event stays pending; `flush` raises it, `aclose` gives
-                                               the event up
-        =====================================  ==============================================================
+        - `Rejected`, `Dropped` and `OutcomeUnknown` are the event's outcome: its receipt and `send` raise
+          it, and `on_failure` gets it.
+        - `BufferFull` and `JournalError` are raised by `track`, `track_nowait`, `track_threadsafe` and
+          `send`; the event is not accepted.
+        - `ClientHalted` and `FlushTimeout` keep the event pending: `flush` raises the error, `recover`
+          delivers the event, and `aclose` drops it.
 
         Args:
             error: the error, as the client would raise it.
