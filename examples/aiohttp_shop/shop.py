@@ -74,7 +74,7 @@ def make_app(make_client: Callable[[], AsyncGameball] = make_gameball) -> web.Ap
     """The shop, with a client of its own; tests give it another."""
     app = web.Application()
     app.add_routes([web.post("/checkout", check_out), web.get("/health", health)])
-    app.cleanup_ctx.append(gameball_context(make_client))
+    app.cleanup_ctx.append(gameball_context(client=make_client))
     return app
 
 

@@ -17,7 +17,9 @@ async def living(client: Client, close_timeout: float) -> AsyncGenerator[AsyncGa
     """Start a client, or one made now, and close it at the end."""
     if not close_timeout >= 0:  # nan is refused as well
         raise ConfigurationError(f"close_timeout is {close_timeout!r}: give a number of seconds.")
-    gameball = client if isinstance(client, AsyncGameball) else client()
+    gameball: object = client if isinstance(client, AsyncGameball) else client()
+    if not isinstance(gameball, AsyncGameball):
+        raise ConfigurationError(f"client makes a {type(gameball).__name__}: give a function that makes AsyncGameball.")
     await gameball.start()
     try:
         yield gameball

@@ -32,7 +32,7 @@ GAMEBALL = web.AppKey("GAMEBALL", AsyncGameball)
 
 
 def gameball_context(
-    client: Client = AsyncGameball, *, key: web.AppKey[AsyncGameball] = GAMEBALL, close_timeout: float = 10
+    *, client: Client = AsyncGameball, key: web.AppKey[AsyncGameball] = GAMEBALL, close_timeout: float = 10
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Make a cleanup context in which a client lives: ``app.cleanup_ctx.append(gameball_context())``.
 

@@ -65,7 +65,12 @@ def gameball_lifespan(
 
     Returns:
         The lifespan. When it begins it raises `ConfigurationError` if the name is taken.
+
+    Raises:
+        ConfigurationError: if a client is given in place of the app's own lifespan.
     """
+    if isinstance(inner, AsyncGameball):
+        raise ConfigurationError("the client stands where the app's own lifespan belongs: give it as client=...")
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[dict[str, Any]]:  # noqa: ANN401 the type of app is the caller's

@@ -52,7 +52,7 @@ async def test_a_handler_finds_the_client_and_its_events_arrive_before_the_app_h
     sandbox: Sandbox, make_client: MakeClient
 ) -> None:
     app = shop()
-    app.cleanup_ctx.append(gameball_context(make_client))
+    app.cleanup_ctx.append(gameball_context(client=make_client))
     assert await ask(app) == 200
     assert names(sandbox) == ["review"]
 
@@ -61,7 +61,7 @@ async def test_a_subapp_finds_the_client_of_the_app(sandbox: Sandbox, make_clien
     app, subapp = web.Application(), web.Application()
     subapp.router.add_post("/", review_anywhere)
     app.add_subapp("/shop/", subapp)
-    app.cleanup_ctx.append(gameball_context(make_client))
+    app.cleanup_ctx.append(gameball_context(client=make_client))
     assert await ask(app, "/shop/") == 200
     assert names(sandbox) == ["review"]
 
@@ -74,8 +74,8 @@ async def test_an_app_may_have_several_clients(sandbox: Sandbox, outlet: Sandbox
 
     app = web.Application()
     app.router.add_post("/", both)
-    app.cleanup_ctx.append(gameball_context(make_client))
-    app.cleanup_ctx.append(gameball_context(AsyncGameball("test-key", base_url=outlet.url), key=OUTLET))
+    app.cleanup_ctx.append(gameball_context(client=make_client))
+    app.cleanup_ctx.append(gameball_context(client=AsyncGameball("test-key", base_url=outlet.url), key=OUTLET))
     assert await ask(app) == 200
     assert (names(sandbox), names(outlet)) == (["review"], ["bargain"])
 
@@ -87,7 +87,7 @@ async def test_a_context_behind_the_clients_may_track_at_its_end(sandbox: Sandbo
         await app[GAMEBALL].track("player123", "close")
 
     app = shop()
-    app.cleanup_ctx.extend([gameball_context(make_client), own])
+    app.cleanup_ctx.extend([gameball_context(client=make_client), own])
     assert await ask(app) == 200
     assert names(sandbox) == ["open", "review", "close"]
 
@@ -112,7 +112,7 @@ async def test_a_context_that_fails_at_the_start_leaves_no_client_open(
         yield
 
     app = shop()
-    app.cleanup_ctx.extend([gameball_context(make_client), own])
+    app.cleanup_ctx.extend([gameball_context(client=make_client), own])
     with pytest.raises(OSError, match="no database"):
         await start_as_run_app_does(app)
     assert names(sandbox) == ["open"]
@@ -139,7 +139,7 @@ async def test_the_close_takes_no_longer_than_it_may(sandbox: Sandbox) -> None:
     sandbox.script(Fault.hang())
     gameball = AsyncGameball("test-key", base_url=sandbox.url, on_failure=lambda event, _: lost.append(event.name))
     app = shop()
-    app.cleanup_ctx.append(gameball_context(gameball, close_timeout=0))
+    app.cleanup_ctx.append(gameball_context(client=gameball, close_timeout=0))
     assert await ask(app) == 200
     assert lost == ["review"]
 

@@ -232,3 +232,18 @@ def test_a_close_timeout_that_cannot_work_is_refused_before_anything_is_tracked(
     """At the end it would be too late: the close would raise instead of closing."""
     with pytest.raises(ConfigurationError, match="give a number of seconds"):
         TestClient(shop(gameball_lifespan(close_timeout=timeout))).__enter__()
+
+
+# ---------------------------------------------------------------- mistakes of those without a type checker
+
+
+def test_a_client_in_the_place_of_the_lifespan_is_refused_at_once() -> None:
+    misplaced: Any = AsyncGameball("test-key")
+    with pytest.raises(ConfigurationError, match="give it as client="):
+        gameball_lifespan(misplaced)
+
+
+@pytest.mark.parametrize("made", [None, "test-key", AsyncGameball], ids=["None", "a key", "the class"])
+def test_what_makes_no_client_is_refused_when_the_app_begins(made: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"client makes a {type(made).__name__}: give a function"):
+        TestClient(shop(gameball_lifespan(client=lambda: made))).__enter__()
