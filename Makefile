@@ -4,13 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv-bench/bin
+DIST := .venv-dist/bin
 BENCH_READY := .venv-bench/.ready
 SEEDS ?= 2000
 CRASHES ?= 2000
 EVENTS ?= 1000000
 ROUNDS ?= 5
+EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
 
-.PHONY: help demo test soak soak-journal bench coverage lint format clean
+.PHONY: help demo test soak soak-journal bench dist coverage lint format clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,7 +22,7 @@ $(READY): pyproject.toml
 	  { echo "gameball_async needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable '.[cli,sandbox]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[cli,otel,sandbox]' --group test --group lint
 	@touch $@
 
 demo: $(READY) ## real shop data through an embedded sandbox, with faults, compared one by one
@@ -45,6 +47,18 @@ $(BENCH_READY): pyproject.toml
 bench: $(BENCH_READY) ## every benchmark beside the peers: make bench ROUNDS=5 BENCHMARKS="call pipeline"
 	$(BENCH)/python -m benchmarks --rounds $(ROUNDS) $(BENCHMARKS)
 
+dist: ## build sdist and wheel, check both, run the sdist's tests where the wheel is installed: make dist TESTS=tests/unit
+	rm -rf dist build/dist .venv-dist
+	$(PYTHON) -m venv .venv-dist
+	$(DIST)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(DIST)/python -m pip install --quiet --group dist
+	$(DIST)/python -m build
+	$(DIST)/python -m twine check --strict dist/*
+	$(DIST)/python -m pip install --quiet "$$(ls dist/*.whl)[$$($(DIST)/python -c '$(EXTRAS)')]" --group test
+	mkdir -p build/dist && tar -xzf dist/*.tar.gz -C build/dist --strip-components 1
+	rm -r build/dist/gameball_async build/dist/_gameball_async_pytest.py  # so that the installed ones are tested
+	cd build/dist && GAMEBALL_DIST="$(CURDIR)/dist" ../../$(DIST)/python -m pytest $(TESTS)
+
 coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
 	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py
 	$(BIN)/coverage report
@@ -60,4 +74,4 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff format
 
 clean: ## remove what was built here
-	rm -rf .venv .venv-bench build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-dist build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
