@@ -43,6 +43,7 @@ DOORS = {
     "starlette": {"sandbox", "integrations"},
     "fastapi": {"integrations"},
     "aiohttp": {"integrations"},
+    "opentelemetry": {"integrations"},
     "uvicorn": {"sandbox"},
     "click": {"cli"},
     "rich": {"cli"},
