@@ -130,8 +130,9 @@ class Origin:
             return self._refuse(operations)
         refused: list[Completion] = []
         if self._room.shortage is not None:
-            refused = refusals([operation for operation in operations if isinstance(operation, Append)], self._reason())
-            operations = [operation for operation in operations if not isinstance(operation, Append)]
+            refused = self._refuse([operation for operation in operations if isinstance(operation, (Append, Bury))])
+            self.retry_at = now  # letters wait for no more than the end of the others' transaction
+            operations = [operation for operation in operations if not isinstance(operation, (Append, Bury))]
         try:
             return refused + self._transact(self.file, operations, dead_letters)
         except Exception as error:  # noqa: BLE001 whatever it is, nothing of the transaction may count
@@ -235,7 +236,7 @@ class Origin:
                 operation = self._waiting[0]
                 if not isinstance(operation, Bury):
                     completed += self._transact(file, [operation], dead_letters)
-                elif self._is_buried(file, operation, dead_letters):
+                elif not postponed and self._is_buried(file, operation, dead_letters):
                     seqs = [letter.seq for letter in operation.letters]
                     self._transact(file, [Forget(operation.origin, seqs)], dead_letters)
                 else:
@@ -246,6 +247,8 @@ class Origin:
 
     def _is_buried(self, file: JournalFile, burial: Bury, dead_letters: DeadLetters) -> bool:
         """Bury letters, unless the disk is too full: nobody else touches these events, so their burial can wait."""
+        if not self._room.has_room_for(burial.letters):
+            return False
         try:
             dead_letters.add(file.file_id, burial.letters)
         except (sqlite3.Error, OSError) as error:

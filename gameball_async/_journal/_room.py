@@ -1,7 +1,8 @@
 """Room on the disk: a reserve that is given up when the disk is full, so that what is stored can still be sent.
 
 To seal a batch and to remove a delivered one needs some room too. While the reserve is given up no events are taken;
-they are taken again when there is room for a reserve once more, and for as much beside it.
+they are taken again when there is room for a reserve once more, and for as much beside it. A quota that is used up is a
+full disk.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import logging
 import os
 import sqlite3
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JournalError
 from ._folder import JOURNAL
+from ._rows import Letter
 
 Note = tuple[int, str, tuple[object, ...]]
 """A log line: it is written outside of the guard, where a handler may fork or take its time."""
@@ -40,6 +43,7 @@ _USUAL_WAL = 1000  # pages, SQLite's own default
 _SHORT_WAL = 16  # pages: while the disk is full, what was given up has to last
 
 _PROBE = MIB  # with less than that a disk is full: a group of events may need as much
+_LEFT_BY_LETTERS = MIB // 4  # what is sealed and removed goes on needing some
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _MAY_BE_NO_ROOM = (
     sqlite3.SQLITE_FULL,  # or the file has reached its limit
@@ -92,11 +96,20 @@ class Room:
         """Whether this error comes of a full disk; to be asked before anything is closed, which may free some."""
         if isinstance(error, OSError):
             return error.errno in _NO_ROOM
-        return _code(error) in _MAY_BE_NO_ROOM and not self._has(_PROBE)
+        return _code(error) in _MAY_BE_NO_ROOM and not self._holds(self._size, beside=_PROBE)
 
     def is_missing_for_letters(self, error: Exception) -> bool:
-        """The same for the dead letters, whose file has no limit of its own."""
-        return _code(error) == sqlite3.SQLITE_FULL or self.is_missing(error)
+        """The same for the dead letters while the disk is full: what a burial had taken is free again when it fails."""
+        return _code(error) in _MAY_BE_NO_ROOM or self.is_missing(error)
+
+    def has_room_for(self, letters: Iterable[Letter]) -> bool:
+        """Whether letters can be buried while the disk is full, with some room left for what is sent.
+
+        A burial is not tried without it: where a change is written beside what it changes, one that fails may not even
+        find the room to be undone, and keeps what it has taken.
+        """
+        size = sum(len(letter.event._encoded) for letter in letters)  # noqa: SLF001 Event shows it to no one outside
+        return self._holds(self._size, beside=2 * size + _LEFT_BY_LETTERS)
 
     def run_short(self, now: float) -> bool:
         """The disk is full: give up the reserve.
@@ -107,7 +120,7 @@ class Room:
         if self.shortage is None:
             self._least = self._size or SIZES[-1]
             self.shortage = JournalError(
-                f"the journal {self._path.with_suffix(JOURNAL)} cannot take events, its disk is full: "
+                f"the journal {self._path.with_suffix(JOURNAL)} cannot take events, its disk is full (or a quota is): "
                 f"free room on its disk, {2 * self._least / MIB:g} MiB at least; what is stored is kept, "
                 "and the client looks again every second."
             )
@@ -132,46 +145,48 @@ class Room:
     def recover(self, now: float) -> None:
         """Take the reserve again, if there is room; then events are taken again."""
         self.look_at = now + LOOK_AFTER
-        self._take()
-        if self._size:
+        if self._take():
             self.shortage = None
             self._notes.append((logging.WARNING, "the journal %s works again", (self._path.with_suffix(JOURNAL),)))
 
     # ---------------------------------------------------------------- the reserve
 
-    def _take(self) -> None:
-        # as much again must be free, or the next events would give it up at once
+    def _take(self) -> bool:
+        """Take the largest reserve that there is room for; says whether there is room for any."""
+        is_room = False
         for size in SIZES:
             if size >= self._least and not self._size:
-                with suppress(OSError):
-                    self._allocate(size, beside=size)
+                is_room |= self._holds(size, beside=size)  # else the next events would give it up at once
+        return is_room
 
-    def _has(self, more: int) -> bool:
+    def _holds(self, size: int, *, beside: int) -> bool:
+        """Hold so many bytes, provided that there are some more beside them; says whether there are.
+
+        Where nothing can be reserved, what the file system tells of its room has to do.
+        """
         try:
-            self._allocate(self._size, beside=more)
+            self._allocate(size, beside)
         except OSError as error:
             return error.errno not in _NO_ROOM
         return True
 
-    def _allocate(self, size: int, *, beside: int) -> None:
-        """Hold so many bytes, provided that there are some more beside them.
-
-        Raises:
-            OSError: if there are not; then the size is what it was.
-        """
-        if sys.platform != "linux":
-            raise OSError(errno.ENOTSUP, "no reserve can be allocated here")
+    def _allocate(self, size: int, beside: int) -> None:
         disk = os.statvfs(self._path.parent)
         if disk.f_bavail * disk.f_frsize < size + beside - self._size:  # not to take the last from other programs
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if sys.platform != "linux":
+            raise OSError(errno.ENOTSUP, "no reserve can be allocated here")
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.fchmod(descriptor, 0o600)
-            os.posix_fallocate(descriptor, 0, size + beside)  # quotas too
+            os.posix_fallocate(descriptor, size, beside)  # quotas too
+            if size > self._size:
+                os.posix_fallocate(descriptor, 0, size)  # by itself: of what was allocated at once, btrfs frees no part
             self._size = size
         finally:
-            os.ftruncate(descriptor, self._size)
-            os.close(descriptor)
+            with suppress(OSError):  # where a change is written beside what it changes, even this needs room
+                os.ftruncate(descriptor, self._size)
+            os.close(descriptor)  # else the room would stay taken after the file is gone
             if not self._size:
                 self.give_up()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ from gameball_async._journal._room import SIZES, Room
 from gameball_async.errors import Rejected
 
 from .helpers import LETTER, Desk, newest, opened, row, rows, written
-from .small_disk import MIB, SmallDisk, small_disk
+from .small_disk import MIB, SmallDisk, small_disk, small_quota
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -27,6 +29,13 @@ pytestmark = pytest.mark.usefixtures("impatient")
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     with small_disk(tmp_path / "small", 6 * MIB) as disk:
+        yield disk
+
+
+@pytest.fixture(params=[small_disk, small_quota])
+def any_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallDisk]:
+    """Without room because the disk is full, or because a quota on it is used up."""
+    with request.param(tmp_path / "small", 6 * MIB) as disk:
         yield disk
 
 
@@ -57,11 +66,11 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 
 def test_on_a_full_disk_no_event_is_taken_but_what_is_stored_is_sent_and_removed(
-    disk: SmallDisk, caplog: pytest.LogCaptureFixture
+    any_disk: SmallDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with opened(disk.path / "journal") as desk:
+    with opened(any_disk.path / "journal") as desk:
         assert desk.append(*rows(1, 40, size=1000)) == [None] * 40
-        assert "free room on its disk, 4 MiB at least" in fill(desk, disk, 41)
+        assert "free room on its disk, 4 MiB at least" in fill(desk, any_disk, 41)
 
         for first in range(1, 40, 2):
             desk.seal([first, first + 1])
@@ -71,11 +80,11 @@ def test_on_a_full_disk_no_event_is_taken_but_what_is_stored_is_sent_and_removed
         assert desk.seqs() == []
         assert told(caplog) == [("ERROR", "disk is full")]
 
-        disk.empty()
+        any_disk.empty()
         wait_for_room(desk)
         assert desk.append(row(41)) == [None]
         assert desk.seqs() == [41]
-        assert reserves(disk.path / "journal") == [2 * MIB]
+        assert reserves(any_disk.path / "journal") == [2 * MIB]
     assert told(caplog) == [("ERROR", "disk is full"), ("WARNING", "works again")]
 
 
@@ -92,17 +101,17 @@ def test_the_room_that_is_given_up_lasts_for_thousands_of_requests(disk: SmallDi
         assert disk.free > MIB
 
 
-def test_an_adopted_file_is_sent_on_a_full_disk_as_well(disk: SmallDisk, caplog: pytest.LogCaptureFixture) -> None:
-    folder = disk.path / "journal"
+def test_an_adopted_file_is_sent_on_a_full_disk_as_well(any_disk: SmallDisk, caplog: pytest.LogCaptureFixture) -> None:
+    folder = any_disk.path / "journal"
     written(folder, rows(1, 20, size=1000))
     with opened(folder) as desk:
-        disk.fill()
+        any_disk.fill()
         desk.seal([1, 2], origin=0)
         assert "disk is full" in str(desk.writer.failure)
         desk.writer.forget(0, range(1, 21))
         assert desk.seqs(0) == []
         desk.writer.discard(0)
-        disk.empty()
+        any_disk.empty()
         wait_for_room(desk)
     assert told(caplog) == [("ERROR", "disk is full"), ("WARNING", "works again")]
 
@@ -124,14 +133,14 @@ def test_a_journal_that_has_filled_the_disk_itself_takes_events_again_once_it_is
         assert desk.seqs() == [seq + 1]
 
 
-def test_what_is_stored_survives_a_close_on_a_full_disk(disk: SmallDisk) -> None:
-    folder = disk.path / "journal"
+def test_what_is_stored_survives_a_close_on_a_full_disk(any_disk: SmallDisk) -> None:
+    folder = any_disk.path / "journal"
     with opened(folder) as desk:
         desk.append(*rows(1, 20))
-        disk.fill()
+        any_disk.fill()
         desk.writer.forget(desk.own, [1])
     assert not reserves(folder)
-    disk.empty()
+    any_disk.empty()
     with opened(folder) as desk:
         assert desk.seqs(0) == list(range(2, 21))
 
@@ -160,19 +169,20 @@ def test_a_disk_too_small_for_a_reserve_is_told_of_once_as_well(
 # ---------------------------------------------------------------- dead letters
 
 
-def test_what_is_refused_on_a_full_disk_is_buried(disk: SmallDisk) -> None:
-    folder = disk.path / "journal"
+def test_what_is_refused_on_a_full_disk_is_buried(any_disk: SmallDisk) -> None:
+    folder = any_disk.path / "journal"
     with opened(folder) as desk:
         desk.append(*rows(1, 2))
-        disk.fill()
+        any_disk.fill()
         desk.writer.bury(desk.own, [LETTER])
         assert desk.seqs() == [2]
         assert [letter.event.name for letter in DeadLetters(folder) if letter.event] == ["review"]
 
 
-def test_a_burial_for_which_there_is_no_room_holds_up_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("small", [small_disk, small_quota])
+def test_a_burial_for_which_there_is_no_room_holds_up_nothing_else(tmp_path: Path, small: Any) -> None:
     large = Event("player-1", "review", None, None, b'"review":"%s"' % (b"x" * 3 * MIB))
-    with small_disk(tmp_path / "small", 12 * MIB) as disk, opened(disk.path / "journal") as desk:
+    with small(tmp_path / "small", 12 * MIB) as disk, opened(disk.path / "journal") as desk:
         desk.append(*rows(1, 3))
         fill(desk, disk, 4)
         desk.writer.bury(desk.own, [Letter(1, large, Rejected("no", status=400))])
@@ -186,6 +196,29 @@ def test_a_burial_for_which_there_is_no_room_holds_up_nothing_else(tmp_path: Pat
         while desk.seqs() != [3]:
             assert desk.writer.failure is None
         assert [letter.event for letter in DeadLetters(disk.path / "journal")] == [large]
+
+
+@pytest.mark.parametrize("small", [small_disk, small_quota])
+def test_letters_leave_room_for_what_is_sent(tmp_path: Path, small: Any) -> None:
+    with small(tmp_path / "small", 12 * MIB) as disk, opened(disk.path / "journal") as desk:
+        desk.append(*rows(1, 40))
+        fill(desk, disk, 41)
+        for seq in range(1, 31):
+            event = Event("player-1", "review", None, None, b'"review":"%s"' % (b"x" * 100_000))
+            desk.writer.bury(desk.own, [Letter(seq, event, Rejected("no", status=400))])
+        for seq in range(31, 41):
+            desk.seal([seq])
+            desk.writer.forget(desk.own, [seq])
+        left = desk.seqs()
+        letters = DeadLetters(disk.path / "journal")
+        assert 0 < len(left) < 30
+        assert len(letters) == 30 - len(left)
+
+        disk.empty()
+        wait_for_room(desk)
+        while desk.seqs():
+            assert desk.writer.failure is None
+        assert len(letters) == 30
 
 
 # ---------------------------------------------------------------- the reserve
@@ -235,17 +268,41 @@ def test_where_nothing_can_be_reserved_the_journal_works_without(
         assert not room.is_missing(_io_error())
 
 
-def test_an_error_is_one_of_a_full_disk_only_if_there_is_no_room(disk: SmallDisk) -> None:
-    room = Room([])
+def test_where_nothing_can_be_reserved_events_are_taken_again_when_there_is_room(
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", _unsupported)
+    notes: list[Any] = []
+    room = Room(notes)
     room.take(disk.path / ("x" + RESERVE))
+    disk.fill()
+    assert room.is_missing(_io_error())
+    assert not room.run_short(0.0)
+    room.recover(1.0)
+    assert room.shortage is not None
+    disk.empty()
+    room.recover(2.0)
+    assert room.shortage is None
+    assert [level for level, _, _ in notes] == [logging.ERROR, logging.WARNING]
+    assert reserves(disk.path) == []
+
+
+def _unsupported(*_: object) -> None:
+    """What the C library says of a file system that cannot reserve."""
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def test_an_error_is_one_of_a_full_disk_only_if_there_is_no_room(any_disk: SmallDisk) -> None:
+    room = Room([])
+    room.take(any_disk.path / ("x" + RESERVE))
     assert room.is_missing(OSError(errno.EDQUOT, "Disk quota exceeded"))
     assert not room.is_missing(OSError(errno.EIO, "Input/output error"))
     assert not room.is_missing(_io_error())
-    disk.fill()
+    any_disk.fill()
     assert room.is_missing(_io_error())
-    assert reserves(disk.path) == [2 * MIB]
+    assert reserves(any_disk.path) == [2 * MIB]
     room.leave()
-    assert reserves(disk.path) == []
+    assert reserves(any_disk.path) == []
 
 
 def _io_error() -> sqlite3.Error:
