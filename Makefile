@@ -6,6 +6,7 @@ READY := .venv/.ready
 BENCH := .venv-bench/bin
 DIST := .venv-dist/bin
 BENCH_READY := .venv-bench/.ready
+JOBS ?= 2
 SEEDS ?= 2000
 CRASHES ?= 2000
 EVENTS ?= 1000000
@@ -28,8 +29,8 @@ $(READY): pyproject.toml
 demo: $(READY) ## real shop data through an embedded sandbox, with faults, compared one by one
 	$(BIN)/python -m gameball_async.cli.demo
 
-test: $(READY) ## every test
-	$(BIN)/python -m pytest
+test: $(READY) ## every test, in several processes: make test JOBS=4
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 soak: $(READY) ## many simulated lives on both loops, many crashes: make soak SEEDS=20000 CRASHES=2000
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
