@@ -43,7 +43,10 @@ def serve(
     with sandbox, suppress(KeyboardInterrupt):
         sandbox.script(*faults)
         say(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
-        say(f"Send to it with: GAMEBALL_API_KEY=any gameball-async send FILE --base-url {sandbox.url}")
+        say(
+            f"Watch it in a browser at {sandbox.url}/_sandbox/ or send to it with: "
+            f"GAMEBALL_API_KEY=any gameball-async send FILE --base-url {sandbox.url}"
+        )
         threading.Event().wait()
     tally = sandbox.stats()
     say(

@@ -69,7 +69,6 @@ function listenWhileVisible() {
 // ---- hearing
 
 function hear(news) {
-  const before = state.news;
   state.news = news;
   state.heard = performance.now();
   const rows = news.isFresh ? [] : state.rows;
@@ -85,7 +84,7 @@ function hear(news) {
   if (news.isFresh || news.rows.length > 0) {
     lookAtPlayers();
   }
-  sayWhatArrived(before, news);
+  sayWhatArrived(news);
 }
 
 function showState(name, words) {
@@ -413,16 +412,19 @@ function showAllPlayers() {
 
 // ---- telling those who do not see it
 
-let spoken = 0;
+const spoken = { requests: 0, at: -BETWEEN_WORDS };
 
 function say(words) {
   byId("said").textContent = words;
 }
 
-function sayWhatArrived(before, news) {
-  const isNew = before !== null && news.requests > before.requests;
-  if (isNew && performance.now() - spoken > BETWEEN_WORDS) {
-    spoken = performance.now();
+function sayWhatArrived(news) {
+  if (news.isFresh) {
+    spoken.requests = news.requests;
+  }
+  if (news.requests > spoken.requests && performance.now() - spoken.at > BETWEEN_WORDS) {
+    spoken.requests = news.requests;
+    spoken.at = performance.now();
     say(`${some(news.requests, "request")}, ${some(news.events, "event")} held, ${count(news.unapplied)} not applied.`);
   }
 }
