@@ -1,0 +1,1 @@
+"""A client whose counts Prometheus scrapes."""

@@ -1,0 +1,45 @@
+"""What Prometheus is told of a client: its `stats()`, read whenever Prometheus asks. In between it costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gameball_async import AsyncGameball
+
+COUNTERS = {
+    "accepted_events": ("accepted", "Events that track() or send() took over."),
+    "delivered_events": ("delivered", "Events that Gameball has accepted."),
+    "rejected_events": ("rejected", "Events that Gameball refused for good."),
+    "dropped_events": ("dropped", "Events given up here: no room, too old, closed."),
+    "unknown_events": ("unknown", "Events that may have arrived, and are not sent again."),
+    "requests": ("requests", "Requests sent, retries included."),
+    "retries": ("retries", "Requests that repeated an earlier one."),
+}
+GAUGES = {
+    "buffered_events": ("buffered_events", "Events in memory without an outcome."),
+    "buffered_bytes": ("buffered_bytes", "Encoded bytes of the events in memory."),
+    "journaled_events": ("journaled_events", "Events in the journal alone."),
+    "journal_bytes": ("journal_bytes", "Bytes of the journal's file that are in use."),
+    "in_flight_requests": ("in_flight", "Requests being sent."),
+    "oldest_age_seconds": ("oldest_age", "Since the oldest event in memory was accepted."),
+}
+
+
+class GameballCollector(Collector):
+    """Give it to a registry: ``REGISTRY.register(GameballCollector(gameball))``."""
+
+    def __init__(self, gameball: AsyncGameball) -> None:
+        self._gameball = gameball
+
+    def collect(self) -> Iterator[Metric]:
+        """One scrape; Prometheus' own server calls it in a thread, which `stats` allows."""
+        stats = self._gameball.stats()
+        for name, (field, description) in COUNTERS.items():
+            yield CounterMetricFamily(f"gameball_client_{name}", description, value=getattr(stats, field))
+        for name, (field, description) in GAUGES.items():
+            yield GaugeMetricFamily(f"gameball_client_{name}", description, value=getattr(stats, field))
+        yield GaugeMetricFamily("gameball_client_paused", "1 while no request may go.", stats.paused_until is not None)
+        yield GaugeMetricFamily("gameball_client_halted", "1 while Gameball refuses us.", stats.halted is not None)
