@@ -6,7 +6,8 @@ from ._client import AsyncGameball
 from ._config import Batching, Journal, RateLimit, Retry
 from ._events import Event, Metadata, validate_event
 from ._flusher import CloseReport, Undelivered
-from ._journal._dead_letters import DeadLetter, DeadLetterKind, DeadLetters
+from ._journal._dead_letters import DeadLetters
+from ._journal._letters import DeadLetter, DeadLetterKind
 from ._journal._status import JournalFile, inspect_journal
 from ._observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from ._receipt import Delivered, Receipt

@@ -109,7 +109,7 @@ class Room:
         find the room to be undone, and keeps what it has taken.
         """
         size = sum(len(letter.event._encoded) for letter in letters)  # noqa: SLF001 Event shows it to no one outside
-        return self._holds(self._size, beside=2 * size + _LEFT_BY_LETTERS)
+        return self._holds(self._size, beside=size + _LEFT_BY_LETTERS)
 
     def run_short(self, now: float) -> bool:
         """The disk is full: give up the reserve.

@@ -30,6 +30,10 @@ class SmallDisk:
         with pytest.raises(OSError, match=r"No space left|quota exceeded"):
             self._write_on()
 
+    def leave(self, size: int) -> None:
+        """Let another file take all but so many bytes."""
+        self._other.write_bytes(b"x" * (self.free - size))
+
     def _write_on(self) -> None:
         with self._other.open("ab", buffering=0) as file:
             while True:

@@ -198,6 +198,16 @@ def test_a_burial_for_which_there_is_no_room_holds_up_nothing_else(tmp_path: Pat
         assert [letter.event for letter in DeadLetters(disk.path / "journal")] == [large]
 
 
+def test_a_letter_larger_than_what_is_free_is_buried_with_the_reserve(tmp_path: Path) -> None:
+    large = Event("player-1", "review", None, None, b'"review":"%s"' % (b"x" * 3 * MIB))
+    with small_disk(tmp_path / "small", 12 * MIB) as disk, opened(disk.path / "journal") as desk:
+        desk.append(*rows(1, 2))
+        disk.leave(5 * MIB // 2)
+        desk.writer.bury(desk.own, [Letter(1, large, Rejected("no", status=400))])
+        assert desk.seqs() == [2]
+        assert [letter.event for letter in DeadLetters(disk.path / "journal")] == [large]
+
+
 @pytest.mark.parametrize("small", [small_disk, small_quota])
 def test_letters_leave_room_for_what_is_sent(tmp_path: Path, small: Any) -> None:
     with small(tmp_path / "small", 12 * MIB) as disk, opened(disk.path / "journal") as desk:

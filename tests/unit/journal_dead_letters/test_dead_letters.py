@@ -32,7 +32,7 @@ from gameball_async import (
     Rejected,
 )
 from gameball_async._events import Event, encode_event
-from gameball_async._journal import _dead_letters
+from gameball_async._journal import _dead_letters, _letter_file
 from gameball_async._journal._rows import Letter
 
 from ..strategies import examples, metadata
@@ -407,6 +407,40 @@ def test_a_burial_that_waited_while_the_file_was_set_aside_goes_to_the_fresh_one
     assert numbers(letters) == [2]
 
 
+def test_a_burial_into_a_file_that_somebody_moves_away_goes_to_a_fresh_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    look, looks = letters._file._inode, iter(range(10))
+
+    def move_after_the_last_look() -> tuple[int, int] | None:
+        inode = look()
+        if next(looks) == 1:
+            (tmp_path / "dead-letters.db").rename(tmp_path / "aside")
+        return inode
+
+    monkeypatch.setattr(letters._file, "_inode", move_after_the_last_look)
+    letters.add("file", [letter(2)])
+    assert numbers(letters) == [2]
+
+
+def test_a_file_that_another_process_makes_at_the_same_time_is_shared_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder = Path.mkdir
+
+    def be_overtaken(path: Path, **options: Any) -> None:
+        make_folder(path, **options)
+        monkeypatch.undo()
+        DeadLetters(path).add("another", [letter(1)])
+
+    monkeypatch.setattr(Path, "mkdir", be_overtaken)
+    letters = DeadLetters(tmp_path / "new")
+    letters.add("file", [letter(2)])
+    assert numbers(letters) == [1, 2]
+
+
 def _threads_in_wait() -> int:
     return sum(_target(link).endswith("dead-letters.db") for link in Path("/proc/self/fd").glob("*"))
 
@@ -415,14 +449,14 @@ def test_a_disk_that_damages_every_file_is_not_filled_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     letters = DeadLetters(tmp_path)
-    made = letters._made
+    made = letters._file._made
 
     def damaging() -> tuple[int, int]:
         inode = made()
         _overwritten(tmp_path / "dead-letters.db")
         return inode
 
-    monkeypatch.setattr(letters, "_made", damaging)
+    monkeypatch.setattr(letters._file, "_made", damaging)
     with pytest.raises(sqlite3.OperationalError, match="again and again: check the disk"):
         letters.add("file", [letter(1)])
     assert len(list(tmp_path.iterdir())) == 3
@@ -431,7 +465,7 @@ def test_a_disk_that_damages_every_file_is_not_filled_with_them(
 def test_a_file_held_by_another_process_is_told_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_dead_letters, "_BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr(_letter_file, "_BUSY_TIMEOUT", 0.01)
     letters = DeadLetters(tmp_path)
     letters.add("file", [letter(1)])
     with database(tmp_path) as connection:
@@ -446,14 +480,14 @@ def test_a_file_held_by_another_process_is_told_and_nothing_is_lost(
 def test_a_damaged_file_that_somebody_writes_to_is_not_taken_away_from_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_dead_letters, "_BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr(_letter_file, "_BUSY_TIMEOUT", 0.01)
     letters = DeadLetters(tmp_path)
     letters.add("file", [letter(1)])
     with database(tmp_path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            letters._set_aside(letters._made(), sqlite3.DatabaseError("damaged"))
-    letters._set_aside((0, 0), sqlite3.DatabaseError("damaged"))  # another process did so meanwhile
+            letters._file._set_aside(letters._file._made(), sqlite3.DatabaseError("damaged"))
+    letters._file._set_aside((0, 0), sqlite3.DatabaseError("damaged"))  # another process did so meanwhile
     assert numbers(letters) == [1]
 
 

@@ -1,0 +1,160 @@
+"""A dead letter: what its reader learns of an event that will not arrive, and how that lies in a row."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from .._events import Event
+from ..errors import DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
+from ._rows import Letter
+
+BURY = (
+    "INSERT INTO letters (file_id, seq, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, "
+    "email, encoded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (file_id, seq) DO NOTHING"
+)
+"""Takes what `row_of` and `damaged_row_of` make."""
+
+SELECT = (
+    "SELECT id, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, email, encoded "
+    "FROM letters"
+)
+"""Gives what `letter_of` takes."""
+
+_LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 1  # what SQLite can store
+
+
+class DeadLetterKind(StrEnum):
+    """Why an event is a dead letter."""
+
+    REJECTED = "rejected"
+    """Gameball refused it for good."""
+    EXPIRED = "expired"
+    """It could not be delivered within `Retry(give_up_after=...)`."""
+    UNKNOWN = "unknown"
+    """It was sent, its answer got lost, and it was not sent again."""
+    DROPPED = "dropped"
+    """The client gave it up for another reason."""
+    DAMAGED = "damaged"
+    """It could not be read from the journal."""
+
+
+@attrs.frozen
+class DeadLetter:
+    """An event that will not arrive; its `repr` shows the id, the kind and the event's name alone.
+
+    Attributes:
+        id: its number, never used again in its file.
+        event: the event; None if it was damaged.
+        kind: why it is here, in a word.
+        reason: the error's message, with Gameball's own words if it had any.
+        status: the HTTP status of the answer that decided, if one did.
+        code: Gameball's own error code of that answer, if it had one.
+        may_have_arrived: whether an attempt ended without an answer that settles the matter, so that sending it
+            again may count twice.
+        buried_at: when it became a dead letter, in UTC.
+        raw: what of a damaged event could be read; None otherwise.
+    """
+
+    id: int
+    event: Event | None
+    kind: DeadLetterKind = attrs.field(repr=str)
+    reason: str = attrs.field(repr=False)
+    status: int | None = attrs.field(repr=False)
+    code: int | None = attrs.field(repr=False)
+    may_have_arrived: bool = attrs.field(repr=False)
+    buried_at: datetime = attrs.field(repr=False)
+    raw: bytes | None = attrs.field(repr=False, default=None)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The event's metadata, empty if it was damaged: tracking it again sends the same bytes.
+
+        Fractions are `Decimal`; numbers that were written with an exponent are floats.
+        """
+        if self.event is None:
+            return {}
+        encoded = self.event._encoded  # noqa: SLF001 Event shows it to no one outside the package
+        decoded: dict[str, dict[str, Any]] = json.loads(
+            b"{" + encoded + b"}", parse_float=_same_fraction, parse_int=_same_integer
+        )
+        return decoded[self.event.name]
+
+
+# -------------------------------------------------------------------- rows
+
+
+def row_of(file_id: str, letter: Letter, now: float) -> tuple[object, ...]:
+    """The row of an event that will not arrive.
+
+    Args:
+        file_id: the name of the journal's file that it comes from.
+        letter: the event, its place there, and why it will not arrive.
+        now: seconds since the Unix epoch.
+    """
+    error, event = letter.error, letter.event
+    code = None if error.code is None else storable_integer(error.code)
+    why = (_kind_of(error), _storable(str(error)), error.status, code, error.may_have_arrived, now)
+    encoded = event._encoded  # noqa: SLF001 Event shows it to no one outside the package
+    return (file_id, letter.seq, *why, event.player_unique_id, event.name, event.mobile, event.email, encoded)
+
+
+def damaged_row_of(file_id: str, seq: int, raw: bytes, reason: str, now: float) -> tuple[object, ...]:
+    """The row of what was an event once; see `row_of`."""
+    why = (DeadLetterKind.DAMAGED, _storable(reason), None, None, True, now)
+    return (file_id, seq, *why, None, None, None, None, raw)
+
+
+def letter_of(row: tuple[Any, ...]) -> DeadLetter:
+    """What a row tells."""
+    number, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, email, encoded = row
+    is_damaged = kind == DeadLetterKind.DAMAGED
+    return DeadLetter(
+        id=number,
+        event=None if is_damaged else Event(player, name, mobile, email, encoded),
+        kind=DeadLetterKind(kind),
+        reason=reason,
+        status=status,
+        code=code,
+        may_have_arrived=bool(may_have_arrived),
+        buried_at=datetime.fromtimestamp(buried_at, UTC),
+        raw=encoded if is_damaged else None,
+    )
+
+
+def storable_integer(number: int) -> int:
+    """The nearest integer that SQLite can store; no letter's id and no known code comes near the bounds."""
+    return min(max(number, _LEAST_INTEGER), _GREATEST_INTEGER)  # beyond 64 bits sqlite3 raises OverflowError
+
+
+def _kind_of(error: DeliveryError) -> DeadLetterKind:
+    match error:
+        case Rejected():
+            return DeadLetterKind.REJECTED
+        case OutcomeUnknown():
+            return DeadLetterKind.UNKNOWN
+        case Dropped(reason=DropReason.EXPIRED):
+            return DeadLetterKind.EXPIRED
+        case _:
+            return DeadLetterKind.DROPPED
+
+
+def _storable(text: str) -> str:
+    # Gameball's words may hold a lone surrogate, which SQLite's UTF-8 cannot
+    return text.encode("utf-8", "replace").decode()
+
+
+def _same_fraction(text: str) -> Decimal | float:
+    """Read a number as what is encoded to the very same text."""
+    exact = Decimal(text)
+    return exact if format(exact, "f") == text else float(text)
+
+
+def _same_integer(text: str) -> Decimal | int:
+    # more digits than 64 bits hold come from a Decimal, and so does -0
+    return Decimal(text) if not _LEAST_INTEGER <= int(text) <= _GREATEST_INTEGER or text == "-0" else int(text)
