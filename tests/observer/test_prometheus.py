@@ -26,7 +26,7 @@ def _no_process_outlives_its_test() -> Iterator[None]:
 def test_it_is_scraped_while_it_sells(sandbox: Sandbox, tmp_path: Path) -> None:
     process = Process("-m", "examples.prometheus", sandbox=sandbox, book=tmp_path / "book", PYTHONPATH=ROOT, PORT=0)
     with httpx.Client(base_url=process.url, trust_env=False) as http:
-        counted = 0.0
+        counted, scraped = 0.0, ""
         while counted < 3:  # it delivers every half second
             scraped = http.get("/metrics").raise_for_status().text
             found = re.search(r"^gameball_client_delivered_events_total (\S+)$", scraped, re.MULTILINE)
