@@ -13,7 +13,7 @@ EVENTS ?= 1000000
 ROUNDS ?= 5
 EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
 
-.PHONY: help demo test soak soak-journal bench dist coverage lint format clean
+.PHONY: help demo test soak soak-journal bench dist screenshots coverage lint format clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -60,6 +60,9 @@ dist: ## build sdist and wheel, check both, run the sdist's tests where the whee
 	rm -r build/dist/gameball_async build/dist/_gameball_async_pytest.py  # what was installed stands in their place
 	ln -s "$$($(DIST)/python -I -c 'import gameball_async; print(*gameball_async.__path__)')" build/dist/gameball_async
 	cd build/dist && GAMEBALL_DIST="$(CURDIR)/dist" ../../$(DIST)/python -m pytest $(TESTS)
+
+screenshots: $(READY) ## the pictures of the sandbox's page in docs/images, in the system's Chromium
+	$(BIN)/python -m tests.sandbox.screenshots
 
 coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
 	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py

@@ -30,8 +30,8 @@ class Switch:
 SWITCHES: Mapping[str, Switch] = {
     "outage": Switch("Outage", "503 to every request.", Fault.status(503)),
     "limit": Switch("Too many requests", "429, Retry-After: 5 s.", Fault.status(429, retry_after=5)),
-    "slow": Switch("Slow", "0.5 to 2 s for each answer.", Fault.latency(0.5, 2.0)),
-    "flaky": Switch("Flaky", "500 to one request in five.", Fault.status(500, probability=0.2)),
+    "slow": Switch("Slow", "0.5 to 2 s an answer.", Fault.latency(0.5, 2.0)),
+    "flaky": Switch("Flaky", "500 to one in five.", Fault.status(500, probability=0.2)),
     "reset": Switch("Connection reset", "Nothing is applied.", Fault.reset_before()),
     "lost": Switch("Answer lost", "Applied, then reset.", Fault.reset_after()),
     "silent": Switch("Silence", "No answer ever comes.", Fault.hang()),

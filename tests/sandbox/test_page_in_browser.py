@@ -148,7 +148,7 @@ def test_an_error_is_shown_with_its_code_and_its_words(page: Page, sandbox: Sand
 def test_the_rate_windows_are_shown_filling(context: BrowserContext) -> None:
     with Sandbox(limits=Limits(3, 5)) as sandbox, opened(context, sandbox) as page:
         send(sandbox, [("player123", {"review": {}}) for _ in range(5)])
-        meter = page.get_by_role("meter", name="In the last 30 seconds")
+        meter = page.get_by_role("meter", name="Last 30 seconds")
 
         expect(meter).to_have_attribute("aria-valuetext", "3 requests of 5")
         expect(rows(page).nth(0)).to_contain_text("429not applied: More than 3 requests in 1 s.")
@@ -216,7 +216,7 @@ def test_a_switch_makes_requests_fail_until_it_is_switched_off(page: Page, sandb
         expect(page.get_by_role("link", name="1 fault on")).to_be_visible()
         assert track(http).status_code == 503
         expect(rows(page)).to_contain_text(["503not applied (as scripted)"])
-        expect(switch(page, "Outage")).to_contain_text("1 so far")
+        expect(switch(page, "Outage")).to_contain_text("1 request so far")
 
         switch(page, "Outage").click()
         expect(page.get_by_role("link", name="1 fault on")).to_be_hidden()

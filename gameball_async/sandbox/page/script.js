@@ -118,7 +118,7 @@ function showWindows(windows) {
 }
 
 function showWindow(box, { used, count: limit, seconds }) {
-  const title = seconds === 1 ? "In the last second" : `In the last ${seconds} seconds`;
+  const title = seconds === 1 ? "Last second" : `Last ${seconds} seconds`;
   const meter = box.querySelector(".meter");
   setText(box.querySelector(".title"), title);
   setText(box.querySelector("b"), count(used));
@@ -201,8 +201,7 @@ function newSwitch({ name, title, detail }) {
   const item = copyOf("switch-template");
   const button = item.firstElementChild;
   button.querySelector(".title").textContent = title;
-  button.querySelector(".detail").textContent = detail;
-  // the count is told apart, for a name that changes all the time cannot be listened to
+  // told apart from what is seen, where a count takes turns: what changes all the time cannot be listened to
   button.setAttribute("aria-label", title);
   button.setAttribute("aria-description", detail);
   button.addEventListener("click", () => {
@@ -215,7 +214,7 @@ function newSwitch({ name, title, detail }) {
 
 function showSwitch(button, one) {
   button.setAttribute("aria-checked", isOn(one));
-  setText(button.querySelector(".struck"), isOn(one) ? `${count(one.struck)} so far` : "");
+  setText(button.querySelector(".detail"), isOn(one) ? `${some(one.struck, "request")} so far` : one.detail);
 }
 
 async function leave() {

@@ -1,0 +1,28 @@
+"""What `docs/sandbox.md` lists is what the sandbox has."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from gameball_async.sandbox import Fault
+from gameball_async.sandbox._effects import EFFECTS
+from gameball_async.sandbox._faults import Kind
+from gameball_async.sandbox._switches import SWITCHES
+from tests.docs.pages import DOCS, code_in
+
+TABLES = DOCS["sandbox"].tables()
+
+
+def test_every_switch_is_listed_with_its_fault() -> None:
+    listed = [(row["Switch"], eval(code_in(row["As a fault in Python"])[0])) for row in TABLES["In the browser/Switch"]]
+
+    assert listed == [(switch.title, switch.fault) for switch in SWITCHES.values()]
+
+
+def test_every_fault_is_listed_with_whether_the_events_are_applied() -> None:
+    listed = {code_in(row["Fault"])[0]: row["Applied"] for row in TABLES["Faults/Fault"]}
+
+    assert listed.keys() == set(get_args(Kind))
+    assert all(hasattr(Fault, kind) for kind in listed)
+    for kind, effect in EFFECTS.items():
+        assert listed[kind] == ("yes" if effect.applies else "no")
