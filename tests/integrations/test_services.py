@@ -55,13 +55,13 @@ def commands(folder: Path) -> list[list[str]]:
     return [shlex.split(line.removeprefix("$ ")) for block in blocks for line in block.splitlines()]
 
 
-def start(command: list[str], port: list[str], accounts: tuple[Sandbox, Path]) -> Process:
+def start(command: list[str], options: list[str], accounts: tuple[Sandbox, Path]) -> Process:
     """Start a command of a README at a free port. A key or a URL of its own gives way to the test's."""
     while "=" in command[0]:
         command = command[1:]
     arguments = command[1:] if command[0] == "python" else ["-m", *command]
     sandbox, book = accounts
-    return Process(*arguments, *port, sandbox=sandbox, book=book, PYTHONPATH=ROOT, PORT=0)
+    return Process(*arguments, *options, sandbox=sandbox, book=book, PYTHONPATH=ROOT, PORT=0)
 
 
 def order_of(command: list[str]) -> dict[str, Any]:
@@ -70,8 +70,12 @@ def order_of(command: list[str]) -> dict[str, Any]:
     return dict(json.loads(order))
 
 
-PORTS = {"uvicorn": ["--port", "0"], "hypercorn": ["--bind", "127.0.0.1:0"], "python": []}
-"""How a server is told to take a free port; the others look at PORT."""
+OPTIONS = {
+    "uvicorn": ["--port", "0"],
+    "hypercorn": ["--bind", "127.0.0.1:0", "--graceful-timeout", "0"],
+    "python": [],
+}
+"""How a server is told to take a free port; the others look at PORT. In hypercorn's usual 3 s all would have gone."""
 
 
 # ---------------------------------------------------------------- customers
@@ -170,7 +174,7 @@ def test_beside_its_sandbox_every_order_taken_is_printed_there(folder: Path, acc
 def test_with_a_key_every_order_taken_is_in_the_sandbox_in_order(folder: Path, accounts: tuple[Sandbox, Path]) -> None:
     """The README's last command, with a key and an address for the sandbox."""
     *_, attempt, command = commands(folder)
-    process = start(command, PORTS[next(word for word in command if "=" not in word)], accounts)
+    process = start(command, OPTIONS[next(word for word in command if "=" not in word)], accounts)
     taken = stop_in_the_midst(process, order_of(attempt))
     end(process)
     holdings = accounts[0].holdings()
