@@ -13,7 +13,7 @@ EVENTS ?= 1000000
 ROUNDS ?= 5
 EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
 
-.PHONY: help demo test soak soak-journal bench dist screenshots coverage lint format clean
+.PHONY: help demo test soak soak-journal bench dist screenshots coverage docs lint format clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,7 +23,7 @@ $(READY): pyproject.toml
 	  { echo "gameball_async needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable '.[cli,otel,sandbox]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[cli,otel,sandbox]' --group test --group lint --group docs
 	@touch $@
 
 demo: $(READY) ## real shop data through an embedded sandbox, with faults, compared one by one
@@ -55,7 +55,7 @@ dist: ## build sdist and wheel, check both, run the sdist's tests where the whee
 	$(DIST)/python -m pip install --quiet --group dist
 	$(DIST)/python -m build
 	$(DIST)/python -m twine check --strict dist/*
-	$(DIST)/python -m pip install --quiet "$$(ls dist/*.whl)[$$($(DIST)/python -c '$(EXTRAS)')]" --group test
+	$(DIST)/python -m pip install --quiet "$$(ls dist/*.whl)[$$($(DIST)/python -c '$(EXTRAS)')]" --group test --group docs
 	mkdir -p build/dist && tar -xzf dist/*.tar.gz -C build/dist --strip-components 1
 	rm -r build/dist/gameball_async build/dist/_gameball_async_pytest.py  # what was installed stands in their place
 	ln -s "$$($(DIST)/python -I -c 'import gameball_async; print(*gameball_async.__path__)')" build/dist/gameball_async
@@ -67,6 +67,9 @@ screenshots: $(READY) ## the pictures of the sandbox's page in docs/images, in t
 coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
 	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py
 	$(BIN)/coverage report
+
+docs: $(READY) ## the site, strictly and without network: build/docs/html/index.html
+	$(BIN)/python -m sphinx -n -W -q -b html -c docs -d build/docs/doctrees . build/docs/html
 
 lint: $(READY) ## style, formatting and types
 	$(BIN)/ruff check

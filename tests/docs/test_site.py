@@ -1,0 +1,146 @@
+"""The site: built strictly, from every page and every docstring, with nothing of another host in it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import attrs
+import pytest
+from sphinx.util.inventory import InventoryFile
+
+import gameball_async
+
+from .pages import DOCS, ROOT
+
+MAKE = ROOT / "Makefile"
+
+
+def build(source: Path, to: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Build a site with this project's configuration and the options of `make docs`."""
+    (given,) = re.findall(r"-m sphinx (.+) -c docs ", MAKE.read_text(encoding="utf-8"))
+    command = [sys.executable, "-m", "sphinx", *given.split(), "-c", ROOT / "docs", "-d", to / "doctrees", *options]
+    return subprocess.run([*command, source, to / "html"], capture_output=True, text=True, check=False, cwd=source)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = build(ROOT, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def documented(site: Path) -> set[str]:
+    """The names that the reference has, in full."""
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    return {name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names}
+
+
+# ---------------------------------------------------------------- strict
+
+MISTAKES = {
+    "a page that is missing": ("index.md", "# Index\n\n[gone](gone.md)\n", "'gone.md'"),
+    "a heading that is missing": ("index.md", "# Index\n\n[gone](#gone)\n", "'gone'"),
+    "a name that is missing": ("index.rst", "Index\n=====\n\n`Gone` and `Receipt.gone`\n", "Gone"),
+    "a picture that is missing": ("index.md", "# Index\n\n![gone](gone.svg)\n", "gone.svg"),
+    "a page without a place in the navigation": ("lost.md", "# Lost\n", "toctree"),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "named"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_fails_the_build(file: str, text: str, named: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "toc.yml").write_text("root: index\n")
+    (source / "index.md").write_text("# Index\n")
+    if file == "index.rst":
+        (source / "index.md").unlink()
+    (source / file).write_text(text)
+    done = build(source, tmp_path, "-D", "include_patterns=**", "-D", f"external_toc_path={source / 'toc.yml'}")
+    assert done.returncode == 1
+    assert named in done.stderr
+
+
+# ---------------------------------------------------------------- complete
+
+
+def test_every_page_is_in_the_site(site: Path) -> None:
+    pages = [*(f"docs/{name}" for name in DOCS), "README", "CHANGELOG"]
+    assert [page for page in pages if not (site / f"{page}.html").is_file()] == []
+
+
+def test_the_site_begins_with_the_documentations_index(site: Path) -> None:
+    assert "docs/index.html" in (site / "index.html").read_text(encoding="utf-8")
+
+
+def public_modules() -> Iterator[ModuleType]:
+    """The package and the modules that users import; the command line is used otherwise."""
+    yield gameball_async
+    for folder in ("gameball_async", "gameball_async.integrations"):
+        for found in pkgutil.iter_modules(importlib.import_module(folder).__path__, f"{folder}."):
+            name = found.name.rpartition(".")[2]
+            if not name.startswith("_") and name != "cli":
+                yield importlib.import_module(found.name)
+
+
+MODULES = {module.__name__: module for module in public_modules()}
+
+INNER = {f"gameball_async.DeadLetters.{name}" for name in ("add", "add_damaged", "close")}
+"""What a client alone calls."""
+
+
+def test_every_public_module_says_what_is_public_in_it() -> None:
+    without = {name for name, module in MODULES.items() if not hasattr(module, "__all__")}
+    assert without == {"gameball_async.errors", "gameball_async.integrations"}
+    assert set(MODULES["gameball_async.errors"].__dict__) & set(gameball_async.__all__)
+
+
+@pytest.mark.parametrize("module", [name for name, module in MODULES.items() if hasattr(module, "__all__")])
+def test_the_reference_has_every_public_name(module: str, documented: set[str]) -> None:
+    public = {f"{module}.{name}" for name in MODULES[module].__all__ if not name.startswith("__")}
+    assert public - documented == set()
+
+
+def members(module: str, name: str) -> set[str]:
+    """What is defined in a class and public; what a base class documents is documented there."""
+    kind = getattr(MODULES[module], name)
+    if not inspect.isclass(kind):
+        return set()
+    own: dict[str, object] = {key: value for key, value in vars(kind).items() if not key.startswith("_")}
+    kinds = (property, classmethod, staticmethod)
+    return {
+        f"{module}.{name}.{key}" for key, value in own.items() if inspect.isfunction(value) or isinstance(value, kinds)
+    }
+
+
+@pytest.mark.parametrize("module", [name for name, module in MODULES.items() if hasattr(module, "__all__")])
+def test_the_reference_has_every_public_method(module: str, documented: set[str]) -> None:
+    public = {member for name in MODULES[module].__all__ for member in members(module, name)}
+    assert public - documented - INNER == set()
+
+
+@pytest.mark.parametrize("name", [name for name in gameball_async.__all__ if attrs.has(getattr(gameball_async, name))])
+def test_every_field_is_told_in_the_docstring_of_its_class(name: str) -> None:
+    kind: type = getattr(gameball_async, name)
+    told = set(re.findall(r"^ +(\w+): ", kind.__doc__ or "", re.MULTILINE))
+    assert {field.name for field in attrs.fields(kind) if not field.name.startswith("_")} <= told | set(vars(kind))
+
+
+# ---------------------------------------------------------------- of one host
+
+
+def test_nothing_is_loaded_from_another_host(site: Path) -> None:
+    loaded = re.compile(r"""(?:\ssrc=|<link[^>]*\shref=|@import\s|url\()\s*["']?((?:https?:)?//[^"')\s]+)""")
+    texts = {path: path.read_text(encoding="utf-8") for path in site.rglob("*") if path.suffix in {".html", ".css"}}
+    assert {path.suffix for path in texts} == {".html", ".css"}
+    assert [(path.name, found) for path, text in texts.items() for found in loaded.findall(text)] == []
