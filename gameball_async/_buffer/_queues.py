@@ -6,14 +6,13 @@ Plain synchronous state, changed only between awaits; `now` comes in as an argum
 from __future__ import annotations
 
 import itertools
-import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
 from .._config import Batching
 from .._events import Event
 from .._receipt import Outcome, Receipt, SharedOutcome
 from ..errors import Dropped, InvalidEvent, LifecycleError
+from ._age import ByAge
 from ._batch import NOT_STORED, Batch, Overhead, Stage, Stored
 from ._counts import Counts
 from ._one_change import one_change, reentrant
@@ -53,8 +52,7 @@ class Buffer:
         self._players: dict[str, Player] = {}
         self._schedule = Schedule(on_due)
         self._numbers = itertools.count()
-        # the oldest unsettled batch of each number, in order of opening: halves of a split share a number
-        self._by_age: OrderedDict[int, Batch] = OrderedDict()
+        self._by_age = ByAge()
         self._epoch = 0
         self._pending_of_epoch: dict[int, int] = {}  # of all epochs but the present one
 
@@ -347,12 +345,7 @@ class Buffer:
     def _unlink(self, batch: Batch, now: float) -> None:
         """Take a batch out of its player's chain: the head, or the one behind a head that is sealed."""
         batch.stage = Stage.SETTLED
-        sibling = batch.following if batch.following and batch.following.number == batch.number else None
-        if self._by_age.get(batch.number) is batch:
-            if sibling:
-                self._by_age[batch.number] = sibling
-            else:
-                del self._by_age[batch.number]
+        self._by_age.leave(batch)
         player = self._players[batch.player_unique_id]
         if player.head is not batch:
             self._unlink_behind(player, batch)
@@ -409,29 +402,22 @@ class Buffer:
     @one_change
     def restamp(self, now: float) -> None:
         """Take the present time for the opening of every batch: until now there was no clock."""
-        for batch in self._by_age.values():
-            batch.opened_at = now
+        self._by_age.restamp(now)
 
     def oldest_at(self) -> float | None:
         """When the oldest unsettled batch was opened, or None if there is none."""
-        return next(iter(self._by_age.values())).opened_at if self._by_age else None
+        return self._by_age.oldest_at()
 
     def expired(self, now: float, age: float) -> Iterator[Batch]:
         """The batches of at least that age, oldest first; each must be settled before the next is asked for.
 
         Batches behind one that is being sent are left out until it is settled, for the sake of the order.
         """
-        for old in list(itertools.takewhile(lambda batch: batch.opened_at + age <= now, self._by_age.values())):
-            half, settled = self._by_age.get(old.number), None
-            while half is not None and half is not settled and not self._is_in_flight(half):
-                yield half
-                half, settled = self._by_age.get(old.number), half
+        return self._by_age.reaching(age, now, self._is_in_flight)
 
     def expires_at(self, age: float) -> float:
         """When the next batch reaches that age."""
-        waiting = (batch for batch in self._by_age.values() if not self._is_in_flight(batch))
-        oldest = next(waiting, None)
-        return math.inf if oldest is None else oldest.opened_at + age
+        return self._by_age.next_at(age, self._is_in_flight)
 
     def _is_in_flight(self, batch: Batch) -> bool:
         """Whether a request of its player is being sent."""
@@ -445,9 +431,7 @@ class Buffer:
             error: its outcome; is told whether the event may have arrived, as part of a split batch can.
             now: the present time.
         """
-        # a sealed batch is skipped, not the halves behind it; few are sealed: in flight, or backing off
-        candidates = (half for batch in self._by_age.values() for half in batch.halves_behind())
-        batch = next((batch for batch in candidates if batch.stage is not Stage.SEALED), None)
+        batch = self._by_age.unsealed()
         if batch is None:
             return None
         error.may_have_arrived = batch.ambiguous
@@ -465,9 +449,8 @@ class Buffer:
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
-        for oldest in self._by_age.values():
-            for batch in oldest.halves_behind():
-                batch.shared.interrupt(error)
+        for batch in self._by_age.parts():
+            batch.shared.interrupt(error)
 
     def unsettled(self) -> Iterator[Batch]:
         """Every batch without an outcome, in order of opening; each must be settled before the next is asked for."""
