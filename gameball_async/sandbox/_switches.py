@@ -40,11 +40,21 @@ SWITCHES: Mapping[str, Switch] = {
 
 
 def in_words(fault: Fault) -> str:
-    """A fault that is none of the switches: its kind, and what differs from the defaults."""
+    """A fault that is none of the switches: its kind, and what differs from what the kind is made of by itself."""
+    kind = f"status {fault.http_status}" if fault.kind == "status" else fault.kind
     values: dict[str, object] = attrs.asdict(fault, value_serializer=_plain)
-    defaults: dict[str, object] = attrs.asdict(Fault(kind=fault.kind), value_serializer=_plain)
-    details = ", ".join(f"{name} {value}" for name, value in values.items() if value != defaults[name])
-    return f"{fault.kind}: {details}" if details else fault.kind
+    usual: dict[str, object] = attrs.asdict(_usual(fault), value_serializer=_plain)
+    details = ", ".join(f"{name} {value}" for name, value in values.items() if value != usual[name])
+    return f"{kind}: {details}" if details else kind
+
+
+def _usual(fault: Fault) -> Fault:
+    if fault.kind == "status":
+        return Fault.status(fault.http_status)
+    if fault.kind == "latency":
+        return Fault.latency(0.0)
+    made: Fault = getattr(Fault, fault.kind)()
+    return made
 
 
 def _plain(_: object, __: object, value: object) -> object:

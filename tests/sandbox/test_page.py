@@ -17,6 +17,7 @@ import pytest
 
 from gameball_async.sandbox import Fault, Limits, Sandbox
 from gameball_async.sandbox._guard import refusal
+from gameball_async.sandbox._switches import in_words
 
 from .support import V3, Calls, body, track
 
@@ -55,7 +56,8 @@ class News:
 @contextlib.contextmanager
 def listening(sandbox: Sandbox, **headers: str) -> Generator[News]:
     with (
-        httpx.Client(base_url=sandbox.url, trust_env=False) as http,
+        # without TLS there is nothing to verify, and loading the authorities costs more than the test
+        httpx.Client(base_url=sandbox.url, trust_env=False, verify=False) as http,
         http.stream("GET", "/_sandbox/page/news", headers=headers) as stream,
     ):
         yield News(stream.iter_lines())
@@ -84,8 +86,10 @@ def test_a_program_at_the_root_address_has_lost_its_way(
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_every_file_of_the_page_is_served_and_only_the_sandbox_may_add_to_it(http: httpx.Client, path: str) -> None:
-    answer = http.get(f"/_sandbox/{path}")
+def test_every_file_of_the_page_is_served_and_only_the_sandbox_may_add_to_it(
+    module_http: httpx.Client, path: str
+) -> None:
+    answer = module_http.get(f"/_sandbox/{path}")
 
     assert answer.status_code == 200
     assert "default-src 'none'; script-src 'self'" in answer.headers["content-security-policy"]
@@ -94,24 +98,24 @@ def test_every_file_of_the_page_is_served_and_only_the_sandbox_may_add_to_it(htt
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_there_are_no_other_files(http: httpx.Client) -> None:
+def test_there_are_no_other_files(module_http: httpx.Client) -> None:
     names = {entry.name for entry in resources.files("gameball_async.sandbox").joinpath("page").iterdir()}
 
     assert names == {"index.html", *(path.removeprefix("page/") for path in FILES if path)}
     for path in ("page/", "page/index.html", "page/../_page.py", "page/%2e%2e/_page.py", "page//script.js"):
-        assert http.get(f"/_sandbox/{path}").status_code == 404
+        assert module_http.get(f"/_sandbox/{path}").status_code == 404
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_no_file_asks_for_anything_from_elsewhere(http: httpx.Client, path: str) -> None:
-    text = http.get(f"/_sandbox/{path}").text.replace("http://www.w3.org/2000/svg", "")
+def test_no_file_asks_for_anything_from_elsewhere(module_http: httpx.Client, path: str) -> None:
+    text = module_http.get(f"/_sandbox/{path}").text.replace("http://www.w3.org/2000/svg", "")
 
     assert not re.search(r"https?://|//[a-z]+\.|@import|url\(", text)
 
 
-def test_nothing_is_written_into_the_page_as_html(http: httpx.Client) -> None:
-    script = http.get("/_sandbox/page/script.js").text
-    page = http.get("/_sandbox/").text
+def test_nothing_is_written_into_the_page_as_html(module_http: httpx.Client) -> None:
+    script = module_http.get("/_sandbox/page/script.js").text
+    page = module_http.get("/_sandbox/").text
 
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", script)
     assert not re.search(r"<style|style=|\son[a-z]+=|<script>", page)
@@ -539,12 +543,26 @@ def test_a_scripted_fault_that_is_a_switchs_own_is_shown_as_that_switch_until_it
         told = news.next()
 
     assert [one["name"] for one in told["switches"] if one["struck"] is not None] == ["outage"]
-    assert told["others"] == ["status: probability 0.5, players a or b", "hang: times 1, players p"]
+    assert told["others"] == ["status 500: probability 0.5, players a or b", "hang: times 1, players p"]
     sandbox.script(Fault.status(503, times=1))
     track(http)
     with listening(sandbox) as news:
         told = news.next()
     assert (told["others"], [one["struck"] for one in told["switches"]]) == ([], [None] * 8)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault.busy(), "busy"),
+        (Fault.html(503, retry_after=2), "html: http_status 503, retry_after 2"),
+        (Fault.latency(0.1, 0.2), "latency: seconds 0.1, up_to 0.2"),
+        (Fault.status(429, duration=3), "status 429: duration 3"),
+        (Fault.drip(events={"review"}), "drip: events review"),
+    ],
+)
+def test_a_scripted_fault_is_told_by_what_makes_it_special(fault: Fault, words: str) -> None:
+    assert in_words(fault) == words
 
 
 @pytest.mark.parametrize(
@@ -563,13 +581,13 @@ def test_a_scripted_fault_that_is_a_switchs_own_is_shown_as_that_switch_until_it
     ],
 )
 def test_a_button_that_says_nothing_of_sense_is_told_how_it_is_said(
-    sandbox: Sandbox, http: httpx.Client, path: str, content: str
+    module_sandbox: Sandbox, module_http: httpx.Client, path: str, content: str
 ) -> None:
-    answer = http.post(f"/_sandbox/page/{path}", content=content)
+    answer = module_http.post(f"/_sandbox/page/{path}", content=content)
 
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("Give a JSON object such as")
-    assert sandbox.faults == ()
+    assert module_sandbox.faults == ()
 
 
 # ---------------------------------------------------------------- refusing connections

@@ -140,9 +140,7 @@ def test_an_error_is_shown_with_its_code_and_its_words(page: Page, sandbox: Sand
     expect(rows(page).nth(1)).to_contain_text("422not applied, code 3003: No such rating. (as scripted)")
     expect(figure(page, "unapplied")).to_have_text("2")
     expect(figure(page, "violations")).to_have_text("1")
-    expect(page.locator("#others")).to_have_text(
-        "status: players player123, http_status 422, code 3003, words No such rating."
-    )
+    expect(page.locator("#others")).to_have_text("status 422: players player123, code 3003, words No such rating.")
 
 
 def test_the_rate_windows_are_shown_filling(context: BrowserContext) -> None:
