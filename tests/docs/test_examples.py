@@ -32,8 +32,7 @@ INFOS = {"python", "console", "json", "text", "text output"}
 """Every block is one of these, so that none is forgotten."""
 
 EVENTS = next(block.text for page in PAGES for block in page.blocks() if block.info == "json")
-ORDERS = "CustomerID,Quantity,UnitPrice\nplayer1,6,2.55\nplayer2,8,3.39\n"
-"""The files that the console examples name."""
+"""The file that the console examples name."""
 
 EXPORTED = "refused.ndjson"
 """The file that one of them makes."""
@@ -234,7 +233,6 @@ def test_a_console_example_works_and_prints_what_the_page_says(
     block: Block, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("events.ndjson").write_text(EVENTS)
-    Path("orders.csv").write_text(ORDERS)
     make_journal(sandbox)
     capsys.readouterr()
     for program, *arguments in commands(block):
@@ -250,7 +248,7 @@ def test_a_console_example_works_and_prints_what_the_page_says(
     if block.output is not None:
         assert without_what_varies(capsys.readouterr().out) == without_what_varies(block.output)
     made = {EXPORTED} if EXPORTED in block.text else set[str]()
-    assert {path.name for path in Path().iterdir()} == {"events.ndjson", "orders.csv", "journal"} | made
+    assert {path.name for path in Path().iterdir()} == {"events.ndjson", "journal"} | made
 
 
 def test_sending_a_file_sends_its_events(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

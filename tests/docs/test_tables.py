@@ -42,7 +42,7 @@ from .pages import DOCS, README, code_in
 
 CONFIGURATION = DOCS["configuration"].tables()
 ERRORS = DOCS["errors"].tables()
-QUICK_START = DOCS["quick-start"].tables()
+EVENTS = DOCS["events"].tables()
 DELIVERY = DOCS["delivery"].tables()
 
 SETTINGS = {
@@ -188,7 +188,7 @@ class Color(Enum):
 TYPES = {"Decimal": Decimal, "date": date, "datetime": datetime, "UTC": UTC, "UUID": UUID, "Color": Color}
 
 
-@pytest.mark.parametrize("row", QUICK_START["What an event may hold/In Python"], ids=lambda row: row["In Python"])
+@pytest.mark.parametrize("row", EVENTS["Metadata/In Python"], ids=lambda row: row["In Python"])
 def test_a_value_is_converted_or_refused_as_the_table_says(row: dict[str, str]) -> None:
     value = eval(code_in(row["In Python"])[0], dict(TYPES))
     if "Sent as" in row:
@@ -200,7 +200,7 @@ def test_a_value_is_converted_or_refused_as_the_table_says(row: dict[str, str]) 
 
 
 def test_both_tables_of_values_are_read() -> None:
-    rows = QUICK_START["What an event may hold/In Python"]
+    rows = EVENTS["Metadata/In Python"]
     assert {frozenset(row) for row in rows} == {
         frozenset({"In Python", "Sent as"}),
         frozenset({"In Python", "The remedy"}),
