@@ -6,7 +6,10 @@ import contextlib
 import json
 import logging
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -73,6 +76,18 @@ def test_a_browser_at_the_root_address_is_led_to_the_page(sandbox: Sandbox, http
     assert answer.url.path == "/_sandbox/"
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert sandbox.stats().arrived == 0
+
+
+def test_the_command_prints_the_address_of_the_page() -> None:
+    command = [sys.executable, "-u", "-m", "gameball_async.cli", "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = re.search(r"in a browser at (\S+)", process.stdout.readline() + process.stdout.readline())
+        assert address is not None
+        assert "<title>Gameball sandbox</title>" in httpx.get(address[1], trust_env=False).text
+        process.send_signal(signal.SIGINT)
+        process.communicate()  # its last words would break a closed pipe
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(("method", "headers"), [("GET", {}), ("POST", HTML)])
