@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import pytest
 from gameball_async import __version__
 from gameball_async.sandbox import Sandbox
 
-from .conftest import EXTRAS, ROOT, checked
+from .conftest import EXTRAS, ROOT
 
 if TYPE_CHECKING:
     from .conftest import Environment
@@ -71,11 +70,6 @@ def test_the_command_names_its_extra_without_a_traceback(bare: Environment) -> N
 # ------------------------------------------------------------------ with the command line and the sandbox
 
 
-def test_the_command_works(furnished: Environment) -> None:
-    assert furnished.script("--version").stdout == f"gameball-async, version {__version__}\n"
-    assert furnished.run("-m", "gameball_async", "--version").stdout == f"gameball-async, version {__version__}\n"
-
-
 def test_the_doctor_finds_the_installed_versions_and_the_sandbox(furnished: Environment) -> None:
     with Sandbox() as sandbox:
         done = furnished.script("doctor", "--json", "--base-url", sandbox.url, GAMEBALL_API_KEY="0123456789abcdef")
@@ -104,7 +98,3 @@ with Sandbox() as sandbox:
 def test_the_sandbox_has_its_page_with_it(furnished: Environment) -> None:
     done = furnished.run("-c", PAGE)
     assert done.stdout.startswith("200 text/html"), done.stderr
-
-
-def test_everything_that_was_installed_fits_together(furnished: Environment) -> None:
-    checked(sys.executable, "-m", "pip", "--python", furnished.python, "check")
