@@ -56,10 +56,11 @@ dist: ## build sdist and wheel, check both, run the sdist's tests where the whee
 	$(DIST)/python -m build
 	$(DIST)/python -m twine check --strict dist/*
 	$(DIST)/python -m pip install --quiet "$$(ls dist/*.whl)[$$($(DIST)/python -c '$(EXTRAS)')]" --group test --group docs
+	$(DIST)/python -m pip check
 	mkdir -p build/dist && tar -xzf dist/*.tar.gz -C build/dist --strip-components 1
 	rm -r build/dist/gameball_async build/dist/_gameball_async_pytest.py  # what was installed stands in their place
 	ln -s "$$($(DIST)/python -I -c 'import gameball_async; print(*gameball_async.__path__)')" build/dist/gameball_async
-	cd build/dist && GAMEBALL_DIST="$(CURDIR)/dist" ../../$(DIST)/python -m pytest $(TESTS)
+	cd build/dist && GAMEBALL_DIST="$(CURDIR)/dist" ../../$(DIST)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(TESTS)
 
 screenshots: $(READY) ## the pictures of the sandbox's page in docs/images, in the system's Chromium
 	$(BIN)/python -m tests.sandbox.screenshots
