@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import ssl
+import sys
 import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -254,6 +255,15 @@ def test_settings_of_the_environment_that_no_request_can_be_made_with_are_told(
     found = doctor("--base-url", "https://gameball.invalid")
     assert found["address"]["verdict"] == "fail"
     assert name in found["address"]["remedy"]
+    assert "password" not in json.dumps(found)
+
+
+def test_a_kind_of_proxy_that_needs_a_further_package_is_told_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:password@127.0.0.1:1080")
+    found = doctor("--base-url", "https://gameball.invalid")
+    assert found["address"]["verdict"] == "fail"
+    assert "'socksio' package is not installed" in found["address"]["words"]
     assert "password" not in json.dumps(found)
 
 

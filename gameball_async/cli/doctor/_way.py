@@ -117,7 +117,7 @@ class Way:
         """What ended the way, in a few words of the system's."""
         if isinstance(self.error, httpx.TimeoutException):
             return f"nothing came within {PATIENCE:g} s"
-        if isinstance(self.error, (httpx.ProxyError, httpx.RemoteProtocolError)):
+        if isinstance(self.error, (httpx.ProxyError, httpx.RemoteProtocolError, ImportError)):
             return printable(str(self.error))
         error = self.cause(OSError)
         # other errors may quote a setting, and so a password
@@ -145,7 +145,7 @@ def go(base_url: str, api_version: str, keys: Keys) -> Way:
     steps = _Steps()
     try:
         answer = _answer(base_url.rstrip("/") + path, _headers(keys), steps, trust_env=not way.is_loopback)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # OSError: SSL_CERT_FILE names no file
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
         return attrs.evolve(way, peer=steps.peer, tls=steps.tls, error=error)
     return attrs.evolve(way, peer=steps.peer, tls=steps.tls, answer=answer)
 
@@ -177,6 +177,7 @@ def _answer(url: str, headers: Mapping[str, str], steps: _Steps, *, trust_env: b
         httpx.HTTPError: if no answer comes.
         OSError: if the certificates that the environment names cannot be read.
         ValueError: if the proxy that the environment names is no address.
+        ImportError: if it is of a kind that needs a further package.
     """
     # as the client: the environment names the authorities to trust, also where it is not asked for a proxy
     trust = httpx.create_ssl_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
