@@ -22,7 +22,16 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
-from gameball_async import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart, Stats, __version__
+from gameball_async import (
+    ConfigurationError,
+    ObservedClient,
+    Observer,
+    PauseReason,
+    RequestEnd,
+    RequestStart,
+    Stats,
+    __version__,
+)
 
 from ._living import missing
 
@@ -65,6 +74,9 @@ class OpenTelemetry(Observer):
         tracer_provider: where the spans go; by default the global one.
         attributes: further attributes of every metric and span of these clients, such as a name
             that tells them from others. Keep their values few.
+
+    Raises:
+        ConfigurationError: if the value of an attribute cannot work.
     """
 
     def __init__(
@@ -76,7 +88,7 @@ class OpenTelemetry(Observer):
     ) -> None:
         self._instruments = _instruments_of(meter_provider)
         self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
-        self._attributes = dict(attributes or {})
+        self._attributes = _checked(attributes or {})
         self._spans: dict[RequestStart, tuple[Span, Token[context.Context]]] = {}
 
     def _attributes_of(self, client: ObservedClient) -> dict[str, Value]:
@@ -147,6 +159,15 @@ class OpenTelemetry(Observer):
         span.end()
 
 
+def _checked(attributes: Attributes) -> dict[str, Value]:
+    for name, value in attributes.items():
+        if not isinstance(value, (str, bool, int, float)):
+            raise ConfigurationError(
+                f"the attribute {name!r} is of type {type(value).__name__}: give a string, a number or a bool."
+            )
+    return dict(attributes)
+
+
 def _failure(end: RequestEnd) -> Attributes:
     """What kind of failure it was: the status, or the verdict if there was no answer."""
     if end.verdict == "delivered":
@@ -210,7 +231,7 @@ class _Instruments:
 
     def __init__(self, provider: MeterProvider | None) -> None:
         _all.add(self)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may let the reader collect in the midst of a change
         self._clients: WeakKeyDictionary[ObservedClient, _Watched] = WeakKeyDictionary()
         self._totals: dict[_Key, dict[str, int]] = {}
         meter = metrics.get_meter(_SCOPE, __version__, provider)
@@ -270,7 +291,7 @@ class _Instruments:
 
     def forget_parent(self) -> None:
         """In a forked child: what the parent's clients do is the parent's to tell."""
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._lock = threading.RLock()  # another thread of the parent may have held it
         self._clients.clear()
         self._totals.clear()
 

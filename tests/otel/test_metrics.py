@@ -9,7 +9,7 @@ import weakref
 import anyio
 import pytest
 
-from gameball_async import Batching, ClientHalted, Retry
+from gameball_async import Batching, ClientHalted, ConfigurationError, Retry
 from gameball_async import _pacing as pacing
 from gameball_async.integrations.otel import OpenTelemetry
 from gameball_async.sandbox import Fault, Sandbox
@@ -261,6 +261,11 @@ async def test_no_count_falls_while_readers_collect_from_other_threads(sandbox: 
             reader.join()
     assert falls == []
     assert meters.number("gameball.client.accepted.events") == 100
+
+
+async def test_an_attribute_that_cannot_be_one_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="'shops' is of type list: give a string"):
+        OpenTelemetry(attributes={"shops": ["main"]})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType] the mistake
 
 
 async def test_a_provider_that_does_nothing_harms_nothing(sandbox: Sandbox) -> None:
