@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import anyio
 import pytest
@@ -21,8 +23,11 @@ from gameball_async import (
     DeadLetters,
     Dropped,
     DropReason,
+    FlusherDied,
     Journal,
     JournalError,
+    LifecycleError,
+    Metadata,
     NotStarted,
     OutcomeUnknown,
     Receipt,
@@ -30,6 +35,8 @@ from gameball_async import (
     Retry,
     inspect_journal,
 )
+from gameball_async._flusher._backlog import Backlog
+from gameball_async._flusher._engine import State
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import (
@@ -61,6 +68,23 @@ async def keep(folder: Path, placed: list[Placed], batching: Batching = SMALL) -
         found = gameball.stats().accepted - len(placed)
         report = await gameball.aclose(timeout=0)
         assert (report.undelivered, report.kept) == ((), found + len(placed))
+
+
+def backlog_of(gameball: AsyncGameball) -> Backlog:
+    backlog = gameball._engine.flusher.store
+    assert isinstance(backlog, Backlog)
+    return backlog
+
+
+@contextlib.contextmanager
+def busy_disk(gameball: AsyncGameball) -> Generator[None]:
+    """Let nothing be read or written meanwhile."""
+    guard = backlog_of(gameball)._writer._guard
+    guard.hold()
+    try:
+        yield
+    finally:
+        guard.release()
 
 
 def files(folder: Path) -> set[str]:
@@ -141,6 +165,27 @@ async def test_send_is_one_request_behind_what_was_tracked_before(sandbox: Sandb
     assert [request.events for request in sandbox.requests] == [("first",), ("second", "third")]
 
 
+async def test_a_finalizer_in_the_midst_of_a_call_is_told_so_and_harms_nothing(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(sandbox, journal=tmp_path) as gameball:
+        writer = backlog_of(gameball)._writer
+        append, told = writer.append, list[BaseException]()
+
+        def finalize_meanwhile(*arguments: Any) -> None:
+            with pytest.raises(LifecycleError, match="call_soon") as caught:
+                gameball.track_nowait("player123", "too_early")
+            told.append(caught.value)
+            append(*arguments)
+
+        monkeypatch.setattr(writer, "append", finalize_meanwhile)
+        await gameball.track("player123", "event", {"number": 1})
+        await gameball.send("player123", {"sent": {"number": 2}})
+        assert len(told) == 2
+        assert_conserved(gameball.stats())
+    assert_all_arrived(sandbox, [("player123", "event", 1), ("player123", "sent", 2)])
+
+
 # ---------------------------------------------------------------- from client to client
 
 
@@ -207,6 +252,46 @@ async def test_a_close_takes_along_what_is_on_its_way_to_the_disk(sandbox: Sandb
             await receipt
 
 
+async def test_a_close_while_events_are_read_back_keeps_them(sandbox: Sandbox, tmp_path: Path) -> None:
+    placed = list(workload(30, 30))
+    await keep(tmp_path, placed)
+    sandbox.script(Fault.latency(0.1))
+    window = Batching(linger=0.01, buffer_events=4, max_events=4)
+    async with client(sandbox, journal=tmp_path, batching=window) as gameball:
+        backlog = backlog_of(gameball)
+        await until(lambda: gameball.stats().in_flight)
+        async with anyio.create_task_group() as tasks:
+            with busy_disk(gameball):
+                await until(lambda: backlog._window and backlog._window._is_reading)
+                tasks.start_soon(gameball.aclose, 0)
+                await until(lambda: backlog.is_closed)
+        assert (await gameball.aclose()).kept == 30 - gameball.stats().delivered
+    sandbox.script()
+    async with client(sandbox, journal=tmp_path) as gameball:
+        await gameball.flush()
+    assert_all_arrived(sandbox, placed, duplicates=True)  # those that were in flight
+
+
+async def test_an_event_that_is_stored_after_the_client_was_cancelled_says_so_and_is_left_to_close(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    gameball = client(sandbox, journal=tmp_path)
+    receipts: list[Receipt] = []
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(gameball.run)
+        with busy_disk(gameball):
+            receipts.append(gameball.track_nowait("player123", "event", {"number": 1}))
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await until(lambda: gameball._engine.state is State.STOPPED)
+    (receipt,) = receipts
+    await until(lambda: receipt.durable)
+    with pytest.raises(FlusherDied, match="aclose"):
+        await receipt
+    assert (await gameball.aclose()).kept == 0
+    assert (await receipt).status == 200
+
+
 async def test_a_batch_whose_answer_got_lost_with_the_client_may_have_arrived(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.script(Fault.reset_after())
     async with client(sandbox, journal=tmp_path, retry=Retry(initial=30)) as gameball:
@@ -244,6 +329,50 @@ async def test_a_sealed_batch_of_an_earlier_client_that_is_refused_is_split_once
         sandbox, [*placed, *(("player123", name, 100 + at) for name, at in (("first", 0), ("second", 1), ("third", 3)))]
     )
     assert files(tmp_path) == {".db"}
+
+
+async def test_what_is_split_before_the_rest_of_its_file_is_read_arrives_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    names = ["first", "second", "third", "guilty"]
+    with Sandbox(limits=None) as down:
+        down.script(Fault.reset_before())
+        async with client(down, journal=tmp_path, retry=Retry(initial=30)) as gameball:
+            for number, name in enumerate(names):
+                gameball.track_nowait("player123", name, {"number": number})
+            await until(lambda: gameball.stats().ambiguous)
+            for number in range(4, 10):
+                await gameball.track(f"player{number}", "later", {"number": number})
+            assert (await gameball.aclose(timeout=0)).kept == 10
+    sandbox.script(Fault.status(400, events="guilty"))
+    window = Batching(linger=0.01, buffer_events=4, max_events=4)  # the sealed batch takes all of it
+    async with client(sandbox, journal=tmp_path, batching=window) as gameball:
+        await gameball.flush()
+        assert (gameball.stats().delivered, gameball.stats().rejected) == (9, 1)
+        assert_conserved(gameball.stats())
+    later = ((f"player{number}", "later", number) for number in range(4, 10))
+    assert_all_arrived(sandbox, [*(("player123", name, number) for number, name in enumerate(names[:3])), *later])
+
+
+async def test_a_request_that_an_earlier_client_left_waits_until_all_of_it_has_room(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with Sandbox(limits=None) as down:
+        down.script(DOWN)
+        async with client(down, journal=tmp_path) as gameball, anyio.create_task_group() as tasks:
+            for number in range(5):
+                await gameball.track(f"player{number}", "event", {"number": number})
+            tasks.start_soon(_send_in_vain, gameball, {f"part{number}": {"number": number} for number in range(5, 9)})
+            await until(lambda: gameball.stats().pending == 9)
+            assert (await gameball.aclose(timeout=0)).kept == 9
+    window = Batching(linger=0.01, buffer_events=6, max_events=6)
+    async with client(sandbox, journal=tmp_path, batching=window) as gameball:
+        await gameball.flush()
+        assert gameball.stats().delivered == 9
+    assert ("part5", "part6", "part7", "part8") in [request.events for request in sandbox.requests]
+
+
+async def _send_in_vain(gameball: AsyncGameball, events: Mapping[str, Metadata]) -> None:
+    with pytest.raises(ClientClosed, match="kept in the journal"):
+        await gameball.send("player123", events)
 
 
 async def test_two_clients_share_a_folder_without_each_others_events(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -395,6 +524,20 @@ async def test_a_folder_that_cannot_be_used_is_told_at_the_start(sandbox: Sandbo
         async with client(sandbox, journal=tmp_path / "file" / "below"):
             pass
     await gameball.aclose()
+
+
+@pytest.mark.parametrize(
+    ("folder", "max_bytes", "remedy"),
+    [
+        ("", 2**30, "give the path of a folder"),
+        (5, 2**30, "give the path of a folder"),
+        ("journal", 1000, "give a whole number of bytes, at least 1,048,576"),
+        ("journal", True, "give a whole number of bytes"),
+    ],
+)
+def test_settings_that_cannot_work_are_told_with_a_remedy(folder: Any, max_bytes: int, remedy: str) -> None:
+    with pytest.raises(ConfigurationError, match=remedy):
+        Journal(folder, max_bytes=max_bytes)
 
 
 async def test_a_policy_that_drops_does_not_go_with_a_journal(tmp_path: Path) -> None:

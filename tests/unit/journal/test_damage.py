@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator
 from contextlib import closing
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gameball_async._journal import _salvage
+from gameball_async._journal import _file, _salvage
 from gameball_async._journal._folder import make_database
+from gameball_async._journal._salvage import salvage
 
 from .helpers import LETTER, Desk, names, newest, opened, row, rows, written
 
@@ -32,6 +35,12 @@ def scribble(path: Path, page: int, *, length: int = PAGE, offset: int = 0) -> N
     descriptor = os.open(path, os.O_WRONLY)
     os.pwrite(descriptor, b"\xa5" * length, page * PAGE + offset)
     os.close(descriptor)
+
+
+def page_of(path: Path, page: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(page * PAGE)
+        return file.read(PAGE)
 
 
 def dead_letters(folder: Path) -> int:
@@ -137,6 +146,29 @@ def test_a_damaged_inner_node_hides_only_what_is_below_it(tmp_path: Path) -> Non
         saved = desk.sources[0].events
         assert 5_000 < saved < 20_000
         assert desk.sources[0].next_seq == 20_001
+
+
+def test_a_node_that_leads_back_gives_no_event_twice(tmp_path: Path) -> None:
+    path = written(tmp_path, rows(1, 2000, size=200))
+    [inner] = [page for page in range(1, path.stat().st_size // PAGE) if page_of(path, page)[0] == _INNER]
+    _let_lead_back(path, inner)
+    change(path, "DELETE FROM state")
+
+    with opened(tmp_path) as desk:
+        seqs = [row.seq for row in desk.read(origin=0, most_events=5000, most_bytes=1 << 30).rows]
+        assert seqs == sorted(set(seqs))
+        assert (seqs[0], seqs[-1]) == (1, 2000)
+        assert 1900 < len(seqs) < 2000
+
+
+def _let_lead_back(path: Path, inner: int) -> None:
+    """Let an inner node's entry in the middle lead to where the first one leads."""
+    content = page_of(path, inner)
+    cells = [int.from_bytes(content[at : at + 2], "big") for at in range(12, 12 + 2 * content[4], 2)]
+    first, middle = cells[0], cells[len(cells) // 2]
+    descriptor = os.open(path, os.O_WRONLY)
+    os.pwrite(descriptor, content[first : first + 4], inner * PAGE + middle)
+    os.close(descriptor)
 
 
 def test_a_second_start_does_not_touch_what_was_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -259,6 +291,36 @@ def test_a_file_that_cannot_be_rescued_now_is_left_for_the_next_start(
 
     with opened(tmp_path) as desk:
         assert desk.sources[0].events == 20
+
+
+def test_a_rescue_that_the_disk_cuts_short_is_begun_anew_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path, rows(1, 20))
+    change(path, "DELETE FROM state")
+    read = _file.records
+
+    def read_a_part(*arguments: Any) -> Iterator[Any]:
+        yield from islice(read(*arguments), 7)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_salvage, "records", read_a_part)
+        with opened(tmp_path) as desk:
+            assert len(desk.sources) == 1
+    assert "is left alone: disk I/O error" in caplog.text
+
+    with opened(tmp_path) as desk:
+        assert desk.seqs(0) == list(range(1, 21))
+
+
+def test_a_file_that_cannot_be_opened_at_all_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        salvage(tmp_path / "gone.journal", "it is damaged")
+
+    assert names(tmp_path) == []
 
 
 @pytest.mark.usefixtures("impatient")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,6 +13,7 @@ import pytest
 
 from gameball_async._journal._adoption import Holdings
 from gameball_async._journal._dead_letters import DeadLetters
+from gameball_async._journal._file import JournalFile
 from gameball_async.errors import JournalError
 
 from .helpers import CONTACT, LETTER, Desk, newest, opened, python, result_of, row, rows
@@ -120,6 +122,27 @@ def test_a_file_that_is_gone_is_waited_for(desk: Desk, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_file_that_cannot_be_looked_through_is_tried_again(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.append(row(1), row(2))
+    look, errors = JournalFile.check, iter([sqlite3.OperationalError("disk I/O error")])
+
+    def look_in_vain(file: JournalFile) -> None:
+        for error in errors:
+            raise error
+        look(file)
+
+    monkeypatch.setattr(JournalFile, "check", look_in_vain)
+    fail(desk, tmp_path)
+    repair(tmp_path)
+
+    assert desk.seqs() == [2]
+    assert next(errors, None) is None
+    assert desk.append(row(3)) == [None]
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_failing_adopted_file_stops_no_new_events(tmp_path: Path) -> None:
     with opened(tmp_path) as desk:
         desk.append(row(1))
@@ -152,6 +175,21 @@ def test_dead_letters_that_cannot_be_closed_are_no_matter(desk: Desk, monkeypatc
     desk.close()
 
     assert "closed" in str(desk.writer.failure)
+
+
+def test_a_file_that_cannot_be_read_at_the_close_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: JournalFile) -> bool:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with opened(tmp_path) as desk:
+        desk.append(row(1))
+        monkeypatch.setattr(JournalFile, "is_empty", property(refuse))
+    monkeypatch.undo()
+
+    with opened(tmp_path) as desk:
+        assert desk.seqs(0) == [1]
 
 
 # ---------------------------------------------------------------- a full journal

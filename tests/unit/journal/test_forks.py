@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
 from gameball_async._journal import _forks
 from gameball_async._journal._forks import Guard
+
+from .helpers import Desk, row
 
 
 def test_a_fork_waits_until_the_writer_is_outside() -> None:
@@ -53,3 +56,17 @@ def test_a_child_lets_go_of_the_locks_and_keeps_the_connections_for_ever() -> No
         os.close(lock)
     del guard
     assert ended == []
+
+
+def test_what_a_child_asks_of_its_parents_journal_is_refused(tmp_path: Path) -> None:
+    """In the child the journal may be open or not: an engine that was never started may start there."""
+    desk = Desk(tmp_path)
+    desk.writer._guard.renounce()
+
+    error = desk.try_open()
+
+    assert "make a client of its own" in str(error)
+    assert str(desk.writer.failure) == str(error)
+    [refused] = desk.append(row(1))
+    assert str(refused) == str(error)
+    assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,8 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pytest
 from gameball_async._events import Event
 from gameball_async._journal import Letter
 from gameball_async._journal._dead_letters import DeadLetters
+from gameball_async._journal._file import JournalFile
 from gameball_async._journal._folder import RESERVE
+from gameball_async._journal._origin import Origin
 from gameball_async._journal._room import SIZES, Room
 from gameball_async.errors import Rejected
 
@@ -54,6 +57,12 @@ def fill(desk: Desk, disk: SmallDisk, seq: int) -> str:
 
 def wait_for_room(desk: Desk) -> None:
     desk.dispatch_until(lambda: desk.writer.failure is None)
+
+
+def own_of(desk: Desk) -> Origin:
+    own = desk.writer._worker._holdings.own
+    assert own is not None
+    return own
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -145,6 +154,74 @@ def test_what_is_stored_survives_a_close_on_a_full_disk(any_disk: SmallDisk) -> 
         assert desk.seqs(0) == list(range(2, 21))
 
 
+def test_what_is_given_up_may_be_taken_by_another_program_and_then_sending_waits_for_room(
+    disk: SmallDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(disk.path / "journal") as desk:
+        desk.append(*rows(1, 40, size=1000))
+        fill(desk, disk, 41)
+        disk.fill()
+        sealed: list[None] = []
+        desk.writer.seal(desk.own, [1], None, None, lambda: sealed.append(None))
+        while own_of(desk).file is not None:
+            desk.append(row(42))
+        assert not sealed
+
+        disk.empty()
+        desk.dispatch_until(lambda: bool(sealed))
+        wait_for_room(desk)
+        assert desk.append(row(42)) == [None]
+    assert told(caplog) == [("ERROR", "disk is full"), ("WARNING", "works again")]
+
+
+def test_an_adopted_file_may_fail_while_room_is_made(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = disk.path / "journal"
+    written(folder, [row(1)])
+    with opened(folder) as desk:
+        (folder / "dead-letters.db").mkdir()
+        monkeypatch.setattr("gameball_async._journal._origin.RETRY_AFTER", 30.0)
+        desk.writer.bury(0, [LETTER])
+        desk.append(row(1))  # the burial has failed by now
+        fill(desk, disk, 2)
+        disk.empty()
+        wait_for_room(desk)
+        assert desk.append(row(2)) == [None]
+        (folder / "dead-letters.db").rmdir()
+    with opened(folder) as desk:
+        assert [source.events for source in desk.sources] == [2, 0]
+
+
+def test_a_file_that_cannot_be_made_smaller_is_opened_again(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink, errors = JournalFile.shrink, iter([sqlite3.OperationalError("disk I/O error")])
+
+    def shrink_in_vain(file: JournalFile, most_used: int) -> None:
+        for error in errors:
+            raise error
+        shrink(file, most_used)
+
+    monkeypatch.setattr(JournalFile, "shrink", shrink_in_vain)
+    with opened(disk.path / "journal") as desk:
+        desk.append(row(1))
+        fill(desk, disk, 2)
+        disk.empty()
+        wait_for_room(desk)
+        assert next(errors, None) is None
+        assert desk.append(row(2)) == [None]
+        assert desk.seqs() == [1, 2]
+
+
+def test_a_client_that_starts_on_a_full_disk_says_so_and_leaves_nothing(disk: SmallDisk) -> None:
+    folder = disk.path / "journal"
+    folder.mkdir()
+    disk.fill()
+    desk = Desk(folder)
+    assert "on a disk with room" in str(desk.try_open())
+    disk.empty()
+    with opened(folder) as desk:
+        assert desk.append(row(1)) == [None]
+    assert [path.suffix for path in sorted(folder.iterdir())] == [".journal", ".lock"]
+
+
 # ---------------------------------------------------------------- no reserve
 
 
@@ -196,6 +273,51 @@ def test_a_burial_for_which_there_is_no_room_holds_up_nothing_else(tmp_path: Pat
         while desk.seqs() != [3]:
             assert desk.writer.failure is None
         assert [letter.event for letter in DeadLetters(disk.path / "journal")] == [large]
+
+
+def test_dead_letters_that_fail_for_another_reason_are_waited_for_on_a_full_disk_too(disk: SmallDisk) -> None:
+    folder = disk.path / "journal"
+    letters = DeadLetters(folder)
+    letters.add("another", [LETTER])
+    with opened(folder) as desk:
+        desk.append(*rows(1, 2))
+        fill(desk, disk, 3)
+        _set_version(folder, 2)
+        desk.writer.bury(desk.own, [LETTER])
+        while own_of(desk).failure is None:
+            desk.append(row(3))
+        assert "a later version of gameball_async" in str(own_of(desk).failure)
+        _set_version(folder, 1)
+        assert desk.seqs() == [2]
+    assert len(letters) == 2
+
+
+def test_a_burial_whose_room_is_taken_at_the_last_moment_is_put_off(
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury = DeadLetters.add
+
+    def be_overtaken(letters: DeadLetters, file_id: str, buried: Iterable[Letter]) -> None:
+        disk.fill()
+        bury(letters, file_id, buried)
+
+    with opened(disk.path / "journal") as desk:
+        desk.append(*rows(1, 2))
+        fill(desk, disk, 3)
+        with monkeypatch.context() as patch:
+            patch.setattr(DeadLetters, "add", be_overtaken)
+            desk.writer.bury(desk.own, [LETTER])
+            assert desk.seqs() == [1, 2]
+        disk.empty()
+        wait_for_room(desk)
+        while desk.seqs() != [2]:
+            assert desk.writer.failure is None
+
+
+def _set_version(folder: Path, version: int) -> None:
+    """Make the file one of a later version, or of ours again."""
+    with closing(sqlite3.connect(folder / "dead-letters.db")) as database:
+        database.execute(f"PRAGMA user_version = {version}")
 
 
 def test_a_letter_larger_than_what_is_free_is_buried_with_the_reserve(tmp_path: Path) -> None:

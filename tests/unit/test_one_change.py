@@ -1,0 +1,45 @@
+"""One change at a time: what a finalizer or a signal handler begins in the midst of one is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from gameball_async import LifecycleError
+from gameball_async._buffer import one_change
+
+
+class Tally:
+    """Something that counts its changes, and tries another in the midst of each."""
+
+    def __init__(self) -> None:
+        self.is_changing = False
+        self.changes = 0
+
+    @one_change
+    def change(self) -> None:
+        with pytest.raises(LifecycleError, match="in the midst of another call"):
+            self.change()
+        self.changes += 1
+
+    @one_change
+    def fail(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_change_in_the_midst_of_another_is_refused_and_the_other_goes_on() -> None:
+    tally = Tally()
+
+    tally.change()
+    tally.change()
+
+    assert tally.changes == 2
+
+
+def test_a_change_that_fails_leaves_the_way_free() -> None:
+    tally = Tally()
+
+    with pytest.raises(ZeroDivisionError):
+        tally.fail()
+    tally.change()
+
+    assert tally.changes == 1
