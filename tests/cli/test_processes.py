@@ -234,7 +234,7 @@ def test_the_doctor_s_verdicts_are_coloured_on_a_terminal_alone(
 ) -> None:
     on_terminal = on_a_terminal("doctor", "--base-url", sandbox.url)
     assert COLOUR.search(on_terminal)
-    assert b"All is well." in on_terminal
+    assert b"All that was checked is well." in on_terminal
     assert not COLOUR.search(on_a_terminal("doctor", "--base-url", sandbox.url, NO_COLOR="1"))
     assert not COLOUR.search(invoke("doctor", "--base-url", sandbox.url).stdout_bytes)
     monkeypatch.setenv("FORCE_COLOR", "1")

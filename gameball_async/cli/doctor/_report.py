@@ -48,7 +48,7 @@ class Report:
         """Print what it comes to."""
         of = Counter(finding.verdict for finding in self._findings)
         if not of[Verdict.FAIL] and not of[Verdict.WARN]:
-            self._console.print("All is well.")
+            self._console.print("All that was checked is well." if of[Verdict.SKIP] else "All is well.")
             return
         failed, warned = counted(of[Verdict.FAIL], "failure"), counted(of[Verdict.WARN], "warning")
         self._console.print(f"{failed}, {warned}.")
