@@ -30,7 +30,9 @@ class JournalFile:
 
     Attributes:
         path: where it is.
-        size_bytes: bytes on the disk, those of SQLite's `-wal` beside it included, those of the `.reserve` not.
+        size_bytes: bytes on the disk, those of SQLite's `-wal` beside it included.
+        reserve_bytes: bytes that its owner keeps free on the disk beside that, to go on when it is full; 0 if none are
+            kept, or while the disk is full.
         is_in_use: whether a process owns it; then its contents cannot be looked at.
         owner_pid: that process; None if there is none, or its number cannot be read.
         pending: events without an outcome; None if that is not known.
@@ -41,6 +43,7 @@ class JournalFile:
 
     path: Path
     size_bytes: int
+    reserve_bytes: int = 0
     is_in_use: bool = False
     owner_pid: int | None = None
     pending: int | None = None
@@ -84,7 +87,7 @@ def _look_at(journal: Folder, stem: str) -> JournalFile | None:
     path = journal.journal(stem)
     if not path.exists() and not path.with_suffix(SALVAGED).exists():
         return None
-    shown = JournalFile(path=path, size_bytes=_size(path))
+    shown = JournalFile(path=path, size_bytes=_size(path), reserve_bytes=_bytes_of(journal.reserve(stem)))
     with Guard():  # a child that is forked now would keep the lock
         try:
             descriptor = take_lock(journal.lock(stem))
@@ -158,11 +161,13 @@ def _trouble(error: Exception) -> str:
 
 
 def _size(path: Path) -> int:
-    size = 0
-    for name in (path, path.with_name(f"{path.name}-wal")):
-        with suppress(FileNotFoundError):
-            size += name.stat().st_size
-    return size
+    return _bytes_of(path) + _bytes_of(path.with_name(f"{path.name}-wal"))
+
+
+def _bytes_of(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def _set_aside(journal: Folder) -> Iterator[JournalFile]:

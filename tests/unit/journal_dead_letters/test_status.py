@@ -167,6 +167,7 @@ def test_of_a_file_in_use_its_owner_and_its_size_are_known(tmp_path: Path) -> No
     with owner(tmp_path) as process:
         file = only(tmp_path)
         assert (file.is_in_use, file.owner_pid) == (True, process.pid)
+        assert file.reserve_bytes == file.path.with_suffix(".reserve").stat().st_size > 0
         assert (file.pending, file.players, file.oldest, file.problem) == (None, None, None, None)
         wal = file.path.with_name(f"{file.path.name}-wal")
         assert file.size_bytes == file.path.stat().st_size + wal.stat().st_size > 0
