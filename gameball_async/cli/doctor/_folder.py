@@ -83,22 +83,22 @@ def _nearest(folder: Path) -> Path:
     return next(path for path in folder.absolute().parents if path.exists())
 
 
-def _writing(folder: Path) -> Iterator[Finding]:
+def _writing(folder: Path) -> list[Finding]:
     """Write a file of the doctor's own, which goes again, and lock it; the journal's are not touched."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix="doctor-", suffix=".tmp") as file:
             file.write(b"doctor")
             file.flush()
             os.fsync(file.fileno())
-            yield ok("journal_folder", f"{_named(folder)} can be written")
-            yield _locks(file)  # type: ignore[arg-type] # typeshed's wrapper, which is one
+            locks = _locks(file)  # type: ignore[arg-type] # typeshed's wrapper, which is one
     except OSError as error:
-        yield fail(
+        written = fail(
             "journal_folder",
             f"{_named(folder)} cannot be written ({error.strerror})",
             "Make it writable for the account that runs the client, on a disk with room, or choose another folder.",
         )
-        yield skip("journal_locks", "nothing can be written")
+        return [written, skip("journal_locks", "nothing can be written")]
+    return [ok("journal_folder", f"{_named(folder)} can be written"), locks]
 
 
 def _locks(file: BinaryIO) -> Finding:
