@@ -67,16 +67,26 @@ class Lines:
         trouble.failed += answer.verdict is not Verdict.DELIVERED  # one from before may yet arrive
         if state in trouble.told:
             return
+        if self._is_worth_a_line(state, until - trouble.began_at, now):
+            trouble.told.add(state)
+            self._told_at = now
+            self._tell_of(state, answer, halted, until - trouble.began_at)
+        else:
+            _log.debug("no requests for %.1f s: %s", until - now, answer.summary)
+
+    def _is_worth_a_line(self, state: GateState, seconds: float, now: float) -> bool:
+        if state is GateState.HALTED:
+            return True
+        return now >= self._told_at + INTERVAL and (state is GateState.OUTAGE or seconds > _LONG_PAUSE)
+
+    def _tell_of(self, state: GateState, answer: Answer, halted: ClientHalted | None, seconds: float) -> None:
         if state is GateState.HALTED:
             _log.error("%s %s waiting.", halted, _are(self._waiting()))
-        elif now < self._told_at + INTERVAL or (state is GateState.PAUSED and until - trouble.began_at <= _LONG_PAUSE):
-            _log.debug("no requests for %.1f s: %s", until - now, answer.summary)
-            return
         elif state is GateState.PAUSED:
             _log.warning(
-                "Gameball asked for a pause of %.0f s (%s)%s. %s waiting. If others use this account too, divide its "
-                "rate with RateLimit(share=...).",
-                until - now,
+                "Gameball asked for a pause, %.0f s in all (%s)%s. %s waiting. If others use this account too, divide "
+                "its rate with RateLimit(share=...).",
+                seconds,
                 answer.summary,
                 self._since(),
                 _are(self._waiting()),
@@ -89,8 +99,6 @@ class Lines:
                 self._since(),
                 _are(self._waiting()),
             )
-        trouble.told.add(state)
-        self._told_at = now
 
     def _since(self) -> str:
         untold, self._untold = self._untold, 0

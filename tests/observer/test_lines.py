@@ -123,7 +123,7 @@ def test_a_long_pause_is_a_line_at_once_with_the_remedy(log: Log) -> None:
     log.lines.freed(301)
     (begun, begins), (ended, ends) = log.told()
     assert (begun, ended) == ("WARNING", "WARNING")
-    assert begins.startswith("Gameball asked for a pause of 300 s (HTTP 429). 7 events are waiting.")
+    assert begins.startswith("Gameball asked for a pause, 300 s in all (HTTP 429). 7 events are waiting.")
     assert begins.endswith("RateLimit(share=...).")
     assert ends.startswith("Gameball answers again, after 301 s")
 
@@ -131,7 +131,9 @@ def test_a_long_pause_is_a_line_at_once_with_the_remedy(log: Log) -> None:
 def test_short_pauses_without_an_end_become_a_line(log: Log) -> None:
     for second in range(31):
         log.paused(second, 1)
-    assert [level for level, _ in log.told()] == ["WARNING"]
+    ((level, text),) = log.told()
+    assert level == "WARNING"
+    assert text.startswith("Gameball asked for a pause, 31 s in all (HTTP 429).")
 
 
 def test_an_outage_with_pauses_in_between_is_told_once_as_each(log: Log) -> None:
