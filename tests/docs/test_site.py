@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,3 +145,12 @@ def test_nothing_is_loaded_from_another_host(site: Path) -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in site.rglob("*") if path.suffix in {".html", ".css"}}
     assert {path.suffix for path in texts} == {".html", ".css"}
     assert [(path.name, found) for path, text in texts.items() for found in loaded.findall(text)] == []
+
+
+# ---------------------------------------------------------------- drawings
+
+
+def test_every_drawing_is_what_its_code_draws() -> None:
+    code = runpy.run_path(str(ROOT / "docs" / "_site" / "drawings.py"))
+    for drawing in code["DRAWINGS"]:
+        assert (code["FOLDER"] / f"{drawing.name}.svg").read_text(encoding="utf-8") == drawing.svg(), drawing.name
