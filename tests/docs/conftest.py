@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 
 from gameball_async import AsyncGameball
 from gameball_async.sandbox import Sandbox
+
+
+@pytest.fixture(autouse=True)
+def _requests_are_logged_no_longer() -> Iterator[None]:
+    """An example asks for a line for each request; no later test did."""
+    yield
+    logging.getLogger("gameball_async.requests").setLevel(logging.NOTSET)
 
 
 @pytest.fixture
