@@ -16,12 +16,12 @@ from gameball_async.sandbox import Fault, Sandbox
 from .pages import DOCS, code_in
 
 TABLES = DOCS["migrate"].tables()
-VERSIONS = TABLES["From v3 to v4/"]
+VERSIONS = TABLES["From v3 to v4/What"]
 CODES = TABLES["What changes in the answers/Meaning"]
 
 
 def cell(what: str, version: str) -> str:
-    (row,) = [row for row in VERSIONS if row[""] == what]
+    (row,) = [row for row in VERSIONS if row["What"] == what]
     return row[version]
 
 
