@@ -235,6 +235,7 @@ class AsyncGameball:
         """Bind the client to the running loop and start its background task; again is allowed.
 
         Raises:
+            ConfigurationError: if the environment's proxies or certificates cannot be used.
             LifecycleError: if it is closed, or runs in another loop; `FlusherDied` if it cannot begin.
         """
         await self._engine.start()
@@ -245,6 +246,7 @@ class AsyncGameball:
         If the task group is cancelled first, `aclose` still delivers what is left.
 
         Raises:
+            ConfigurationError: as `start` does.
             LifecycleError: if the client was started before, or is closed.
             JournalError: if the journal cannot be opened.
             FlusherDied: if it crashes.

@@ -22,6 +22,7 @@ import tenacity
 from ._config import Retry
 from ._outcome import clean_words, read_answer
 from ._verdict import Answer, Verdict
+from .errors import ConfigurationError
 
 HTTPClient = httpx.AsyncClient
 
@@ -81,9 +82,22 @@ class Delivery:
         self._spent: list[HTTPClient] = []
 
     async def prepare(self) -> None:
-        """Load the authorities' certificates in a thread, once in a process: it takes a tenth of a second."""
-        if self._injected is None and self._url.startswith("https:"):
-            self._ssl = await anyio.to_thread.run_sync(_default_ssl_context)
+        """Load the authorities' certificates in a thread, once in a process: it takes a tenth of a second.
+
+        Raises:
+            ConfigurationError: if no HTTP client can be made with the environment's proxies or certificates.
+        """
+        if self._injected is not None:
+            return
+        try:
+            if self._url.startswith("https:"):
+                self._ssl = await anyio.to_thread.run_sync(_default_ssl_context)
+            self._free.append(self._new_client())
+        except Exception as error:  # noqa: BLE001 of many types: an unknown scheme, a package or a file that is missing
+            raise ConfigurationError(  # without the error's text: a proxy's address may hold a password
+                f"no HTTP client can be made here ({type(error).__name__}): look at HTTPS_PROXY, ALL_PROXY and "
+                "SSL_CERT_FILE, with `gameball-async doctor` for one."
+            ) from None
 
     async def post(self, body: bytes, private: Iterable[str] = ()) -> Answer:
         """Make one attempt. Whatever happens to it is an answer; only cancellation passes through.
@@ -112,7 +126,11 @@ class Delivery:
                 _log.warning("closing connections failed: %s", type(error).__name__)
 
     async def _attempt(self, body: bytes, secrets: tuple[str, ...]) -> Answer:
-        client, is_fit = self._take(), False
+        try:
+            client = self._take()
+        except Exception as error:  # noqa: BLE001 the environment has changed since `prepare`, and nothing was sent
+            return Answer(verdict=Verdict.FAILED, words=type(error).__name__)
+        is_fit = False
         try:
             answer = await self._answer(client, body, secrets)
             # without a status nobody knows in which state the connection is; and a request that was cancelled may

@@ -12,11 +12,23 @@ import anyio.abc
 
 from .._bell import Bell
 from .._runtime import Runtime, current_runtime
-from ..errors import BufferFull, ClientClosed, DropReason, FlusherDied, JournalError, NotStarted, WrongLoop
+from ..errors import (
+    BufferFull,
+    ClientClosed,
+    ConfigurationError,
+    DropReason,
+    FlusherDied,
+    JournalError,
+    NotStarted,
+    WrongLoop,
+)
 from ._loop import Flusher
 from ._report import CloseReport
 
 _T = TypeVar("_T")
+
+_MENDABLE = (ConfigurationError, JournalError)
+"""What can keep a client from its start through no fault of its own; the message says what to do."""
 
 _log = logging.getLogger("gameball_async")
 
@@ -56,6 +68,7 @@ class Engine:
         """Bind to the caller's loop, run in a background task of it, and wait until that is under way.
 
         Raises:
+            ConfigurationError: if no HTTP client can be made with the environment's proxies or certificates.
             JournalError: if the journal cannot be opened.
             FlusherDied: if it crashes at once; with the reason as its cause.
         """
@@ -70,6 +83,7 @@ class Engine:
         """Bind to the caller's loop and run in the caller's own task.
 
         Raises:
+            ConfigurationError: as `start` does.
             JournalError: if the journal cannot be opened.
             FlusherDied: if the flusher crashes; with the reason as its cause.
         """
@@ -81,8 +95,8 @@ class Engine:
             raise self._death()
 
     def _check_opened(self) -> None:
-        """Raise the journal's own error if that kept the flusher from its start."""
-        if isinstance(self._cause, JournalError) and not self._is_under_way:
+        """Raise the very error that kept the flusher from its start, if the user can mend it."""
+        if isinstance(self._cause, _MENDABLE) and not self._is_under_way:
             raise self._cause.with_traceback(None)
 
     def _bind(self) -> Runtime | None:
@@ -129,7 +143,7 @@ class Engine:
 
     def _on_crash(self, error: Exception) -> None:
         reason = _innermost(error)
-        if isinstance(reason, JournalError):
+        if isinstance(reason, _MENDABLE):
             _log.error("the client stops: %s", reason)
         else:  # without the error's text: it may quote a player's id
             _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))

@@ -10,7 +10,7 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from gameball_async import AsyncGameball, Rejected
+from gameball_async import AsyncGameball, ConfigurationError, Rejected, _delivery
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import QUICK, SOON, client, until
@@ -59,6 +59,42 @@ async def test_proxy_variables_do_not_lead_away_from_this_machine(
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     async with client(sandbox) as gameball:
         assert (await gameball.send("player123", {"event": None})).status == 200
+
+
+@pytest.mark.parametrize(
+    "variable", [{"ALL_PROXY": "gopher://user:secret@127.0.0.1:9"}, {"SSL_CERT_FILE": "/nowhere"}], ids=["proxy", "CA"]
+)
+async def test_an_environment_that_cannot_work_is_told_at_the_start(
+    variable: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _delivery._default_ssl_context.cache_clear()
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+    gameball = AsyncGameball("key", base_url="https://api.gameball.invalid", batching=SOON)
+    with pytest.raises(ConfigurationError, match="gameball-async doctor") as caught:
+        await gameball.start()
+    assert "secret" not in f"{caught.value} {caplog.text}"
+    assert (await gameball.aclose()).undelivered == ()
+
+
+async def test_an_environment_that_cannot_work_any_more_counts_as_a_failure(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(sandbox) as gameball:
+        await gameball.send("player123", {"before": None})
+        with monkeypatch.context() as patched:
+            patched.setattr(_delivery.Delivery, "_new_client", _refuse)
+            sandbox.stop()  # so the present connection is given up, and another cannot be made
+            await gameball.track("player123", "after")
+            await until(lambda: gameball.stats().retries > 1)
+        sandbox.start()
+        await gameball.flush(10)
+    assert gameball.stats().ambiguous == 0
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["before", "after"]
+
+
+def _refuse(_: object) -> None:
+    raise ValueError
 
 
 async def test_a_client_of_the_users_own_is_used_and_left_open(sandbox: Sandbox) -> None:
