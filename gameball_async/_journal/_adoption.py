@@ -179,6 +179,13 @@ class Holdings:
         self.origins.clear()
         self.own = None
 
+    def release(self) -> None:
+        """Close everything and release the locks, but change nothing: something went wrong."""
+        for origin in self.origins.values():
+            self._release(origin)
+        self.origins.clear()
+        self.own = None
+
     def _remove(self, origin: Origin) -> None:
         origin.close()
         try:

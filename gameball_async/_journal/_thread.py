@@ -82,10 +82,12 @@ class Worker:
             "maintainers of gameball-async."
         )
         _log.error("%s\n%s", failure, "".join(format_tb(error.__traceback__)))
-        self._exchange.answer(refusals(operations, failure))
         while not any(isinstance(operation, Close) for operation in operations):
-            operations = self._exchange.gather(None)
             self._exchange.answer(refusals(operations, failure))
+            operations = self._exchange.gather(None)
+        with suppress(Exception), self._guard:
+            self._holdings.release()
+        self._exchange.answer(refusals(operations, failure))
 
     def _time_to_retry(self) -> float | None:
         times = [origin.retry_at for origin in self._holdings.origins.values() if origin.is_behind]

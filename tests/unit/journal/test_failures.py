@@ -341,3 +341,5 @@ def test_a_bug_in_the_thread_makes_nobody_wait(tmp_path: Path, monkeypatch: pyte
     [error] = desk.append(row(3))
     assert isinstance(error, JournalError)
     desk.close()
+    with opened(tmp_path) as heir:  # its files are free again, and as they were
+        assert heir.seqs(0) == [1]
