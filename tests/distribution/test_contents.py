@@ -76,6 +76,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(in_wheel: set[str]) -> Non
         "gameball_async/sandbox/page/script.js",
         "gameball_async/sandbox/page/style.css",
         f"{INFO}/licenses/LICENSE",
+        f"{INFO}/licenses/gameball_async/cli/data/SOURCE.md",
     ],
 )
 def test_the_wheel_holds_what_is_not_python_as_well(name: str, in_wheel: set[str]) -> None:
@@ -129,8 +130,8 @@ def test_the_metadata_is_valid_and_says_what_the_project_says(metadata: Metadata
     assert (metadata.name, str(metadata.version)) == ("gameball-async", __version__)
     assert metadata.summary == PROJECT["description"]
     assert str(metadata.requires_python) == ">=3.11"
-    assert metadata.license_expression == "MIT"
-    assert metadata.license_files == ["LICENSE"]
+    assert metadata.license_expression == "MIT AND CC-BY-4.0"  # the latter of the demo's data
+    assert metadata.license_files == ["LICENSE", "gameball_async/cli/data/SOURCE.md"]
     assert sorted(metadata.provides_extra or []) == EXTRAS
 
 
