@@ -15,6 +15,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+import gameball_async
 from gameball_async import (
     AsyncGameball,
     Batching,
@@ -37,7 +38,7 @@ from gameball_async._journal._origin import RETRY_AFTER
 from gameball_async._journal._room import LOOK_AFTER, MIB, SIZES
 from gameball_async.sandbox import Fault, Sandbox
 
-from .pages import DOCS, ROOT, code_in
+from .pages import DOCS, code_in
 
 PAGE = DOCS["journal"]
 TABLES = PAGE.tables()
@@ -55,7 +56,7 @@ def strings(folder: Path) -> Iterator[str]:
                 yield node.value
 
 
-CODE = list(strings(ROOT / "gameball_async"))
+CODE = list(strings(Path(gameball_async.__file__).parent))
 
 
 # ---------------------------------------------------------------- tables

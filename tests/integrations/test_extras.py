@@ -13,7 +13,7 @@ import pytest
 from gameball_async import integrations
 
 FOLDER = Path(integrations.__file__).parent
-PROJECT = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FRAMEWORKS = ["aiohttp", "fastapi", "starlette"]
 
 

@@ -8,7 +8,7 @@ from gameball_async.sandbox import Fault
 from gameball_async.sandbox._effects import EFFECTS
 from gameball_async.sandbox._faults import Kind
 from gameball_async.sandbox._switches import SWITCHES
-from tests.docs.pages import DOCS, code_in
+from docs.pages import DOCS, code_in
 
 TABLES = DOCS["sandbox"].tables()
 
