@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
+from docs.pages import DOCS, code_in
+
 from gameball_async.sandbox import Fault
 from gameball_async.sandbox._effects import EFFECTS
 from gameball_async.sandbox._faults import Kind
 from gameball_async.sandbox._switches import SWITCHES
-from docs.pages import DOCS, code_in
 
 TABLES = DOCS["sandbox"].tables()
 
