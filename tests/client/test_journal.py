@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
@@ -85,6 +86,14 @@ def busy_disk(gameball: AsyncGameball) -> Generator[None]:
         yield
     finally:
         guard.release()
+
+
+def damage(folder: Path, *statements: str) -> None:
+    """What a bad disk would do to the one file that was left in a folder."""
+    (path,) = folder.glob("*.journal")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for statement in statements:
+            database.execute(statement)
 
 
 def files(folder: Path) -> set[str]:
@@ -452,6 +461,22 @@ async def test_what_gameball_refuses_is_a_dead_letter_with_its_words(sandbox: Sa
     assert (letter.kind, letter.event.name, letter.status) == ("rejected", "bad", 422)
     assert "No such event." in letter.reason
     assert letter.metadata == {"number": 1}
+    assert files(tmp_path) == {".db"}
+
+
+async def test_an_event_that_the_disk_has_damaged_is_counted_as_dropped_and_the_others_arrive(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    placed = [(f"player{number}", "event", number) for number in range(5)]
+    await keep(tmp_path, placed)
+    damage(tmp_path, "DELETE FROM sealed", "UPDATE events SET encoded = x'00' WHERE seq = 3")
+    async with client(sandbox, journal=tmp_path) as gameball:
+        await gameball.flush()
+        stats = gameball.stats()
+        assert (stats.accepted, stats.delivered, stats.dropped) == (5, 4, 1)
+        assert_conserved(stats)
+    assert_all_arrived(sandbox, [*placed[:2], *placed[3:]])
+    assert [letter.kind for letter in DeadLetters(tmp_path)] == ["damaged"]
     assert files(tmp_path) == {".db"}
 
 
