@@ -30,7 +30,14 @@ extensions = [
 # ---------------------------------------------------------------- pages
 
 # The source is the repository's root, because the pages link to the README, the examples and the tests.
-include_patterns = ["docs/**", "examples/README.md", "examples/*/README.md", "CHANGELOG.md", "README.md"]
+include_patterns = [
+    "docs/**",
+    "examples/README.md",
+    "examples/*/README.md",
+    "CHANGELOG.md",
+    "README.md",
+    "gameball_async/cli/data/SOURCE.md",
+]
 exclude_patterns = ["docs/_*"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 external_toc_path = str(HERE / "toc.yml")

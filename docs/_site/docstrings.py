@@ -11,6 +11,7 @@ import builtins
 import re
 from collections.abc import Iterator
 
+import attrs
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -21,6 +22,7 @@ _PLACES = ("", "gameball_async.", "gameball_async.AsyncGameball.")
 """Where a name is looked for, beside the class and the module that the docstring is in."""
 
 _ALIAS = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")
+_DEFAULT = re.compile(r"attr_dict\['(\w+)'\]\.default")
 _PRIVATE = re.compile(r"\._\w+(?=\.)")
 _CLASS_NAME = re.compile(r"[A-Z]\w*[a-z]\w*(\.\w+)*")
 
@@ -41,16 +43,27 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # napoleon would take "Gameball asked for it: a 429" for a type and a description
     app.connect("autodoc-process-docstring", keep, priority=400)
     app.connect("autodoc-process-docstring", put_back, priority=600)
-    app.connect("autodoc-process-signature", _without_wrappers)
+    app.connect("autodoc-process-signature", _as_written)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def _without_wrappers(
-    _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, arguments: str | None, returned: str | None
+def _as_written(
+    _app: Sphinx, _what: str, _name: str, obj: object, _options: object, arguments: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Name an alias such as `Metadata` as such inside of a union, where autodoc shows its own wrapper."""
-    return arguments and _ALIAS.sub(r"\1", arguments), returned and _ALIAS.sub(r"\1", returned)
+    """Show a signature as its author wrote it.
+
+    Inside of a union autodoc shows a wrapper of its own instead of an alias such as `Metadata`, and for the defaults of
+    an attrs class the code that attrs has made.
+    """
+
+    def default(match: re.Match[str]) -> str:
+        assert isinstance(obj, type)  # noqa: S101 attrs makes classes
+        value = attrs.fields_dict(obj)[match[1]].default
+        return f"{value:_}" if type(value) is int else repr(value)
+
+    arguments = arguments and _DEFAULT.sub(default, _ALIAS.sub(r"\1", arguments))
+    return arguments, returned and _ALIAS.sub(r"\1", returned)
 
 
 def _resolve(

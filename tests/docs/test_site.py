@@ -130,6 +130,15 @@ def test_the_reference_has_every_public_method(module: str, documented: set[str]
     assert public - documented - INNER == set()
 
 
+def test_a_signature_shows_its_defaults(site: Path) -> None:
+    shown = {
+        page: " ".join(re.sub(r"<[^>]+>", "", (site / f"docs/reference/{page}.html").read_text("utf-8")).split())
+        for page in ("client", "settings")
+    }
+    assert "metadata: Metadata | None = None" in shown["client"]
+    assert "linger: float = 0.5, max_events: int = 100, max_bytes: int = 262_144," in shown["settings"]
+
+
 @pytest.mark.parametrize("name", [name for name in gameball_async.__all__ if attrs.has(getattr(gameball_async, name))])
 def test_every_field_is_told_in_the_docstring_of_its_class(name: str) -> None:
     kind: type = getattr(gameball_async, name)
