@@ -69,8 +69,9 @@ coverage: $(READY) ## branches of the core; without the tests of pacing, which m
 	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py
 	$(BIN)/coverage report
 
-docs: $(READY) ## the site, strictly and without network: build/docs/html/index.html
+docs: $(READY) ## the site, strictly and without network
 	$(BIN)/python -m sphinx -n -W -q -b html -c docs -d build/docs/doctrees . build/docs/html
+	@echo build/docs/html/index.html
 
 lint: $(READY) ## style, formatting and types
 	$(BIN)/ruff check
