@@ -212,16 +212,22 @@ async def test_a_closed_client_is_not_kept_alive(sandbox: Sandbox, meters: Meter
 
 
 async def test_a_client_that_is_forgotten_still_warns_and_leaves_its_counts(sandbox: Sandbox, meters: Meters) -> None:
-    gameball = client(sandbox, OpenTelemetry(meter_provider=meters.provider), batching=Batching(linger=60))
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(gameball.run)
-        await gameball.track("player123", "event")
-        tasks.cancel_scope.cancel()
-    assert meters.number("gameball.client.accepted.events") == 1
-    assert meters.number("gameball.client.buffered.events") == 1
-    with pytest.warns(ResourceWarning, match="1 events have no outcome"):
-        del gameball, tasks
+    async def live() -> None:
+        gameball = client(sandbox, OpenTelemetry(meter_provider=meters.provider), batching=Batching(linger=60))
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(gameball.run)
+            await gameball.track("player123", "event")
+            tasks.cancel_scope.cancel()
+        assert meters.number("gameball.client.accepted.events") == 1
+        assert meters.number("gameball.client.buffered.events") == 1
+
+    async def live_and_be_forgotten() -> None:
+        await live()
         gc.collect()  # the cancellation's traceback knows it
+
+    with pytest.warns(ResourceWarning, match="1 events have no outcome"):
+        await live_and_be_forgotten()
+    gc.collect()  # the warning knows it
     assert meters.number("gameball.client.accepted.events") == 1
     assert meters.number("gameball.client.buffered.events") == 0
 
