@@ -424,6 +424,21 @@ def _unsupported(*_: object) -> None:
     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
+def test_what_is_given_up_is_free_even_where_it_could_not_be_cut(
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    room, before = Room([]), disk.free
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", refuse)
+        room.take(disk.path / ("x" + RESERVE))
+    assert disk.free < before
+    assert room.run_short(0.0)
+    assert disk.free == before  # no descriptor holds it
+
+
 def test_an_error_is_one_of_a_full_disk_only_if_there_is_no_room(any_disk: SmallDisk) -> None:
     room = Room([])
     room.take(any_disk.path / ("x" + RESERVE))
