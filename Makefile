@@ -66,7 +66,7 @@ screenshots: $(READY) ## the pictures of the sandbox's page in docs/images, in t
 	$(BIN)/python -m tests.sandbox.screenshots
 
 coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
-	$(BIN)/coverage run -m pytest tests/unit tests/client tests/simulation --ignore tests/client/test_pacing.py
+	$(BIN)/coverage run -m pytest tests/unit tests/client tests/observer tests/simulation --ignore tests/client/test_pacing.py
 	$(BIN)/coverage report
 
 docs: $(READY) ## the site, strictly and without network

@@ -118,7 +118,10 @@ class Observer:
         """No request goes from now on, but for a probe from time to time."""
 
     def on_resume(self, client: ObservedClient, reason: PauseReason, seconds: float) -> None:
-        """That pause is over after so many seconds; another may follow at once, for another reason."""
+        """That pause is over after so many seconds; another may follow at once, for another reason.
+
+        If the client is closed before, only that is told.
+        """
 
     def on_close(self, client: ObservedClient) -> None:
         """The client is closed: its counts do not change any more."""

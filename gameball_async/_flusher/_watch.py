@@ -60,7 +60,8 @@ class Watch:
 
     def __init__(self, observer: Observer | None, client: ObservedClient, waiting: Callable[[], int]) -> None:
         self.sees_tracks = observer is not None and _overrides(observer.on_track, Observer.on_track)
-        self._observer = observer
+        self._is_watched = observer is not None
+        self._observer = Observer() if observer is None else observer
         self._client = client
         self._lines = Lines(waiting)
         self._state = GateState.OPEN
@@ -95,14 +96,14 @@ class Watch:
 
     def started(self) -> None:
         """The flusher begins, perhaps again."""
-        if self._observer is not None and not self._is_started:
+        if self._is_watched and not self._is_started:
             self._is_started = True
             self._call(self._observer.on_start)
 
     def closed(self, now: float) -> None:
         """The client is closed for good."""
         self._lines.tell_all(now)
-        if self._observer is not None and self._is_started:
+        if self._is_started:
             self._is_started = False
             self._call(self._observer.on_close)
 
@@ -118,23 +119,22 @@ class Watch:
             self._mark(shared, name)
 
     def _mark(self, shared: SharedOutcome, name: str) -> None:
-        if self._observer is not None:
-            shared.mark(name, self._call(self._observer.on_track, name))
+        shared.mark(name, self._call(self._observer.on_track, name))
 
     def delivered(self, events: int, outcome: Delivered) -> None:
         """Events have arrived."""
-        if self._observer is not None:
+        if self._is_watched:
             self._call(self._observer.on_settled, events, outcome)
 
     def failed(self, names: Sequence[str], error: DeliveryError) -> None:
         """Events will not arrive, or may not have; the log hears of it with the next `tell`."""
         self._lines.lost(names, error)
-        if self._observer is not None:
+        if self._is_watched:
             self._call(self._observer.on_settled, len(names), error)
 
     def missing(self, events: int) -> None:
         """A disk has lost events; the journal has said so."""
-        if self._observer is not None and events:
+        if self._is_watched and events:
             self._call(self._observer.on_settled, events, _missing())
 
     def kept(self, why: str) -> None:
@@ -154,7 +154,7 @@ class Watch:
     def request_starts(self, batch: Batch, body: bytes, now: float) -> Sending:
         """A request is about to be sent; what is returned is for its end."""
         sending = Sending(batch, body, now)
-        if self._observer is not None:
+        if self._is_watched:
             marks = batch.shared.marks or {}
             sending.start = RequestStart(
                 events=tuple(batch.events),
@@ -169,7 +169,7 @@ class Watch:
         """It has ended."""
         seconds = now - sending.started_at
         self._lines.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds)
-        if self._observer is not None and sending.start is not None:
+        if sending.start is not None:
             end = RequestEnd(verdict=answer.verdict.label, status=answer.status, code=answer.code, seconds=seconds)
             self._call(self._observer.on_request_end, sending.start, end)
 
@@ -182,15 +182,15 @@ class Watch:
             self._lines.held(gate.state, answer, halted, gate.until, now)
         elif before is not GateState.OPEN:
             self._lines.freed(now)
-        if gate.state is not before and self._observer is not None:
-            self._tell_of_change(self._observer, before, now)
+        if gate.state is not before and self._is_watched:
+            self._tell_of_change(before, now)
 
-    def _tell_of_change(self, observer: Observer, before: GateState, now: float) -> None:
+    def _tell_of_change(self, before: GateState, now: float) -> None:
         if before is not GateState.OPEN:
-            self._call(observer.on_resume, _REASONS[before], now - self._paused_at)
+            self._call(self._observer.on_resume, _REASONS[before], now - self._paused_at)
         self._paused_at = now
         if self._state is not GateState.OPEN:
-            self._call(observer.on_pause, _REASONS[self._state])
+            self._call(self._observer.on_pause, _REASONS[self._state])
 
 
 def _missing() -> Dropped:

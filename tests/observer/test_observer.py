@@ -6,9 +6,11 @@ import asyncio
 import contextvars
 import gc
 import logging
+import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,27 @@ async def test_with_a_journal_every_event_is_told_too(sandbox: Sandbox, tmp_path
         await gameball.flush()
     assert notebook.settled == settled(gameball.stats())
     assert set(notebook.settled) == {"delivered", "rejected"}
+
+
+def damage(folder: Path) -> None:
+    """Do to one event what a bad disk would."""
+    (path,) = folder.glob("*.journal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE events SET encoded = x'00' WHERE player = 'player1'")
+
+
+async def test_events_that_a_disk_has_lost_are_told_as_dropped(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.stop()
+    async with client(sandbox, journal=tmp_path) as gameball:
+        for number in range(3):
+            await gameball.track(f"player{number}", "event")
+        assert (await gameball.aclose(timeout=0)).kept == 3
+    damage(tmp_path)
+    sandbox.start()
+    notebook = Notebook()
+    async with client(sandbox, notebook, journal=tmp_path) as gameball:
+        await gameball.flush()
+    assert notebook.settled == settled(gameball.stats()) == {"delivered": 2, "dropped": 1}
 
 
 async def test_pauses_outages_and_halts_are_told_when_they_begin_and_when_they_end(
