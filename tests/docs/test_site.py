@@ -33,6 +33,8 @@ def build(source: Path, to: Path, *options: str) -> subprocess.CompletedProcess[
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if (ROOT / "gameball_async").is_symlink():
+        pytest.skip("the package is installed elsewhere: a site is built where its source is")
     folder = tmp_path_factory.mktemp("site")
     done = build(ROOT, folder)
     assert done.returncode == 0, done.stderr
