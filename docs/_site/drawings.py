@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-FOLDER = Path(__file__).parents[1] / "images"
+FOLDER = Path(__file__).parents[1] / "drawings"
 
 WIDTH = 520  # with text of 15 a phone's 330 pixels show it at 9.5
 LEFT = 100  # where the time begins, right of the lanes' names

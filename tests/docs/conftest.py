@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gameball_async import AsyncGameball
 from gameball_async.sandbox import Sandbox
+
+from .pages import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +44,22 @@ def gameball_is_the_sandbox(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def build(source: Path, to: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Build a site with this project's configuration and the options of `make docs`."""
+    (given,) = re.findall(r"-m sphinx (.+) -c docs ", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    command = [sys.executable, "-m", "sphinx", *given.split(), "-c", ROOT / "docs", "-d", to / "doctrees", *options]
+    return subprocess.run([*command, source, to / "html"], capture_output=True, text=True, check=False, cwd=source)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as by `make docs`."""
+    if (ROOT / "gameball_async").is_symlink():
+        pytest.skip("the package is installed elsewhere: a site is built where its source is")
+    folder = tmp_path_factory.mktemp("site")
+    done = build(ROOT, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder / "html"

@@ -12,6 +12,9 @@ from gameball_async import __version__
 
 from .pages import CHANGELOG, DOCS, PAGES, README, ROOT, Page
 
+LEAST_WORDS = 4
+"""Of the text that stands for a picture."""
+
 LONGEST_README = 500
 """Words, everything but fenced blocks: headings, list items and links included."""
 
@@ -31,6 +34,16 @@ def test_every_link_leads_somewhere(page: Page) -> None:
         assert target.path.is_file(), link
         assert target.path.is_relative_to(ROOT), link
         assert not anchor or anchor in target.anchors(), link
+
+
+def test_every_picture_is_shown_with_a_text_for_those_who_do_not_see_it() -> None:
+    shown: dict[Path, str] = {}
+    for page in PAGES:
+        for text, file in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.text):
+            shown[Path(os.path.normpath(page.path.parent / file))] = text
+    pictures = {path for path in (ROOT / "docs").rglob("*") if path.suffix in {".svg", ".png"}}
+    assert shown.keys() == pictures
+    assert [path.name for path, text in shown.items() if len(text.split()) < LEAST_WORDS] == []
 
 
 def test_every_page_can_be_reached_from_the_index_and_from_the_readme() -> None:

@@ -7,8 +7,6 @@ import inspect
 import pkgutil
 import re
 import runpy
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,27 +17,8 @@ from sphinx.util.inventory import InventoryFile
 
 import gameball_async
 
+from .conftest import build
 from .pages import DOCS, ROOT
-
-MAKE = ROOT / "Makefile"
-
-
-def build(source: Path, to: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Build a site with this project's configuration and the options of `make docs`."""
-    (given,) = re.findall(r"-m sphinx (.+) -c docs ", MAKE.read_text(encoding="utf-8"))
-    command = [sys.executable, "-m", "sphinx", *given.split(), "-c", ROOT / "docs", "-d", to / "doctrees", *options]
-    return subprocess.run([*command, source, to / "html"], capture_output=True, text=True, check=False, cwd=source)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if (ROOT / "gameball_async").is_symlink():
-        pytest.skip("the package is installed elsewhere: a site is built where its source is")
-    folder = tmp_path_factory.mktemp("site")
-    done = build(ROOT, folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return folder / "html"
 
 
 @pytest.fixture(scope="module")
