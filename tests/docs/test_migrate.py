@@ -16,16 +16,11 @@ from gameball_async.sandbox import Fault, Sandbox
 from .pages import DOCS, code_in
 
 TABLES = DOCS["migrate"].tables()
-VERSIONS = TABLES["From v3 to v4/What"]
+VERSIONS = {code_in(row["Version"])[0]: row for row in TABLES["From v3 to v4/Version"]}
 CODES = TABLES["What changes in the answers/Meaning"]
 
 
-def cell(what: str, version: str) -> str:
-    (row,) = [row for row in VERSIONS if row["What"] == what]
-    return row[version]
-
-
-@pytest.mark.parametrize("version", ["v3.0", "v4.0", "v4.1"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_version_has_the_path_that_the_page_gives(version: str) -> None:
     with Sandbox() as sandbox:
 
@@ -36,16 +31,22 @@ def test_a_version_has_the_path_that_the_page_gives(version: str) -> None:
                 await gameball.track("player123", "review")
 
         anyio.run(track)
-        assert [request.path for request in sandbox.requests] == code_in(cell("Path", version))
-        assert sandbox.violations == []
+        assert [request.path for request in sandbox.requests] == code_in(VERSIONS[version]["Path"])
+        assert sandbox.violations == []  # such as a wrong name of the player's id
 
 
-@pytest.mark.parametrize("version", ["v3.0", "v4.0", "v4.1"])
+def test_the_page_tells_of_every_version() -> None:
+    for version in VERSIONS:
+        AsyncGameball("any-key", secret_key="any-secret", api_version=version)
+    assert list(VERSIONS) == ["v3.0", "v4.0", "v4.1"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_client_without_a_secret_key_can_be_made_where_it_is_not_always_needed(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GAMEBALL_SECRET_KEY", raising=False)
-    needed = cell("Secret key", version) == "always"
+    needed = VERSIONS[version]["Keys"] == "Both, always"
     with pytest.raises(ConfigurationError) if needed else contextlib.nullcontext():
         AsyncGameball("any-key", api_version=version)
 
