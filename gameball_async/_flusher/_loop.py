@@ -25,7 +25,7 @@ from .._events import Event
 from .._failures import Failures, OnFailure
 from .._journal import JournalWriter
 from .._observer import ObservedClient, Observer
-from .._pacing import Gate, GateState, Windows
+from .._pacing import Gate, GateState, Spacing, Windows
 from .._runtime import Runtime
 from .._stats import Stats
 from .._verdict import Answer, Verdict
@@ -85,7 +85,9 @@ class Flusher:
         self.in_flight = 0
         self._dialect = dialect
         self._make_delivery = make_delivery
-        self._windows = Windows(rate.windows() if rate is not None else ())
+        limits = rate.windows() if rate is not None else ()
+        self._windows = Windows(limits)
+        self._spacing = Spacing(limits)
         self.now: Callable[[], float] = lambda: -math.inf
         self._wake = Bell()
         self._progress = Bell()
@@ -248,7 +250,7 @@ class Flusher:
         """When the next batch may go: at once if not above `now`."""
         due_at = self.buffer.due_at(now)
         self._idle_until = due_at if due_at > now else -math.inf
-        return max(due_at, self.gate.opens_at(), self._windows.free_at(now))
+        return max(due_at, self.gate.opens_at(), self._windows.free_at(now), self._spacing.free_at())
 
     def _on_settled(self) -> None:
         self._progress.ring()
@@ -270,6 +272,7 @@ class Flusher:
 
     async def _send(self, batch: Batch, delivery: Delivery) -> None:
         self._windows.start()
+        self._spacing.start(self.now())
         probe = self.gate.start()
         answer, sending = _NOT_SENT, None
         try:

@@ -23,7 +23,7 @@ from gameball_async._delivery import Backoff
 from gameball_async._failures import Failures
 from gameball_async._flusher import Engine, Flusher, State
 from gameball_async._flusher._aftermath import Aftermath
-from gameball_async._pacing import Gate, Windows
+from gameball_async._pacing import Gate, Spacing, Windows
 from gameball_async._receipt import SharedOutcome
 from gameball_async._verdict import Verdict
 
@@ -271,6 +271,10 @@ def _leak_every_third() -> Mutate:
     return finish
 
 
+def _keep_too_far(_: Mutate, spacing: Spacing, now: float) -> None:
+    spacing._next = now + 2 * spacing._distance
+
+
 def _count_from_the_start(start: Mutate, windows: Windows) -> None:
     start(windows)
     windows._in_flight = 0
@@ -350,6 +354,7 @@ MUTANTS = (
     _mutant("skips the server's pauses", "starts in a pause|refused", (Gate, "skip_wait", _skip_every_wait)),
     _mutant("probes with everything at once", "second probe", (Gate, "opens_at", _open_for_all)),
     _mutant("leaks a slot of the windows", "nobody sends it|pending", (Windows, "finish", _leak_every_third())),
+    _mutant("keeps too much distance", "keeps its distance", (Spacing, "start", _keep_too_far)),
     _mutant("counts no request in flight", "requests in the", (Windows, "start", _count_from_the_start)),
     _mutant("leaves a task behind each request", "tasks", (Flusher, "_send", _leave_a_task)),
     _mutant("accepts after the close", "takes none", (Engine, "accepting_now", _accept_always)),

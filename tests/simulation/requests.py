@@ -299,7 +299,7 @@ class Requests:
         gate, now = self.flusher.gate, self._now()
         if gate.until > now + max(LONGEST_PAUSE, self._plan.retry.maximum) + EPSILON:
             self._fail(f"the client pauses until {gate.until:.4f}")
-        if len(self.in_flight) >= MOST_CONNECTIONS or not self._has_slot(now):
+        if len(self.in_flight) >= MOST_CONNECTIONS or not self._has_slot(now) or self._keeps_distance(now):
             return
         if gate.state is not GateState.OPEN and (self.in_flight or self.is_closing_halted):
             return
@@ -325,6 +325,15 @@ class Requests:
             if recent + len(self.in_flight) >= most:
                 return False
         return True
+
+    def _keeps_distance(self, now: float) -> bool:
+        """Whether the client waits so that its requests do not leave in a burst; half of the even distance at most."""
+        assert self.flusher is not None
+        limits = self._plan.rate.windows() if self._plan.rate else ()
+        until, most = self.flusher._spacing.free_at(), min((seconds / most / 2 for most, seconds in limits), default=0)
+        if until > now + most + EPSILON:
+            self._fail(f"the client keeps its distance until {until:.4f}")
+        return until > now
 
     def _due_at(self, placed: Placed) -> float:
         if placed.last is None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gameball_async import RateLimit
-from gameball_async._pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS, Gate, GateState, Windows
+from gameball_async._pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS, Gate, GateState, Spacing, Windows
 from gameball_async._verdict import Sign
 
 from .strategies import examples
@@ -126,6 +126,24 @@ class WindowsAgainstNaiveModel(RuleBasedStateMachine):
 
 TestWindowsAgainstNaiveModel = WindowsAgainstNaiveModel.TestCase
 TestWindowsAgainstNaiveModel.settings = examples(100)
+
+
+def test_requests_are_half_as_far_apart_as_they_would_be_if_all_were_even() -> None:
+    spacing = Spacing([(100, 1.0), (1200, 30.0)])
+
+    assert spacing.free_at() == -math.inf
+    spacing.start(7.0)
+    assert spacing.free_at() == 7.005
+    spacing.start(9.0)
+    assert spacing.free_at() == 9.005
+
+
+def test_without_windows_requests_may_follow_at_once() -> None:
+    spacing = Spacing([])
+
+    spacing.start(7.0)
+
+    assert spacing.free_at() == 7.0
 
 
 def test_what_left_the_windows_is_forgotten() -> None:

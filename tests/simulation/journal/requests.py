@@ -104,7 +104,9 @@ class JournalRequests(Requests):
             return
         if gate.until > now + max(LONGEST_PAUSE, self._plan.retry.maximum) + EPSILON:
             self._fail(f"the client pauses until {gate.until:.4f}")
-        if len(self.in_flight) + len(self.sealing) >= MOST_CONNECTIONS or not self._has_slot(now):
+        if len(self.in_flight) + len(self.sealing) >= MOST_CONNECTIONS:
+            return
+        if not self._has_slot(now) or self._keeps_distance(now):
             return
         if gate.state is not GateState.OPEN and (self.in_flight or self.sealing or self.is_closing_halted):
             return
