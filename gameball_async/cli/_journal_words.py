@@ -67,6 +67,7 @@ class Status:
             {
                 "path": str(file.path),
                 "size_bytes": file.size_bytes,
+                "reserve_bytes": file.reserve_bytes,
                 "is_in_use": file.is_in_use,
                 "owner_pid": file.owner_pid,
                 "pending": file.pending,
@@ -95,6 +96,8 @@ class Status:
         in_use = sum(file.is_in_use for file in self.files)
         beside = f", beside what lies in {counted(in_use, 'file')} in use" if in_use else ""
         print_line(f"{counted(len(self.files), 'file')}, {counted(self.pending, 'event')} pending{beside}.")
+        if reserved := sum(file.reserve_bytes for file in self.files):
+            print_line(f"Kept free on the disk beside them: {bytes_in_words(reserved)}.")
         print_line(f"Dead letters: {self.dead_letters:,}." if self.trouble is None else f"Dead letters: {self.trouble}")
 
 

@@ -67,7 +67,7 @@ class Fault:
         times: how often it strikes at most, or None for any number.
         players: the only players it strikes, or None for all.
         events: it strikes only requests that hold one of these event names; None for all.
-        kind: what goes wrong, a row of the table in `_effects`.
+        kind: what goes wrong, by the name of its classmethod.
         http_status: the status answered, where the kind answers one.
         code: Gameball's code in the answer; None leaves the body bare.
         words: Gameball's message beside the code.

@@ -87,6 +87,7 @@ def test_in_json_everything_is_there(journal: Path) -> None:
     assert file == {
         "path": str(journal / f"{STEM}.journal"),
         "size_bytes": status["size_bytes"],
+        "reserve_bytes": 0,
         "is_in_use": False,
         "owner_pid": None,
         "pending": 3,
