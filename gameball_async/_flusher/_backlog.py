@@ -139,8 +139,7 @@ class Backlog(Store):
 
     def refill(self) -> None:
         """The buffer has room: let in what lies outside."""
-        if self._window is not None:
-            self._window.refill(self._arrivals.frontier)
+        self._opened.refill(self._arrivals.frontier)
 
     async def close(self) -> None:
         """Put on disk what is queued, and leave the files to the next client."""

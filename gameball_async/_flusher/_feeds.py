@@ -50,10 +50,6 @@ class Feeds:
         self._by_origin = {feed.origin: feed for feed in feeds}
         self._unread = deque(feeds)
 
-    def of(self, origin: int) -> Feed:
-        """The feed of a file."""
-        return self._by_origin[origin]
-
     def next(self) -> Feed | None:
         """The feed to read from; None if everything was read."""
         while self._unread[0] is not self.own and not self._unread[0].remaining:

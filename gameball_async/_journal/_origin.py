@@ -259,8 +259,7 @@ class Origin:
 
     def shrink(self, now: float) -> None:
         """Give the disk back what was freed within the file, if that is nearly all of it."""
-        if self.file is None:
-            return
+        assert self.file is not None, "only an open file is looked at"  # noqa: S101 an invariant
         try:
             self.file.shrink(self._room.bytes_to_rewrite)
         except Exception as error:  # noqa: BLE001 as of any other change

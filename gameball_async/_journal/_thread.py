@@ -171,10 +171,10 @@ class Worker:
 
     def _look_at_own(self) -> None:
         own = self._holdings.own
-        if own is not None:
-            self.failure = self._holdings.room.shortage or own.failure
-            if own.file is not None:
-                self.used_bytes = own.file.used_bytes
+        assert own is not None, "without it the turn has ended"  # noqa: S101 an invariant
+        self.failure = self._holdings.room.shortage or own.failure
+        if own.file is not None:
+            self.used_bytes = own.file.used_bytes
 
     def _let_go(self) -> list[Completion]:
         completed = self._retry(due_at=math.inf)  # the last chance
