@@ -72,6 +72,7 @@ class Delivery:
         http_client: HTTPClient | None = None,
     ) -> None:
         self._url = url
+        self._parsed_url = httpx.URL(url)  # once: for a string httpx does it with each request
         # plain answers, so that reading is bounded by what arrives
         self._headers = httpx.Headers({**headers, "Accept-Encoding": "identity"})
         self._timeout = timeout
@@ -144,7 +145,7 @@ class Delivery:
         if client.is_closed:
             return Answer(verdict=Verdict.FAILED, words="the http_client that was given is closed")
         try:
-            request = client.build_request("POST", self._url, headers=self._headers, content=body)
+            request = client.build_request("POST", self._parsed_url, headers=self._headers, content=body)
         except Exception as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
             return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
         request.stream = _Body(body)

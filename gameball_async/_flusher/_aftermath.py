@@ -12,7 +12,7 @@ from .._events import Event
 from .._failures import Failures
 from .._pacing import Gate, GateState
 from .._receipt import Delivered
-from .._verdict import Answer, Verdict
+from .._verdict import Answer, Sign, Verdict
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from ._report import Undelivered
 from ._store import Store
@@ -69,10 +69,11 @@ class Aftermath:
 
     def note(self, batch: Batch, answer: Answer, *, probe: bool, now: float) -> None:
         """Tell the gate and the counters what the answer says about the server."""
-        before = self._gate.state
-        pause = self._backoff.pause(answer, self._gate.failed_probes)
+        before, sign = self._gate.state, answer.sign
+        # nearly every answer needs none, and tenacity takes its time for it
+        pause = 0.0 if sign is Sign.WORKING else self._backoff.pause(answer, self._gate.failed_probes)
         player = batch.player_unique_id if batch.attempts == 1 else None
-        self._gate.finish(answer.sign, player, probe=probe, now=now, pause=pause)
+        self._gate.finish(sign, player, probe=probe, now=now, pause=pause)
         if answer.verdict is Verdict.DELIVERED:
             self._successes += 1
         if answer.verdict in (Verdict.AMBIGUOUS, Verdict.INTERRUPTED):
