@@ -140,6 +140,7 @@ class LetterFile:
 
     def _fetch(self, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
         with closing(self._opened()) as connection:
+            connection.execute("BEGIN")  # one look: a first burial that ends between two would pass for damage
             return connection.execute(query, values).fetchall() if _version(connection) else []
 
     def _opened(self) -> sqlite3.Connection:

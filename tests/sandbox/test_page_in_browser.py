@@ -368,6 +368,7 @@ def test_everything_can_be_done_with_the_keyboard(page: Page, sandbox: Sandbox) 
     expect(switch(page, "Events refused")).to_be_checked()
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert page.evaluate(outline) == "solid"
+    expect(page.get_by_role("link", name="1 fault on")).to_be_visible()  # the sandbox itself has said so
     assert sandbox.faults[0].http_status == 422
 
 

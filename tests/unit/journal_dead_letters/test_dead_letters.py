@@ -614,3 +614,29 @@ else:
 """
     DeadLetters(tmp_path).add("file", [letter(1)])
     assert subprocess.run([sys.executable, "-W", "error", "-c", code], check=False).returncode == 0
+
+
+def test_a_first_burial_in_the_midst_of_a_look_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / _letter_file.FILE_NAME
+    path.touch(0o600)
+    opened = _letter_file.LetterFile._opened
+    tries: list[str] = []
+
+    def bury(statement: str) -> None:
+        if "user_version" not in statement:
+            return
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute(f"PRAGMA application_id = {_letter_file._APPLICATION_ID}")
+                other.execute("PRAGMA user_version = 1")
+            except sqlite3.OperationalError as error:
+                tries.append(str(error))
+
+    def watched(file: _letter_file.LetterFile) -> sqlite3.Connection:
+        connection = opened(file)
+        connection.set_trace_callback(bury)
+        return connection
+
+    monkeypatch.setattr(_letter_file.LetterFile, "_opened", watched)
+    assert len(DeadLetters(tmp_path)) == 0
+    assert tries == ["database is locked"]
