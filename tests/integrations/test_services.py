@@ -147,12 +147,14 @@ def stop_in_the_midst(process: Process, order: dict[str, Any]) -> dict[str, list
         return dict(each.result() for each in customers)
 
 
+CUT_OFF = (b"starlette.requests.ClientDisconnect", b"ConnectionResetError: Connection lost")
+"""How Starlette and aiohttp say that the stop cut off an order which had not arrived yet."""
+
+
 def end(process: Process) -> None:
-    """Wait for its end. Hypercorn cuts requests off when it stops, and Starlette says so; nothing else may go wrong."""
+    """Wait for its end. Hypercorn and aiohttp cut orders off when they stop; nothing else may go wrong."""
     assert process.end(traceback=True) in (0, -signal.SIGTERM)
-    assert process.output.count(b"Traceback") == process.output.count(b"starlette.requests.ClientDisconnect"), (
-        process.text
-    )
+    assert process.output.count(b"Traceback") == sum(map(process.output.count, CUT_OFF)), process.text
 
 
 # ---------------------------------------------------------------- the services
