@@ -93,7 +93,7 @@ class Backlog(Store):
 
     def has_let_in(self, seq: int) -> bool:
         """Whether everything up to this seq of this process's events, and all that was found here, is in the buffer."""
-        return self._arrivals.frontier > seq and self._opened.has_let_in(seq)
+        return self._window is not None and self._arrivals.frontier > seq and self._window.has_let_in(seq)
 
     @property
     def let_in(self) -> int:

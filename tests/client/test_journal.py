@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from gameball_async import (
     AsyncGameball,
@@ -643,3 +644,16 @@ async def test_a_full_disk_refuses_events_until_it_has_room_again(sandbox: Sandb
     assert dropped == "Dropped journal failed"
     assert accounts == "3 2 1"
     assert [event.name for event in sandbox.holdings()["player123"]] == ["before", "after"]
+
+
+async def test_a_flush_while_the_journal_opens_says_that_the_client_is_not_started_yet(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    gameball = client(sandbox, journal=tmp_path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gameball.start)
+        await checkpoint()
+        with pytest.raises(NotStarted):
+            await gameball.flush()
+    await gameball.flush()
+    await gameball.aclose()
