@@ -180,11 +180,12 @@ class Holdings:
         self.own = None
 
     def release(self) -> None:
-        """Close everything and release the locks, but change nothing: something went wrong."""
+        """Close everything, give up the reserve and the locks, but change no file: something went wrong."""
         for origin in self.origins.values():
             self._release(origin)
         self.origins.clear()
         self.own = None
+        self.room.leave()
 
     def _remove(self, origin: Origin) -> None:
         origin.close()
