@@ -106,10 +106,6 @@ class AsyncioRuntime(Runtime):
     @property
     def is_current(self) -> bool:
         """Whether the caller runs in this loop."""
-        if threading.get_ident() == self._thread and self._loop.is_running():
-            return (
-                True  # a thread runs one loop at a time; asking asyncio for it costs a system call before Python 3.12
-            )
         return asyncio._get_running_loop() is self._loop  # noqa: SLF001 documented for this use, and raises nothing
 
     def spawn(self, main: Main) -> None:
