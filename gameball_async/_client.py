@@ -74,7 +74,7 @@ class AsyncGameball:
     ) -> None:
         self._access = Access.checked(api_key, secret_key, api_version, base_url)
         self._batching = _checked_type("batching", batching, Batching)
-        self._retry = _checked_type("retry", retry, Retry)
+        self._retry = _checked_retry(retry, self._batching)
         self._rate = None if rate is None else _checked_type("rate", rate, RateLimit)
         self._journal = _checked_journal(journal, self._batching)
         if on_failure is not None and not callable(on_failure):
@@ -405,6 +405,16 @@ def _checked_type(argument: str, value: _T, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         raise ConfigurationError(f"{argument} is of type {type(value).__name__}: give {kind.__name__}(...).")
     return value
+
+
+def _checked_retry(retry: Retry, batching: Batching) -> Retry:
+    _checked_type("retry", retry, Retry)
+    if batching.linger >= retry.give_up_after:
+        raise ConfigurationError(
+            f"Batching(linger={batching.linger:g}) is not less than Retry(give_up_after={retry.give_up_after:g}): "
+            "every event would be given up before it is sent, lower linger or raise give_up_after."
+        )
+    return retry
 
 
 def _checked_observer(observer: Observer) -> Observer:

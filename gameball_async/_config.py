@@ -113,7 +113,8 @@ class Retry:
             broken connection. Eight: if one request in five fails at random, an innocent batch is
             taken for a guilty one in 400,000 cases.
         give_up_after: seconds after which an event that could not be delivered is dropped, with
-            the reason. A day covers an outage over night; `math.inf` never gives up.
+            the reason. A day covers an outage over night; `math.inf` never gives up. It must be
+            more than the batching's linger.
         ambiguous: what to do when a request was sent and its answer got lost. The API knows no
             event id, so: `"resend"` (the default) never loses and may count twice, `"report"`
             never counts twice and may lose: the event fails as `OutcomeUnknown`.

@@ -7,7 +7,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from gameball_async import AsyncGameball, Batching, ConfigurationError, InvalidEvent
+from gameball_async import AsyncGameball, Batching, ConfigurationError, InvalidEvent, Retry
 from gameball_async.sandbox import Sandbox
 
 from .support import assert_conserved, client
@@ -81,6 +81,10 @@ async def test_send_refuses_more_events_than_a_request_may_hold(sandbox: Sandbox
         ({"base_url": None}, "base_url"),
         ({"batching": None}, r"batching.*Batching\(\.\.\.\)"),
         ({"retry": 3}, "retry.*int"),
+        (
+            {"retry": Retry(give_up_after=0.5)},
+            r"linger=0\.5\) is not less than .*give_up_after=0\.5.*raise give_up_after",
+        ),
         ({"rate": "100"}, "rate.*str"),
         ({"on_failure": "print"}, "on_failure cannot be called"),
         ({"http_client": "x"}, "http_client"),

@@ -496,7 +496,7 @@ async def test_age_counts_from_the_first_acceptance_on(sandbox: Sandbox, tmp_pat
     await keep(tmp_path, [("player123", "event", 1)])
     sandbox.script(DOWN)
     retry = Retry(initial=0.01, maximum=0.02, give_up_after=0.001)
-    async with client(sandbox, journal=tmp_path, retry=retry) as gameball:
+    async with client(sandbox, journal=tmp_path, batching=Batching(linger=0), retry=retry) as gameball:
         await until(lambda: gameball.stats().dropped)
     assert [letter.kind for letter in DeadLetters(tmp_path)] == ["expired"]
 

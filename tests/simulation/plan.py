@@ -179,6 +179,8 @@ class _Planner:
         batching = self._batching()
         ending = random.choices(list(_ENDINGS), list(_ENDINGS.values()))[0]
         retry = self._retry()
+        if batching.linger >= retry.give_up_after:  # refused: nothing could be delivered
+            batching = attrs.evolve(batching, linger=0.0)
         return Plan(
             seed=self._seed,
             api_version=random.choice(["v3.0", "v3.0", "v4.0", "v4.1"]),
