@@ -11,8 +11,8 @@ from pathlib import Path
 
 from . import book
 
-WARM_UP = 100
-"""Cycles after which caches are full."""
+WARM_UP = 400
+"""Cycles after which caches are full: until then about 200 blocks come together, and in as many again about 20."""
 
 
 def possessions() -> dict[str, int]:
