@@ -43,7 +43,10 @@ class ByAge(OrderedDict[int, Batch]):
             now: the present time.
             is_kept: whether a batch is to be left out, with the other parts of what it was split from.
         """
-        for old in list(itertools.takewhile(lambda batch: batch.opened_at + age <= now, self.values())):
+        # what is left out does not hide what is older and behind it: the wall clock, by which the age of events
+        # of a journal is known, may have been set meanwhile
+        others = (batch for batch in self.values() if not is_kept(batch))
+        for old in list(itertools.takewhile(lambda batch: batch.opened_at + age <= now, others)):
             half, settled = self.get(old.number), None
             while half is not None and half is not settled and not is_kept(half):
                 yield half

@@ -601,6 +601,17 @@ def test_a_batch_behind_one_in_flight_does_not_expire_before_it() -> None:
     assert bench.taken(5.0) == [("p", ["c"])]
 
 
+def test_a_batch_in_flight_hides_no_older_one_that_came_after_it() -> None:
+    """The age of a journal's events is known by the wall clock, which may be set; else a worker would wait for 0 s."""
+    bench = Bench(linger=0)
+    bench.offer("p", "a", at=3600.0)
+    bench.take(3600.0)
+    bench.offer("q", "a", at=0.0)
+
+    assert bench.buffer.expires_at(5.0) == 5.0
+    assert [batch.player_unique_id for batch in bench.buffer.expired(5.0, 5.0)] == ["q"]
+
+
 def test_nothing_that_does_not_wait_ever_expires() -> None:
     bench = Bench()
 

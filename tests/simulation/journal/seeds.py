@@ -22,6 +22,7 @@ FAILED = {
     183: "a close sent an event when the journal was closed already, and could not acknowledge it",
     265: "batches expired, and nobody read on",
     342: "after two closes, the first one cancelled, a receipt was pending for ever",
+    779: "a batch in flight hid an older one from the look for what has expired, and a worker never slept",
     2261: "a probe that waited for its seal was sent into a pause",
     2934: "a late answer of the disk marked a batch as sealed that was unsealed since",
     3277: "a flush looked again where its last event is, and raised TypeError",
