@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import tracemalloc
-from itertools import chain, repeat
+from collections.abc import Callable
+from itertools import chain, cycle, repeat
+from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 import httpx
 import pytest
 import trustme
@@ -44,8 +49,13 @@ def client(
 
 
 async def track_all(gameball: AsyncGameball) -> None:
-    for number in range(3 * PLAYERS):
-        await gameball.track(f"player{number % PLAYERS}", "event", {"number": number})
+    await track_some(gameball, turns=range(3))
+
+
+async def track_some(gameball: AsyncGameball, *, turns: range) -> None:
+    for turn in turns:
+        for player in range(PLAYERS):
+            await gameball.track(f"player{player}", "event", {"number": player + PLAYERS * turn})
 
 
 def assert_all_held(sandbox: Sandbox) -> None:
@@ -119,6 +129,71 @@ def context_of(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
     return context
+
+
+NAME = "api.gameball.test"
+"""A name that no server of this world knows."""
+
+
+class Resolver:
+    """Looks names up for the process, as the system does, but for one name of its own.
+
+    Attributes:
+        address: what it knows of that name; while it is None every look-up fails, in one way after another.
+        lookups: how many it was asked for.
+    """
+
+    def __init__(self, look_up: Callable[..., list[Any]]) -> None:
+        self.address: str | None = None
+        self.lookups = 0
+        self._look_up = look_up
+        self._failures = cycle([socket.EAI_AGAIN, socket.EAI_NONAME, socket.EAI_FAIL])
+
+    def getaddrinfo(self, host: str | bytes | None, *args: Any, **options: Any) -> list[Any]:
+        if host not in (NAME, NAME.encode()):
+            return self._look_up(host, *args, **options)
+        self.lookups += 1
+        if self.address is None:
+            raise socket.gaierror(next(self._failures), "simulated")
+        return self._look_up(self.address, *args, **options)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    """In the place of the system's own, which has to be asked for nothing that leaves this machine."""
+    resolver = Resolver(socket.getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver.getaddrinfo)
+    monkeypatch.setenv("NO_PROXY", NAME)
+    return resolver
+
+
+async def test_a_name_that_does_not_resolve_for_a_while_is_waited_out(sandbox: Sandbox, resolver: Resolver) -> None:
+    """Before the first connection, and again when the server has cut them all; no request was ever on its way."""
+    async with client(f"http://{NAME}:{urlsplit(sandbox.url).port}") as gameball:
+        await track_some(gameball, turns=range(2))
+        await while_nothing_resolves(gameball, resolver)
+        resolver.address = "127.0.0.1"
+        with anyio.fail_after(20):
+            await gameball.flush()
+        resolver.address = None
+        await anyio.to_thread.run_sync(sandbox.stop)
+        await anyio.to_thread.run_sync(sandbox.start)
+        await track_some(gameball, turns=range(2, 3))
+        await while_nothing_resolves(gameball, resolver)
+        resolver.address = "127.0.0.1"
+        with anyio.fail_after(20):
+            await gameball.flush()
+        assert gameball.stats().ambiguous == 0
+    assert_all_held(sandbox)
+
+
+async def while_nothing_resolves(gameball: AsyncGameball, resolver: Resolver) -> None:
+    """Let every kind of failure come more than once, and the client try again each time."""
+    before, lookups = gameball.stats(), resolver.lookups
+    while gameball.stats().retries < before.retries + 6:
+        await checkpoint()
+    assert resolver.lookups >= lookups + 6
+    assert gameball.stats().delivered == before.delivered
 
 
 async def test_a_pool_without_a_free_connection_is_waited_for(sandbox: Sandbox) -> None:
