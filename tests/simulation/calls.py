@@ -112,10 +112,12 @@ class Calls:
         """Check an acceptance: the client takes events, and nobody is overtaken."""
         if not self.life.accepts:
             self._fail(f"event {placed.asked.number} was accepted by a client that takes none")
+        call = next((call for call in self._open.values() if placed in call.placed), None)
+        if call is None:
+            self._fail(f"event {placed.asked.number} was accepted after its call had ended")
         if self._plan.batching.when_full != "wait" or not self.life.is_started:
             return
         first = next((call for call in self._open.values() if call.waits_for_room), None)
-        call = next((call for call in self._open.values() if placed in call.placed), None)
         if first is not None and call is not None and first.number < call.number:
             self._fail(f"event {placed.asked.number} overtook event {first.placed[0].asked.number}, which waits")
 

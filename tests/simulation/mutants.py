@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from unittest import mock
 
 import anyio
 import attrs
 
-from gameball_async import Rejected
+from gameball_async import GameballError, Rejected
 from gameball_async._admission import Admission
 from gameball_async._buffer import Batch, Buffer, Counts
 from gameball_async._buffer._batch import Stage
@@ -23,9 +23,9 @@ from gameball_async._delivery import Backoff
 from gameball_async._failures import Failures
 from gameball_async._flusher import Engine, Flusher, State
 from gameball_async._flusher._aftermath import Aftermath
-from gameball_async._pacing import Gate, Spacing, Windows
+from gameball_async._pacing import Gate, GateState, Spacing, Windows
 from gameball_async._receipt import SharedOutcome
-from gameball_async._verdict import Verdict
+from gameball_async._verdict import Sign, Verdict
 
 Mutate = Callable[..., Any]
 """A method in the place of another: gets the original, then the arguments of the call."""
@@ -191,6 +191,29 @@ def _nobody_waits(_: Mutate, _admission: Admission) -> bool:
     return False
 
 
+def _wait_without_end(wait_for: Mutate, admission: Admission, attempt: Callable[[], Any], timeout: float) -> Any:
+    """Whoever gave up, and was told so, is admitted all the same as soon as there is room."""
+
+    async def wait() -> Any:
+        admitted = None
+        try:
+            admitted = await wait_for(admission, attempt, timeout)
+        finally:
+            if admitted is None:
+                vars(admission).setdefault("gone", []).append(attempt)
+        return admitted
+
+    return wait()
+
+
+def _admit_the_gone(room_made: Mutate, admission: Admission) -> None:
+    gone: list[Callable[[], Any]] = vars(admission).get("gone", [])
+    with suppress(GameballError):  # a client that closes takes nothing
+        while gone and gone[0]() is not None:
+            del gone[0]
+    room_made(admission)
+
+
 # -------------------------------------------------------------------- the flusher
 
 
@@ -250,6 +273,12 @@ def _hurry_within_the_epoch(hurry: Mutate, buffer: Buffer) -> int:
 def _pause_shortly(pause: Mutate, backoff: Backoff, *args: Any) -> float:
     pauses: float = pause(backoff, *args)
     return min(0.01, pauses)
+
+
+def _hold_up_everybody(finish: Mutate, gate: Gate, sign: Sign, player: str | None, **about: Any) -> None:
+    finish(gate, sign, player, **about)
+    if sign is Sign.TROUBLED and gate.state is GateState.OPEN:
+        gate._close(GateState.OUTAGE, about["now"] + about["pause"])
 
 
 def _skip_every_wait(skip_wait: Mutate, gate: Gate) -> None:
@@ -325,6 +354,12 @@ MUTANTS = (
     _mutant("tells no callback", "told 0 times", (Failures, "add", _nothing)),
     _mutant("tells a callback twice", "told 2 times", (Failures, "add", _tell_twice)),
     _mutant("wakes no producer", "waits although there is room", (Admission, "room_made", _nothing)),
+    _mutant(
+        "accepts what gave up",
+        "after its call had ended|counts as accepted",
+        (Admission, "wait_for", _wait_without_end),
+        (Admission, "room_made", _admit_the_gone),
+    ),
     _mutant("lets producers overtake", "overtook", (Admission, "is_waited_for", _nobody_waits)),
     _mutant(
         "retries after success",
@@ -353,6 +388,7 @@ MUTANTS = (
     _mutant("ignores Retry-After", "starts in a pause", (Backoff, "pause", _pause_shortly)),
     _mutant("skips the server's pauses", "starts in a pause|refused", (Gate, "skip_wait", _skip_every_wait)),
     _mutant("probes with everything at once", "second probe", (Gate, "opens_at", _open_for_all)),
+    _mutant("holds up everybody for one", "lets nothing go", (Gate, "finish", _hold_up_everybody)),
     _mutant("leaks a slot of the windows", "nobody sends it|pending", (Windows, "finish", _leak_every_third())),
     _mutant("keeps too much distance", "keeps its distance", (Spacing, "start", _keep_too_far)),
     _mutant("counts no request in flight", "requests in the", (Windows, "start", _count_from_the_start)),

@@ -16,6 +16,7 @@ from . import loops
 from .calls import Calls
 from .hooks import Crash, watch
 from .ledger import Ledger, Placed, Trace
+from .pauses import Pauses
 from .plan import Plan
 from .requests import Requests
 
@@ -43,6 +44,7 @@ class Oracle:
         self.trace = Trace(now)
         self.ledger = Ledger(now, self.fail, self.trace)
         self.requests = Requests(plan, self.ledger, self.trace, now, self.fail)
+        self.pauses = Pauses(self.fail)
         self.calls = Calls(plan, self.ledger, self.requests, now, self.fail)
         self.life = self.calls.life
         self._stop = stop
@@ -135,6 +137,7 @@ class Oracle:
         if self.life.is_killed and self.state is State.RUNNING:
             self.fail("the flusher is dead, and the client does not know")
         self.calls.check_idle(self.flusher)
+        self.pauses.check(self.requests.all, self.flusher.gate.state)
         if self.state in (State.RUNNING, State.CLOSING):
             self.requests.check_idle()
             self._check_told_numbers()

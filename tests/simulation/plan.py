@@ -18,14 +18,16 @@ Callback = Literal["none", "plain", "slow", "raises", "tracks", "awaits"]
 
 @attrs.frozen
 class Cancel:
-    """When a call is cancelled: after some seconds, or after some turns of the loop.
+    """When a call is cancelled: after some seconds, after some turns of the loop, or in one of its own awaits.
 
     Attributes:
+        at_await: the number of the await in which it waits then; 0 if it is not that which decides.
         native: by `Task.cancel`, which no scope of anyio knows of (asyncio only).
     """
 
     after: float | None = None
     turns: int = 0
+    at_await: int = 0
     native: bool = False
 
 

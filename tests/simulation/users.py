@@ -14,6 +14,7 @@ import anyio.lowlevel
 
 from gameball_async import CloseReport, DeliveryError, Event, GameballError
 
+from .awaits import interrupted
 from .calls import Call, Kind
 from .ledger import Placed
 from .loops import START
@@ -24,6 +25,9 @@ FOLLOW_UPS = 1_000_000
 """Events with this number and above are tracked by callbacks, logging handlers and finalizers."""
 
 MOST_FOLLOW_UPS = 50
+
+CUT = "cut"
+"""What the trace says when a call is cancelled in one of its awaits."""
 
 Callback = Callable[[Event, DeliveryError], Awaitable[None] | None]
 
@@ -75,6 +79,9 @@ class Users:
         """Await a call that is cancelled, if the plan says so."""
         if cancel is None:
             await call()
+        elif cancel.at_await:
+            is_native = cancel.native and self._backend == "asyncio"
+            await _cancelled_in_await(call, cancel.at_await, partial(self._oracle.trace.note, CUT), is_native=is_native)
         elif cancel.native and self._backend == "asyncio":
             await _cancelled_natively(call, cancel)
         else:
@@ -100,12 +107,18 @@ class Users:
         """Track one event, and change its metadata afterwards."""
         placed = self._ledger.asked(track)
         given = dict(track.metadata)
-        with self._calling("nowait" if track.nowait else "track", (placed,), self._plan.batching.wait_timeout):
-            method: Any = self._oracle.gameball.track_nowait if track.nowait else self._oracle.gameball.track
-            result = method(track.player, track.name, given, mobile=track.mobile, email=track.email)
-            receipt = result if track.nowait else await result
-            if receipt is not placed.receipt:
-                self._oracle.fail(f"track returned a receipt for event {track.number}, which was not accepted")
+        returned = False
+        try:
+            with self._calling("nowait" if track.nowait else "track", (placed,), self._plan.batching.wait_timeout):
+                method: Any = self._oracle.gameball.track_nowait if track.nowait else self._oracle.gameball.track
+                result = method(track.player, track.name, given, mobile=track.mobile, email=track.email)
+                receipt = result if track.nowait else await result
+                returned = True
+                if receipt is not placed.receipt:
+                    self._oracle.fail(f"track returned a receipt for event {track.number}, which was not accepted")
+        finally:
+            if placed.order is not None and not returned:
+                self._oracle.fail(f"the call of event {track.number} failed, and it counts as accepted")
         given["n"] = -1
 
     async def send(self, send: Send) -> None:
@@ -271,6 +284,10 @@ async def _cancelled_natively(call: Callable[[], Awaitable[None]], cancel: Cance
     task.add_done_callback(lambda _: done.set())
     await _pass(cancel)
     task.cancel()
+    await _ended(task, done)
+
+
+async def _ended(task: asyncio.Task[None], done: anyio.Event) -> None:
     await done.wait()
     if not task.cancelled() and (error := task.exception()):
         raise error
@@ -281,3 +298,33 @@ async def _pass(cancel: Cancel) -> None:
         await anyio.sleep(cancel.after)
     for _ in range(cancel.turns):
         await anyio.lowlevel.checkpoint()
+
+
+async def _cancelled_in_await(
+    call: Callable[[], Awaitable[None]], in_await: int, note: Callable[[], None], *, is_native: bool
+) -> None:
+    """Await a call, and cancel it as soon as it waits for the so-manieth time, by a scope or as asyncio does."""
+
+    async def run() -> None:
+        await call()
+
+    if not is_native:
+        with anyio.CancelScope() as scope:
+            await interrupted(run(), in_await, _both(note, scope.cancel))
+        return
+
+    async def run_natively() -> None:
+        await interrupted(run(), in_await, _both(note, task.cancel))
+
+    done = anyio.Event()
+    task = asyncio.get_running_loop().create_task(run_natively())
+    task.add_done_callback(lambda _: done.set())
+    await _ended(task, done)
+
+
+def _both(first: Callable[[], object], second: Callable[[], object]) -> Callable[[], None]:
+    def call() -> None:
+        first()
+        second()
+
+    return call
