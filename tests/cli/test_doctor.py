@@ -258,6 +258,15 @@ def test_settings_of_the_environment_that_no_request_can_be_made_with_are_told(
     assert "password" not in json.dumps(found)
 
 
+@pytest.mark.parametrize("proxy", ["http://user:pass/word@proxy:80", "http://[::1", "http://proxy:port"])
+def test_a_proxy_that_is_no_address_is_told_without_a_word_of_it(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    found = doctor("--base-url", "https://gameball.invalid")
+    assert found["address"]["verdict"] == "fail"
+    assert "HTTPS_PROXY" in found["address"]["remedy"]
+    assert not any(word in json.dumps(found) for word in ("pass", "word@", "::1"))
+
+
 def test_a_kind_of_proxy_that_needs_a_further_package_is_told_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv("ALL_PROXY", "socks5://user:password@127.0.0.1:1080")

@@ -141,9 +141,9 @@ def go(base_url: str, api_version: str, keys: Keys) -> Way:
         proxy=None,
         with_key=keys.api_key is not None,
     )
-    way = way if way.is_loopback else attrs.evolve(way, proxy=_proxy(way))
     steps = _Steps()
     try:
+        way = way if way.is_loopback else attrs.evolve(way, proxy=_proxy(way))
         answer = _answer(base_url.rstrip("/") + path, _headers(keys), steps, trust_env=not way.is_loopback)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
         return attrs.evolve(way, peer=steps.peer, tls=steps.tls, error=error)
@@ -151,7 +151,11 @@ def go(base_url: str, api_version: str, keys: Keys) -> Way:
 
 
 def _proxy(way: Way) -> str | None:
-    """Host and port of the proxy that the environment names; never more of it, as it may hold a password."""
+    """Host and port of the proxy that the environment names; never more of it, as it may hold a password.
+
+    Raises:
+        ValueError: if it is no address.
+    """
     proxies = getproxies()
     url = proxies.get(way.scheme) or proxies.get("all")
     if not url or proxy_bypass(way.host):
