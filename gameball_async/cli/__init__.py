@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from ._output import run
+
 _EXTRAS = {"click": "cli", "rich": "cli", "starlette": "sandbox", "uvicorn": "sandbox"}
 
 
@@ -16,7 +18,7 @@ def main() -> None:
     try:
         from ._commands import app  # noqa: PLC0415 what it imports may be missing, and that is told below
 
-        app()
+        run(app)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:

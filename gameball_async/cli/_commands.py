@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -75,7 +74,6 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.version_option(__version__, prog_name=PROGRAM)
 def app() -> None:
     """Send events to Gameball: merged, paced, retried, in order per player."""
-    _prepare_output()
 
 
 @app.command(
@@ -229,15 +227,9 @@ def _order(options: dict[str, Any]) -> Order:
             progress=options["progress"],
             resume=options["resume"],
             sandbox=options["sandbox"],
+            dry_run=options["dry_run"],
             client=address(options),
             rate=pacing(options),
             retry=Retry(ambiguous=options["ambiguous"]),
             drain=options["drain"],
         )
-
-
-def _prepare_output() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # a file's name may hold what the terminal's encoding does not
-            stream.reconfigure(errors="backslashreplace")

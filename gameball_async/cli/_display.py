@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -67,7 +68,7 @@ class Progress:
 
 
 class Display(ABC):
-    """Shows progress and says things; used as a context manager."""
+    """Shows progress and says things; used as a context manager. If nobody can see it, the run goes on all the same."""
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +123,8 @@ class Lines(Display):
 
     def say(self, text: str) -> None:
         """Print one line."""
-        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 this is what the module is for
+        with suppress(OSError):
+            print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 this is what the module is for
 
     def show(self, progress: Progress, now: float) -> None:
         """Print a line if one is due, or if the outlook has changed for the worse."""
@@ -150,21 +152,25 @@ class Bar(Display):
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        with suppress(OSError):
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
 
     def say(self, text: str) -> None:
         """Print a message above the bar."""
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        with suppress(OSError):
+            self._console.print(Text(printable(text)), soft_wrap=True)
 
     def show(self, progress: Progress, now: float) -> None:
         """Draw the bar anew."""
-        self._live.update(self._drawn(progress, now), refresh=True)
+        with suppress(OSError):
+            self._live.update(self._drawn(progress, now), refresh=True)
 
     def _drawn(self, progress: Progress, now: float) -> Group:
         bar = ProgressBar(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO)  # what printing raises
 
 _USAGE = (UsageProblem, NotesError, MappingError, ConfigurationError)
 
@@ -159,5 +162,7 @@ def told_errors() -> Generator[None]:
     except GameballError as error:
         raise click.ClickException(printable(str(error))) from None
     except OSError as error:
+        if error.filename is None and error.errno in _OUTPUT:
+            raise  # it was the output's, which is told where the process ends
         name = f"{printable(str(error.filename))}: " if error.filename else ""
         raise click.ClickException(f"{name}{error.strerror or error}") from None

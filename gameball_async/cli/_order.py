@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Order:
         progress: the progress file; None puts it beside the first file, or has none for a pipe.
         resume: whether to go on where an earlier run stopped.
         sandbox: whether to send to an embedded sandbox.
+        dry_run: whether to check the rows only.
         client: further arguments of the client.
         rate: the pacing.
         retry: when a failed request is tried again.
@@ -47,6 +49,7 @@ class Order:
     progress: Path | None = None
     resume: bool = False
     sandbox: bool = False
+    dry_run: bool = False
     client: dict[str, Any] = attrs.field(factory=dict[str, Any])
     rate: RateLimit = attrs.field(factory=RateLimit)
     retry: Retry = attrs.field(factory=Retry)
@@ -68,9 +71,17 @@ class Order:
 
     def progress_path(self) -> Path | None:
         """Return where the progress is noted; None if it is not."""
-        if self.sandbox:
-            return None
+        return None if self.sandbox else self._notes_path()
+
+    def _notes_path(self) -> Path | None:
         return self.progress or (_beside(self.paths[0], ".progress") if all(map(is_regular, self.paths)) else None)
+
+    def unfinished(self) -> Path | None:
+        """Return the progress file of a run whose rejects file this trial would replace; None if there is none."""
+        if not (self.sandbox or self.dry_run) or self.rejects is not None:
+            return None
+        notes = self._notes_path()
+        return notes if notes is not None and notes.exists() else None
 
     def mapping(self) -> dict[str, Any]:
         """Return the options that decide what the rows mean, as JSON gives them back."""
@@ -87,13 +98,21 @@ def check(order: Order) -> None:
         MappingError: if a header does not fit.
         OSError: if a file cannot be opened.
     """
-    if len(set(order.paths)) < len(order.paths):
+    if len({*map(os.path.realpath, order.paths)}) < len(order.paths):
         raise UsageProblem("a file is named twice: name each once.")
     if order.sandbox and order.resume:
         raise UsageProblem("--sandbox begins empty each time, so there is nothing to --resume.")
     if order.resume and order.progress_path() is None:
         raise UsageProblem("what comes from a pipe is not noted by itself: give both runs the same --progress FILE.")
-    for written in filter(None, (order.rejects_path(), order.progress_path())):
+    rejects, progress = order.rejects_path(), order.progress_path()
+    if progress is not None and os.path.realpath(rejects) == os.path.realpath(progress):
+        raise UsageProblem(f"{printable(str(rejects))} is to hold both rejects and progress: name two files.")
+    if (unfinished := order.unfinished()) is not None:
+        raise UsageProblem(
+            f"{printable(str(unfinished))} tells of a run that is not over, and {printable(str(rejects))} belongs to "
+            "it: name another file with --rejects."
+        )
+    for written in filter(None, (rejects, progress)):
         if written.exists() and any(is_regular(path) and written.samefile(path) for path in order.paths):
             raise UsageProblem(f"{printable(str(written))} is to be read and written: name another file.")
     for path in order.paths:

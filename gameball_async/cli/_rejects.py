@@ -22,22 +22,22 @@ class Rejects:
     Args:
         path: where it is. One of an earlier run is kept beside it, as `<name>.old`.
         secrets: the keys, which must not appear in it.
-        keep_bytes: the length to keep of an earlier run's file that is to be continued.
+        keep_bytes: the length to keep of an earlier run's file that is to be continued, if it had one.
 
     Attributes:
         path: where it is.
         size: bytes written, the kept ones included.
     """
 
-    def __init__(self, path: Path, *, secrets: Sequence[str] = (), keep_bytes: int | None = None) -> None:
+    def __init__(self, path: Path, *, secrets: Sequence[str] = (), keep_bytes: int = 0) -> None:
         self.path = path
         self.size = 0
         self._secrets = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
         self._descriptor: int | None = None
-        if keep_bytes is None:
-            self._put_aside()
-        elif keep_bytes:
+        if keep_bytes:
             self._continue(keep_bytes)
+        else:
+            self._put_aside()
 
     def add(self, *, file: str, line: int, reason: str, row: bytes) -> None:
         """Write one row; on return the operating system has it.
@@ -70,13 +70,13 @@ class Rejects:
 
     def _continue(self, keep_bytes: int) -> None:
         self._descriptor = _open(self.path)
-        self.size = keep_bytes
+        self.size = min(keep_bytes, os.fstat(self._descriptor).st_size)  # it may have been taken away meanwhile
         self._take_back()
 
     def _take_back(self) -> None:
         """Cut off what follows the last whole row."""
         if self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            os.ftruncate(self._descriptor, min(self.size, os.fstat(self._descriptor).st_size))
+            os.ftruncate(self._descriptor, self.size)
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:

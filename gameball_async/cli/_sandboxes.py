@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gameball_async.sandbox import Limits, Sandbox
@@ -12,7 +13,7 @@ from gameball_async.sandbox import Limits, Sandbox
 from ._words import counted, printable, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from gameball_async.sandbox import Fault, RequestRecord
 
@@ -33,26 +34,42 @@ def serve(
     Raises:
         OSError: if the address cannot be had.
     """
+
+    def tell(words: str) -> None:
+        with suppress(OSError):  # a sandbox serves on if its output is full or its reader has left
+            say(words)
+
     sandbox = Sandbox(
         host=host,
         port=port,
         limits=Limits() if is_limited else None,
         seed=seed,
-        on_request=lambda record: say(request_in_words(record)),
+        on_request=lambda record: tell(request_in_words(record)),
     )
-    with sandbox, suppress(KeyboardInterrupt):
+    with sandbox, _until_terminated():
         sandbox.script(*faults)
-        say(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
-        say(
+        tell(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
+        tell(
             f"Watch it in a browser at {sandbox.url}/_sandbox/ or send to it with: "
             f"GAMEBALL_API_KEY=any gameball-async send FILE --base-url {sandbox.url}"
         )
         threading.Event().wait()
     tally = sandbox.stats()
-    say(
+    tell(
         f"Stopped. It held {counted(tally.events, 'event')} of {counted(tally.players, 'player')} "
         f"from {counted(tally.arrived, 'request')}; {counted(tally.violations, 'rule')} broken."
     )
+
+
+@contextmanager
+def _until_terminated() -> Generator[None]:
+    """End with Ctrl-C, and with what `docker stop` and `kill` send."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def request_in_words(record: RequestRecord) -> str:

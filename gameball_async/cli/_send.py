@@ -80,12 +80,8 @@ class Errand:
         self._gameball = self._client()
         self._files = [file_note(path) for path in order.paths]
         self._notebook, before = self._open_notes()
-        self._rejects = Rejects(
-            order.rejects_path(),
-            secrets=order.keys.secrets(),
-            keep_bytes=before.rejects_bytes if before else None,
-        )
         self._before = before
+        self._rejects = self._open_rejects()
         self._noted: Note | None = None
         self._sent = Sent() if sandbox else None
         settled = [LineSet(file.settled) for file in before.files] if before else []
@@ -102,17 +98,14 @@ class Errand:
     def close(self) -> None:
         """Close the files; a progress file without any progress goes."""
         self._rejects.close()
-        if self._notebook is None:
-            return
-        if self._before is None and not self._gameball.stats().accepted and not self._ledger.counts.settled:
-            self._notebook.remove()
-        self._notebook.close()
+        self._close_notes(has_begun=bool(self._gameball.stats().accepted or self._ledger.counts.settled))
 
     def run(self) -> bool:
         """Send, tell, and leave what is needed to go on; returns whether every row was delivered."""
         ending, sending = asyncio.run(self._run())
         counts, left = self._ledger.counts, self._ledger.left
         is_complete = ending.how is How.FINISHED and not sending.troubles
+        trouble = self._keep_notes(is_complete=is_complete)  # before a word: nobody may be there to read them
         lines = rows_in_words(counts, left) + requests_in_words(sending.stats, sending.seconds)
         comparison = self._compare()
         if comparison is not None and self._sandbox is not None:
@@ -121,7 +114,8 @@ class Errand:
         print_rejects(counts, self._rejects.path)
         print_troubles(self._order.names(), sending.troubles)
         _print_ending(ending)
-        self._keep_notes(is_complete=is_complete)
+        if not is_complete:
+            self._tell_how_to_go_on(trouble)
         differs = comparison is not None and bool(comparison.differences)
         return is_complete and not counts.rejected and not differs
 
@@ -178,6 +172,18 @@ class Errand:
             )
         return notebook, note
 
+    def _open_rejects(self) -> Rejects:
+        before = self._before
+        try:
+            return Rejects(
+                self._order.rejects_path(),
+                secrets=self._order.keys.secrets(),
+                keep_bytes=before.rejects_bytes if before else 0,
+            )
+        except OSError:
+            self._close_notes(has_begun=False)
+            raise
+
     def _note(self, *, stopped: bool = False) -> None:
         if self._notebook is None:
             return
@@ -196,32 +202,42 @@ class Errand:
             self._notebook.save(note)
             self._noted = note
 
-    def _keep_notes(self, *, is_complete: bool) -> None:
-        if self._notebook is None:
-            if not is_complete:
-                print_line(f"Nothing was noted. Lines with an outcome: {_lines_in_words(self._ledger)}.")
-        elif is_complete:
+    def _keep_notes(self, *, is_complete: bool) -> OSError | None:
+        """Leave what is needed to go on, and nothing if nothing is; returns why it could not be written."""
+        if is_complete and self._notebook is not None:
             self._notebook.remove()
-        else:
-            self._tell_how_to_go_on()
-
-    def _tell_how_to_go_on(self) -> None:
-        left = self._ledger.left
+            return None
         try:
             self._note(stopped=True)
         except OSError as error:
+            return error
+        return None
+
+    def _close_notes(self, *, has_begun: bool) -> None:
+        if self._notebook is None:
+            return
+        if self._before is None and not has_begun:
+            self._notebook.remove()
+        self._notebook.close()
+
+    # ---------------------------------------------------------------- words
+
+    def _tell_how_to_go_on(self, trouble: OSError | None) -> None:
+        if self._notebook is None:
+            print_line(f"Nothing was noted. Lines with an outcome: {_lines_in_words(self._ledger)}.")
+            return
+        if trouble is not None:
             print_line(
-                f"The progress file could not be written ({error.strerror}): it is some seconds old, and what was "
+                f"The progress file could not be written ({trouble.strerror}): it is some seconds old, and what was "
                 "delivered since then would be sent again."
             )
+        left = self._ledger.left
         if left.maybe_arrived:
             print_line(
                 f"{counted(left.maybe_arrived, 'event')} had been sent and not answered: Gameball may have counted "
                 "them, and they are sent again when you go on."
             )
         print_line("Go on from here: the same command with --resume.")
-
-    # ---------------------------------------------------------------- words
 
     def _greet(self, display: Display) -> None:
         where = "an embedded sandbox" if self._sandbox else "Gameball"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gameball_async.cli._display import Lines, Progress, Spoken
+from gameball_async.cli._display import Bar, Display, Lines, Progress, Spoken
 from gameball_async.cli._outlook import Word
 
 if TYPE_CHECKING:
@@ -55,3 +57,14 @@ def test_the_client_s_warnings_are_said_and_its_errors_left_to_the_end(capsys: p
         logger.error("halted")
     assert capsys.readouterr().err == "out of reach\\x1b\n"
     assert not logger.handlers
+
+
+@pytest.mark.parametrize("display", [Lines(), Bar("events")], ids=["lines", "bar"])
+def test_a_display_that_nobody_can_see_stops_nothing(display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
+    with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        with display, Spoken(display):
+            display.say("hello")
+            display.show(TROUBLE, 100.0)
+            logging.getLogger("gameball_async").warning("out of reach")
+        monkeypatch.undo()

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -284,7 +285,68 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert large - small < 8 * 1024 * 1024  # the large file has 44 MB
 
 
+# ------------------------------------------------------------------ an output that nobody can read
+
+
+def entered(redirection: str, *args: object, buffered: bool) -> subprocess.CompletedProcess[bytes]:
+    """Run the command with its output redirected by a shell."""
+    words = [sys.executable, "-m", "gameball_async.cli", *map(str, args)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    line = f"{shlex.join(words)} {redirection}"
+    return subprocess.run(["sh", "-c", line], capture_output=True, env=environment, check=False, timeout=30)
+
+
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", [["--help"], ["completion", "fish"], ["journal", "status", "."]], ids=" ".join)
+def test_an_output_on_a_full_disk_is_told_in_one_line(command: list[str], *, buffered: bool) -> None:
+    done = entered(">/dev/full", *command, buffered=buffered)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == ["Error: the output cannot be written: No space left on device"]
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>/dev/full", "2>&-", ">&- 2>&-"])
+def test_whether_its_words_can_be_read_or_not_a_run_does_what_it_was_asked_to(
+    redirection: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "events", events_of(players=3, each=2))
+    done = entered(redirection, "send", path, "--base-url", sandbox.url, *FAST, buffered=True)
+    assert done.returncode == (1 if redirection == ">/dev/full" else 0)
+    assert b"Traceback" not in done.stderr
+    assert numbers(sandbox) == {f"player{player}": [0, 1] for player in range(3)}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["events"]
+
+
+def test_a_reader_that_leaves_ends_the_words_without_one_more(tmp_path: Path) -> None:
+    path = written(tmp_path / "events", events_of(players=1, each=1))
+    done = entered("| true", "send", path, "--dry-run", buffered=True)
+    assert done.stderr == b""
+
+
 # ------------------------------------------------------------------ the sandbox
+
+
+def test_a_sandbox_whose_reader_has_left_serves_on_quietly(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "gameball_async.cli", "sandbox", "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            url = found(rb"listens at (\S+)", process.stdout.readline())
+            process.stdout.close()
+            path = written(tmp_path / "events", events_of(players=2, each=1))
+            assert invoke("send", path, "--base-url", url, *FAST).exit_code == 0
+        finally:
+            process.terminate()
+        process.wait(30)
+        assert process.stderr.read() == b""
+
+
+def test_a_sandbox_ends_in_order_when_it_is_terminated() -> None:
+    process = Process("sandbox", "--port", "0")
+    process.wait_for(b"Ctrl-C stops it.")
+    process.interrupt(signal.SIGTERM)
+    assert process.end() == 0
+    assert b"Stopped. It held 0 events" in process.out
 
 
 def test_the_sandbox_says_where_it_listens_and_what_arrives_and_stops_quietly(tmp_path: Path) -> None:

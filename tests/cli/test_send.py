@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gameball_async.cli._rejects import Rejects
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import KEY, events_of, invoke, numbers, rejected, written
@@ -265,6 +266,7 @@ def test_the_whole_retail_file_arrives_equal_per_customer_and_in_order() -> None
         (["orders.csv"], "none of the columns is called"),
         (["orders.csv", "--player-column", "who", "--event", "e"], 'there is no column "who"'),
         (["orders.csv", "orders.csv", *MAPPING], "a file is named twice"),
+        (["orders.csv", "./orders.csv", *MAPPING], "a file is named twice"),
         (["orders.csv", *MAPPING, "--event-column", "StockCode"], "--event and --event-column: give one"),
         (["orders.csv", "--event", "{StockCode"], "expected '}'"),
         (["orders.csv", "--event", "{StockCode!r}"], "a brace holds the name of a column and nothing else"),
@@ -281,6 +283,7 @@ def test_the_whole_retail_file_arrives_equal_per_customer_and_in_order() -> None
         (["-", "--resume"], "give both runs the same --progress FILE"),
         (["orders.csv", *MAPPING, "--rejects", "orders.csv"], "is to be read and written"),
         (["orders.csv", *MAPPING, "--progress", "orders.csv"], "is to be read and written"),
+        (["orders.csv", *MAPPING, "--rejects", "notes", "--progress", "./notes"], "is to hold both"),
         (["orders.csv", *MAPPING, "--progress", "missing/progress"], "cannot be written (No such file"),
         (["orders.csv", *MAPPING, "--keys-file", "orders.csv"], "line 1 is not NAME=value"),
     ],
@@ -357,6 +360,54 @@ def test_a_run_that_was_stopped_is_not_begun_anew_by_accident(send: Callable[...
     result = send(path)
     assert result.exit_code == 2
     assert "go on with --resume, or delete it to send everything again" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("trial", ["--dry-run", "--sandbox"])
+def test_a_trial_leaves_the_rejects_of_a_run_that_is_not_over_alone(
+    trial: str, send: Callable[..., Result], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.script(Fault.status(422, code=3003, times=1), Fault.status(401))
+    path = written(tmp_path / "events", events_of(players=2, each=1))
+    assert send(path, "--per-second", "1").exit_code == 1  # the first is refused, the second waits for a better key
+    result = invoke("send", path, trial)
+    assert result.exit_code == 2
+    assert "name another file with --rejects" in " ".join(result.stderr.split())
+    assert invoke("send", path, trial, "--rejects", tmp_path / "of-the-trial").exit_code == 0
+    sandbox.script()
+    assert send(path, "--resume").exit_code == 1
+    assert len(rejected(tmp_path / "events.rejects.ndjson")) == 1
+
+
+def test_going_on_without_the_rejects_of_before_begins_a_new_file_that_can_be_gone_on_with_as_well(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rejects"
+    rejects = Rejects(path, keep_bytes=1000)
+    rejects.add(file="events", line=1, reason="none", row=b"x")
+    rejects.close()
+    assert rejects.size == path.stat().st_size
+
+
+def test_a_rejects_file_of_a_run_that_had_noted_none_is_put_aside_and_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "rejects"
+    path.write_text("of a trial meanwhile\n")
+    rejects = Rejects(path, keep_bytes=0)
+    rejects.add(file="events", line=1, reason="none", row=b"x")
+    rejects.close()
+    assert [row["line"] for row in rejected(path)] == [1]
+    assert (tmp_path / "rejects.old").read_text() == "of a trial meanwhile\n"
+
+
+def test_a_run_that_cannot_put_the_old_rejects_aside_leaves_no_progress_behind(
+    send: Callable[..., Result], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "events", events_of(players=1, each=1))
+    (tmp_path / "events.rejects.ndjson").touch()
+    (tmp_path / "events.rejects.ndjson.old").mkdir()
+    result = send(path)
+    assert result.exit_code == 1
+    assert "events.rejects.ndjson" in result.stderr
+    assert not (tmp_path / "events.progress").exists()
 
 
 def test_going_on_with_other_options_is_refused(
