@@ -156,7 +156,7 @@ class Engine:
         self.state = state
         if state is State.STOPPED:
             self.flusher.interrupt(self._death())
-        elif state is State.CLOSED:
+        else:
             self.flusher.watch.closed(self.now())
         self.flusher.ring()
         self._changed.ring()

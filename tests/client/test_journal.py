@@ -23,8 +23,10 @@ from gameball_async import (
     ClientClosed,
     ConfigurationError,
     DeadLetters,
+    DeliveryError,
     Dropped,
     DropReason,
+    Event,
     FlusherDied,
     Journal,
     JournalError,
@@ -657,3 +659,54 @@ async def test_a_flush_while_the_journal_opens_says_that_the_client_is_not_start
             await gameball.flush()
     await gameball.flush()
     await gameball.aclose()
+
+
+async def test_a_close_while_a_folder_that_cannot_be_used_is_opened_ends_and_start_says_why(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    gameball = client(sandbox, journal=tmp_path / "file")
+
+    async def start() -> None:
+        with pytest.raises(JournalError, match="choose a folder"):
+            await gameball.start()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(start)
+        while gameball._engine.state is State.NEW:
+            await checkpoint()
+        report = await gameball.aclose()
+    assert (report.undelivered, report.kept) == ((), 0)
+    with pytest.raises(ClientClosed):
+        await gameball.track("player123", "event")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # nobody cancels a system task of trio from outside
+async def test_a_client_that_is_cancelled_again_and_again_while_it_closes_tells_of_every_failure(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.script(Fault.status(400, code=3000))
+    told: list[str] = []
+
+    async def on_failure(event: Event, _: DeliveryError) -> None:
+        told.append(event.name)
+        if len(told) in (
+            2,
+            3,
+        ):  # what a close has left is told of in the task itself, before the files are left and after
+            for task in asyncio.all_tasks():
+                if task.get_name() == "gameball_async flusher":
+                    task.cancel()
+        await anyio.sleep(3600)
+
+    gameball = client(sandbox, journal=tmp_path, on_failure=on_failure)
+    await gameball.start()
+    names = [f"event{number}" for number in range(4)]
+    for name in names:
+        await gameball.track(f"player of {name}", name)
+    await until(lambda: gameball.stats().rejected == 4)
+    report = await gameball.aclose(timeout=0)
+    assert sorted(told) == names
+    assert (report.undelivered, report.kept) == ((), 0)
+    assert gameball._engine.state is State.CLOSED
+    assert_conserved(gameball.stats())
