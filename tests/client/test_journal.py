@@ -676,7 +676,7 @@ async def test_a_close_while_a_folder_that_cannot_be_used_is_opened_ends_and_sta
         while gameball._engine.state is State.NEW:
             await checkpoint()
         report = await gameball.aclose()
-    assert (report.undelivered, report.kept) == ((), 0)
+        assert (report.undelivered, report.kept) == ((), 0)
     with pytest.raises(ClientClosed):
         await gameball.track("player123", "event")
 
