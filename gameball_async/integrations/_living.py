@@ -15,13 +15,15 @@ Client: TypeAlias = AsyncGameball | Callable[[], AsyncGameball]
 @asynccontextmanager
 async def living(client: Client, close_timeout: float) -> AsyncGenerator[AsyncGameball]:
     """Start a client, or one made now, and close it at the end."""
-    if not close_timeout >= 0:  # nan is refused as well
+    if not (isinstance(close_timeout, (int, float)) and close_timeout >= 0):  # nan is refused as well
         raise ConfigurationError(f"close_timeout is {close_timeout!r}: give a number of seconds.")
-    gameball: object = client if isinstance(client, AsyncGameball) else client()
+    gameball: object = client if isinstance(client, AsyncGameball) or not callable(client) else client()
     if not isinstance(gameball, AsyncGameball):
-        raise ConfigurationError(f"client makes a {type(gameball).__name__}: give a function that makes AsyncGameball.")
-    await gameball.start()
-    try:
+        raise ConfigurationError(
+            f"client gives a {type(gameball).__name__}: give an AsyncGameball, or a function that makes one."
+        )
+    try:  # a start that is cancelled half-way has begun as well
+        await gameball.start()
         yield gameball
     finally:
         await gameball.aclose(close_timeout)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
+import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -147,6 +148,20 @@ def test_a_failure_of_the_apps_own_lifespan_is_told_and_the_client_closed(
     assert names(sandbox) == ["open"]
 
 
+def test_a_start_that_is_cancelled_leaves_no_client_open(make_client: MakeClient, backend: Backend) -> None:
+    gameball = make_client()
+
+    async def begin() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with gameball_lifespan(client=gameball)(Starlette()):
+                pass
+        with pytest.raises(ClientClosed):
+            gameball.track_nowait("player123", "review")
+
+    anyio.run(begin, backend=backend)
+
+
 def test_a_name_that_the_apps_own_lifespan_yields_is_refused_when_the_app_begins(make_client: MakeClient) -> None:
     @asynccontextmanager
     async def own(_: Starlette) -> AsyncGenerator[dict[str, str]]:
@@ -222,8 +237,8 @@ def test_the_close_may_take_as_long_as_was_said(backend: Backend) -> None:
     assert Timed.close_timeouts == [0.5]
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan")])
-def test_a_close_timeout_that_cannot_work_is_refused_before_anything_is_tracked(timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "10", None])
+def test_a_close_timeout_that_cannot_work_is_refused_before_anything_is_tracked(timeout: Any) -> None:
     """At the end it would be too late: the close would raise instead of closing."""
     with pytest.raises(ConfigurationError, match="give a number of seconds"):
         TestClient(shop(gameball_lifespan(close_timeout=timeout))).__enter__()
@@ -240,5 +255,11 @@ def test_a_client_in_the_place_of_the_lifespan_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("made", [None, "test-key", AsyncGameball], ids=["None", "a key", "the class"])
 def test_what_makes_no_client_is_refused_when_the_app_begins(made: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"client makes a {type(made).__name__}: give a function"):
+    with pytest.raises(ConfigurationError, match=f"client gives a {type(made).__name__}: give an AsyncGameball"):
         TestClient(shop(gameball_lifespan(client=lambda: made))).__enter__()
+
+
+def test_what_is_no_client_and_no_function_is_refused_when_the_app_begins() -> None:
+    key: Any = "test-key"
+    with pytest.raises(ConfigurationError, match="client gives a str: give an AsyncGameball"):
+        TestClient(shop(gameball_lifespan(client=key))).__enter__()
