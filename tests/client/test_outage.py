@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import socket
+import threading
 import time
+from pathlib import Path
 
 import anyio
 import pytest
+import trio
 from anyio.lowlevel import checkpoint
 
-from gameball_async import Delivered, Dropped, DropReason, FlushTimeout, OutcomeUnknown, Retry
+from gameball_async import (
+    AsyncGameball,
+    Delivered,
+    Dropped,
+    DropReason,
+    FlushTimeout,
+    OutcomeUnknown,
+    Retry,
+)
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import (
     QUICK,
+    SOON,
     assert_all_arrived,
     assert_conserved,
     assert_well_behaved,
@@ -182,6 +196,45 @@ async def test_closing_against_a_black_hole_ends_at_its_deadline(sandbox: Sandbo
     stats = gameball.stats()
     assert (stats.unknown, stats.dropped, stats.pending) == (10, 10, 0)
     assert_conserved(stats)
+
+
+@pytest.mark.parametrize("has_journal", [False, True], ids=["in memory", "with a journal"])
+async def test_closing_against_a_black_hole_leaves_no_socket_thread_or_task(
+    *, has_journal: bool, tmp_path: Path
+) -> None:
+    """The kernel takes the connections, and nobody ever reads from them."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        held = what_is_held()
+        gameball = AsyncGameball(
+            "key",
+            base_url=f"http://127.0.0.1:{hole.getsockname()[1]}",
+            batching=SOON,
+            rate=None,
+            journal=tmp_path if has_journal else None,
+        )
+        await gameball.start()
+        for number in range(20):
+            await gameball.track(f"player{number}", "event")
+        await until(lambda: gameball.stats().in_flight == 10)
+        report = await gameball.aclose(timeout=0.1)
+        assert (len(report.undelivered), report.kept) == ((0, 20) if has_journal else (20, 0))
+        await until(lambda: what_is_held() == held)  # a journal's thread ends right after it has said so
+        for _ in range(10):
+            connection, _address = hole.accept()
+            with connection:
+                connection.settimeout(10)
+                while connection.recv(65_536):  # the request, then the end
+                    pass
+
+
+def what_is_held() -> tuple[int, set[str], int]:
+    """How many descriptors are open, which threads run but those that trio keeps for a while, and how many tasks."""
+    threads = {thread.name for thread in threading.enumerate() if not thread.name.startswith("Trio thread")}
+    try:
+        tasks = len(asyncio.all_tasks())
+    except RuntimeError:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+    return len(list(Path("/dev/fd").iterdir())), threads, tasks
 
 
 @pytest.mark.parametrize(
