@@ -134,6 +134,8 @@ class _Control:
             faults = [Fault.from_json(value) for value in several]
         except ValueError as error:
             return wrong(str(error))
+        except RecursionError:
+            return wrong("The JSON is nested too deeply: give a fault, or an array of them.")
         self._desk.script(*faults)
         return Json(_plain(faults))
 

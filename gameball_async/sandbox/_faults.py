@@ -46,6 +46,10 @@ class When(TypedDict, total=False):
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
 _BODILESS = (204, 304)
 
+_MOST_BYTES = 2**30  # of an answer, which is made in memory
+
+_PLAIN = "one line of ASCII, with no space around it"
+
 _text = attrs.validators.instance_of(str)
 _whole_number = attrs.validators.optional(attrs.validators.instance_of(int))
 _header = attrs.validators.optional(attrs.validators.instance_of((int, float, str)))
@@ -89,13 +93,13 @@ class Fault:
     players: frozenset[str] | None = attrs.field(default=None, converter=_names)
     events: frozenset[str] | None = attrs.field(default=None, converter=_names)
     kind: Kind
-    http_status: int = 500
+    http_status: int = attrs.field(default=500, validator=attrs.validators.instance_of(int))
     code: int | None = attrs.field(default=None, validator=_whole_number)
     words: str = attrs.field(default="This answer was scripted.", validator=_text)
     retry_after: float | str | None = attrs.field(default=None, validator=_header)
     seconds: float = 0.0
     up_to: float = 0.0
-    size: int = 0
+    size: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
     location: str = attrs.field(default="", validator=_text)
 
     def __attrs_post_init__(self) -> None:
@@ -110,9 +114,13 @@ class Fault:
             "a status from 200 to 599",
         )
         _require(0 <= self.seconds <= self.up_to < math.inf, f"seconds={self.seconds!r}", "0 or more, not above up_to")
-        _require(self.size >= 0, f"size={self.size!r}", "bytes of at least 0")
+        _require(0 <= self.size <= _MOST_BYTES, f"size={self.size!r}", f"bytes from 0 to {_MOST_BYTES:,}")
         bare = self.http_status in _BODILESS and self.code is not None
         _require(not bare, f"code={self.code!r}", "no code with a status that has no body")
+        bare = self.http_status in _BODILESS and self.kind == "html"
+        _require(not bare, f"http_status={self.http_status!r}", "a status that has a body, which a page needs")
+        _require(_fits_a_header(self.retry_after), f"retry_after={self.retry_after!r}", _PLAIN)
+        _require(_fits_a_header(self.location), f"location={self.location!r}", _PLAIN)
 
     @classmethod
     def status(
@@ -217,9 +225,14 @@ class Fault:
             made: Fault = getattr(cls, kind)(**given)
         except TypeError as error:
             raise ValueError(
-                f"Fault.{kind} cannot be made of these fields: {error.args[0]}. See its arguments."
+                f"Fault.{kind} cannot be made of these fields: {str(error.args[0]).rstrip('.')}. See its arguments."
             ) from error
         return made
+
+
+def _fits_a_header(value: float | str | None) -> bool:
+    text = str(value)
+    return text.isascii() and text.isprintable() and text == text.strip()
 
 
 def _require(condition: bool, what: str, remedy: str) -> None:  # noqa: FBT001 - an assertion that speaks

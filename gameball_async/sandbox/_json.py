@@ -27,6 +27,6 @@ async def object_in(request: Request) -> dict[str, object]:
     """The JSON object in a request's body; empty if there is none."""
     try:
         given: object = json.loads(await request.body())
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return cast("dict[str, object]", given) if isinstance(given, dict) else {}

@@ -101,6 +101,7 @@ def test_posted_faults_replace_the_script_and_delete_clears_it(http: httpx.Clien
         ('{"kind":"hang","probability":"often"}', "not supported between instances"),
         ('{"kind":"status","status":500,"code":"2001"}', "'code' must be"),
         ('{"kind":"hang","players":5}', "not iterable"),
+        pytest.param("[" * 100_000, "nested too deeply", id="deep"),
     ],
 )
 def test_a_script_that_cannot_work_is_refused_with_the_reason_and_changes_nothing(

@@ -132,6 +132,12 @@ def test_latencies_add_up_and_are_drawn_between_their_ends() -> None:
         {"seconds": 2, "up_to": 1},
         {"seconds": -1},
         {"size": -1},
+        {"size": 2**30 + 1},
+        {"retry_after": "5\r\nServer: mine"},
+        {"retry_after": "5 €"},
+        {"retry_after": " 5"},
+        {"location": "https://elsewhere.invalid/€"},
+        {"kind": "html", "http_status": 204},
     ],
     ids=str,
 )
@@ -140,7 +146,11 @@ def test_a_fault_that_cannot_work_says_what_would(wrong: dict[str, Any]) -> None
         _make({"kind": "hang", **wrong})
 
 
-@pytest.mark.parametrize("wrong", [{"code": "2001"}, {"words": 1}, {"retry_after": []}, {"location": None}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"code": "2001"}, {"words": 1}, {"retry_after": []}, {"location": None}, {"http_status": 503.5}, {"size": 1.5}],
+    ids=str,
+)
 def test_a_fault_of_wrong_types_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         _make({"kind": "status", **wrong})
