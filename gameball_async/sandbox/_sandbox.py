@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Self
 
 from ._app import create_app
@@ -103,7 +104,14 @@ class Sandbox:
     def _listen(self) -> None:
         listener = listen(self._host, self._port)
         self._port = listener.getsockname()[1]
-        thread = ServerThread(functools.partial(create_app, self._desk, self._host, self._leave), listener)
+        # held weakly by its server's thread: nobody would be warned of a forgotten sandbox otherwise
+        weakly = weakref.WeakMethod(self._leave)
+
+        def leave(seconds: float) -> None:
+            if (method := weakly()) is not None:
+                method(seconds)
+
+        thread = ServerThread(functools.partial(create_app, self._desk, self._host, leave), listener)
         thread.start()
         self._thread = thread
 

@@ -159,8 +159,13 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
 
 
 def test_a_forgotten_sandbox_warns() -> None:
-    with Sandbox() as sandbox, pytest.warns(ResourceWarning, match="was not stopped: call stop()"):
-        sandbox.__del__()
+    sandbox = Sandbox()
+    sandbox.start()
+    thread = sandbox._thread
+    assert thread is not None
+    with pytest.warns(ResourceWarning, match="was not stopped: call stop()"):
+        del sandbox
+    thread.stop()
 
 
 def test_on_request_is_told_of_every_request_before_its_answer_is_read() -> None:
