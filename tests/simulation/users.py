@@ -168,7 +168,9 @@ class Users:
         await self.track(self._follow_up("late"))
         await self.track(self._follow_up("late", nowait=False))
         await self.send(Send((self._follow_up("late"),)))
-        await self.flush(0)
+        with self._calling("flush"):
+            await self._oracle.gameball.flush(0)
+            self._oracle.fail("a closed client was flushed")
         with self._calling("start"):
             await self._oracle.gameball.start()
             self._oracle.fail("a closed client was started")
