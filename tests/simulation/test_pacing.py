@@ -1,4 +1,4 @@
-"""The whole client under pressure, behind a network whose latency has a heavy tail: the server never counts too many."""
+"""The whole client under pressure, behind a network whose latency has a heavy tail: no window ever holds too many."""
 
 from __future__ import annotations
 
