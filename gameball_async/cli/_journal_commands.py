@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gameball_async import DeadLetterKind, DeadLetters, Retry
-from gameball_async.errors import GameballError
 
 from ._help import examples
 from ._journal_words import Status
@@ -216,12 +215,22 @@ def _chosen(letters: DeadLetters, ids: tuple[int, ...], options: dict[str, Any])
 
 
 def _exported(chosen: Iterable[DeadLetter], path: Path) -> tuple[int, int]:
+    """Write letters to a new file; one that is cut short goes again.
+
+    Raises:
+        UsageProblem: if the file is there already.
+        JournalError: if the letters cannot be read.
+        OSError: if the file cannot be written.
+    """
+    new = new_private_file(path)
     try:
-        with new_private_file(path) as file:
+        with new as file:
             counts = export(chosen, file)
             file.flush()
             os.fsync(file.fileno())
-    except (GameballError, OSError):
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     return counts

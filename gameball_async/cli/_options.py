@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
-_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO)  # what printing raises
+_OUTPUT = (errno.EPIPE, errno.ENOSPC)  # what printing raises
 
 _USAGE = (UsageProblem, NotesError, MappingError, ConfigurationError)
 

@@ -240,6 +240,24 @@ def test_an_export_overwrites_nothing_and_leaves_no_half_file(folder: Path, tmp_
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [(OSError(28, "No space left on device"), "new: No space left on device"), (KeyboardInterrupt(), "Aborted!")],
+    ids=["full disk", "Ctrl-C"],
+)
+def test_an_export_that_is_cut_short_leaves_no_half_file(
+    trouble: BaseException, words: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise trouble
+
+    monkeypatch.setattr(os, "fsync", fail)
+    result = invoke("dead-letters", "export", folder, tmp_path / "new")
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
 # ------------------------------------------------------------------ replay
 
 
