@@ -142,20 +142,23 @@ class Ledger:
         """Take in the outcomes that have come. Waits for nothing, so it sees one instant.
 
         Raises:
-            OSError: if the rejects file cannot be written; the row then has no outcome.
+            OSError: if the rejects file cannot be written; the rows concerned then have no outcome, the others theirs.
         """
         pending: deque[tuple[Row, Receipt]] = deque()
-        try:
-            while self._under_way:
-                row, receipt = self._under_way[0]
-                if receipt.done:
-                    await self._settle(row, receipt)
-                    self.under_way_bytes -= len(row.raw)
-                else:
-                    pending.append((row, receipt))
-                self._under_way.popleft()
-        finally:
-            self._under_way.extendleft(reversed(pending))
+        trouble: OSError | None = None
+        for row, receipt in self._under_way:
+            if not receipt.done:
+                pending.append((row, receipt))
+                continue
+            try:
+                await self._settle(row, receipt)
+                self.under_way_bytes -= len(row.raw)
+            except OSError as error:
+                pending.append((row, receipt))
+                trouble = error
+        self._under_way = pending
+        if trouble is not None:
+            raise trouble
 
     def _is_left(self, error: DeliveryError) -> bool:
         """Whether the end of this run, and nothing else, is why the event has not arrived."""

@@ -321,6 +321,20 @@ def test_a_full_disk_under_the_rejects_stops_with_a_message(
     assert [row["line"] for row in rejected(tmp_path / "rejects")] == [2, 4]
 
 
+def test_what_arrived_beside_a_row_that_no_rejects_file_takes_is_not_sent_again(
+    send: Callable[..., Result], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.script(Fault.status(422, code=3003, players={"player0"}))
+    path = written(tmp_path / "events", events_of(players=3, each=1))
+    result = send(path, "--rejects", "/dev/full")
+    assert result.exit_code == 1
+    assert "Stopped: /dev/full cannot be written" in result.stdout
+    result = send(path, "--rejects", tmp_path / "rejects", "--resume")
+    assert result.exit_code == 1
+    assert numbers(sandbox) == {"player1": [0], "player2": [0]}
+    assert [row["line"] for row in rejected(tmp_path / "rejects")] == [1]
+
+
 def test_a_progress_file_that_finds_no_room_is_told_before_anything_is_sent(
     send: Callable[..., Result], sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
