@@ -161,6 +161,8 @@ class OpenTelemetry(Observer):
 
 def _checked(attributes: Attributes) -> dict[str, Value]:
     for name, value in attributes.items():
+        if not isinstance(name, str):
+            raise ConfigurationError(f"the attribute {name!r} has no name: give a string.")
         if not isinstance(value, (str, bool, int, float)):
             raise ConfigurationError(
                 f"the attribute {name!r} is of type {type(value).__name__}: give a string, a number or a bool."

@@ -271,6 +271,8 @@ async def test_no_count_falls_while_readers_collect_from_other_threads(sandbox: 
 async def test_an_attribute_that_cannot_be_one_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="'shops' is of type list: give a string"):
         OpenTelemetry(attributes={"shops": ["main"]})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType] the mistake
+    with pytest.raises(ConfigurationError, match="the attribute 7 has no name: give a string"):
+        OpenTelemetry(attributes={7: "main"})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType] the mistake
 
 
 async def test_a_provider_that_does_nothing_harms_nothing(sandbox: Sandbox) -> None:
