@@ -57,7 +57,8 @@ class Note:
         files: the files, in the order in which they are sent.
         mapping: the options that decide what the rows mean.
         counts: the counters of the closing table.
-        rejects_bytes: the length of the rejects file that belongs to this state.
+        rejects: the rejects file's absolute path.
+        rejects_bytes: the length of it that belongs to this state.
         under_way: rows handed over to be sent and without an outcome.
         maybe_arrived: of these, rows whose request was sent and not answered; known once it has stopped.
         stopped: True if the run ended in order after this state; False if it was at work.
@@ -66,6 +67,7 @@ class Note:
     files: tuple[FileNote, ...]
     mapping: Mapping[str, Any]
     counts: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    rejects: str = ""
     rejects_bytes: int = 0
     under_way: int = 0
     maybe_arrived: int = 0

@@ -173,12 +173,13 @@ class Errand:
         return notebook, note
 
     def _open_rejects(self) -> Rejects:
-        before = self._before
+        path, before = self._order.rejects_path(), self._before
+        is_continued = before is not None and before.rejects == str(path.absolute())
         try:
             return Rejects(
-                self._order.rejects_path(),
+                path,
                 secrets=self._order.keys.secrets(),
-                keep_bytes=before.rejects_bytes if before else 0,
+                keep_bytes=before.rejects_bytes if before and is_continued else 0,
             )
         except OSError:
             self._close_notes(has_begun=False)
@@ -193,6 +194,7 @@ class Errand:
             files=tuple(attrs.evolve(file, settled=tuple(settled)) for file, settled in files),
             mapping=self._order.mapping(),
             counts=attrs.asdict(ledger.counts),
+            rejects=str(self._rejects.path.absolute()),
             rejects_bytes=self._rejects.size,
             under_way=ledger.under_way + ledger.left.rows,
             maybe_arrived=ledger.left.maybe_arrived,

@@ -392,6 +392,17 @@ def test_a_trial_leaves_the_rejects_of_a_run_that_is_not_over_alone(
     assert len(rejected(tmp_path / "events.rejects.ndjson")) == 1
 
 
+def test_going_on_with_another_rejects_file_cuts_nothing_off_it(send: Callable[..., Result], tmp_path: Path) -> None:
+    path, other = tmp_path / "events.ndjson", tmp_path / "other"
+    path.write_text("no JSON\n")
+    other.write_text("of another import, and longer than what was noted\n" * 9)
+    (tmp_path / "cut.ndjson.gz").write_bytes(gzip.compress(b'{"player": "p", "event": "e"}\n')[:-1])
+    assert send(path, tmp_path / "cut.ndjson.gz").exit_code == 1
+    assert send(path, tmp_path / "cut.ndjson.gz", "--resume", "--rejects", other).exit_code == 1
+    assert len((tmp_path / "other.old").read_text()) == 9 * len("of another import, and longer than what was noted\n")
+    assert len(rejected(tmp_path / "events.ndjson.rejects.ndjson")) == 1
+
+
 def test_going_on_without_the_rejects_of_before_begins_a_new_file_that_can_be_gone_on_with_as_well(
     tmp_path: Path,
 ) -> None:
