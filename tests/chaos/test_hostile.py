@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain, cycle, repeat
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ import pytest
 import trustme
 from anyio.lowlevel import checkpoint
 
-from gameball_async import AsyncGameball, Batching, Retry
+from gameball_async import AsyncGameball, Batching, Retry, _delivery
 from gameball_async.sandbox import Fault, Sandbox
 
 from .gateway import HOSTILE, Gateway, Mood, deaf, endless_body, loris, through
@@ -105,29 +106,41 @@ async def test_a_request_that_gets_stuck_half_way_is_given_up_and_goes_again(san
     assert [event.metadata["text"] == long for event in sandbox.holdings()["player123"]] == [True]
 
 
-async def test_a_certificate_that_nobody_signed_is_waited_out(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("name", ["127.0.0.1", "elsewhere.example"], ids=["nobody signed it", "of another name"])
+async def test_a_certificate_that_proves_nothing_is_waited_out(
+    name: str, sandbox: Sandbox, authority: trustme.CA
+) -> None:
     """Not one byte of a request went out meanwhile, so nothing can have been counted twice."""
-    unknown, known = trustme.CA(), trustme.CA()
-    trusting = ssl.create_default_context()
-    known.configure_trust(trusting)  # pyright: ignore[reportUnknownMemberType]
-    async with httpx.AsyncClient(verify=trusting, trust_env=False) as http_client:
-        with Gateway(sandbox.url, context=context_of(unknown)) as gateway:
-            gameball = client(gateway.url, http_client=http_client)
-            await gameball.start()
-            await track_all(gameball)
-            while gameball.stats().retries < 10:
-                await checkpoint()
-        with Gateway(sandbox.url, context=context_of(known), port=gateway.port), anyio.fail_after(20):
-            await gameball.flush()
-            assert gameball.stats().ambiguous == 0
-            await gameball.aclose()
+    signer = trustme.CA() if name == "127.0.0.1" else authority
+    with Gateway(sandbox.url, context=context_of(signer, name)) as gateway:
+        gameball = client(gateway.url)
+        await gameball.start()
+        await track_all(gameball)
+        while gameball.stats().retries < 10:
+            await checkpoint()
+    assert sandbox.requests == []
+    with Gateway(sandbox.url, context=context_of(authority), port=gateway.port), anyio.fail_after(20):
+        await gameball.flush()
+        assert gameball.stats().ambiguous == 0
+        await gameball.aclose()
     assert_all_held(sandbox)
 
 
-def context_of(authority: trustme.CA) -> ssl.SSLContext:
-    """A server's, with a certificate that this authority signed."""
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[trustme.CA]:
+    """The one whose signature this machine believes."""
+    authority, path = trustme.CA(), tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    _delivery._default_ssl_context.cache_clear()
+    yield authority
+    _delivery._default_ssl_context.cache_clear()
+
+
+def context_of(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    """A server's, with a certificate for a name that this authority signed."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+    authority.issue_cert(name).configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
     return context
 
 

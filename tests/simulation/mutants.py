@@ -385,6 +385,8 @@ MUTANTS = (
     _mutant("never gives up", "too old", (Aftermath, "_drop_expired", _expire_never)),
     _mutant("flushes incompletely", "returned before", (Buffer, "pending_until", _pending_not_the_last)),
     _mutant("flushes what came later", "waits for nothing", (Buffer, "hurry", _hurry_within_the_epoch)),
+    _mutant("lets nobody skip a linger", "waits on after a flush", (Schedule, "end_lingers", _nothing)),
+    _mutant("lets nobody skip a backoff", "waits on after a flush", (Schedule, "end_backoffs", _nothing)),
     _mutant("ignores Retry-After", "starts in a pause", (Backoff, "pause", _pause_shortly)),
     _mutant("skips the server's pauses", "starts in a pause|refused", (Gate, "skip_wait", _skip_every_wait)),
     _mutant("probes with everything at once", "second probe", (Gate, "opens_at", _open_for_all)),

@@ -11,6 +11,7 @@ import trio
 
 from gameball_async import AsyncGameball, Delivered, Receipt
 from gameball_async._flusher import Flusher, State
+from gameball_async._pacing import GateState
 
 from . import loops
 from .calls import Calls
@@ -18,7 +19,7 @@ from .hooks import Crash, watch
 from .ledger import Ledger, Placed, Trace
 from .pauses import Pauses
 from .plan import Plan
-from .requests import Requests
+from .requests import EPSILON, MOST_CONNECTIONS, Requests
 
 MOST_REQUESTS = 4000
 LONGEST = 3 * 86_400.0
@@ -50,6 +51,7 @@ class Oracle:
         self._stop = stop
         self._gameball: AsyncGameball | None = None
         self._takes = 0
+        self._flushed_at = -1.0
         self._tasks_before = 0
 
     def fail(self, what: str) -> None:
@@ -97,6 +99,8 @@ class Oracle:
     def _look(self, transition: str) -> None:
         if transition in ("skip_backoff", "hurry"):
             self.requests.hurried_at = self.now()
+            if transition == "hurry":  # the other one skips no linger
+                self._flushed_at = self.now()
             return
         self.ledger.collect()
         self.ledger.check(self.gameball.stats())
@@ -140,7 +144,23 @@ class Oracle:
         self.pauses.check(self.requests.all, self.flusher.gate.state)
         if self.state in (State.RUNNING, State.CLOSING):
             self.requests.check_idle()
+            self._check_hurried()
             self._check_told_numbers()
+
+    def _check_hurried(self) -> None:
+        """What a flush or a close found waiting for its linger or backoff went at once, if it may go at all."""
+        requests, now = self.requests, self.now()
+        is_free = len(requests.in_flight) < MOST_CONNECTIONS and requests._has_slot(now)
+        is_open = self.flusher.gate.state is GateState.OPEN and not self.flusher.store.is_journal
+        if not (is_free and is_open) or requests._keeps_distance(now):
+            return
+        for player, queue in self.ledger.queues.items():
+            if queue and player not in requests.in_flight and self._was_flushed(queue[0]):
+                self.fail(f"event {queue[0].asked.number} waits on after a flush or a close")
+
+    def _was_flushed(self, placed: Placed) -> bool:
+        ended_at = placed.accepted_at if placed.last is None else placed.last.ended
+        return ended_at is not None and ended_at < self._flushed_at - EPSILON
 
     def _check_told_numbers(self) -> None:
         stats, told = self.gameball.stats(), self.requests
