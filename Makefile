@@ -9,6 +9,7 @@ BENCH_READY := .venv-bench/.ready
 JOBS ?= 2
 SEEDS ?= 2000
 CRASHES ?= 2000
+STORM ?= 15
 EVENTS ?= 1000000
 ROUNDS ?= 5
 EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
@@ -32,8 +33,9 @@ demo: $(READY) ## real shop data through an embedded sandbox, with faults, compa
 test: $(READY) ## every test, in several processes: make test JOBS=4
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
-soak: $(READY) ## many simulated lives on both loops, many crashes: make soak SEEDS=20000 CRASHES=2000
+soak: $(READY) ## many simulated lives on both loops, long storms, many crashes: make soak SEEDS=20000 STORM=15 CRASHES=2000
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+	GAMEBALL_SOAK=$(STORM) $(BIN)/python -m pytest tests/chaos tests/lives
 	GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash
 
 soak-journal: $(READY) ## a backlog written to a journal, killed and drained: make soak-journal EVENTS=10000000
