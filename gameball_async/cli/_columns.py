@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from string import Formatter
 
 import attrs
@@ -33,7 +33,10 @@ def _int(text: str) -> int:
 def _decimal(text: str) -> Decimal:
     if not _DECIMAL.fullmatch(text):
         raise RowError(f"{quoted(text)} is not a number: write it with a point, such as 12.50.")
-    return Decimal(text)
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of more digits than a Decimal's may have
+        raise RowError(_too_many_digits(text)) from None
 
 
 def _float(text: str) -> float:
@@ -43,10 +46,14 @@ def _float(text: str) -> float:
     return number
 
 
+def _too_many_digits(text: str) -> str:
+    return f"{quoted(text)} has too many digits: use the type string."
+
+
 def _number(convert: Callable[[str], Value]) -> Callable[[str], Value]:
     def converted(text: str) -> Value:
         if len(text) > _LONGEST_NUMBER:
-            raise RowError(f"{quoted(text)} has too many digits: use the type string.")
+            raise RowError(_too_many_digits(text))
         return convert(text.strip())
 
     return converted

@@ -172,6 +172,7 @@ def check_encoding(name: str) -> str:
     try:
         codec = codecs.lookup(name)
         ascii_bytes = '\n,"{'.encode(codec.name)
+        ("a" * 100).encode(codec.name)  # the encodings of host names take a label only
     except (LookupError, UnicodeError):
         raise ValueError(f"{name!r} is not a text encoding that Python knows") from None
     if codec.name == "utf-8-sig":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ._lines import LONGEST_LINE, Line
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PLAYER = ("player_unique_id", "player")
 _EVENT = ("event", "name")
+_TOO_MANY_DIGITS = "a number has too many digits: send it as a string."
 _KNOWN = frozenset({*_PLAYER, *_EVENT, "metadata", "mobile", "email"})
 
 
@@ -92,7 +93,7 @@ def _parse_object(text: str) -> dict[str, object]:
     except RecursionError:
         raise RowError("not an event: arrays or objects are nested too deeply.") from None
     except ValueError:  # what int() says to more digits than it would ever convert
-        raise RowError("a number has too many digits: send it as a string.") from None
+        raise RowError(_TOO_MANY_DIGITS) from None
     if not isinstance(parsed, dict):
         raise RowError(f"the line is {_kind(parsed)}: give one JSON object per line.")
     return cast("dict[str, object]", parsed)
@@ -108,7 +109,10 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _exact_number(text: str) -> float | Decimal:
     # a float is kept where it says exactly what the file says; it costs less and knows 1e-300
-    exact = Decimal(text)
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:  # an exponent of more digits than a Decimal's may have
+        raise RowError(_TOO_MANY_DIGITS) from None
     number = float(text)
     return number if Decimal(repr(number)) == exact else exact
 

@@ -196,7 +196,9 @@ def test_a_mapping_that_does_not_fit_the_header_is_told(columns: Columns, reason
         ("decimal", '"2,55"', '"2,55" is not a number: write it with a point'),
         ("decimal", "nan", '"nan" is not a number'),
         ("decimal", "£2.55", '"£2.55" is not a number'),
+        ("decimal", "1e-9999999999999999999", "has too many digits: use the type string"),
         ("float", "1e999", "too large for a float"),
+        ("float", "1e9999999999999999999", "has too many digits: use the type string"),
         ("float", "Infinity", '"Infinity" is not a number'),
     ],
 )

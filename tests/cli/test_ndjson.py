@@ -64,6 +64,7 @@ def test_a_number_keeps_every_digit_it_has_in_the_file(text: str) -> None:
         ('{"player": "p", "event": "e", "mobile": 201234567}', "mobile is a number: put it in quotes"),
         ("[" * 100_000, "nested too deeply"),
         ('{"player": "p", "event": "e", "metadata": {"k": ' + "9" * 5000 + "}}", "too many digits"),
+        ('{"player": "p", "event": "e", "metadata": {"k": 1e-9999999999999999999}}', "too many digits"),
         ('{"player": "p", "event": "e"} {}', "not JSON at column 31: Extra data"),
     ],
 )

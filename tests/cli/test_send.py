@@ -274,6 +274,7 @@ def test_the_whole_retail_file_arrives_equal_per_customer_and_in_order() -> None
         (["orders.csv", "--delimiter", "::"], "give one character"),
         (["orders.csv", "--encoding", "utf-16"], "does not write line ends as ASCII does"),
         (["orders.csv", "--encoding", "klingon"], "is not a text encoding"),
+        (["orders.csv", "--encoding", "idna"], "is not a text encoding"),
         (["orders.csv", *MAPPING, "--share", "0"], "0.0 is not in the range"),
         (["orders.csv", *MAPPING, "--share", "0.001"], "leaves less than one request"),
         (["orders.csv", *MAPPING, "--api-version", "v4.1"], "v4.1 needs a secret_key"),
