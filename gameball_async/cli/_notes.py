@@ -199,12 +199,15 @@ class Notebook:
         """
         temporary = self.path.with_name(self.path.name + ".tmp")
         temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
-            _write(_locked(descriptor), note.to_json())
-            temporary.replace(self.path)
+            descriptor = _locked(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            try:
+                _write(descriptor, note.to_json())
+                temporary.replace(self.path)
+            except OSError:
+                os.close(descriptor)
+                raise
         except OSError as error:
-            os.close(descriptor)
             temporary.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(self.path)) from None
         os.close(self._held)

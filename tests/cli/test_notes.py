@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import stat
@@ -86,6 +88,21 @@ def test_a_note_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mon
     again.close()
     assert note == NOTE
     assert list(tmp_path.iterdir()) == [tmp_path / "progress"]
+
+
+def test_a_note_that_cannot_be_locked_says_so_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Notebook.begin(tmp_path / "progress")
+
+    def no_locks(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(OSError, match="No locks available"):
+        book.save(NOTE)
+    book.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["progress"]
 
 
 def test_what_was_sent_in_part_is_not_sent_again_by_accident(tmp_path: Path) -> None:
