@@ -71,7 +71,7 @@ class Recorder(Assertions, AsyncGameball):
 
     Args:
         on_failure: called as the client's `on_failure`, before the next of `track`, `send`, `flush` and
-            `aclose` returns.
+            `aclose` returns; while one task is in it, the calls of others do not wait.
         started: True lets it behave as one that somebody has started already, in whichever loop; by
             default `send`, `flush` and `track_threadsafe` need `start`, `run` or `async with` first.
     """
