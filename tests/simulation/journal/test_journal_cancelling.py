@@ -9,7 +9,7 @@ import pytest
 
 from ..plan import Cancel, Close, Flush, Plan, Send, Step, Track
 from ..simulation import Result
-from ..test_cancelling import LATER, WAYS, awaits_of, event, plan
+from ..test_cancelling import LATER, SEED, WAYS, awaits_of, event, plan
 from .plan import NUMBERS, JournalEnding, JournalPlan, LifePlan
 from .simulation import simulate_journal
 from .writer import DiskPlan
@@ -69,7 +69,7 @@ def test_a_call_is_cancelled_in_each_of_its_awaits(call: str, backend: str, nati
     ending, change = CALLS[call]
 
     def simulated(in_await: int) -> Result:
-        planned = change(plan(0), Cancel(at_await=in_await, native=native))
-        return simulate_journal(0, backend, lives(planned, ending, disk))
+        planned = change(plan(SEED), Cancel(at_await=in_await, native=native))
+        return simulate_journal(SEED, backend, lives(planned, ending, disk))
 
     assert awaits_of(simulated) > 0
