@@ -104,9 +104,24 @@ def check(order: Order) -> None:
         raise UsageProblem("--sandbox begins empty each time, so there is nothing to --resume.")
     if order.resume and order.progress_path() is None:
         raise UsageProblem("what comes from a pipe is not noted by itself: give both runs the same --progress FILE.")
+    _check_outputs(order)
+    for path in order.paths:
+        if is_regular(path):
+            check_header(path, order.reading)
+
+
+def _check_outputs(order: Order) -> None:
+    """Make sure that the rejects and the progress have a place of their own.
+
+    Raises:
+        UsageProblem: if they do not.
+    """
     rejects, progress = order.rejects_path(), order.progress_path()
     if progress is not None and os.path.realpath(rejects) == os.path.realpath(progress):
         raise UsageProblem(f"{printable(str(rejects))} is to hold both rejects and progress: name two files.")
+    if not rejects.parent.is_dir():  # it is written when the first row is rejected, which may be hours later
+        folder = printable(str(rejects.parent))
+        raise UsageProblem(f"the rejects have no place: there is no folder {folder}: make it, or name another file.")
     if (unfinished := order.unfinished()) is not None:
         raise UsageProblem(
             f"{printable(str(unfinished))} tells of a run that is not over, and {printable(str(rejects))} belongs to "
@@ -115,9 +130,6 @@ def check(order: Order) -> None:
     for written in filter(None, (rejects, progress)):
         if written.exists() and any(is_regular(path) and written.samefile(path) for path in order.paths):
             raise UsageProblem(f"{printable(str(written))} is to be read and written: name another file.")
-    for path in order.paths:
-        if is_regular(path):
-            check_header(path, order.reading)
 
 
 def _beside(path: str, suffix: str) -> Path:

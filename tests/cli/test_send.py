@@ -284,6 +284,7 @@ def test_the_whole_retail_file_arrives_equal_per_customer_and_in_order() -> None
         (["-", "--resume"], "give both runs the same --progress FILE"),
         (["orders.csv", *MAPPING, "--rejects", "orders.csv"], "is to be read and written"),
         (["orders.csv", *MAPPING, "--progress", "orders.csv"], "is to be read and written"),
+        (["orders.csv", *MAPPING, "--rejects", "missing/rejects"], "there is no folder missing: make it"),
         (["orders.csv", *MAPPING, "--rejects", "notes", "--progress", "./notes"], "is to hold both"),
         (["orders.csv", *MAPPING, "--progress", "missing/progress"], "cannot be written (No such file"),
         (["orders.csv", *MAPPING, "--keys-file", "orders.csv"], "line 1 is not NAME=value"),
