@@ -23,7 +23,7 @@ from ._flusher import CloseReport, Engine, Flusher, State
 from ._observer import Observer
 from ._receipt import Delivered, Outcome, Receipt
 from ._stats import Stats
-from .errors import ClientClosed, ConfigurationError, InvalidEvent
+from .errors import ClientClosed, ConfigurationError, InvalidEvent, LifecycleError
 
 _T = TypeVar("_T")
 
@@ -291,7 +291,13 @@ class AsyncGameball:
         return await self._engine.close(_checked_timeout(timeout, zero=True))
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except LifecycleError:
+            raise  # somebody else closes it, or did
+        except BaseException:  # cancelled half-way it has begun as well, and nobody calls `__aexit__`
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(

@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -55,6 +56,38 @@ async def test_the_task_that_started_it_may_be_cancelled(sandbox: Sandbox) -> No
         await anyio.sleep(1)
     assert (await gameball.send("player123", {"event": None})).status == 200
     await gameball.aclose()
+
+
+@pytest.mark.parametrize("has_journal", [False, True], ids=["in memory", "with a journal"])
+async def test_an_async_with_that_is_cancelled_at_its_beginning_leaves_no_client_open(
+    *, has_journal: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    gameball = client(sandbox, journal=tmp_path if has_journal else None)
+    early = None if has_journal else gameball.track_nowait("player123", "early")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async with gameball:
+            pytest.fail("it was entered")
+    with pytest.raises(ClientClosed):
+        await gameball.track("player123", "event")
+    assert (await gameball.aclose()).undelivered == ()
+    assert early is None or (await early).status == 200
+
+
+async def test_an_async_with_around_a_client_whose_task_was_cancelled_leaves_its_events_to_close(
+    sandbox: Sandbox,
+) -> None:
+    gameball = client(sandbox, batching=Batching(linger=3600))
+    receipt = gameball.track_nowait("player123", "event")
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(gameball.run)
+        tasks.cancel_scope.cancel()
+    with pytest.raises(FlusherDied):
+        async with gameball:
+            pytest.fail("it was entered")
+    assert not receipt.done
+    await gameball.aclose()
+    assert (await receipt).status == 200
 
 
 async def test_close_twice_and_at_once_gives_the_same_report(sandbox: Sandbox) -> None:
