@@ -125,14 +125,14 @@ class AsyncGameball:
         event = _prepared(player_unique_id, name, metadata, mobile, email)
         engine = self._engine
         intake = engine.flusher.intake
-        receipt = intake.offer(*event, engine.accepting_now())
-        if receipt is None and engine.state is State.RUNNING:
-            receipt = await intake.wait_to_offer(*event, engine.accepting_now)
-        if receipt is None:
+        shared = intake.offer(*event, engine.accepting_now())
+        if shared is None and engine.state is State.RUNNING:
+            shared = await intake.wait_to_offer(*event, engine.accepting_now)
+        if shared is None:
             raise engine.full
         if engine.flusher.store.is_journal:
-            await engine.flusher.store.stored(receipt)
-        return receipt
+            await engine.flusher.store.stored(shared)
+        return Receipt(shared, event[1])
 
     def track_nowait(
         self,
@@ -155,11 +155,11 @@ class AsyncGameball:
         """
         event = _prepared(player_unique_id, name, metadata, mobile, email)
         engine = self._engine
-        receipt = engine.flusher.intake.offer(*event, engine.accepting_now())
-        if receipt is None:
+        shared = engine.flusher.intake.offer(*event, engine.accepting_now())
+        if shared is None:
             raise engine.full
-        engine.flusher.store.claim(receipt)
-        return receipt
+        engine.flusher.store.claim(shared)
+        return Receipt(shared, event[1])
 
     def track_threadsafe(
         self,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._batch import Batch, Stored
+from ._batch import Batch
 from ._counts import Counts
 from ._one_change import one_change, reentrant
 from ._queues import Buffer
 
-__all__ = ["Batch", "Buffer", "Counts", "Stored", "one_change", "reentrant"]
+__all__ = ["Batch", "Buffer", "Counts", "one_change", "reentrant"]

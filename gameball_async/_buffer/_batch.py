@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from typing import NamedTuple
 
 from .._events import Event
 from .._receipt import SharedOutcome
 
 Overhead = Callable[[str, str | None, str | None], int]
 """Bytes of a request's body beside its events, from the player's id, mobile and email."""
-
-
-class Stored(NamedTuple):
-    """Where events lie in the journal.
-
-    Attributes:
-        origin: the number of their file; events of different files do not merge, so that a batch is
-            sealed in one file at once.
-        seqs: their places in it.
-    """
-
-    origin: int
-    seqs: tuple[int, ...]
-
-
-NOT_STORED = Stored(0, ())
-"""They lie in memory alone."""
 
 
 class Stage(Enum):

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from .._config import Batching
 from .._events import Event
-from .._receipt import Outcome, Receipt, SharedOutcome
+from .._receipt import Outcome, SharedOutcome
 from ..errors import Dropped, InvalidEvent, LifecycleError
 from ._age import ByAge
-from ._batch import NOT_STORED, Batch, Overhead, Stage, Stored
+from ._batch import Batch, Overhead, Stage
 from ._counts import Counts
 from ._one_change import one_change, reentrant
 from ._schedule import Place, Player, Schedule
@@ -73,8 +73,9 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        stored: Stored = NOT_STORED,
-    ) -> Receipt | None:
+        origin: int = 0,
+        seqs: tuple[int, ...] = (),
+    ) -> SharedOutcome | None:
         """Accept one event into its player's last batch, or into a new one; None if there is no room.
 
         Raises:
@@ -86,7 +87,7 @@ class Buffer:
         try:
             player = self._players.get(player_unique_id)
             if player is None or mobile is not None or email is not None:
-                return self._offer_slowly(player, player_unique_id, name, encoded, mobile, email, now, stored)
+                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, origin, seqs)
             # what nearly every event meets, in one place: each call would cost as much as all of these tests
             batch, size, counts, batching = player.tail, len(encoded), self.counts, self._batching
             if (
@@ -95,39 +96,40 @@ class Buffer:
                 or len(batch.events) >= batching.max_events
                 or batch.size + size >= batching.max_bytes
                 or batch.shared.moved is not None
-                or batch.origin != stored.origin
+                or batch.origin != origin
             ):
-                return self._offer_slowly(player, player_unique_id, name, encoded, mobile, email, now, stored)
+                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, origin, seqs)
             if counts.pending >= batching.buffer_events or counts.pending_bytes + size > batching.buffer_bytes:
                 return None
             if batch.epoch != self._epoch:
                 batch.begin_epoch(self._epoch)
             batch.events[name] = encoded
             batch.size += size + 1
-            if stored.seqs:
-                batch.seqs += stored.seqs
+            if seqs:
+                batch.seqs += seqs
             counts.accepted += 1
             counts.pending += 1
             counts.pending_bytes += size
             if player.place is _LINGERING and self._is_full(batch):
                 self._schedule.make_ready(player)
-            return Receipt(batch.shared, name)
+            return batch.shared
         finally:
             self.is_changing = False
 
     def _offer_slowly(
         self,
-        player: Player | None,
         player_unique_id: str,
         name: str,
         encoded: bytes,
         mobile: str | None,
         email: str | None,
         now: float,
-        stored: Stored,
-    ) -> Receipt | None:
+        origin: int,
+        seqs: tuple[int, ...],
+    ) -> SharedOutcome | None:
+        player = self._players.get(player_unique_id)
         growth = None
-        if player is not None and player.tail.origin == stored.origin:
+        if player is not None and player.tail.origin == origin:
             growth = self._growth(player.tail, name, encoded, mobile, email)
         if growth is None:
             self.check_size(player_unique_id, name, len(encoded), mobile, email)
@@ -135,17 +137,17 @@ class Buffer:
             return None
         if player is None or growth is None:
             batch = self._open(player_unique_id, mobile, email, now)
-            batch.origin, batch.seqs = stored
+            batch.origin, batch.seqs = origin, seqs
             self._add(batch, name, encoded)
             self._append(player, batch, now)
         else:
             batch = player.tail
             batch.adopt(mobile, email, growth)
-            batch.seqs += stored.seqs
+            batch.seqs += seqs
             self._add(batch, name, encoded)
             if player.place is Place.LINGERING and self._is_full(batch):
                 self._schedule.make_ready(player)
-        return Receipt(batch.shared, name)
+        return batch.shared
 
     @one_change
     def offer_batch(
@@ -155,7 +157,8 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        stored: Stored = NOT_STORED,
+        origin: int = 0,
+        seqs: tuple[int, ...] = (),
     ) -> SharedOutcome | None:
         """Accept events as one batch of their own, due at once; None if there is no room.
 
@@ -165,7 +168,7 @@ class Buffer:
         self.check_batch(player_unique_id, events, mobile, email)
         if not self.has_room(len(events), sum(map(len, events.values()))):
             return None
-        return self._offer_closed(player_unique_id, events, mobile, email, now, stored).shared
+        return self._offer_closed(player_unique_id, events, mobile, email, now, origin, seqs).shared
 
     @one_change
     def restore(
@@ -175,10 +178,11 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        stored: Stored,
+        origin: int,
+        seqs: tuple[int, ...],
     ) -> Batch:
         """Take over a batch that an earlier process sealed, and may have sent; whatever its size, and the room."""
-        batch = self._offer_closed(player_unique_id, events, mobile, email, now, stored)
+        batch = self._offer_closed(player_unique_id, events, mobile, email, now, origin, seqs)
         batch.ambiguous = batch.is_recorded = True
         return batch
 
@@ -189,10 +193,11 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        stored: Stored,
+        origin: int,
+        seqs: tuple[int, ...],
     ) -> Batch:
         batch = self._open(player_unique_id, mobile, email, now)
-        batch.origin, batch.seqs = stored
+        batch.origin, batch.seqs = origin, seqs
         for name, encoded in events.items():
             self._add(batch, name, encoded)
         batch.stage = Stage.CLOSED
@@ -213,7 +218,7 @@ class Buffer:
                 )
 
     @one_change
-    def refuse_newest(self, name: str, encoded: bytes, error: Dropped) -> Receipt:
+    def refuse_newest(self, encoded: bytes, error: Dropped) -> SharedOutcome:
         """Accept an event and drop it at once, so that it is counted."""
         shared = SharedOutcome()
         shared.settle(error)
@@ -221,7 +226,7 @@ class Buffer:
         self.counts.pending += 1
         self.counts.pending_bytes += len(encoded)
         self.counts.settle(1, len(encoded), error)
-        return Receipt(shared, name)
+        return shared
 
     def write_off(self, events: int) -> None:
         """Count events as accepted and dropped that were lost before they came here."""

@@ -30,7 +30,9 @@ class Arrival(StoredOutcome):
     __slots__ = ("answered", "error", "is_answered", "is_claimed", "is_gone", "now", "rows", "size", "was_counted")
 
     def __init__(self, rows: Sequence[Row], size: int, now: float) -> None:
-        super().__init__()
+        # what the bases would do, without their calls: there is one of these for nearly every event
+        self.outcome = self.moved = self.interruption = self.changed = self.marks = self._joined = None
+        self.is_durable = False
         self.rows = rows
         self.size = size
         self.now = now
@@ -55,38 +57,20 @@ class Arrivals:
     Attributes:
         events: how many events they bring.
         size: bytes of these.
+        queue: the calls, oldest first; who changes it keeps the two others in step.
     """
 
     def __init__(self) -> None:
         self.events = 0
         self.size = 0
-        self._queue: deque[Arrival] = deque()
-
-    def add(self, arrival: Arrival) -> None:
-        """Append the latest call."""
-        self._queue.append(arrival)
-        self.events += len(arrival.rows)
-        self.size += arrival.size
+        self.queue: deque[Arrival] = deque()
 
     @property
     def frontier(self) -> float:
         """The seq of the oldest event that is still on its way; `inf` if there is none."""
-        return self._queue[0].rows[0].seq if self._queue else math.inf
+        return self.queue[0].rows[0].seq if self.queue else math.inf
 
     @property
-    def is_answered(self) -> bool:
-        """Whether the disk has spoken about the oldest call."""
-        return bool(self._queue) and self._queue[0].is_answered
-
-    def pop_decided(self) -> Arrival | None:
-        """Take out the oldest call if both the disk and the caller have spoken."""
-        if not self._queue:
-            return None
-        oldest = self._queue[0]
-        if not oldest.is_answered or oldest.is_claimed is None:
-            return None
-        self._queue.popleft()
-        oldest.is_gone = True
-        self.events -= len(oldest.rows)
-        self.size -= oldest.size
-        return oldest
+    def oldest(self) -> Arrival | None:
+        """The oldest call."""
+        return self.queue[0] if self.queue else None

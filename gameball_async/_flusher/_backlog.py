@@ -28,8 +28,8 @@ import anyio.lowlevel
 from .._bell import Bell
 from .._buffer import Batch, Buffer, one_change, reentrant
 from .._config import Batching, Journal
-from .._journal import JournalWriter, Letter, Row, Source
-from .._receipt import Receipt, SharedOutcome
+from .._journal import JournalWriter, Letter, Row, Source, new_row
+from .._receipt import SharedOutcome
 from .._runtime import Runtime, Signal
 from ..errors import ClientClosed, DeliveryError, JournalError, LifecycleError, NotStarted
 from ._arrivals import Arrival, Arrivals
@@ -65,6 +65,8 @@ class Backlog(Store):
         self._is_opening = False
         self._is_closing = False
         self._refusal: JournalError | None = None
+        self._failure: JournalError | None = None  # the writer's, as of its last word
+        self._used_bytes = 0  # likewise
         self._new_signal: Callable[[], Signal]
         self._window: Window | None = None
         self._next_seq = 0
@@ -103,7 +105,7 @@ class Backlog(Store):
     @property
     def used_bytes(self) -> int:
         """Bytes of this process's file that are in use."""
-        return 0 if self._window is None else self._writer.used_bytes
+        return self._used_bytes
 
     # ---------------------------------------------------------------- life
 
@@ -131,6 +133,7 @@ class Backlog(Store):
 
     def _dispatch(self) -> None:
         """Take over what the writer's thread has completed; it is called in the loop."""
+        self._failure, self._used_bytes = self._writer.failure, self._writer.used_bytes
         self._writer.dispatch()
         if self._window is not None:
             self._advance()
@@ -159,8 +162,8 @@ class Backlog(Store):
 
     async def _settle_arrivals(self) -> None:
         """Wait for the disk, and then until whoever waited for it as well has claimed or withdrawn."""
-        while self._arrivals.events:
-            if self._arrivals.is_answered:
+        while (oldest := self._arrivals.oldest) is not None:
+            if oldest.is_answered:
                 await anyio.lowlevel.checkpoint()
             else:
                 await self._dispatched.wait()
@@ -180,7 +183,7 @@ class Backlog(Store):
 
     def offer(
         self, player_unique_id: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
-    ) -> Receipt | None:
+    ) -> SharedOutcome | None:
         """Put one event on its way to the disk; None if there is no room.
 
         Raises:
@@ -194,11 +197,12 @@ class Backlog(Store):
             raise reentrant()
         self.is_changing = True  # as `one_change` does, without a call in between: this runs for every event
         try:
-            self.check()
+            if self._window is None or self._failure is not None:
+                self.check()
             if not self._has_room(1, size):
                 return None
-            row = Row(self._next_seq, player_unique_id, name, encoded, mobile, email, time.time(), None)
-            return Receipt(self._queue((row,), size, now), name)
+            row = new_row((self._next_seq, player_unique_id, name, encoded, mobile, email, time.time(), None))
+            return self._queue((row,), size, now)
         finally:
             self.is_changing = False
 
@@ -223,22 +227,25 @@ class Backlog(Store):
             for seq, (name, encoded) in enumerate(events.items(), first)
         ]
         arrival = self._queue(rows, size, now)
-        self._claim(arrival)
+        self.claim(arrival)
         return arrival
 
     def _queue(self, rows: Sequence[Row], size: int, now: float) -> Arrival:
-        arrival = Arrival(rows, size, now)
-        self._next_seq += len(rows)
-        self._arrivals.add(arrival)
+        arrival, arrivals, events = Arrival(rows, size, now), self._arrivals, len(rows)
+        self._next_seq += events
+        arrivals.queue.append(arrival)
+        arrivals.events += events
+        arrivals.size += size
         self._writer.append(rows, arrival.answer)
         return arrival
 
     def _has_room(self, events: int, size: int) -> bool:
         """Whether the disk has room, and not too much is on its way there."""
-        events += self._arrivals.events
-        size += self._arrivals.size
+        arrivals = self._arrivals
+        events += arrivals.events
+        size += arrivals.size
         return (
-            self._writer.used_bytes + size + events * _OVERHEAD <= self._journal.max_bytes
+            self._used_bytes + size + events * _OVERHEAD <= self._journal.max_bytes
             and events <= self._batching.buffer_events
             and size <= self._batching.buffer_bytes
         )
@@ -247,33 +254,31 @@ class Backlog(Store):
         """Raise if nothing can be stored at present."""
         if self._window is None:
             raise NotStarted("a client with a journal opens it when it starts: use `async with`, or await start().")
-        if (failure := self._writer.failure) is not None:
-            raise failure.with_traceback(None)
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
 
     @property
     def fullness(self) -> str:
         """How full it is, for a message."""
-        used, most = self._writer.used_bytes, self._journal.max_bytes
+        used, most = self._used_bytes, self._journal.max_bytes
         return f"{used:,} of {most:,} bytes on disk, {self._arrivals.events} events on their way there"
 
-    def claim(self, receipt: Receipt) -> None:
-        """Accept the event of this receipt now, whether it is stored or not."""
-        self._claim(_arrival_of(receipt))
-
-    def _claim(self, arrival: Arrival) -> None:
+    def claim(self, offered: SharedOutcome) -> None:
+        """Accept the events of one call now, whether they are stored or not."""
+        arrival = _arrival(offered)
         arrival.is_claimed = True
         self._opened.count(arrival)
 
-    async def stored(self, receipt: Receipt) -> None:
-        """Wait until the event of this receipt is stored, and accept it; cancelled, it leaves nothing behind."""
-        arrival = _arrival_of(receipt)
+    async def stored(self, offered: SharedOutcome) -> None:
+        """Wait until the event of one call is stored, and accept it; cancelled, it leaves nothing behind."""
+        arrival = _arrival(offered)
+        arrival.answered = self._new_signal()  # the disk answers in the loop, and so not before this awaits
         try:
-            if not arrival.is_answered:
-                arrival.answered = self._new_signal()
-                await arrival.answered
+            await arrival.answered
             arrival.is_claimed = arrival.error is None
         finally:
-            arrival.is_claimed = bool(arrival.is_claimed)
+            if arrival.is_claimed is None:
+                arrival.is_claimed = False
             self._advance()
         if arrival.error is not None:
             raise arrival.error.with_traceback(None)
@@ -282,17 +287,24 @@ class Backlog(Store):
 
     def _advance(self) -> None:
         """Let the oldest calls go on that are both answered by the disk and claimed or withdrawn."""
-        window, arrivals = self._opened, self._arrivals
-        while (arrival := arrivals.pop_decided()) is not None:
+        arrivals = self._arrivals
+        queue, window = arrivals.queue, self._opened
+        while queue and (arrival := queue[0]).is_answered:
+            if arrival.is_claimed is None:
+                return  # its caller comes next, and goes on
+            queue.popleft()
+            arrival.is_gone = True
+            arrivals.events -= len(arrival.rows)
+            arrivals.size -= arrival.size
             if arrival.error is not None:
                 window.refuse(arrival, arrival.error)
             elif arrival.is_claimed:
                 window.admit(arrival)
             else:
                 window.withdraw(arrival)
-        if not arrivals.is_answered:  # the last of those whose commit has just ended
-            self.refill()
-            self._hooks.on_progress()
+        # that was the last of those whose commit has just ended
+        self.refill()
+        self._hooks.on_progress()
 
     @property
     def _opened(self) -> Window:
@@ -335,7 +347,6 @@ _OVERHEAD = 128
 """Bytes that an event takes on disk beside itself: its player, its columns, the pages' slack."""
 
 
-def _arrival_of(receipt: Receipt) -> Arrival:
-    arrival = receipt._shared  # noqa: SLF001 the outcome that `offer` made it with
-    assert isinstance(arrival, Arrival), "with a journal each receipt is an arrival's"  # noqa: S101 an invariant
-    return arrival
+def _arrival(offered: SharedOutcome) -> Arrival:
+    assert isinstance(offered, Arrival), "with a journal each call is an arrival"  # noqa: S101 an invariant
+    return offered

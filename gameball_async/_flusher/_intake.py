@@ -11,7 +11,7 @@ from .._buffer import Buffer
 from .._config import Batching
 from .._events import Event
 from .._failures import Failures
-from .._receipt import Receipt, SharedOutcome
+from .._receipt import SharedOutcome
 from ..errors import BufferFull, Dropped, DropReason
 from ._backlog import Backlog
 from ._store import Store
@@ -44,14 +44,14 @@ class Intake:
 
     def offer(
         self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
-    ) -> Receipt | None:
+    ) -> SharedOutcome | None:
         """Accept an event, or return None if there is no room, or others wait for room already."""
         if self.admission.is_waited_for:
             return None
-        receipt = self._entrance.offer(player, name, encoded, mobile, email, now)
-        if receipt is None and self._drops:
-            receipt = self._offer_dropping(player, name, encoded, mobile, email, now)
-        return receipt
+        shared = self._entrance.offer(player, name, encoded, mobile, email, now)
+        if shared is None and self._drops:
+            shared = self._offer_dropping(player, name, encoded, mobile, email, now)
+        return shared
 
     def offer_batch(
         self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
@@ -74,7 +74,7 @@ class Intake:
         mobile: str | None,
         email: str | None,
         now: Callable[[], float],
-    ) -> Receipt | None:
+    ) -> SharedOutcome | None:
         """Accept an event when its turn has come and there is room; None if that takes too long.
 
         The clock raises if nothing is accepted any more.
@@ -110,16 +110,16 @@ class Intake:
 
     def _offer_dropping(
         self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
-    ) -> Receipt:
-        receipt = None
+    ) -> SharedOutcome:
+        shared = None
         if self._batching.when_full == "drop_oldest" and self._drop_oldest(1, len(encoded), now):
-            receipt = self._buffer.offer(player, name, encoded, mobile, email, now)
-        if receipt is None:
+            shared = self._buffer.offer(player, name, encoded, mobile, email, now)
+        if shared is None:
             error = self._error()
-            receipt = self._buffer.refuse_newest(name, encoded, error)
+            shared = self._buffer.refuse_newest(encoded, error)
             self._dropped.append((Event(player, name, mobile, email, encoded), error))
         self._tell(now)
-        return receipt
+        return shared
 
     def _drop_oldest(self, events: int, size: int, now: float) -> bool:
         """Make room by giving up the oldest events; False if what is left is being sent."""

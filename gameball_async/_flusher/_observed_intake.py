@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from .._receipt import Receipt, SharedOutcome
+from .._receipt import SharedOutcome
 from ._intake import Intake
 
 
@@ -16,9 +16,9 @@ class ObservedIntake(Intake):
 
     def offer(
         self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
-    ) -> Receipt | None:
+    ) -> SharedOutcome | None:
         """Accept an event, or return None."""
-        return self._seen(super().offer(player, name, encoded, mobile, email, now), name)
+        return self._seen(super().offer(player, name, encoded, mobile, email, now), (name,))
 
     async def wait_to_offer(
         self,
@@ -28,28 +28,23 @@ class ObservedIntake(Intake):
         mobile: str | None,
         email: str | None,
         now: Callable[[], float],
-    ) -> Receipt | None:
+    ) -> SharedOutcome | None:
         """Accept an event when its turn has come, or return None."""
-        return self._seen(await super().wait_to_offer(player, name, encoded, mobile, email, now), name)
+        return self._seen(await super().wait_to_offer(player, name, encoded, mobile, email, now), (name,))
 
     def offer_batch(
         self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
     ) -> SharedOutcome | None:
         """Accept events as one request, or return None."""
-        return self._seen_together(super().offer_batch(player, events, mobile, email, now), events)
+        return self._seen(super().offer_batch(player, events, mobile, email, now), events)
 
     async def wait_to_offer_batch(
         self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: Callable[[], float]
     ) -> SharedOutcome | None:
         """Accept events as one request when their turn has come, or return None."""
-        return self._seen_together(await super().wait_to_offer_batch(player, events, mobile, email, now), events)
+        return self._seen(await super().wait_to_offer_batch(player, events, mobile, email, now), events)
 
-    def _seen(self, receipt: Receipt | None, name: str) -> Receipt | None:
-        if receipt is not None:
-            self._watch.tracked(receipt, name)
-        return receipt
-
-    def _seen_together(self, shared: SharedOutcome | None, events: Mapping[str, bytes]) -> SharedOutcome | None:
+    def _seen(self, shared: SharedOutcome | None, names: Collection[str]) -> SharedOutcome | None:
         if shared is not None:
-            self._watch.tracked_together(shared, events)
+            self._watch.tracked(shared, names)
         return shared

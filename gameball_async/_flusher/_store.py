@@ -8,7 +8,7 @@ import attrs
 
 from .._buffer import Batch
 from .._events import Event
-from .._receipt import Receipt
+from .._receipt import SharedOutcome
 from .._runtime import Runtime
 from ..errors import DeliveryError, LifecycleError
 
@@ -91,11 +91,11 @@ class Store:
     def abandon(self) -> None:
         """Nobody will close it any more: end without being waited for."""
 
-    def claim(self, receipt: Receipt) -> None:
-        """The event of this receipt is accepted, whether it is stored yet or not."""
+    def claim(self, offered: SharedOutcome) -> None:
+        """An event that was offered is accepted, whether it is stored yet or not."""
 
-    async def stored(self, receipt: Receipt) -> None:
-        """Wait until the event of this receipt is stored, and accept it.
+    async def stored(self, offered: SharedOutcome) -> None:
+        """Wait until an event that was offered is stored, and accept it.
 
         Raises:
             JournalError: if it could not be stored; it is not accepted.

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from .._buffer import Batch
 from .._observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from .._pacing import Gate, GateState
-from .._receipt import Delivered, Receipt, SharedOutcome
+from .._receipt import Delivered, SharedOutcome
 from .._verdict import Answer
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason
 from ._lines import Lines
@@ -109,17 +109,10 @@ class Watch:
 
     # ---------------------------------------------------------------- events
 
-    def tracked(self, receipt: Receipt, name: str) -> None:
-        """An event was taken over in the caller's context."""
-        self._mark(receipt._shared, name)  # noqa: SLF001 the outcome that goes where the event goes
-
-    def tracked_together(self, shared: SharedOutcome, names: Collection[str]) -> None:
-        """Events were taken over as one batch."""
+    def tracked(self, shared: SharedOutcome, names: Collection[str]) -> None:
+        """Events were taken over in the caller's context; their marks go where their outcome goes."""
         for name in names:
-            self._mark(shared, name)
-
-    def _mark(self, shared: SharedOutcome, name: str) -> None:
-        shared.mark(name, self._call(self._observer.on_track, name))
+            shared.mark(name, self._call(self._observer.on_track, name))
 
     def delivered(self, events: int, outcome: Delivered) -> None:
         """Events have arrived."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
-from .._buffer import Buffer, Stored
+from .._buffer import Buffer
 from .._config import Batching
 from .._events import Event
 from .._journal import JournalWriter, Letter, Loaded, Row, Source
@@ -86,29 +86,26 @@ class Window:
 
     def admit(self, arrival: Arrival) -> None:
         """Let stored events into the buffer, or leave them outside if others wait there or there is no room."""
-        own, events = self._feeds.own, len(arrival.rows)
+        own, rows = self._feeds.own, arrival.rows
+        events = len(rows)
         own.unsettled += events
-        if self.is_closed or self._feeds.next() is not None or not self._place_arrival(arrival):
+        shared = None
+        if not self.is_closed and self._feeds.next() is None:
+            shared = self._offer(own, rows, arrival.now)
+        if shared is None:
             self.count(arrival)
             own.remaining += events
             arrival.interrupt(self._interruption)
-            self._outcomes.update(dict.fromkeys(_seqs(arrival.rows), arrival))
+            self._outcomes.update(dict.fromkeys(_seqs(rows), arrival))
+        else:
+            arrival.join(shared)
+            if arrival.was_counted:
+                self.outside -= events
+            self.let_in += events
+            own.cursor = rows[-1].seq
+            if own.skipped:
+                own.skipped.clear()
         arrival.rows = ()
-
-    def _place_arrival(self, arrival: Arrival) -> bool:
-        own, rows = self._feeds.own, arrival.rows
-        shared = self._offer(own, rows, arrival.now)
-        if shared is None:
-            return False
-        arrival.join(shared)
-        events = len(rows)
-        if arrival.was_counted:
-            self.outside -= events
-        self.let_in += events
-        own.cursor = rows[-1].seq
-        if own.skipped:
-            own.skipped.clear()
-        return True
 
     def withdraw(self, arrival: Arrival) -> None:
         """Forget stored events whose call was cancelled."""
@@ -155,7 +152,7 @@ class Window:
             seqs = _seqs(rows)
             events, mobile, email = _as_request(rows)
             batch = self._buffer.restore(
-                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), Stored(feed.origin, seqs)
+                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), feed.origin, seqs
             )
             feed.remaining -= len(rows)
             feed.skipped.update(seqs)
@@ -206,22 +203,12 @@ class Window:
 
     def _offer(self, feed: Feed, rows: Sequence[Row], now: float) -> SharedOutcome | None:
         """Let the events of one request, or a single one that may merge, into the buffer; None if there is no room."""
-        first = rows[0]
-        if first.together is None:
-            receipt = self._buffer.offer(
-                first.player_unique_id,
-                first.name,
-                first.encoded,
-                first.mobile,
-                first.email,
-                now,
-                Stored(feed.origin, (first.seq,)),
-            )
-            shared = None if receipt is None else receipt._shared  # noqa: SLF001 the batch's, for the event's own
+        seq, player, name, encoded, mobile, email, _, together = rows[0]
+        if together is None:
+            shared = self._buffer.offer(player, name, encoded, mobile, email, now, feed.origin, (seq,))
         else:
             events, mobile, email = _as_request(rows)
-            stored = Stored(feed.origin, _seqs(rows))
-            shared = self._buffer.offer_batch(first.player_unique_id, events, mobile, email, now, stored)
+            shared = self._buffer.offer_batch(player, events, mobile, email, now, feed.origin, _seqs(rows))
         if shared is not None and self._interruption is not None:
             shared.interrupt(self._interruption)
         return shared
@@ -235,7 +222,7 @@ class Window:
 
     def _refuse(self, rows: Sequence[Row], error: Dropped) -> None:
         for row in rows:
-            self._buffer.refuse_newest(row.name, row.encoded, error)
+            self._buffer.refuse_newest(row.encoded, error)
         self._hooks.on_refused(_as_events(rows), error)
 
     def _write_off(self, feed: Feed, events: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._rows import Letter, Loaded, Row, Source
+from ._rows import Letter, Loaded, Row, Source, new_row
 from ._writer import JournalWriter
 
-__all__ = ["JournalWriter", "Letter", "Loaded", "Row", "Source"]
+__all__ = ["JournalWriter", "Letter", "Loaded", "Row", "Source", "new_row"]

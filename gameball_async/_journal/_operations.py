@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias, final
 
 import attrs
@@ -18,13 +19,21 @@ Completion: TypeAlias = "tuple[Callable[..., object], tuple[object, ...]]"
 STORED = (None,)  # what the `done` of an append gets if all is well
 
 
+_Told: TypeAlias = "Callable[[JournalError | None], None]"
+
+
 @final
-class Append(NamedTuple):  # the cheapest object to make: there is one for nearly every event
+class Append(NamedTuple):
     """The events of one call are to be stored in the own file."""
 
     origin: None
     rows: Sequence[Row]
-    done: Callable[[JournalError | None], None]
+    done: _Told
+
+
+new_append: Callable[[tuple[None, Sequence[Row], _Told]], Append]
+new_append = partial(tuple.__new__, Append)  # pyright: ignore[reportUnknownMemberType] of a tuple of anything
+"""Makes one of all its parts, as `new_row` does: there is one for nearly every event."""
 
 
 @attrs.define

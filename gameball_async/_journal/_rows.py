@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import attrs
@@ -32,6 +34,13 @@ class Row(NamedTuple):
     email: str | None
     accepted_at: float
     together: int | None
+
+
+_Columns = tuple[int, str, str, bytes, str | None, str | None, float, int | None]
+
+new_row: Callable[[_Columns], Row]
+new_row = partial(tuple.__new__, Row)  # pyright: ignore[reportUnknownMemberType] of a tuple of anything
+"""Makes a row of all its columns in half the time of its constructor, which unpacks them and packs them again."""
 
 
 @attrs.frozen

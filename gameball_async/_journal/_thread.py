@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from traceback import format_tb
@@ -137,12 +138,12 @@ class Worker:
     def _commit(self, group: Sequence[Operation]) -> list[Completion]:
         """One transaction for each file."""
         own = self._holdings.own
-        by_origin: dict[Origin, list[Operation]] = {}
+        by_origin: defaultdict[Origin, list[Operation]] = defaultdict(list)
         for operation in group:
             number = operation.origin
             origin = own if number is None else self._holdings.origins.get(number)
             if origin is not None:  # what was discarded has no events any more
-                by_origin.setdefault(origin, []).append(operation)
+                by_origin[origin].append(operation)
         now = time.monotonic()
         return [
             completion

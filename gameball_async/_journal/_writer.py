@@ -9,7 +9,20 @@ from ..errors import JournalError
 from ._exchange import Exchange
 from ._folder import Folder
 from ._forks import Guard
-from ._operations import Append, Bury, Close, Control, Discard, Forget, Open, Operation, Read, Seal, Unseal, refusals
+from ._operations import (
+    Bury,
+    Close,
+    Control,
+    Discard,
+    Forget,
+    Open,
+    Operation,
+    Read,
+    Seal,
+    Unseal,
+    new_append,
+    refusals,
+)
 from ._rows import Letter, Loaded, Row, Source
 from ._thread import Worker, closed
 
@@ -74,8 +87,8 @@ class JournalWriter:
             rows: the events; their seqs are the next after `Source.next_seq` and what was appended since.
             done: called when they are durable, or with the reason why they are not stored.
         """
-        if self._works:
-            self._exchange.urge(Append(None, rows, done))
+        if self._is_open and not self._guard.is_inherited:
+            self._exchange.urge(new_append((None, rows, done)))
         else:
             self._exchange.answer([(done, (self.failure or closed(),))])
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from gameball_async import Receipt
 from gameball_async._buffer import Buffer, Counts
 from gameball_async._buffer._schedule import Schedule
+from gameball_async._receipt import SharedOutcome
 
 _TRANSITIONS = ("take", "settle", "give_back", "split", "drop_oldest", "hurry", "skip_backoff")
 
@@ -22,36 +22,36 @@ class Crash(Exception):
     """What the simulation raises inside the flusher."""
 
 
-def watch(buffer: Buffer, *, accepted: Callable[[str | None, bytes, Receipt], None], look: Look) -> None:
+def watch(buffer: Buffer, *, accepted: Callable[[str | None, bytes, SharedOutcome], None], look: Look) -> None:
     """Tell of every acceptance, and let the oracle look after every transition of this buffer."""
     _watch_acceptance(buffer, accepted, look)
     for name in _TRANSITIONS:
         _watch_transition(buffer, name, look)
 
 
-def _watch_acceptance(buffer: Buffer, accepted: Callable[[str | None, bytes, Receipt], None], look: Look) -> None:
+def _watch_acceptance(buffer: Buffer, accepted: Callable[[str | None, bytes, SharedOutcome], None], look: Look) -> None:
     offer, offer_batch, refuse_newest = buffer.offer, buffer.offer_batch, buffer.refuse_newest
 
-    def watched_offer(player: str, name: str, encoded: bytes, *rest: Any) -> Receipt | None:
-        receipt = offer(player, name, encoded, *rest)
-        if receipt is not None:
-            accepted(player, encoded, receipt)
+    def watched_offer(player: str, name: str, encoded: bytes, *rest: Any) -> SharedOutcome | None:
+        shared = offer(player, name, encoded, *rest)
+        if shared is not None:
+            accepted(player, encoded, shared)
             look("offer")
-        return receipt
+        return shared
 
     def watched_offer_batch(player: str, events: dict[str, bytes], *rest: Any) -> Any:
         shared = offer_batch(player, events, *rest)
         if shared is not None:
-            for name, encoded in events.items():
-                accepted(player, encoded, Receipt(shared, name))
+            for encoded in events.values():
+                accepted(player, encoded, shared)
             look("offer_batch")
         return shared
 
-    def watched_refuse(name: str, encoded: bytes, error: Any) -> Receipt:
-        receipt = refuse_newest(name, encoded, error)
-        accepted(None, encoded, receipt)
+    def watched_refuse(encoded: bytes, error: Any) -> SharedOutcome:
+        shared = refuse_newest(encoded, error)
+        accepted(None, encoded, shared)
         look("refuse_newest")
-        return receipt
+        return shared
 
     changed: Any = buffer
     changed.offer, changed.offer_batch, changed.refuse_newest = watched_offer, watched_offer_batch, watched_refuse

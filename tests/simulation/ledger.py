@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from gameball_async import Delivered, DeliveryError, Dropped, OutcomeUnknown, Receipt, Rejected, Stats
+from gameball_async._receipt import SharedOutcome
 
 from .plan import Track
 
@@ -104,7 +105,7 @@ class Ledger:
         placed = self.events[track.number] = Placed(asked=track)
         return placed
 
-    def accept(self, player: str | None, encoded: bytes, receipt: Receipt) -> Placed:
+    def accept(self, player: str | None, encoded: bytes, shared: SharedOutcome) -> Placed:
         """Note that the client's buffer took an event over."""
         ((name, metadata),) = json.loads(b"{" + encoded + b"}").items()
         placed = self.events[metadata["n"]]
@@ -113,7 +114,7 @@ class Ledger:
         if player not in (None, placed.asked.player) or name != placed.asked.name:
             self._fail(f"event {placed.asked.number} was accepted under another player or name")
         placed.order, placed.accepted_at = len(self.accepted), self._now()
-        placed.size, placed.receipt = len(encoded), receipt
+        placed.size, placed.receipt = len(encoded), Receipt(shared, name)
         self.accepted.append(placed)
         self.pending[placed.asked.number] = placed
         self.queues.setdefault(placed.asked.player, deque()).append(placed)

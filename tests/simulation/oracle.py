@@ -9,9 +9,10 @@ from contextlib import suppress
 import anyio
 import trio
 
-from gameball_async import AsyncGameball, Delivered, Receipt
+from gameball_async import AsyncGameball, Delivered
 from gameball_async._flusher import Flusher, State
 from gameball_async._pacing import GateState
+from gameball_async._receipt import SharedOutcome
 
 from . import loops
 from .calls import Calls
@@ -93,8 +94,8 @@ class Oracle:
 
     # ---------------------------------------------------------------- after each step
 
-    def _accepted(self, player: str | None, encoded: bytes, receipt: Receipt) -> None:
-        self.calls.accepted(self.ledger.accept(player, encoded, receipt))
+    def _accepted(self, player: str | None, encoded: bytes, shared: SharedOutcome) -> None:
+        self.calls.accepted(self.ledger.accept(player, encoded, shared))
 
     def _look(self, transition: str) -> None:
         if transition in ("skip_backoff", "hurry"):

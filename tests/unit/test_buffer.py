@@ -45,7 +45,8 @@ class Bench:
 
     def try_offer(self, player: str, name: str, *, at: float = 0.0, **contact: Any) -> Receipt | None:
         encoded = encode_event(name, None)
-        return self.buffer.offer(player, name, encoded, contact.get("mobile"), contact.get("email"), at)
+        shared = self.buffer.offer(player, name, encoded, contact.get("mobile"), contact.get("email"), at)
+        return None if shared is None else Receipt(shared, name)
 
     def take(self, at: float, **how: bool) -> Batch:
         batch = self.buffer.take(at, **how)
@@ -519,9 +520,9 @@ def test_behind_a_sealed_half_the_other_half_can_be_dropped() -> None:
 def test_the_newest_event_can_be_refused_and_is_counted() -> None:
     bench = Bench()
 
-    receipt = bench.buffer.refuse_newest("a", b'"a":{}', FULL)
+    shared = bench.buffer.refuse_newest(b'"a":{}', FULL)
 
-    assert receipt.done
+    assert shared.outcome is FULL
     counts = bench.buffer.counts
     assert (counts.accepted, counts.dropped, counts.pending, counts.pending_bytes) == (1, 1, 0, 0)
 

@@ -230,9 +230,9 @@ class BufferMachine(RuleBasedStateMachine):
             with pytest.raises(InvalidEvent, match=rf"event '{name}' makes a request of .* bytes"):
                 self.buffer.offer(player, name, encoded, mobile, email, self.now)
             return
-        receipt = self.buffer.offer(player, name, encoded, mobile, email, self.now)
-        assert (receipt is not None) == self.has_room([encoded])
-        if receipt is None:
+        shared = self.buffer.offer(player, name, encoded, mobile, email, self.now)
+        assert (shared is not None) == self.has_room([encoded])
+        if shared is None:
             return
         tail = self.players[player].batches[-1] if player in self.players else None
         if (
@@ -247,7 +247,7 @@ class BufferMachine(RuleBasedStateMachine):
         ):
             tail = self.open(player, mobile, email)
         tail.mobile, tail.email = mobile or tail.mobile, email or tail.email
-        self.add(tail, name, encoded, receipt)
+        self.add(tail, name, encoded, Receipt(shared, name))
 
     @rule(player=players, given=st.dictionaries(names, paddings, min_size=1, max_size=4), contact=contacts)
     def offer_batch(self, player: str, given: dict[str, int], contact: str | None) -> None:
@@ -270,7 +270,8 @@ class BufferMachine(RuleBasedStateMachine):
     def refuse_newest(self, name: str) -> None:
         model_event = ModelEvent(name, encode_event(name, None), self.epoch, outcome=FULL)
         self.all.append(model_event)
-        self.refused.append((model_event, self.buffer.refuse_newest(name, model_event.encoded, FULL)))
+        shared = self.buffer.refuse_newest(model_event.encoded, FULL)
+        self.refused.append((model_event, Receipt(shared, name)))
 
     # ------------------------------------------------------------ take, and what follows
 

@@ -220,7 +220,7 @@ class JournalLedger(Ledger):
         else:
             queue.append(kept)
 
-    def buffered(self, key: tuple[int, int], receipt: Receipt) -> None:
+    def buffered(self, key: tuple[int, int], shared: SharedOutcome) -> None:
         """Note that the buffer took an event."""
         kept = self.by_key.get(key)
         if kept is None or kept.order is None:
@@ -230,15 +230,15 @@ class JournalLedger(Ledger):
             self._fail(f"the buffer took event {kept.asked.number} twice")
         kept.is_buffered, kept.buffered_at = True, self._now()
         if kept.receipt is None:
-            kept.receipt = receipt
+            kept.receipt = Receipt(shared, kept.asked.name)
         self._trace.note("buffered", kept.asked.number)
 
-    def refused(self, encoded: bytes, receipt: Receipt) -> None:
+    def refused(self, encoded: bytes, shared: SharedOutcome) -> None:
         """Note that an accepted event is given up before it comes into the buffer."""
         kept = self.kept[number_of(encoded)]
         kept.is_refused = True
         if kept.receipt is None:
-            kept.receipt = receipt
+            kept.receipt = Receipt(shared, kept.asked.name)
 
     def first_outside(self) -> list[Kept]:
         """The events of the next request that lies outside of the buffer."""

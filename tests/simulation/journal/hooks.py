@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any, Protocol
 from unittest import mock
 
-from gameball_async import Receipt
 from gameball_async._buffer import Batch, Buffer
 from gameball_async._flusher import Flusher
 from gameball_async._flusher._arrivals import Arrival
@@ -27,8 +26,8 @@ class Watcher(Protocol):
     def queued(self, arrival: Arrival) -> None: ...
     def accepted(self, arrival: Arrival) -> None: ...
     def placing(self, arrival: Arrival) -> None: ...
-    def buffered(self, origin: int, seq: int, receipt: Receipt) -> None: ...
-    def refused(self, encoded: bytes, receipt: Receipt) -> None: ...
+    def buffered(self, origin: int, seq: int, shared: SharedOutcome) -> None: ...
+    def refused(self, encoded: bytes, shared: SharedOutcome) -> None: ...
     def sealing(self, batch: Batch) -> None: ...
     def sealed(self, batch: Batch) -> None: ...
     def not_sent(self) -> None: ...
@@ -49,32 +48,34 @@ def watch(flusher: Flusher, backlog: Backlog, watcher: Watcher) -> None:
 def _watch_buffer(buffer: Buffer, watcher: Watcher) -> None:
     offer, offer_batch, restore, refuse = buffer.offer, buffer.offer_batch, buffer.restore, buffer.refuse_newest
 
-    def watched_offer(player: str, name: str, *rest: Any) -> Receipt | None:
-        receipt = offer(player, name, *rest)
-        if receipt is not None:
-            stored = rest[-1]
-            watcher.buffered(stored.origin, stored.seqs[0], receipt)
-        return receipt
+    def tell(seqs: Sequence[int], origin: int, shared: SharedOutcome) -> None:
+        for seq in seqs:
+            watcher.buffered(origin, seq, shared)
 
-    def tell(events: Mapping[str, bytes], stored: Any, shared: SharedOutcome) -> None:
-        for name, seq in zip(events, stored.seqs, strict=True):
-            watcher.buffered(stored.origin, seq, Receipt(shared, name))
-
-    def watched_offer_batch(player: str, events: dict[str, bytes], *rest: Any) -> SharedOutcome | None:
-        shared = offer_batch(player, events, *rest)
+    def watched_offer(*event: Any) -> SharedOutcome | None:
+        shared = offer(*event)
         if shared is not None:
-            tell(events, rest[-1], shared)
+            *_, origin, seqs = event
+            tell(seqs, origin, shared)
         return shared
 
-    def watched_restore(player: str, events: dict[str, bytes], *rest: Any) -> Batch:
-        batch = restore(player, events, *rest)
-        tell(events, rest[-1], batch.shared)
+    def watched_offer_batch(*batch: Any) -> SharedOutcome | None:
+        shared = offer_batch(*batch)
+        if shared is not None:
+            *_, origin, seqs = batch
+            tell(seqs, origin, shared)
+        return shared
+
+    def watched_restore(*stored: Any) -> Batch:
+        batch = restore(*stored)
+        *_, origin, seqs = stored
+        tell(seqs, origin, batch.shared)
         return batch
 
-    def watched_refuse(name: str, encoded: bytes, error: Any) -> Receipt:
-        receipt = refuse(name, encoded, error)
-        watcher.refused(encoded, receipt)
-        return receipt
+    def watched_refuse(encoded: bytes, error: Any) -> SharedOutcome:
+        shared = refuse(encoded, error)
+        watcher.refused(encoded, shared)
+        return shared
 
     changed: Any = buffer
     changed.offer, changed.offer_batch, changed.restore = watched_offer, watched_offer_batch, watched_restore
@@ -95,7 +96,7 @@ def _watch_opening(backlog: Backlog, watcher: Watcher) -> None:
 
 
 def _watch_window(window: Any, watcher: Watcher) -> None:
-    count, place = window.count, window._place_arrival
+    count, admit = window.count, window.admit
 
     def watched_count(arrival: Arrival) -> None:
         was_counted = arrival.was_counted
@@ -103,13 +104,12 @@ def _watch_window(window: Any, watcher: Watcher) -> None:
         if not was_counted:
             watcher.accepted(arrival)
 
-    def watched_place(arrival: Arrival) -> bool:
+    def watched_admit(arrival: Arrival) -> None:
         if not arrival.was_counted:
             watcher.placing(arrival)  # it counts from the moment in which the buffer takes it
-        is_placed: bool = place(arrival)
-        return is_placed
+        admit(arrival)
 
-    window.count, window._place_arrival = watched_count, watched_place
+    window.count, window.admit = watched_count, watched_admit
     for name in ("admit", "withdraw", "refuse", "refill", "_on_read"):
         _look_after(window, name, watcher)
 
@@ -125,14 +125,14 @@ def _look_after(window: Any, name: str, watcher: Watcher) -> None:
 
 
 def _watch_queue(backlog: Backlog, watcher: Watcher) -> None:
-    add = backlog._arrivals.add
+    changed: Any = backlog._writer
+    append = changed.append
 
-    def watched(arrival: Arrival) -> None:
-        add(arrival)
-        watcher.queued(arrival)
+    def watched(rows: Any, answer: Any) -> None:
+        watcher.queued(answer.__self__)
+        append(rows, answer)
 
-    changed: Any = backlog._arrivals
-    changed.add = watched
+    changed.append = watched
 
 
 def _watch_seals(flusher: Flusher, watcher: Watcher) -> None:

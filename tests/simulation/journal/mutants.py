@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from gameball_async import Dropped
 from gameball_async._buffer import Batch, Buffer
@@ -80,9 +81,9 @@ def _admit_once(admit: Mutate, window: Window, arrival: Arrival) -> None:
         admit(window, arrival)
 
 
-def _return_before_it_is_durable(_: Mutate, backlog: Backlog, receipt: Any) -> Any:
+def _return_before_it_is_durable(_: Mutate, backlog: Backlog, offered: Any) -> Any:
     async def stored() -> None:
-        backlog.claim(receipt)
+        backlog.claim(offered)
 
     return stored()
 
@@ -104,13 +105,12 @@ def _say_stored(answer: Mutate, arrival: Arrival, _error: Any) -> None:
 
 def _admit_past_the_others(admit: Mutate, window: Window, arrival: Arrival) -> None:
     window.count(arrival)
-    if window._feeds.next() is None or window.is_closed:
+    own, rows = window._feeds.own, arrival.rows
+    are_others = window._feeds.next() is not None
+    with mock.patch.object(window._feeds, "next", return_value=None):
         admit(window, arrival)
-    elif window._place_arrival(arrival):
-        window._feeds.own.unsettled += len(arrival.rows)
-        window._feeds.own.skipped.update(row.seq for row in arrival.rows)
-    else:
-        admit(window, arrival)
+    if are_others and arrival._joined is not None:
+        own.skipped.update(row.seq for row in rows)
 
 
 def _restore_nothing(_: Mutate, __: Window, feed: Any) -> None:

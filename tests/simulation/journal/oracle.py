@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gameball_async import AsyncGameball, JournalError, Receipt
+from gameball_async import AsyncGameball, JournalError
 from gameball_async._buffer import Batch
 from gameball_async._flusher import State
 from gameball_async._flusher._arrivals import Arrival
 from gameball_async._flusher._backlog import Backlog
+from gameball_async._receipt import SharedOutcome
 
 from ..hooks import Crash
 from ..ledger import Placed, Trace
@@ -144,7 +145,7 @@ class JournalOracle(Oracle):
         """Note that the buffer may take events that do not count yet."""
         self._placing = arrival
 
-    def buffered(self, origin: int, seq: int, receipt: Receipt) -> None:
+    def buffered(self, origin: int, seq: int, shared: SharedOutcome) -> None:
         """Note that the buffer took an event."""
         if self.is_crashed:
             return
@@ -152,12 +153,12 @@ class JournalOracle(Oracle):
         is_own = self.writer.files[origin] is self.writer.own
         if placing is not None and not placing.was_counted and is_own and placing.rows[0].seq == seq:
             self.accepted(placing)
-        self.kept.buffered((self.writer.files[origin].name, seq), receipt)
+        self.kept.buffered((self.writer.files[origin].name, seq), shared)
 
-    def refused(self, encoded: bytes, receipt: Receipt) -> None:
+    def refused(self, encoded: bytes, shared: SharedOutcome) -> None:
         """Note that an event is given up before the buffer."""
         if not self.is_crashed:
-            self.kept.refused(encoded, receipt)
+            self.kept.refused(encoded, shared)
 
     def sealing(self, batch: Batch) -> None:
         """Note that a batch waits for its seal."""
