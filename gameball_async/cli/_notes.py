@@ -212,6 +212,7 @@ class Notebook:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
         os.close(self._held)
         self._held = descriptor
+        _sync_folder(self.path.parent)
 
     def remove(self) -> None:
         """Delete the progress file: there is nothing to go on with."""
@@ -229,6 +230,18 @@ def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
     os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the disk have the names in a folder, where the file system knows how."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # a network's may refuse it, and a folder may be closed to readers
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _locked(descriptor: int) -> int:

@@ -90,6 +90,22 @@ def test_a_note_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == [tmp_path / "progress"]
 
 
+def test_a_note_is_on_the_disk_with_its_name_when_it_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new name that only the memory has goes with the power, and the note that was said to be safe with it."""
+    sync, synced = os.fsync, list[tuple[bool, bool]]()
+
+    def noted(descriptor: int) -> None:
+        is_replaced = not (tmp_path / "progress.tmp").exists()
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), is_replaced))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    book = Notebook.begin(tmp_path / "progress")
+    book.save(NOTE)
+    book.close()
+    assert synced == [(False, False), (True, True)]
+
+
 def test_a_note_that_cannot_be_locked_says_so_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
