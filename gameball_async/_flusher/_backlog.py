@@ -265,13 +265,14 @@ class Backlog(Store):
 
     def claim(self, offered: SharedOutcome) -> None:
         """Accept the events of one call now, whether they are stored or not."""
-        arrival = _arrival(offered)
-        arrival.is_claimed = True
-        self._opened.count(arrival)
+        assert isinstance(offered, Arrival), "each call is an arrival here"  # noqa: S101 an invariant
+        offered.is_claimed = True
+        self._opened.count(offered)
 
     async def stored(self, offered: SharedOutcome) -> None:
         """Wait until the event of one call is stored, and accept it; cancelled, it leaves nothing behind."""
-        arrival = _arrival(offered)
+        arrival = offered
+        assert isinstance(arrival, Arrival), "each call is an arrival here"  # noqa: S101 an invariant
         arrival.answered = self._new_signal()  # the disk answers in the loop, and so not before this awaits
         try:
             await arrival.answered
@@ -345,8 +346,3 @@ _KEPT = ClientClosed("the client was closed before delivery; the event is kept i
 
 _OVERHEAD = 128
 """Bytes that an event takes on disk beside itself: its player, its columns, the pages' slack."""
-
-
-def _arrival(offered: SharedOutcome) -> Arrival:
-    assert isinstance(offered, Arrival), "with a journal each call is an arrival"  # noqa: S101 an invariant
-    return offered

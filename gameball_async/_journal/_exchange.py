@@ -43,7 +43,8 @@ class Exchange:
         """Queue what somebody waits for."""
         self._operations.append(operation)
         self._is_urgent = True
-        if self._listens_to != _NOTHING:
+        # set already: the thread is on its way, and clears it before it looks what is here
+        if self._listens_to != _NOTHING and not self._wake.is_set():
             self._wake.set()
 
     def leave(self, operation: Operation | Control) -> None:
