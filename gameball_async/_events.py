@@ -72,6 +72,7 @@ def validate_event(
 
     Raises:
         InvalidEvent: if `track` would refuse it; the message names the event, the key and the remedy.
+            The size of a request is a client's own setting, `Batching(max_bytes=...)`, and not looked at.
     """
     encode_event(name, metadata)
     text("player_unique_id", player_unique_id)

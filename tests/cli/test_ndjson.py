@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._lines import Line
+from gameball_async.cli._lines import Line, read_lines
 from gameball_async.cli._ndjson import parse_event, read_ndjson
 from gameball_async.cli._rows import Draft, RowError
 
@@ -24,6 +25,23 @@ def test_what_json_says_is_what_is_sent(
 ) -> None:
     line = {"player": player, "event": name, "metadata": metadata, "mobile": mobile, "email": email}
     assert parse_event(json.dumps(line)) == Draft(player, name, metadata, mobile, email)
+
+
+odd_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+columns = st.sampled_from(["player", "event", "metadata", "mobile", "email"]) | st.text()
+odd_lines = st.dictionaries(columns, odd_values).map(lambda line: json.dumps(line).encode() + b"\n")
+# what begins with a space has no mark of its encoding
+files = st.binary(max_size=300).map(lambda data: b" " + data) | st.lists(odd_lines).map(b"".join)
+
+
+@given(files)
+def test_any_bytes_are_events_or_reasons_and_none_is_lost(data: bytes) -> None:
+    rows = read_ndjson(read_lines(io.BytesIO(data)), file=0, encoding="utf-8")
+    assert b"".join(row.raw for row in rows).split() == data.split()
 
 
 def test_both_spellings_of_player_and_event_are_known() -> None:
