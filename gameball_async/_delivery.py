@@ -7,7 +7,6 @@ long to wait, and leaves the waiting to the flusher, so that no task is held by 
 from __future__ import annotations
 
 import functools
-import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ import httpx
 import tenacity
 
 from ._config import Retry
+from ._logger import logger
 from ._outcome import clean_words, read_answer
 from ._verdict import Answer, Verdict
 from .errors import ConfigurationError
@@ -45,7 +45,7 @@ _NEVER_SENT = (
 )
 """Errors after which not one byte of the request can have been read; after all others it may have been."""
 
-_log = logging.getLogger("gameball_async")
+_log = logger("gameball_async")
 
 
 class Delivery:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,13 +13,14 @@ from anyio.lowlevel import checkpoint
 
 from ._bell import Bell
 from ._events import Event
+from ._logger import logger
 from ._seldom import Seldom
 from .errors import DeliveryError
 
 OnFailure = Callable[[Event, DeliveryError], Awaitable[None] | None]
 """The user's callback, a function or a coroutine function."""
 
-_log = logging.getLogger("gameball_async")
+_log = logger("gameball_async")
 
 
 class Failures:

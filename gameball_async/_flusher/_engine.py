@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from traceback import format_tb
@@ -11,6 +10,7 @@ from typing import Any, TypeVar, cast
 import anyio.abc
 
 from .._bell import Bell
+from .._logger import logger
 from .._runtime import Runtime, current_runtime
 from ..errors import (
     BufferFull,
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 _MENDABLE = (ConfigurationError, JournalError)
 """What can keep a client from its start through no fault of its own; the message says what to do."""
 
-_log = logging.getLogger("gameball_async")
+_log = logger("gameball_async")
 
 
 class State(Enum):

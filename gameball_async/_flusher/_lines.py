@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 
+from .._logger import logger
 from .._pacing import GateState
 from .._seldom import INTERVAL, Seldom
 from .._verdict import Answer, Verdict
@@ -21,8 +22,8 @@ _LONG_PAUSE = 30.0
 _LONGEST_NAME = 60
 """Characters of an event's name in a line."""
 
-_log = logging.getLogger("gameball_async")
-_requests_log = logging.getLogger("gameball_async.requests")
+_log = logger("gameball_async")
+_requests_log = logger("gameball_async.requests")
 
 
 class Lines:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from .._buffer import Batch
+from .._logger import logger
 from .._observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from .._pacing import Gate, GateState
 from .._receipt import Delivered, SharedOutcome
@@ -18,7 +18,7 @@ from ._lines import Lines
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_log = logging.getLogger("gameball_async")
+_log = logger("gameball_async")
 
 _REASONS = {
     GateState.PAUSED: PauseReason.REQUESTED,

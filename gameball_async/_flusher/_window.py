@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -13,13 +12,14 @@ from .._buffer import Buffer
 from .._config import Batching
 from .._events import Event
 from .._journal import JournalWriter, Letter, Loaded, Row, Source
+from .._logger import logger
 from .._receipt import SharedOutcome, StoredOutcome
 from ..errors import Dropped, DropReason, InvalidEvent, JournalError, LifecycleError
 from ._arrivals import Arrival
 from ._feeds import Feed, Feeds, requests
 from ._store import Hooks
 
-_log = logging.getLogger("gameball_async")
+_log = logger("gameball_async")
 
 _CHUNK = 500
 """Events read back at a time, at most: placing them takes the loop about 2 ms."""

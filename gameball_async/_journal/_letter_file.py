@@ -7,7 +7,6 @@ process has set aside is noticed before anything is written into it.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sqlite3
 import sys
@@ -19,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .._logger import logger
 from ..errors import JournalError
 
 if sys.platform != "win32":
@@ -26,7 +26,7 @@ if sys.platform != "win32":
 
 _T = TypeVar("_T")
 
-_log = logging.getLogger("gameball_async")
+_log = logger("gameball_async")
 
 FILE_NAME = "dead-letters.db"
 

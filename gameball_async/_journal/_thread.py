@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from traceback import format_tb
 
+from .._logger import logger
 from ..errors import JournalError
 from ._adoption import Holdings
 from ._dead_letters import DeadLetters
@@ -27,7 +28,7 @@ from ._rows import Source
 
 _LOST = "%d outcomes could not be written to the journal's file %s: its events may be sent again at the next start"
 
-_log = logging.getLogger("gameball_async")
+_log = logger("gameball_async")
 
 
 class Worker:

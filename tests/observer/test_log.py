@@ -161,6 +161,35 @@ async def test_a_failing_on_failure_is_a_line_and_a_count(sandbox: Sandbox, capl
     ]
 
 
+@pytest.mark.parametrize("where", ["handler", "filter"])
+async def test_a_handler_or_a_filter_that_raises_harms_no_event(
+    where: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ZeroDivisionError(record.name)
+
+        def filter(self, record: logging.LogRecord) -> bool:
+            if where == "filter":
+                self.emit(record)
+            return True
+
+    log, broken = logging.getLogger("gameball_async"), Broken()
+    log.addHandler(broken)
+    log.setLevel(logging.DEBUG)
+    try:
+        sandbox.script(Fault.status(422, code=3003, times=1), Fault.status(503, times=50))
+        async with client(sandbox, retry=AT_ONCE) as gameball:
+            for number in range(30):
+                await gameball.track(f"player{number}", "event")
+            await gameball.flush()
+            assert (gameball.stats().rejected, gameball.stats().delivered) == (1, 29)
+    finally:
+        log.removeHandler(broken)
+        log.setLevel(logging.NOTSET)
+    assert "ZeroDivisionError: gameball_async" in capsys.readouterr().err
+
+
 async def test_who_asks_for_requests_sees_each(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "gameball_async.requests")
     sandbox.script(Fault.status(503, times=1))
