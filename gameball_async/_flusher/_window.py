@@ -133,18 +133,19 @@ class Window:
         Args:
             frontier: the seq from which on events of this process are not decided yet.
         """
-        feed = None if self._is_reading or self.is_closed else self._feeds.next()
-        if feed is None:
-            return
-        self._restore_sealed(feed)
-        counts, batching = self._buffer.counts, self._batching
-        events = batching.buffer_events - counts.pending
-        size = batching.buffer_bytes - counts.pending_bytes
-        is_roomy = 4 * events >= batching.buffer_events and 4 * size >= batching.buffer_bytes
-        if feed.remaining and ((is_roomy and self._buffer.has_room(*self._needed)) or not counts.pending):
-            self._is_reading = True
-            done = partial(self._on_read, feed, frontier)
-            self._writer.read(feed.origin, feed.cursor, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
+        while not (self._is_reading or self.is_closed) and (feed := self._feeds.next()) is not None:
+            counts, batching = self._buffer.counts, self._batching
+            events = batching.buffer_events - counts.pending
+            size = batching.buffer_bytes - counts.pending_bytes
+            is_roomy = 4 * events >= batching.buffer_events and 4 * size >= batching.buffer_bytes
+            if counts.pending and not (is_roomy and self._buffer.has_room(*self._needed)):
+                return
+            if feed.sealed:
+                self._restore_sealed(feed)  # perhaps nothing else lies in this file: go on with the next one
+            else:
+                self._is_reading = True
+                done = partial(self._on_read, feed, frontier)
+                self._writer.read(feed.origin, feed.cursor, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
 
     def _restore_sealed(self, feed: Feed) -> None:
         sealed, feed.sealed = feed.sealed, []

@@ -524,6 +524,28 @@ async def test_who_wants_no_repeats_is_told_what_a_process_left_unclear(sandbox:
     assert [letter.kind for letter in DeadLetters(tmp_path)] == ["unknown"]
 
 
+async def test_files_in_which_all_is_sealed_do_not_keep_the_next_one_from_being_read(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    report = Retry(ambiguous="report", initial=30)
+    with Sandbox(limits=None) as down:
+        down.script(Fault.hang(events="unclear"), Fault.status(503, events="clear"))
+        clients = [client(down, journal=tmp_path) for _ in range(3)]
+        clients.append(client(down, journal=tmp_path, retry=report))
+        for gameball, name in zip(clients, ["unclear", "unclear", "unclear", "clear"], strict=True):
+            await gameball.start()
+            await gameball.track("player123", name, {"number": 1})
+        await until(
+            lambda: all(gameball.stats().requests for gameball in clients) and not clients[-1].stats().in_flight
+        )
+        for gameball in clients:
+            assert (await gameball.aclose(timeout=0)).kept == 1
+    async with client(sandbox, journal=tmp_path, retry=report) as gameball:
+        await gameball.flush()
+        assert (gameball.stats().unknown, gameball.stats().delivered) == (3, 1)
+    assert_all_arrived(sandbox, [("player123", "clear", 1)])
+
+
 async def test_what_was_clearly_not_applied_may_be_sent_again_after_all(sandbox: Sandbox, tmp_path: Path) -> None:
     report = Retry(ambiguous="report", initial=30)
     with Sandbox(limits=None) as down:

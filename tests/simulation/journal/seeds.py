@@ -27,5 +27,8 @@ FAILED = {
     2934: "a late answer of the disk marked a batch as sealed that was unsealed since",
     3277: "a flush looked again where its last event is, and raised TypeError",
     5256: "the disk refused an event during a close, and a call was told that the flusher died",
+    6971: "behind a file that held sealed batches alone nothing was read any more",
+    10754: "behind a file that held sealed batches alone nothing was read before one of them was settled",
+    10927: "the same behind a file whose only batch was given up as unclear",
 }
 """What was wrong, by seed."""
