@@ -84,6 +84,11 @@ class Backlog(Store):
         return self._window is not None and self._window.is_closed
 
     @property
+    def is_storing(self) -> bool:
+        """Whether events are on their way to the disk whose calls may yet accept them."""
+        return self._arrivals.events > 0
+
+    @property
     def outside(self) -> int:
         """Accepted events that lie outside of the buffer."""
         return 0 if self._window is None else self._window.outside

@@ -244,7 +244,9 @@ class Flusher:
                     await self._wake.wait()
 
     def _is_finished(self) -> bool:
-        return self._closing_at is not None and (not self.pending or self.aftermath.halted is not None)
+        if self._closing_at is None:
+            return False
+        return self.aftermath.halted is not None or not (self.pending or self.store.is_storing)
 
     def _may_go_at(self, now: float) -> float:
         """When the next batch may go: at once if not above `now`."""

@@ -52,6 +52,11 @@ class Store:
         return False
 
     @property
+    def is_storing(self) -> bool:
+        """Whether events are on their way to the disk whose calls may yet accept them."""
+        return False
+
+    @property
     def outside(self) -> int:
         """Accepted events that lie outside of the buffer."""
         return 0

@@ -264,6 +264,20 @@ async def test_a_close_takes_along_what_is_on_its_way_to_the_disk(sandbox: Sandb
             await receipt
 
 
+async def test_a_close_delivers_what_is_stored_while_it_has_time(sandbox: Sandbox, tmp_path: Path) -> None:
+    gameball = client(sandbox, journal=tmp_path)
+    await gameball.start()
+    async with anyio.create_task_group() as tasks:
+        with busy_disk(gameball):
+            tasks.start_soon(gameball.track, "player123", "event", {"number": 1})
+            await until(lambda: backlog_of(gameball).is_storing)
+            tasks.start_soon(gameball.aclose)
+            for _ in range(20):  # whoever may think that nothing is left to do has the time to
+                await checkpoint()
+    assert (await gameball.aclose()).kept == 0
+    assert_all_arrived(sandbox, [("player123", "event", 1)])
+
+
 async def test_a_close_while_events_are_read_back_keeps_them(sandbox: Sandbox, tmp_path: Path) -> None:
     placed = list(workload(30, 30))
     await keep(tmp_path, placed)
