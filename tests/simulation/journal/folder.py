@@ -9,13 +9,21 @@ import attrs
 from gameball_async._journal import Letter, Loaded, Row
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Sealed:
-    """A batch that is about to be sent, and its contact."""
+    """A batch that is about to be sent.
+
+    Attributes:
+        members: the seqs of its events.
+        mobile: its contact.
+        email: likewise.
+        body: the bytes of the first request with it, which nobody but the oracle knows.
+    """
 
     members: tuple[int, ...]
     mobile: str | None
     email: str | None
+    body: bytes | None = None
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -46,10 +54,6 @@ class File:
             [self.rows[seq]._replace(mobile=batch.mobile, email=batch.email) for seq in batch.members]
             for _, batch in sorted(self.sealed.items())
         ]
-
-    def members_of(self, first: int) -> tuple[int, ...]:
-        """The members of the sealed batch that begins with this event; none if there is none."""
-        return self.sealed[first].members if first in self.sealed else ()
 
     # ---------------------------------------------------------------- changes
 

@@ -84,7 +84,6 @@ class History:
     def __init__(self, folder: Folder, fail: Callable[[str], None]) -> None:
         self.folder = folder
         self.stories: dict[int, Story] = {}
-        self.bodies: dict[tuple[int, tuple[int, ...]], bytes] = {}
         self._firsts: dict[str, tuple[int, int]] = {}
         self._fail = fail
 

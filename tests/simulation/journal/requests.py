@@ -14,6 +14,7 @@ from gameball_async._pacing import GateState
 from ..ledger import Placed, Trace
 from ..plan import Plan
 from ..requests import EPSILON, LONGEST_PAUSE, MOST_CONNECTIONS, Attempt, Requests
+from .folder import Sealed
 from .history import JournalLedger, Kept
 from .writer import SimulatedWriter
 
@@ -45,22 +46,25 @@ class JournalRequests(Requests):
         keys = [each.key for each in kept if each.key is not None]
         file = next((file for file in self._kept.history.folder.files if keys and file.name == keys[0][0]), None)
         members = tuple(seq for _, seq in keys)
-        if file is None or file.members_of(members[0]) != members:
+        sealed = None if file is None else file.sealed.get(members[0])
+        if file is None or sealed is None or sealed.members != members:
             self._fail(f"#{attempt.number} starts before its seal is durable")
             return attempt
         if missing := [seq for seq in members if seq not in file.rows]:
             self._fail(f"#{attempt.number} carries {missing}, which the folder does not hold")
-        self._check_resent(attempt, kept, (file.name, members))
+        self._check_resent(attempt, kept, sealed)
         return attempt
 
-    def _check_resent(self, attempt: Attempt, kept: list[Kept], key: tuple[int, tuple[int, ...]]) -> None:
-        """What an earlier life has sealed goes again as it was, byte for byte."""
-        first = self._kept.history.bodies.setdefault(key, attempt.body)
-        if first != attempt.body:
-            self._fail(f"#{attempt.number} is not what was sealed under {key}: {first!r} {attempt.body!r}")
+    def _check_resent(self, attempt: Attempt, kept: list[Kept], sealed: Sealed) -> None:
+        """What goes under one seal is the same in every life, byte for byte."""
+        # under one seal: what was clearly not applied may be unsealed, and then it merges anew, with other contacts
+        if sealed.body is None:
+            sealed.body = attempt.body
+        elif sealed.body != attempt.body:
+            self._fail(f"#{attempt.number} is not what was sent under its seal: {sealed.body!r} {attempt.body!r}")
         was = {each.sealed_with for each in kept}
-        if kept[0].attempts == 1 and was != {()} and was != {key[1]}:
-            self._fail(f"#{attempt.number} carries {key[1]}, of which {was} was sealed")
+        if kept[0].attempts == 1 and was not in ({()}, {sealed.members}):
+            self._fail(f"#{attempt.number} carries {sealed.members}, of which {was} was sealed")
 
     def _of(self, attempt: Attempt) -> list[Kept]:
         return [self._kept.kept[number] for number in attempt.numbers]

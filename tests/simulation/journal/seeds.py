@@ -28,6 +28,7 @@ FAILED = {
     3277: "a flush looked again where its last event is, and raised TypeError",
     5256: "the disk refused an event during a close, and a call was told that the flusher died",
     5596: "a close ended before the events of calls that waited for the disk, and sent none of them",
+    6131: "the oracle called a batch changed that was unsealed, and went with another contact in the next life",
     6971: "behind a file that held sealed batches alone nothing was read any more",
     10754: "behind a file that held sealed batches alone nothing was read before one of them was settled",
     10927: "the same behind a file whose only batch was given up as unclear",
