@@ -6,13 +6,13 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from .._journal import Row
+from .._journal import Append, Row
 from .._receipt import StoredOutcome
 from .._runtime import Signal
 from ..errors import JournalError
 
 
-class Arrival(StoredOutcome):
+class Arrival(StoredOutcome, Append):
     """The events of one call, and the outcome that their receipts wait for until they join a batch.
 
     Attributes:

@@ -241,7 +241,7 @@ class Backlog(Store):
         arrivals.queue.append(arrival)
         arrivals.events += events
         arrivals.size += size
-        self._writer.append(rows, arrival.answer)
+        self._writer.append(arrival)
         return arrival
 
     def _has_room(self, events: int, size: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ._operations import Append
 from ._rows import Letter, Loaded, Row, Source, new_row
 from ._writer import JournalWriter
 
-__all__ = ["JournalWriter", "Letter", "Loaded", "Row", "Source", "new_row"]
+__all__ = ["Append", "JournalWriter", "Letter", "Loaded", "Row", "Source", "new_row"]

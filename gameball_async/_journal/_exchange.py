@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from ._operations import Completion, Control, Operation
+from ._operations import Append, Completion, Control, Operation
 
 ACK_LAG = 0.1
 """Seconds that a change which nobody waits for may be late, so that it joins others' commits."""
@@ -54,12 +54,16 @@ class Exchange:
             self._wake.set()
 
     def dispatch(self) -> None:
-        """Call the `done` of all that is completed, in order."""
+        """Tell of all that is completed, in order."""
         self._is_notified = False
         try:
             for _ in range(len(self._completed)):
-                done, arguments = self._completed.popleft()
-                done(*arguments)
+                completed = self._completed.popleft()
+                if isinstance(completed, Append):
+                    completed.answer(None)
+                else:
+                    done, arguments = completed
+                    done(*arguments)
         finally:
             if self._completed:  # one of them raised, or the thread completed more meanwhile
                 self._ring()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import NamedTuple, TypeAlias, final
+from typing import ClassVar, TypeAlias
 
 import attrs
 
@@ -13,27 +12,26 @@ from ._dead_letters import DeadLetters
 from ._file import JournalFile
 from ._rows import Letter, Loaded, Row, Source
 
-Completion: TypeAlias = "tuple[Callable[..., object], tuple[object, ...]]"
-"""A `done` that the loop's thread is to call, and with what."""
 
-STORED = (None,)  # what the `done` of an append gets if all is well
+class Append:
+    """The events of one call are to be stored in the own file. Who asks for that derives from it: one object less.
 
+    Attributes:
+        rows: the events; their seqs are the next after `Source.next_seq` and what was appended since.
+    """
 
-_Told: TypeAlias = "Callable[[JournalError | None], None]"
+    __slots__ = ()
 
-
-@final
-class Append(NamedTuple):
-    """The events of one call are to be stored in the own file."""
-
-    origin: None
+    origin: ClassVar[None] = None
     rows: Sequence[Row]
-    done: _Told
+
+    def answer(self, error: JournalError | None) -> None:
+        """The events are durable, or not stored for this reason; called in the loop's thread."""
+        raise NotImplementedError
 
 
-new_append: Callable[[tuple[None, Sequence[Row], _Told]], Append]
-new_append = partial(tuple.__new__, Append)  # pyright: ignore[reportUnknownMemberType] of a tuple of anything
-"""Makes one of all its parts, as `new_row` does: there is one for nearly every event."""
+Completion: TypeAlias = "Append | tuple[Callable[..., object], tuple[object, ...]]"
+"""An append that is durable, or a `done` that the loop's thread is to call, and with what."""
 
 
 @attrs.define
@@ -133,7 +131,9 @@ def refusals(operations: Iterable[Operation | Control], failure: JournalError) -
     refused: list[Completion] = []
     for operation in operations:
         match operation:
-            case Append() | Read() | Open():
+            case Append():
+                refused.append((operation.answer, (failure,)))
+            case Read() | Open():
                 refused.append((operation.done, (failure,)))
             case Close():
                 refused.append((operation.done, ()))

@@ -16,7 +16,7 @@ from . import _schema
 from ._dead_letters import DeadLetters
 from ._file import JournalFile
 from ._folder import Folder, broken
-from ._operations import STORED, Append, Bury, Completion, Forget, Operation, Read, refusals
+from ._operations import Append, Bury, Completion, Forget, Operation, Read, refusals
 from ._room import Note, Room
 from ._rows import Loaded, Row, Source
 from ._salvage import finish, salvage
@@ -154,7 +154,7 @@ class Origin:
         for operation in operations:
             if isinstance(operation, Append):
                 rows += operation.rows
-                completed.append((operation.done, STORED))
+                completed.append(operation)
                 continue
             if rows:
                 file.append(rows)

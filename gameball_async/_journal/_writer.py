@@ -10,6 +10,7 @@ from ._exchange import Exchange
 from ._folder import Folder
 from ._forks import Guard
 from ._operations import (
+    Append,
     Bury,
     Close,
     Control,
@@ -20,10 +21,9 @@ from ._operations import (
     Read,
     Seal,
     Unseal,
-    new_append,
     refusals,
 )
-from ._rows import Letter, Loaded, Row, Source
+from ._rows import Letter, Loaded, Source
 from ._thread import Worker, closed
 
 
@@ -80,17 +80,12 @@ class JournalWriter:
         """From now on another loop is to be notified."""
         self._exchange.rebind(notify)
 
-    def append(self, rows: Sequence[Row], done: Callable[[JournalError | None], None]) -> None:
-        """Add the events of one call to the own file, all or none.
-
-        Args:
-            rows: the events; their seqs are the next after `Source.next_seq` and what was appended since.
-            done: called when they are durable, or with the reason why they are not stored.
-        """
-        if self._is_open and not self._guard.is_inherited:
-            self._exchange.urge(new_append((None, rows, done)))
+    def append(self, append: Append) -> None:
+        """Add the events of one call to the own file, all or none; it is told what became of them."""
+        if self._is_open and not self._guard.is_inherited:  # `_works`, without a call: this runs for nearly every event
+            self._exchange.urge(append)
         else:
-            self._exchange.answer([(done, (self.failure or closed(),))])
+            self._exchange.answer([(append.answer, (self.failure or closed(),))])
 
     def seal(
         self, origin: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]

@@ -190,6 +190,22 @@ async def test_a_handler_or_a_filter_that_raises_harms_no_event(
     assert "ZeroDivisionError: gameball_async" in capsys.readouterr().err
 
 
+async def test_where_logging_is_to_hide_its_own_errors_so_does_the_client(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(record: logging.LogRecord) -> None:
+        raise ZeroDivisionError(record.name)
+
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    monkeypatch.setattr(logging.getLogger("gameball_async"), "handle", fail)
+    sandbox.script(Fault.status(422, code=3003))
+    async with client(sandbox) as gameball:
+        await gameball.track("player123", "event")
+        await gameball.flush()
+        assert gameball.stats().rejected == 1
+    assert capsys.readouterr().err == ""
+
+
 async def test_who_asks_for_requests_sees_each(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "gameball_async.requests")
     sandbox.script(Fault.status(503, times=1))

@@ -128,9 +128,9 @@ def _watch_queue(backlog: Backlog, watcher: Watcher) -> None:
     changed: Any = backlog._writer
     append = changed.append
 
-    def watched(rows: Any, answer: Any) -> None:
-        watcher.queued(answer.__self__)
-        append(rows, answer)
+    def watched(arrival: Arrival) -> None:
+        watcher.queued(arrival)
+        append(arrival)
 
     changed.append = watched
 

@@ -17,7 +17,7 @@ import anyio.lowlevel
 import attrs
 
 from gameball_async import JournalError
-from gameball_async._journal import Letter, Loaded, Row, Source
+from gameball_async._journal import Append, Letter, Loaded, Source
 
 from .folder import File, Folder, Sealed
 
@@ -142,11 +142,11 @@ class SimulatedWriter:
         if self._completed:
             self._ring()
 
-    def append(self, rows: Sequence[Row], done: Callable[[JournalError | None], None]) -> None:
+    def append(self, append: Append) -> None:
         if self._is_open:
-            self._add(Operation("append", None, tuple(rows), done), is_urgent=True)
+            self._add(Operation("append", None, tuple(append.rows), append.answer), is_urgent=True)
         else:
-            self._answer([(done, (self.failure or _closed(),))])
+            self._answer([(append.answer, (self.failure or _closed(),))])
 
     def seal(
         self, origin: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]

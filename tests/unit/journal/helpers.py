@@ -13,7 +13,7 @@ from typing import Any
 
 from gameball_async._config import Journal
 from gameball_async._events import Event
-from gameball_async._journal import JournalWriter, Letter, Loaded, Row, Source
+from gameball_async._journal import Append, JournalWriter, Letter, Loaded, Row, Source
 from gameball_async.errors import JournalError, Rejected
 
 LETTER = Letter(1, Event("player-1", "review", None, None, b'"review":{}'), Rejected("no", status=400))
@@ -22,6 +22,17 @@ CONTACT = ("+10005550100", None)
 """The mobile number and the e-mail address of every event here."""
 
 _PATIENCE = 30.0  # seconds; far more than anything takes
+
+
+class Asked(Append):
+    """An append that hands on what it is told."""
+
+    def __init__(self, rows: Sequence[Row], done: Callable[[JournalError | None], object]) -> None:
+        self.rows = rows
+        self._done = done
+
+    def answer(self, error: JournalError | None) -> None:
+        self._done(error)
 
 
 class Desk:
@@ -65,7 +76,7 @@ class Desk:
         """Append all of them at once, and wait for all."""
         results: list[JournalError | None] = []
         for row in rows:
-            self.writer.append([row], results.append)
+            self.writer.append(Asked([row], results.append))
         self.dispatch_until(lambda: len(results) == len(rows))
         return results
 

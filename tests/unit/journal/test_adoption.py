@@ -24,7 +24,7 @@ from gameball_async._journal._folder import Folder, take_lock
 from gameball_async._journal._status import inspect_journal
 from gameball_async.errors import JournalError
 
-from .helpers import Desk, names, newest, opened, python, result_of, row, rows, written
+from .helpers import Asked, Desk, names, newest, opened, python, result_of, row, rows, written
 
 KEPT = Path(__file__).with_name("schema-1.journal")
 
@@ -291,7 +291,7 @@ def test_whoever_comes_while_the_journal_cannot_be_opened_is_answered(tmp_path: 
     desk = Desk(tmp_path / "journal")
     seen: list[object] = []
     desk.writer.open(desk.notify, seen.append)
-    desk.writer.append([row(1)], seen.append)
+    desk.writer.append(Asked([row(1)], seen.append))
     desk.writer.seal(0, [1], None, None, lambda: seen.append("never"))
     desk.writer.close(lambda: seen.append("closed"))
 
@@ -406,7 +406,7 @@ def test_an_owner_is_gone_only_if_its_number_says_so(tmp_path: Path, number: str
 FORK = """
 import json, os, sys, signal
 from pathlib import Path
-from tests.unit.journal.helpers import Desk, rows, names
+from tests.unit.journal.helpers import Asked, Desk, rows, names
 folder = Path(sys.argv[1])
 desk = Desk(folder)
 desk.open()
@@ -415,7 +415,7 @@ pid = os.fork()
 if not pid:
     inherited = desk.writer
     answers = []
-    inherited.append(rows(4, 4), answers.append)
+    inherited.append(Asked(rows(4, 4), answers.append))
     inherited.read(0, 0, 1, 1, answers.append)
     inherited.forget(0, [1])
     inherited.open(lambda: None, answers.append)
@@ -475,13 +475,13 @@ def test_a_child_does_not_hold_its_parents_locks(tmp_path: Path) -> None:
 BUSY = """
 import json, os, sys
 from pathlib import Path
-from tests.unit.journal.helpers import Desk, rows
+from tests.unit.journal.helpers import Asked, Desk, rows
 folder = Path(sys.argv[1])
 desk = Desk(folder)
 desk.open()
 stored = []
 for seq, event in enumerate(rows(1, 2000), 1):
-    desk.writer.append([event], stored.append)
+    desk.writer.append(Asked([event], stored.append))
     if seq % 100 == 0:
         pid = os.fork()
         if not pid:

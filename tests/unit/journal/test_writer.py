@@ -13,7 +13,7 @@ from gameball_async._events import Event
 from gameball_async._journal import Letter, Loaded
 from gameball_async.errors import JournalError, Rejected
 
-from .helpers import CONTACT, Desk, names, opened, row, rows, written
+from .helpers import CONTACT, Asked, Desk, names, opened, row, rows, written
 
 
 @pytest.fixture
@@ -156,11 +156,11 @@ def test_a_seq_is_never_used_again(tmp_path: Path) -> None:
 def test_operations_are_applied_in_the_order_of_the_calls(desk: Desk) -> None:
     seen: list[object] = []
     writer, own = desk.writer, desk.own
-    writer.append([row(1)], seen.append)
+    writer.append(Asked([row(1)], seen.append))
     writer.seal(own, [1], *CONTACT, lambda: seen.append("sealed"))
     writer.read(own, 0, 10, 1000, seen.append)
     writer.forget(own, [1])
-    writer.append([row(2)], seen.append)
+    writer.append(Asked([row(2)], seen.append))
     writer.read(own, 0, 10, 1000, seen.append)
 
     desk.dispatch_until(lambda: len(seen) == 5)
@@ -172,7 +172,7 @@ def test_operations_are_applied_in_the_order_of_the_calls(desk: Desk) -> None:
 def test_the_loop_is_notified_once_until_it_dispatches(desk: Desk) -> None:
     done: list[object] = []
     for event in rows(1, 500):
-        desk.writer.append([event], done.append)
+        desk.writer.append(Asked([event], done.append))
 
     desk.dispatch_until(lambda: len(done) == 500)
 
@@ -189,7 +189,7 @@ def test_another_loop_hears_of_what_was_completed_before(desk: Desk) -> None:
         raise RuntimeError("Event loop is closed")
 
     desk.writer.rebind(ended)
-    desk.writer.append([row(1)], done.append)
+    desk.writer.append(Asked([row(1)], done.append))
     assert lost.wait(30)
     desk.writer.rebind(desk.notify)
     desk.dispatch_until(lambda: bool(done))
@@ -203,8 +203,8 @@ def test_a_done_that_raises_does_not_swallow_the_others(desk: Desk) -> None:
     def fail(_: object) -> None:
         raise ZeroDivisionError
 
-    desk.writer.append([row(1)], fail)
-    desk.writer.append([row(2)], done.append)
+    desk.writer.append(Asked([row(1)], fail))
+    desk.writer.append(Asked([row(2)], done.append))
     with pytest.raises(ZeroDivisionError):
         desk.dispatch_until(lambda: bool(done))
     desk.dispatch_until(lambda: bool(done))
@@ -259,7 +259,7 @@ def test_what_is_queued_when_the_journal_closes_is_stored(tmp_path: Path) -> Non
     desk.open()
     done: list[object] = []
     for event in rows(1, 10):
-        desk.writer.append([event], done.append)
+        desk.writer.append(Asked([event], done.append))
     desk.writer.forget(desk.own, [1])
     desk.close()
 

@@ -129,6 +129,7 @@ import os, sys, threading
 from gameball_async._config import Journal
 from gameball_async._journal._rows import Row
 from gameball_async._journal._writer import JournalWriter
+from tests.unit.journal.helpers import Asked
 writer, news = JournalWriter(Journal(sys.argv[1])), threading.Event()
 def wait(done):
     while not done:
@@ -139,7 +140,7 @@ opened, stored = [], []
 writer.open(news.set, opened.append)
 wait(opened)
 for seq in range(opened[0][-1].next_seq, opened[0][-1].next_seq + 20):
-    writer.append([Row(seq, "p", "buy", b'"buy":{}', None, None, 1.5, None)], stored.append)
+    writer.append(Asked([Row(seq, "p", "buy", b'"buy":{}', None, None, 1.5, None)], stored.append))
 while len(stored) < 20:
     news.wait()
     news.clear()
