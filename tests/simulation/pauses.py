@@ -43,12 +43,15 @@ class Pauses:
             self._fail(f"the client lets nothing go, it is {state.name}, and {len(self._failing)} players failed")
 
     def _ended(self, requests: Sequence[Attempt]) -> list[Attempt]:
-        """The attempts that ended since the last look, in this order."""
+        """The attempts that ended since the last look, in this order; of one instant the failures first.
+
+        Nobody can tell in which order the client saw what ended at the same instant.
+        """
         self._unread += requests[self._seen :]
         self._seen = len(requests)
         ended = [attempt for attempt in self._unread if attempt.ended is not None]
         self._unread = [attempt for attempt in self._unread if attempt.ended is None]
-        return sorted(ended, key=lambda attempt: (attempt.ended, attempt.number))
+        return sorted(ended, key=lambda attempt: (attempt.ended, attempt.meaning in _WORKING))
 
     def _read(self, attempt: Attempt) -> None:
         if attempt.pause is not None or attempt.meaning in (Meaning.LIMITED, Meaning.HALT):
