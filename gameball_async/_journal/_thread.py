@@ -84,6 +84,7 @@ class Worker:
             "maintainers of gameball-async."
         )
         _log.error("%s\n%s", failure, "".join(format_tb(error.__traceback__)))
+        self._exchange.tell()  # somebody may wait for a seal, of which there is nothing to tell
         while not any(isinstance(operation, Close) for operation in operations):
             self._exchange.answer(refusals(operations, failure))
             operations = self._exchange.gather(None)

@@ -41,6 +41,7 @@ from gameball_async import (
 )
 from gameball_async._flusher._backlog import Backlog
 from gameball_async._flusher._engine import State
+from gameball_async._journal._thread import Worker
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import (
@@ -664,6 +665,23 @@ PROGRAM = dedent(
     asyncio.run(main())
     """
 )
+
+
+async def test_a_bug_in_the_journals_thread_while_a_batch_is_sealed_ends_a_flush(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told of the seal itself: it did not become durable."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    async with client(sandbox, batching=Batching(linger=60), journal=tmp_path) as gameball:
+        await gameball.track("player123", "event", {"number": 1})
+        monkeypatch.setattr(Worker, "_commit", fail)
+        with pytest.raises(JournalError, match="the journal stopped"):
+            await gameball.flush()
+        assert (await gameball.aclose(timeout=0)).kept == 1
+    assert sandbox.requests == []
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
