@@ -6,6 +6,7 @@ Whatever else would hold up everybody for one player's failure.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from gameball_async._pacing import GateState
 
@@ -35,29 +36,28 @@ class Pauses:
 
     def check(self, requests: Sequence[Attempt], state: GateState) -> None:
         """Look at all requests so far, when nothing is ready."""
-        for attempt in self._ended(requests):
-            self._read(attempt)
+        for _, attempts in groupby(self._ended(requests), key=lambda attempt: attempt.ended):
+            self._read(list(attempts))
         if state is GateState.OPEN:
             self._has_reason = False
         elif not self._has_reason:
             self._fail(f"the client lets nothing go, it is {state.name}, and {len(self._failing)} players failed")
 
     def _ended(self, requests: Sequence[Attempt]) -> list[Attempt]:
-        """The attempts that ended since the last look, in this order; of one instant the failures first.
-
-        Nobody can tell in which order the client saw what ended at the same instant.
-        """
+        """The attempts that ended since the last look, in this order."""
         self._unread += requests[self._seen :]
         self._seen = len(requests)
         ended = [attempt for attempt in self._unread if attempt.ended is not None]
         self._unread = [attempt for attempt in self._unread if attempt.ended is None]
-        return sorted(ended, key=lambda attempt: (attempt.ended, attempt.meaning in _WORKING))
+        return sorted(ended, key=lambda attempt: attempt.ended or 0.0)
 
-    def _read(self, attempt: Attempt) -> None:
-        if attempt.pause is not None or attempt.meaning in (Meaning.LIMITED, Meaning.HALT):
-            self._has_reason = True
-        elif attempt.meaning in _TROUBLED:
-            self._failing.add(attempt.player)
-            self._has_reason |= len(self._failing) >= OUTAGE_PLAYERS
-        elif attempt.meaning in _WORKING and not self._has_reason:
-            self._failing.clear()
+    def _read(self, attempts: Sequence[Attempt]) -> None:
+        """Read what ended at one instant: nobody knows whether the client saw the failures or the successes first."""
+        self._has_reason |= any(
+            attempt.pause is not None or attempt.meaning in (Meaning.LIMITED, Meaning.HALT) for attempt in attempts
+        )
+        failing = {attempt.player for attempt in attempts if attempt.meaning in _TROUBLED}
+        self._failing |= failing
+        self._has_reason |= len(self._failing) >= OUTAGE_PLAYERS
+        if any(attempt.meaning in _WORKING for attempt in attempts) and not self._has_reason:
+            self._failing = failing
