@@ -100,7 +100,7 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     for words in (
         "may lag on disk by 100 ms",
         "opens it again every second",
-        "is waited for 2 s at most",
+        "is waited for 2 s longer at most",
         "at most 100 at one start",
         "by more than 8 MiB",
         "reserves 8 MiB of the disk; 2 MiB or half a MiB where",
