@@ -26,8 +26,7 @@ class Append:
     rows: Sequence[Row]
 
     def answer(self, error: JournalError | None) -> None:
-        """The events are durable, or not stored for this reason; called in the loop's thread."""
-        raise NotImplementedError
+        """Hear that the events are durable, or why they are not stored; called in the loop's thread."""
 
 
 Completion: TypeAlias = "Append | tuple[Callable[..., object], tuple[object, ...]]"
