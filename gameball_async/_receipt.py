@@ -121,10 +121,8 @@ class StoredOutcome(SharedOutcome):
 
     __slots__ = ("__weakref__", "_joined", "is_durable")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_durable = False
-        self._joined: SharedOutcome | None = None
+    is_durable: bool
+    _joined: SharedOutcome | None
 
     def join(self, batch: SharedOutcome) -> None:
         """From now on the batch's outcome is theirs."""

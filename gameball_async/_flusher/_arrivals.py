@@ -30,7 +30,7 @@ class Arrival(StoredOutcome, Append):
     __slots__ = ("answered", "error", "is_answered", "is_claimed", "is_gone", "now", "rows", "size", "was_counted")
 
     def __init__(self, rows: Sequence[Row], size: int, now: float) -> None:
-        # what the bases would do, without their calls: there is one of these for nearly every event
+        # the bases' attributes as well: there is one of these for nearly every event, and each call costs
         self.outcome = self.moved = self.interruption = self.changed = self.marks = self._joined = None
         self.is_durable = False
         self.rows = rows
