@@ -37,6 +37,21 @@ class Comparison:
     differences: list[str]
 
 
+@attrs.frozen
+class Match:
+    """How far what is held matches what was sent.
+
+    Attributes:
+        missing: events sent and not held.
+        extra: events held and not sent, or held more often than sent.
+        misordered: players whose events are held in another order.
+    """
+
+    missing: int
+    extra: int
+    misordered: int
+
+
 class Sent:
     """What was delivered, per player and in order; grows with every event, as a sandbox does."""
 
@@ -62,6 +77,29 @@ class Sent:
                 if self._shapes.get(player) != held.get(player)
             ],
         )
+
+    def match(self, holdings: Mapping[str, Sequence[HeldEvent]]) -> Match:
+        """Count what a sandbox lacks, holds too often, and holds in another order."""
+        missing = extra = misordered = 0
+        for player in {**self._shapes, **holdings}:
+            sent, held = self._shapes.get(player, []), [_shape(event) for event in holdings.get(player, ())]
+            if sent == held:
+                continue
+            arrived, expected = _common(sent, held), _common(held, sent)
+            missing += len(sent) - len(arrived)
+            extra += len(held) - len(expected)
+            misordered += arrived != expected
+        return Match(missing, extra, misordered)
+
+
+def _common(shapes: Sequence[_Shape], others: Sequence[_Shape]) -> list[_Shape]:
+    """Return the shapes that others have too, each as often as they have it."""
+    left, common = list(others), list[_Shape]()
+    for shape in shapes:
+        if shape in left:
+            left.remove(shape)
+            common.append(shape)
+    return common
 
 
 def _shape(event: HeldEvent) -> _Shape:

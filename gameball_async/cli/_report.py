@@ -83,6 +83,17 @@ def print_table(title: str, lines: Sequence[tuple[str, str]]) -> None:
     Console(highlight=False).print(table)
 
 
+def print_answers(title: str, answers: Sequence[tuple[str, str]]) -> None:
+    """Print a table of questions and answers, wrapped between words."""
+    table = Table(title=Text(printable(title)), title_justify="left", show_header=False)
+    table.box = box.ROUNDED if sys.stdout.isatty() else None
+    for _ in ("question", "answer"):
+        table.add_column(overflow="fold")
+    for question, answer in answers:
+        table.add_row(Text(question), Text(answer))
+    Console(highlight=False).print(table)
+
+
 def print_line(text: str) -> None:
     """Print one sentence below the table."""
     print(printable(text))  # noqa: T201 this is what the module is for
