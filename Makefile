@@ -13,6 +13,7 @@ STORM ?= 15
 EVENTS ?= 1000000
 ROUNDS ?= 5
 EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
+PORTABLE := gameball_async _gameball_async_pytest.py examples docs/conf.py  # tests of kill and fork are for POSIX
 
 .PHONY: help demo test soak soak-journal bench dist screenshots coverage docs lint format clean
 
@@ -79,6 +80,7 @@ lint: $(READY) ## style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	for system in darwin win32; do $(BIN)/mypy --platform $$system --cache-dir .mypy_cache/$$system $(PORTABLE) || exit 1; done
 	$(BIN)/pyright
 
 format: $(READY) ## let ruff mend what it can

@@ -371,7 +371,8 @@ def _forget_parents() -> None:
         client._forget_parent()  # noqa: SLF001 the same class's own
 
 
-os.register_at_fork(after_in_child=_forget_parents)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_forget_parents)
 
 
 def _prepared(

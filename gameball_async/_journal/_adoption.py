@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 from contextlib import suppress
+from pathlib import Path
 
+from .._platform import hold_lock, release_lock
 from . import _schema
-from ._folder import JOURNAL, RESERVE, SALVAGED, Folder, hold_lock, is_gone, make_database, take_lock
+from ._folder import JOURNAL, RESERVE, SALVAGED, Folder, is_gone, make_database, take_lock
 from ._forks import Guard
 from ._origin import Origin
 from ._room import Note, Room
@@ -78,7 +79,7 @@ class Holdings:
                 try:
                     path.unlink(missing_ok=True)
                 finally:
-                    os.close(descriptor)
+                    release_lock(descriptor)
 
     def heed_room(self) -> None:
         """Let what lies beside the files be as large as the room allows."""
@@ -189,16 +190,18 @@ class Holdings:
 
     def _remove(self, origin: Origin) -> None:
         origin.close()
+        lock = None
         try:
             self._folder.remove(origin.stem)
+            lock = self._folder.lock(origin.stem)
         except OSError as error:
             self._note("the journal's file %s cannot be removed: %s", origin.stem + JOURNAL, _schema.reason_of(error))
-        self._release(origin)
+        self._release(origin, lock)
 
-    def _release(self, origin: Origin) -> None:
+    def _release(self, origin: Origin, remove: Path | None = None) -> None:
         origin.close()
         self._guard.descriptors.discard(origin.descriptor)
-        os.close(origin.descriptor)
+        release_lock(origin.descriptor, remove)
 
     def _note(self, message: str, *arguments: object) -> None:
         self._notes.append((logging.WARNING, message, arguments))

@@ -10,17 +10,14 @@ import errno
 import os
 import secrets
 import sqlite3
-import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 from .._config import PathLike
+from .._platform import hold_lock, is_process_gone, open_private, release_lock, sync_folder
 from ..errors import JournalError
 from . import _schema
-
-if sys.platform != "win32":
-    import fcntl
 
 JOURNAL, LOCK = ".journal", ".lock"
 RESERVE = ".reserve"  # room that its owner gives up when the disk is full
@@ -75,7 +72,7 @@ class Folder:
         return f"{time.time_ns() // 1_000_000:015d}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def remove(self, stem: str) -> None:
-        """Remove a file whose lock is held, and its lock at last.
+        """Remove a file whose lock is held; the lock is removed when it is released.
 
         Raises:
             OSError: if something cannot be removed.
@@ -85,7 +82,6 @@ class Folder:
         for suffix in _BESIDE:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         self.reserve(stem).unlink(missing_ok=True)
-        self.lock(stem).unlink(missing_ok=True)
 
 
 def make_private(path: Path) -> None:
@@ -94,11 +90,7 @@ def make_private(path: Path) -> None:
     Raises:
         OSError: if it cannot be made, or is there already.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
+    os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 
 
 def make_database(path: Path, *, file_id: str | None = None, next_seq: int = 1) -> None:
@@ -114,19 +106,6 @@ def make_database(path: Path, *, file_id: str | None = None, next_seq: int = 1) 
     sync_folder(path.parent)
 
 
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable.
-
-    Raises:
-        OSError: if that fails.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def take_lock(path: Path) -> int | None:
     """Take a lock, and leave the number of this process in it for whoever wants to know; see `hold_lock`."""
     descriptor = hold_lock(path)
@@ -134,38 +113,12 @@ def take_lock(path: Path) -> int | None:
         return None
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
     except BaseException:
-        os.close(descriptor)
+        release_lock(descriptor)
         raise
     return descriptor
-
-
-def hold_lock(path: Path) -> int | None:
-    """Take a lock for an instant: its last owner's number stays in it.
-
-    Returns:
-        The descriptor that holds it until it is closed; None if another process has the lock.
-
-    Raises:
-        OSError: if the file cannot be opened or locked.
-    """
-    if sys.platform == "win32":
-        raise OSError(errno.ENOTSUP, "a journal needs POSIX locks")
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, descriptor):
-                os.fchmod(descriptor, 0o600)
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # its former owner removed it while we opened it: there may be another by now
 
 
 def owner(path: Path) -> int | None:
@@ -177,20 +130,7 @@ def owner(path: Path) -> int | None:
 
 def is_gone(path: Path) -> bool:
     """Whether no process of this machine has the number in a lock; in another container one may have it."""
-    try:
-        os.kill(owner(path) or 0, 0)  # 0 is our own group, which is there
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):  # it is somebody else's process, or no number of one
-        return False
-    return False
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+    return is_process_gone(owner(path) or 0)  # 0 is our own group, which is there
 
 
 def unusable(folder: Path, error: Exception) -> JournalError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
@@ -19,10 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .._logger import logger
+from .._platform import CAN_MOVE_OPEN_FILES, locked_folder, sync_folder
 from ..errors import JournalError
-
-if sys.platform != "win32":
-    import fcntl
 
 _T = TypeVar("_T")
 
@@ -159,8 +156,8 @@ class LetterFile:
             except FileExistsError:  # another process was faster; a dangling link is for SQLite to refuse
                 if self._path.is_symlink():
                     raise
-            with self._locked_folder() as folder:
-                os.fsync(folder)
+            with locked_folder(self._path.parent):
+                sync_folder(self._path.parent)
         return inode
 
     def _inode(self) -> tuple[int, int] | None:
@@ -173,29 +170,21 @@ class LetterFile:
 
     def _set_aside(self, inode: tuple[int, int], error: sqlite3.Error) -> None:
         """Rename the damaged file, unless another process did so already."""
-        with self._locked_folder() as folder, closing(self._opened()) as connection:
+        with locked_folder(self._path.parent), closing(self._opened()) as connection:
             _patiently(partial(_lock_out_others, connection))
             if self._inode() != inode:
                 return
+            if not CAN_MOVE_OPEN_FILES:
+                connection.close()
             aside = _free_name(self._path)
             self._path.rename(aside)
-            os.fsync(folder)
+            sync_folder(self._path.parent)
         _log.error(
             "the dead letters in %s are damaged (%s): they were renamed to %s, and a fresh file is begun",
             FILE_NAME,
             error,
             aside.name,
         )
-
-    @contextmanager
-    def _locked_folder(self) -> Generator[int]:
-        """Hold the folder, against other processes that would set the file aside; yields its descriptor."""
-        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def _told_errors(self) -> Generator[None]:

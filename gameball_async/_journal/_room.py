@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import sqlite3
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from .._platform import open_private
 from ..errors import JournalError
 from ._folder import JOURNAL
 from ._rows import Letter
@@ -171,14 +172,13 @@ class Room:
         return True
 
     def _allocate(self, size: int, beside: int) -> None:
-        disk = os.statvfs(self._path.parent)
-        if disk.f_bavail * disk.f_frsize < size + beside - self._size:  # not to take the last from other programs
+        free = shutil.disk_usage(self._path.parent).free
+        if free < size + beside - self._size:  # not to take the last from other programs
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if sys.platform != "linux":
+        if not hasattr(os, "posix_fallocate"):
             raise OSError(errno.ENOTSUP, "no reserve can be allocated here")
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
         try:
-            os.fchmod(descriptor, 0o600)
             os.posix_fallocate(descriptor, size, beside)  # quotas too
             if size > self._size:
                 os.posix_fallocate(descriptor, 0, size)  # by itself: of what was allocated at once, btrfs frees no part

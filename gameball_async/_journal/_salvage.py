@@ -12,9 +12,10 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+from .._platform import sync_folder
 from . import _schema
 from ._file import JournalFile, records, row_of, sealed_of
-from ._folder import SALVAGED, make_database, make_private, sync_folder
+from ._folder import SALVAGED, make_database, make_private
 from ._rows import Row
 
 _UNFINISHED = ".salvaging"

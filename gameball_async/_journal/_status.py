@@ -12,10 +12,11 @@ from pathlib import Path
 
 import attrs
 
+from .._platform import hold_lock as take_lock  # whoever starts meanwhile sees that the owner is gone, and waits
+from .._platform import release_lock
 from ..errors import JournalError
 from . import _schema
 from ._folder import SALVAGED, Folder, owner
-from ._folder import hold_lock as take_lock  # whoever starts meanwhile sees that the owner is gone, and waits
 from ._forks import Guard
 
 _MOST_COUNTED = 50_000  # events whose players are counted: some 20 ms under the lock
@@ -97,18 +98,21 @@ def _look_at(journal: Folder, stem: str) -> JournalFile | None:
             )
         if descriptor is None:
             return attrs.evolve(shown, is_in_use=True, owner_pid=owner(journal.lock(stem)))
+        unneeded = None
         try:
-            return _look_into(journal, stem, shown)
+            file = _look_into(shown)
+            if file is None:  # its owner has just removed it, and its lock; ours was made by trying it
+                unneeded = journal.lock(stem)
+            return file
         finally:
-            os.close(descriptor)
+            release_lock(descriptor, unneeded)
 
 
-def _look_into(journal: Folder, stem: str, shown: JournalFile) -> JournalFile | None:
-    """Look into a file whose lock is held."""
+def _look_into(shown: JournalFile) -> JournalFile | None:
+    """Look into a file whose lock is held; None if it is gone."""
     if shown.path.with_suffix(SALVAGED).exists():
         return attrs.evolve(shown, problem="it is damaged: the next client that starts ends its rescue.")
-    if not shown.path.exists():  # its owner has just removed it, and its lock; ours was made by trying it
-        journal.lock(stem).unlink(missing_ok=True)
+    if not shown.path.exists():
         return None
     try:
         with closing(_schema.connect(shown.path)) as database:

@@ -8,21 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from gameball_async._platform import HAS_LOCKS, hold_lock, open_private, release_lock, sync_folder
+
 from ._lineset import LineSet
 from ._words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-if sys.platform != "win32":
-    import fcntl
 
 _VERSION = 1
 _HEAD = 64 * 1024  # bytes at the beginning of a file by which it is recognised
@@ -135,12 +133,12 @@ class Notebook:
 
     Args:
         path: where it is.
-        descriptor: an open and locked descriptor of it.
+        lock: the lock of the file beside it; None where the system has no locks.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, lock: int | None) -> None:
         self.path = path
-        self._held = descriptor
+        self._lock = lock
 
     @classmethod
     def begin(cls, path: Path) -> Notebook:
@@ -150,7 +148,14 @@ class Notebook:
             NotesError: if there is one already, or it cannot be written here.
         """
         try:
-            return cls(path, _locked(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)))
+            notebook = cls(path, _locked(path))
+            try:
+                os.close(open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            except OSError:
+                notebook.close()
+                raise
+        except BlockingIOError:
+            raise _in_use(path) from None
         except FileExistsError:
             raise NotesError(
                 f"{printable(str(path))} says that these files were sent in part: go on with --resume, "
@@ -161,6 +166,7 @@ class Notebook:
                 f"the progress file {printable(str(path))} cannot be written ({error.strerror}): "
                 "name another one with --progress."
             ) from None
+        return notebook
 
     @classmethod
     def resume(cls, path: Path) -> tuple[Notebook, Note]:
@@ -170,10 +176,15 @@ class Notebook:
             NotesError: if there is none, if it is not one, or if a run is at work on it.
         """
         try:
-            notebook = cls(path, _locked_current(path))
-            text = path.read_bytes()
+            path.stat()  # without it, no lock is made
+            notebook = cls(path, _locked(path))
+            try:
+                text = path.read_bytes()
+            except OSError:
+                notebook.close()
+                raise
         except BlockingIOError:
-            raise NotesError(f"another run is at work on {printable(str(path))}: wait until it has ended.") from None
+            raise _in_use(path) from None
         except FileNotFoundError:
             raise NotesError(
                 f"there is no progress file {printable(str(path))}, so there is nothing to go on with: "
@@ -200,19 +211,13 @@ class Notebook:
         temporary = self.path.with_name(self.path.name + ".tmp")
         temporary.unlink(missing_ok=True)
         try:
-            descriptor = _locked(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            try:
-                _write(descriptor, note.to_json())
-                temporary.replace(self.path)
-            except OSError:
-                os.close(descriptor)
-                raise
+            _write(temporary, note.to_json())
+            temporary.replace(self.path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(self.path)) from None
-        os.close(self._held)
-        self._held = descriptor
-        _sync_folder(self.path.parent)
+        with suppress(OSError):  # a network's file system may refuse it, and a folder may be closed to readers
+            sync_folder(self.path.parent)
 
     def remove(self) -> None:
         """Delete the progress file: there is nothing to go on with."""
@@ -221,45 +226,31 @@ class Notebook:
 
     def close(self) -> None:
         """Release the lock; the file stays."""
-        with suppress(OSError):
-            os.close(self._held)
-        self._held = -1
+        if self._lock is not None:
+            release_lock(self._lock, _lock_of(self.path))
+            self._lock = None
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-    os.fsync(descriptor)
+def _write(path: Path, data: bytes) -> None:
+    with os.fdopen(open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Let the disk have the names in a folder, where the file system knows how."""
-    if sys.platform == "win32":
-        return
-    with suppress(OSError):  # a network's may refuse it, and a folder may be closed to readers
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _lock_of(path: Path) -> Path:
+    """The file that is locked for a progress file, which itself is replaced by each save."""
+    return path.with_name(path.name + ".lock")
 
 
-def _locked(descriptor: int) -> int:
-    """Lock a file for this process; Windows has no such lock and does without."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise
-    return descriptor
+def _locked(path: Path) -> int | None:
+    if not HAS_LOCKS:
+        return None
+    lock = hold_lock(_lock_of(path))
+    if lock is None:
+        raise BlockingIOError
+    return lock
 
 
-def _locked_current(path: Path) -> int:
-    """Lock the file that is at `path`, even if it is being replaced."""
-    while True:
-        descriptor = _locked(os.open(path, os.O_RDWR))
-        # a lock on a file that was replaced meanwhile locks nothing
-        if os.path.samestat(os.fstat(descriptor), path.stat()):
-            return descriptor
-        os.close(descriptor)
+def _in_use(path: Path) -> NotesError:
+    return NotesError(f"another run is at work on {printable(str(path))}: wait until it has ended.")

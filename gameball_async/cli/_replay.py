@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from gameball_async import AsyncGameball, Batching, RateLimit, Retry
+from gameball_async._platform import hold_lock, release_lock
 from gameball_async.errors import JournalError
 
 from ._display import Spoken, display_for
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from ._display import Display
     from ._keys import Keys
     from ._letters import Choice
-
-if sys.platform != "win32":
-    import fcntl
 
 _BUFFER_EVENTS = 20_000  # as `send`
 _PATIENCE = 3600.0  # seconds track() waits for room, then it is asked again
@@ -238,7 +234,7 @@ def _tell_ending(ending: Ending) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Generator[None]:
-    """Keep a second replay away, which would send the same letters; Windows has no such lock and does without.
+    """Keep a second replay away, which would send the same letters.
 
     Raises:
         UsageProblem: if another one is at work.
@@ -246,18 +242,10 @@ def _alone(folder: Path) -> Generator[None]:
     """
     # the lock's file stays: removing it could let a third process lock another one of the same name
     path = folder / "dead-letters.replay"
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    descriptor = hold_lock(path)
+    if descriptor is None:
+        raise UsageProblem(f"another replay is at work in {printable(str(folder))}: wait until it has ended.")
     try:
-        _lock(descriptor, folder)
         yield
     finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageProblem(f"another replay is at work in {printable(str(folder))}: wait until it has ended.") from None
+        release_lock(descriptor)

@@ -363,4 +363,5 @@ def _forget_parent() -> None:
         instruments.forget_parent()
 
 
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget_parent)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget_parent)

@@ -106,19 +106,14 @@ def test_a_note_is_on_the_disk_with_its_name_when_it_was_saved(tmp_path: Path, m
     assert synced == [(False, False), (True, True)]
 
 
-def test_a_note_that_cannot_be_locked_says_so_and_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    book = Notebook.begin(tmp_path / "progress")
-
+def test_a_note_that_cannot_be_locked_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(_descriptor: int, _operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(OSError, match="No locks available"):
-        book.save(NOTE)
-    book.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["progress"]
+    with pytest.raises(NotesError, match="No locks available"):
+        Notebook.begin(tmp_path / "progress")
+    assert not (tmp_path / "progress").exists()
 
 
 def test_what_was_sent_in_part_is_not_sent_again_by_accident(tmp_path: Path) -> None:

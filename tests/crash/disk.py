@@ -85,6 +85,8 @@ class Disk:
                 assert "O_TRUNC" not in call.flags, "no file of a journal is emptied by opening it"
             case "pwrite64":
                 self._files[name].unsynced.append(Write(call.numbers[-1], call.data[0][: call.result]))
+            case "write":  # of a process's number, at the beginning of a lock that was just emptied
+                self._files[name].unsynced.append(Write(0, call.data[0][: call.result]))
             case "fallocate":
                 start, size = call.numbers[-2:]
                 file = self._files[name]

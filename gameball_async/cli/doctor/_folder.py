@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
+from gameball_async._platform import hold_lock, release_lock
 from gameball_async.errors import JournalError
 
 from .._journal_words import Status
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._findings import Finding
-
-if sys.platform != "win32":
-    import fcntl
 
 _MIB = 1024 * 1024
 
@@ -90,7 +87,6 @@ def _writing(folder: Path) -> list[Finding]:
             file.write(b"doctor")
             file.flush()
             os.fsync(file.fileno())
-            locks = _locks(file)  # type: ignore[arg-type] # typeshed's wrapper, which is one
     except OSError as error:
         written = fail(
             "journal_folder",
@@ -98,28 +94,32 @@ def _writing(folder: Path) -> list[Finding]:
             "Make it writable for the account that runs the client, on a disk with room, or choose another folder.",
         )
         return [written, skip("journal_locks", "nothing can be written")]
-    return [ok("journal_folder", f"{_named(folder)} can be written"), locks]
+    return [ok("journal_folder", f"{_named(folder)} can be written"), _locks(folder)]
 
 
-def _locks(file: BinaryIO) -> Finding:
+def _locks(folder: Path) -> Finding:
     check = "journal_locks"
-    if sys.platform == "win32":
-        return fail(check, "this system has no POSIX locks", "Run the client on Linux or macOS to have a journal.")
     remedy = "Choose a folder on a disk of this machine."
+    path = folder / f"doctor-{os.getpid()}-lock.tmp"
+    held: list[int | None] = []
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with open(file.name, "rb") as again:  # noqa: PTH123 a name, and no path
-            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return ok(check, "a locked file stays locked")
+        held += [hold_lock(path)]
+        held += [hold_lock(path)]
     except OSError as error:
         return fail(check, f"files cannot be locked there ({error.strerror})", remedy)
+    finally:
+        for descriptor in held:
+            if descriptor is not None:
+                release_lock(descriptor)
+        path.unlink(missing_ok=True)
+    if held[1] is None:
+        return ok(check, "a locked file stays locked")
     return fail(check, "a locked file can be locked again: two clients would take the same events", remedy)
 
 
 def _permissions(folder: Path) -> Finding:
     check = "journal_permissions"
-    if sys.platform == "win32":
+    if not hasattr(os, "geteuid"):
         return skip(check, "this system has no POSIX permissions")
     there = folder.stat()
     if there.st_uid != os.geteuid():

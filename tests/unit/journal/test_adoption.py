@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from gameball_async import _platform
 from gameball_async._journal import _adoption, _folder, _schema
 from gameball_async._journal._folder import Folder, take_lock
 from gameball_async._journal._status import inspect_journal
@@ -349,7 +350,7 @@ def test_a_folder_that_another_process_makes_at_the_same_time_is_welcome(
 
     Folder(str(tmp_path / "journal")).make()
 
-    assert _folder.take_lock(tmp_path / "journal" / "x.lock") is not None
+    assert take_lock(tmp_path / "journal" / "x.lock") is not None
 
 
 # ---------------------------------------------------------------- somebody looks
@@ -361,7 +362,7 @@ NOBODY = 2**22 + 1
 def test_a_file_that_somebody_looks_at_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = written(tmp_path, [row(1)]).with_suffix(".lock")
     lock.write_text(f"{NOBODY}\n")
-    descriptor = _folder.hold_lock(lock)
+    descriptor = _platform.hold_lock(lock)
     assert descriptor is not None
 
     def end_the_look(_: float) -> None:
@@ -377,7 +378,7 @@ def test_a_file_that_somebody_holds_is_not_waited_for_long(tmp_path: Path, monke
     monkeypatch.setattr(_adoption, "_PATIENCE", 0.01)
     lock = written(tmp_path, [row(1)]).with_suffix(".lock")
     lock.write_text(f"{NOBODY}\n")
-    descriptor = _folder.hold_lock(lock)
+    descriptor = _platform.hold_lock(lock)
     assert descriptor is not None
 
     with opened(tmp_path) as desk:
