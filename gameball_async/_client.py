@@ -271,6 +271,17 @@ class AsyncGameball:
         limit = None if timeout is None else _checked_timeout(timeout, zero=True)
         await self._engine.flusher.flush(limit, self._engine.check_alive)
 
+    def stop_sending(self) -> None:
+        """Begin a close that starts no further request; await `aclose` to finish those in flight.
+
+        For someone who has noticed a mistake in what is being sent. Nothing more is accepted. What was
+        not sent, and what fails meanwhile, is dropped by the close, or kept in the journal.
+
+        Raises:
+            WrongLoop: if the client runs in another loop.
+        """
+        self._engine.stop_sending()
+
     async def aclose(self, timeout: float = 10) -> CloseReport:  # noqa: ASYNC109 the user's setting
         """Accept nothing more, deliver what can be delivered in time, and end.
 

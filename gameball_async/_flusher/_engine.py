@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from traceback import format_tb
@@ -175,6 +176,15 @@ class Engine:
             if self.state is State.STOPPED:  # the task was cancelled meanwhile: what is left is drained from here
                 await self._close_inline()
         return CloseReport(tuple(self.flusher.aftermath.undelivered), self.flusher.pending)
+
+    def stop_sending(self) -> None:
+        """Start no further request, and begin the close: it ends when the requests in flight have ended."""
+        if self.state in (State.RUNNING, State.CLOSING):
+            self._check_loop()
+            self.flusher.sends_new = False
+            self._begin_close(math.inf)
+        else:
+            self.flusher.sends_new = False
 
     def _begin_close(self, timeout: float) -> None:
         self.state = State.CLOSING

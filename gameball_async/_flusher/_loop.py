@@ -56,6 +56,7 @@ class Flusher:
 
     Attributes:
         now: seconds of the loop's clock; before there is one, everything is overdue.
+        sends_new: whether further requests may start; `Engine.stop_sending` forbids it.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Flusher:
         make_intake = ObservedIntake if self.watch.sees_tracks else Intake
         self.intake = make_intake(self.buffer, self.store, batching, self.failures, self.watch)
         self.aftermath = Aftermath(self.buffer, self.store, self.gate, self.failures, self.watch, retry, random)
+        self.sends_new = True
         self.requests = 0
         self.retries = 0
         self.in_flight = 0
@@ -246,7 +248,9 @@ class Flusher:
     def _is_finished(self) -> bool:
         if self._closing_at is None:
             return False
-        return self.aftermath.halted is not None or not (self.pending or self.store.is_storing)
+        if not self.sends_new or self.aftermath.halted is not None:
+            return True
+        return not (self.pending or self.store.is_storing)
 
     def _may_go_at(self, now: float) -> float:
         """When the next batch may go: at once if not above `now`."""
@@ -279,6 +283,8 @@ class Flusher:
         answer, sending = _NOT_SENT, None
         try:
             await self.store.seal(batch)
+            if not self.sends_new:
+                return  # it was forbidden meanwhile
             if self.gate.state is not GateState.OPEN and (not probe or self.gate.until > self.now()):
                 return  # it closed while the disk was busy, or for longer
             answer, sending = _INTERRUPTED, self._begin(batch)

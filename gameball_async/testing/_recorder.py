@@ -238,12 +238,16 @@ class Recorder(Assertions, AsyncGameball):
         if self._held:
             raise self._held[0].error.with_traceback(None)
 
-    async def aclose(self, timeout: float = 10) -> CloseReport:  # noqa: ASYNC109 as the client's
-        """Accept nothing more; what is pending is reported as dropped."""
-        _check_timeout(timeout)
+    def stop_sending(self) -> None:
+        """Accept nothing more; what is pending is reported as dropped by `aclose`."""
         if not self.closed:
             self._life.close()
             self._report = CloseReport(self._give_up())
+
+    async def aclose(self, timeout: float = 10) -> CloseReport:  # noqa: ASYNC109 as the client's
+        """Accept nothing more; what is pending is reported as dropped."""
+        _check_timeout(timeout)
+        self.stop_sending()
         await self._tell()
         return self._report
 

@@ -121,6 +121,74 @@ async def test_the_earliest_deadline_of_several_closes_rules(sandbox: Sandbox) -
             await gameball.aclose(timeout=0)
 
 
+@pytest.mark.parametrize("has_journal", [False, True], ids=["in memory", "with a journal"])
+async def test_a_client_that_stops_sending_finishes_the_requests_in_flight(
+    *, has_journal: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.script(Fault.latency(0.2))
+    placed = [(f"player{number}", "event", number) for number in range(30)]
+    gameball = client(sandbox, journal=tmp_path if has_journal else None)
+    await gameball.start()
+    receipts = [await gameball.track(player, name, {"number": number}) for player, name, number in placed]
+    await until(lambda: gameball.stats().in_flight == 10)
+    sent = gameball.stats().requests
+    gameball.stop_sending()
+    with pytest.raises(ClientClosed):
+        gameball.track_nowait("player123", "late")
+    report = await gameball.aclose()
+    assert 10 <= sent == gameball.stats().delivered == len(sandbox.requests) < 30
+    assert gameball.stats().unknown == 0
+    assert_conserved(gameball.stats())
+    if not has_journal:
+        assert {type(entry.error) for entry in report.undelivered} == {Dropped}
+        assert len(report.undelivered) == 30 - sent
+        assert all(receipt.done for receipt in receipts)
+        return
+    assert report.kept == 30 - sent
+    async with client(sandbox, journal=tmp_path) as following:
+        await following.flush()
+    assert_all_arrived(sandbox, placed)
+
+
+async def test_a_client_that_stops_sending_repeats_no_failed_request(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(503), Fault.latency(0.2))
+    gameball = client(sandbox)
+    await gameball.start()
+    await gameball.track("player123", "event")
+    await until(lambda: gameball.stats().in_flight)
+    gameball.stop_sending()
+    (entry,) = (await gameball.aclose()).undelivered
+    assert isinstance(entry.error, Dropped)
+    assert len(sandbox.requests) == 1
+
+
+async def test_a_client_that_stops_sending_waits_for_no_answer_beyond_the_timeout_of_its_close(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.script(Fault.hang())
+    gameball = client(sandbox)
+    await gameball.start()
+    await gameball.track("player123", "event")
+    await until(lambda: gameball.stats().in_flight)
+    gameball.stop_sending()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(gameball.aclose, 3600)
+            await checkpoint()
+            report = await gameball.aclose(timeout=0)
+    assert [entry.error.may_have_arrived for entry in report.undelivered] == [True]
+
+
+async def test_a_client_that_stops_sending_before_its_start_sends_nothing(sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    receipt = gameball.track_nowait("player123", "event")
+    gameball.stop_sending()
+    await gameball.aclose()
+    with pytest.raises(Dropped):
+        await receipt
+    assert sandbox.requests == []
+
+
 async def test_a_cancelled_close_goes_on_in_the_background(sandbox: Sandbox) -> None:
     sandbox.script(Fault.latency(0.2))
     gameball = client(sandbox)
