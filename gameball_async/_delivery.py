@@ -19,6 +19,7 @@ import httpx
 import tenacity
 
 from ._config import Retry
+from ._interruption import interruption, running_task
 from ._logger import logger
 from ._outcome import clean_words, read_answer
 from ._verdict import Answer, Verdict
@@ -146,16 +147,21 @@ class Delivery:
             return Answer(verdict=Verdict.FAILED, words="the http_client that was given is closed")
         try:
             request = client.build_request("POST", self._parsed_url, headers=self._headers, content=body)
-        except Exception as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
             return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
         request.stream = _Body(body)
         if request.url.scheme == "https" and client is not self._injected:
             request.extensions["trace"] = _Connecting()
+        task = running_task()
         try:
             return await self._exchange(client, request, secrets)
         except _NEVER_SENT as error:
             return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
-        except Exception as error:  # noqa: BLE001 whatever a transport raises, the batch must get an answer
+        except BaseException as error:  # noqa: BLE001 whatever a transport or hook raises, the batch must get an answer
+            if (own := interruption(error, task)) is not None:
+                raise own from None
             return Answer(verdict=Verdict.AMBIGUOUS, words=_described(error, secrets))
 
     async def _exchange(self, client: HTTPClient, request: httpx.Request, secrets: tuple[str, ...]) -> Answer:
@@ -197,7 +203,7 @@ class Delivery:
         )
 
 
-def _described(error: Exception, secrets: tuple[str, ...]) -> str:
+def _described(error: BaseException, secrets: tuple[str, ...]) -> str:
     name = type(error).__name__
     # an error of an unknown kind may quote what it was given, keys included
     return f"{name}: {clean_words(str(error), secrets)}" if isinstance(error, httpx.TransportError) else name

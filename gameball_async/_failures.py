@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from ._bell import Bell
 from ._events import Event
+from ._interruption import interruption, running_task
 from ._logger import logger
 from ._seldom import Seldom
 from .errors import DeliveryError
@@ -69,24 +70,44 @@ class Failures:
             await checkpoint()  # a callback that fills the queue again must not stop the loop
 
     async def report_without_waiting(self) -> None:
-        """Call the callback for the rest after a deadline: a coroutine is cut where it would wait, each on its own."""
+        """Call the callback for the rest after a deadline: coroutines are cancelled at their first await, each alone.
+
+        If asyncio cancels this very task meanwhile, that is raised when all are called.
+        """
+        cancelled = None
         while self._queue:
-            with anyio.CancelScope(deadline=-math.inf, shield=True):
-                await self._report_next()
+            try:
+                with anyio.CancelScope(deadline=-math.inf, shield=True):
+                    await self._report_next()
+            except asyncio.CancelledError as error:
+                cancelled = error
         self._tell(self._raised.take_all(anyio.current_time()))
+        if cancelled is not None:
+            raise cancelled
 
     async def _report_next(self) -> None:
         """Call the callback once; what it raises is logged and harms nothing."""
         event, error = self._queue.popleft()
         try:
             result = self._on_failure(event, error) if self._on_failure else None
-            if inspect.isawaitable(result):
-                await result
-        except (Exception, asyncio.CancelledError) as raised:
-            if isinstance(raised, asyncio.CancelledError) and _is_cancelled():
-                raise
-            self._raised.count += 1
-            self._latest = type(raised).__name__, event.name
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:  # noqa: BLE001 also SystemExit, pytest.fail(), another task's cancellation
+            self._note_raised(raised, event)
+            return
+        if not inspect.isawaitable(result):
+            return
+        task = running_task()
+        try:
+            await result
+        except BaseException as raised:  # noqa: BLE001 likewise
+            if (own := interruption(raised, task)) is not None:
+                raise own from None
+            self._note_raised(raised, event)
+
+    def _note_raised(self, raised: BaseException, event: Event) -> None:
+        self._raised.count += 1
+        self._latest = type(raised).__name__, event.name
 
     def _tell(self, count: int) -> None:
         """Log that the callback has raised so often: neither its text nor its traceback, they may quote the event."""
@@ -94,9 +115,3 @@ class Failures:
             _log.error("on_failure raised %s for event %.60r", *self._latest)
         elif count:
             _log.error("on_failure raised for %d events, lastly %s for event %.60r", count, *self._latest)
-
-
-def _is_cancelled() -> bool:
-    """Whether this very task is being cancelled, and not one that the callback awaited."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -14,7 +14,9 @@ class _Harmless(logging.LoggerAdapter[logging.Logger]):
         """Log, as every other method does through this one."""
         try:
             super().log(level, msg, *args, stacklevel=2, **kwargs)
-        except Exception:  # noqa: BLE001 whatever the application's handlers raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 whatever the application's handlers raise, SystemExit as well
             if logging.raiseExceptions:
                 traceback.print_exc()
 

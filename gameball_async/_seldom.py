@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+
+_BEFORE_ANY_CLOCK = -sys.float_info.max
 
 INTERVAL = 60.0
 """Seconds between two lines about the same. A person reads no faster, and a broken shop fails a thousand times."""
@@ -33,5 +36,5 @@ class Seldom:
     def take_all(self, now: float) -> int:
         """How much there is to tell, for the last time."""
         told, self.count = self.count, 0
-        self._told_at = now
+        self._told_at = max(now, _BEFORE_ANY_CLOCK)  # a client that was not started has no clock: `now` is always -inf
         return told

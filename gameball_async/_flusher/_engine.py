@@ -143,14 +143,13 @@ class Engine:
         return self.state is State.CLOSING and is_settled and not self.flusher.failures
 
     def _on_crash(self, error: Exception) -> None:
-        reason = _innermost(error)
+        reason = self._cause = _innermost(error)
+        if self.state is State.RUNNING:
+            self.state = State.STOPPED  # before a log handler, or anything else, may track
         if isinstance(reason, _MENDABLE):
             _log.error("the client stops: %s", reason)
         else:  # without the error's text: it may quote a player's id
             _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))
-        self._cause = reason
-        if self.state is State.RUNNING:
-            self.state = State.STOPPED  # before anything else may be accepted
         self.flusher.aftermath.give_up(DropReason.FLUSHER_DIED, "the flusher crashed", self.now())
 
     def _end(self, state: State) -> None:

@@ -131,14 +131,18 @@ class Lines:
 
     def tell(self, now: float) -> float:
         """Tell of the events that have failed, if it is time; returns when it is time again."""
-        for loss in self._losses.values():
-            loss.tell(loss.take(now))
+        self._log([(loss.take(now), loss) for loss in self._losses.values() if loss.due_at <= now])
         return min((loss.due_at for loss in self._losses.values()), default=math.inf)
 
     def tell_all(self, now: float) -> None:
         """Tell of the events that have failed, for the last time."""
-        for loss in self._losses.values():
-            loss.tell(loss.take_all(now))
+        self._log([(loss.take_all(now), loss) for loss in self._losses.values()])
+
+    @staticmethod
+    def _log(losses: list[tuple[int, _Loss]]) -> None:
+        """Log what was taken out before: a log handler may track, and so let further events fail meanwhile."""
+        for level, arguments in [loss.line(count) for count, loss in losses if count]:
+            _log.log(level, "%s %s, %s%r: %s", *arguments)
 
     def kept(self, why: str) -> None:
         """The client ends, and what waits is kept in the journal."""
@@ -174,16 +178,12 @@ class _Loss(Seldom):
     latest_name: str
     latest_error: DeliveryError
 
-    def tell(self, count: int) -> None:
-        """Log that so many have failed."""
-        if not count:
-            return
+    def line(self, count: int) -> tuple[int, tuple[object, ...]]:
+        """Level and arguments of the line that so many have failed."""
         error = self.latest_error
         # who chose to drop events has been told what happens; everything else is somebody's mistake
         is_chosen = isinstance(error, Dropped) and error.reason is DropReason.BUFFER_FULL
-        _log.log(
-            logging.WARNING if is_chosen else logging.ERROR,
-            "%s %s, %s%r: %s",
+        return logging.WARNING if is_chosen else logging.ERROR, (
             _counted(count),
             "may not have arrived" if isinstance(error, OutcomeUnknown) else "will not arrive",
             "the last one " if count > 1 else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -79,7 +78,9 @@ class Watch:
         self._is_calling = True
         try:
             return method(self._client, *args, **kwargs)
-        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 the user's mistake must harm nothing
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:  # noqa: BLE001 the user's mistake must harm nothing
             # no task is being cancelled: nothing was awaited
             self._note_failure(getattr(method, "__name__", "method"), raised)
             return None

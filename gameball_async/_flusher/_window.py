@@ -169,22 +169,18 @@ class Window:
         limit = frontier if feed is self._feeds.own else math.inf
         is_complete = all(self._let_in(feed, rows, limit) for rows in requests(loaded.rows))
         if loaded.is_last and is_complete and feed.remaining:
-            _log.error("%d events are missing in a file of the journal", feed.remaining)
-            self._write_off(feed, feed.remaining)
+            missing = feed.remaining
+            self._write_off(feed, missing)
+            _log.error("%d events are missing in a file of the journal", missing)
 
     def _let_in(self, feed: Feed, rows: list[Row], limit: float) -> bool:
         """Let one request's events in; False if there is no room, or they are not decided yet."""
         if rows[0].seq >= limit:
             return False
-        if rows[0].seq not in feed.skipped:
-            if not self._place(feed, rows):
-                self._needed = (len(rows), sum(len(row.encoded) for row in rows))
-                return False
-            self._needed = (0, 0)
-            feed.remaining -= len(rows)
-            self._leave_outside(len(rows))
-        feed.cursor = rows[-1].seq
-        return True
+        if rows[0].seq in feed.skipped:
+            feed.cursor = rows[-1].seq
+            return True
+        return self._place(feed, rows)
 
     def _place(self, feed: Feed, rows: list[Row]) -> bool:
         first = rows[0]
@@ -192,15 +188,25 @@ class Window:
         try:
             shared = self._offer(feed, rows, self._opened_at(first))
         except InvalidEvent as error:  # another process had other limits
+            self._move_on(feed, rows)
             self._refuse_read(feed, rows, error)
             return True
         if shared is None:
             if outcome is not None:
                 self._outcomes[first.seq] = outcome
+            self._needed = (len(rows), sum(len(row.encoded) for row in rows))
             return False
         if outcome is not None:
             outcome.join(shared)
+        self._move_on(feed, rows)
         return True
+
+    def _move_on(self, feed: Feed, rows: list[Row]) -> None:
+        """Note that these rows of a file are not outside any more."""
+        self._needed = (0, 0)
+        feed.remaining -= len(rows)
+        feed.cursor = rows[-1].seq
+        self._leave_outside(len(rows))
 
     def _offer(self, feed: Feed, rows: Sequence[Row], now: float) -> SharedOutcome | None:
         """Let the events of one request, or a single one that may merge, into the buffer; None if there is no room."""

@@ -252,3 +252,39 @@ def test_each_request_is_told_to_who_asks_for_that_alone(log: Log, caplog: pytes
     caplog.set_level(logging.DEBUG, "gameball_async.requests")
     log.lines.request_ends(3, 1, FAILED, 0.25)
     assert log.told() == [("DEBUG", "3 events, attempt 1: failed (HTTP 503) in 0.250 s")]
+
+
+def test_a_log_handler_may_let_events_fail_for_another_reason_while_losses_are_logged(log: Log) -> None:
+    """A handler that tracks into a full buffer does so."""
+    full = Dropped("the buffer was full.", reason=DropReason.BUFFER_FULL)
+
+    class Tracking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 the name is the base class's
+            log.lines.lost(["logged"], full)
+            log.lines.tell(0)
+
+    handler = Tracking()
+    logging.getLogger("gameball_async").addHandler(handler)
+    try:
+        log.lines.lost(["review"], REFUSED)
+        log.lines.lost(["order"], OutcomeUnknown("no answer."))
+        log.lines.tell(0)
+    finally:
+        logging.getLogger("gameball_async").removeHandler(handler)
+    log.lines.tell_all(60)
+    assert [text for _, text in log.told()] == [
+        "1 event will not arrive, 'logged': the buffer was full.",
+        "1 event will not arrive, 'review': Gameball refused the event (HTTP 422). Correct the event.",
+        "1 event may not have arrived, 'order': no answer.",
+        "2 events will not arrive, the last one 'logged': the buffer was full.",
+    ]
+
+
+def test_before_there_is_a_clock_the_same_is_logged_once(log: Log) -> None:
+    """A client that was not started has none."""
+    for _ in range(3):
+        log.lines.lost(["review"], REFUSED)
+        log.lines.tell(-math.inf)
+    assert len(log.told()) == 1
+    log.lines.tell(1000)
+    assert [text[:8] for _, text in log.told()] == ["2 events"]

@@ -22,5 +22,7 @@ FAILED = {
     9619: "a close skipped a pause that was asked for before an outage began",
     10425: "a refusal of the client shortened a pause that another answer had asked for",
     19900: "the oracle took a halt for over, because its probe was never answered",
+    779680: "a logging handler tracked while losses were reported, and the flusher died",
+    780305: "the oracle gave an event that a callback tracked late no time of its own",
 }
 """What was wrong, by seed."""
