@@ -35,9 +35,11 @@ test: $(READY) ## every test, in several processes: make test JOBS=4
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 soak: $(READY) ## many simulated lives on both loops, long storms, many crashes: make soak SEEDS=20000 STORM=15 CRASHES=2000
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
-	GAMEBALL_SOAK=$(STORM) $(BIN)/python -m pytest tests/chaos tests/lives
-	GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash
+	@set -e; export GAMEBALL_SEED=$${GAMEBALL_SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
+	  echo "soak from seed $$GAMEBALL_SEED: repeat it with GAMEBALL_SEED=$$GAMEBALL_SEED make soak"; set -x; \
+	  $(BIN)/python -m tests.simulation --first $$GAMEBALL_SEED --seeds $(SEEDS); \
+	  GAMEBALL_SOAK=$(STORM) $(BIN)/python -m pytest tests/chaos tests/lives; \
+	  GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash
 
 soak-journal: $(READY) ## a backlog written to a journal, killed and drained: make soak-journal EVENTS=10000000
 	$(BIN)/python -m benchmarks.backlog --events $(EVENTS)

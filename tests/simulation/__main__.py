@@ -4,7 +4,8 @@
 
     python -m tests.simulation --seed 123 --backend trio     one seed, with its whole trace
     python -m tests.simulation --seed 123 --journal          one seed of lives with a journal
-    python -m tests.simulation --seeds 20000 --first 0       many of both kinds, on both loops
+    python -m tests.simulation --seeds 20000                 many of both kinds, on both loops, from a random seed on
+    python -m tests.simulation --seeds 20000 --first 0       the same ones again
     python -m tests.simulation --seeds 20000 --journal       many with a journal
 """
 
@@ -12,10 +13,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 
 from .loops import BACKENDS
 from .soak import KINDS, run_timed, say, soak
+
+MOST_SEEDS = 1_000_000_000
+"""A random first seed is below this: short enough to type."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     kinds = list(KINDS)
     if options.seed is not None:
         return _replay(options.seed, backends, kinds[-1] if options.journal else kinds[0])
-    seeds = range(options.first, options.first + options.seeds)
+    first = random.randrange(MOST_SEEDS) if options.first is None else options.first
+    say(f"seeds {first} to {first + options.seeds - 1}: repeat them with --first {first} --seeds {options.seeds}")
+    seeds = range(first, first + options.seeds)
     return not soak(seeds, backends, options.jobs, kinds[-1:] if options.journal else kinds)
 
 
@@ -33,7 +40,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="The deterministic simulation.")
     parser.add_argument("--seed", type=int, help="replay this one, and print its trace")
     parser.add_argument("--seeds", type=int, default=500, help="run so many (default: 500)")
-    parser.add_argument("--first", type=int, default=0, help="beginning with this one (default: 0)")
+    parser.add_argument("--first", type=int, help="beginning with this one (default: a random one)")
     parser.add_argument("--backend", choices=BACKENDS, help="one loop only (default: both)")
     parser.add_argument(
         "--journal", action="store_true", help="with a journal (default: soak through both kinds, replay without one)"
