@@ -175,6 +175,9 @@ class AsyncGameball:
         Blocks the calling thread until the loop has taken the event over, and as long as `track`
         would wait. The receipt can only be awaited in the client's loop.
 
+        If a signal handler, a soft time limit or Ctrl-C raises meanwhile, the event is withdrawn and
+        the call raises. If it is too late for that, the call returns the receipt instead.
+
         Raises:
             NotStarted: if the client does not run yet.
             WrongLoop: if it is called in the loop's own thread, which it would block.

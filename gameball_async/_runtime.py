@@ -7,9 +7,10 @@ import contextvars
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import CancelledError, wait
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+import anyio
 import anyio.lowlevel
 
 from .errors import FlusherDied
@@ -24,6 +25,8 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 
 _LOOK = 1.0
 """Seconds between two looks whether the loop is still there."""
+
+_FLUSHER = "gameball_async flusher"
 
 _LOOP_ENDED = "the event loop that the client lives in has ended: make a new client in a running one."
 
@@ -66,9 +69,18 @@ class Runtime(ABC):
     def is_current(self) -> bool:
         """Whether the caller runs in this loop."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing can run in this loop any more, as far as that can be known."""
+        return False
+
     @abstractmethod
-    def spawn(self, main: Main) -> None:
-        """Run `main` in a task of its own, with an empty context: it must not inherit the caller's variables."""
+    def spawn(self, main: Main, name: str = _FLUSHER, context: contextvars.Context | None = None) -> None:
+        """Run `main` in a task of its own, by default with an empty context: it must not inherit the caller's.
+
+        Raises:
+            RuntimeError: if the loop takes no more tasks.
+        """
 
     def protected(self, function: _F) -> _F:
         """The same function for a task of its own, in which no Ctrl-C strikes: that is the main task's."""
@@ -87,13 +99,40 @@ class Runtime(ABC):
         """Whether the caller runs in this loop's thread."""
         return threading.get_ident() == self._thread
 
-    @abstractmethod
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine function in this loop from another thread, and wait for it.
+
+        If something is raised in the waiting thread, by a signal handler for one, the coroutine is cancelled, and
+        that is raised when it has ended. If it had succeeded already, its result is returned instead.
 
         Raises:
             FlusherDied: if the loop ends before it is done.
         """
+        call, context = _ThreadCall(function), contextvars.copy_context()
+
+        def begin() -> None:
+            try:
+                self.spawn(call.run, "gameball_async call from a thread", context)
+            except RuntimeError:  # the loop is ending
+                call.withdraw()
+
+        struck: BaseException | None = None
+        try:
+            self.call_soon_from_thread(begin)
+        except RuntimeError:
+            raise FlusherDied(_LOOP_ENDED) from None
+        except BaseException as error:  # noqa: BLE001 raised below
+            struck = error
+        while True:
+            try:
+                if struck is not None and (scope := call.withdraw()) is not None:
+                    with suppress(RuntimeError):  # the loop has ended, and the call with it
+                        self.call_soon_from_thread(scope.cancel)
+                if call.ended.wait(_LOOK) or self.has_ended:
+                    break
+            except BaseException as error:  # noqa: BLE001 raised below, when it is certain that the call has no effect
+                struck = struck or error
+        return call.result(struck)
 
 
 class AsyncioRuntime(Runtime):
@@ -108,32 +147,20 @@ class AsyncioRuntime(Runtime):
         """Whether the caller runs in this loop."""
         return asyncio._get_running_loop() is self._loop  # noqa: SLF001 documented for this use, and raises nothing
 
-    def spawn(self, main: Main) -> None:
+    @property
+    def has_ended(self) -> bool:
+        """Whether the loop is closed: a callback that it received in its very last moment is never run."""
+        return self._loop.is_closed()
+
+    def spawn(self, main: Main, name: str = _FLUSHER, context: contextvars.Context | None = None) -> None:
         """Run `main` in a task that is kept alive here."""
-        task = self._loop.create_task(main(), name="gameball_async flusher", context=contextvars.Context())
+        task = self._loop.create_task(main(), name=name, context=context or contextvars.Context())
         _background_tasks.add(task)
         task.add_done_callback(_background_tasks.discard)
 
     def call_soon_from_thread(self, function: Callable[[], object]) -> None:
         """Let the loop call a function soon."""
         self._loop.call_soon_threadsafe(function)
-
-    def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run a coroutine function as a task, and look now and then whether the loop is still there.
-
-        A callback that a loop receives in its very last moment is never run, and nothing says so.
-        """
-        coroutine = function()
-        try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-            while not wait([future], timeout=_LOOK).done and not self._loop.is_closed():
-                pass
-            return future.result(timeout=0)
-        except (CancelledError, TimeoutError, RuntimeError) as error:
-            if not self._loop.is_closed() and not isinstance(error, CancelledError):
-                raise
-            coroutine.close()
-            raise FlusherDied(_LOOP_ENDED) from None
 
 
 class _TrioSignal:
@@ -169,11 +196,9 @@ class TrioRuntime(Runtime):
         except RuntimeError:
             return False
 
-    def spawn(self, main: Main) -> None:
+    def spawn(self, main: Main, name: str = _FLUSHER, context: contextvars.Context | None = None) -> None:
         """Run `main` as a system task."""
-        self._trio.lowlevel.spawn_system_task(
-            self.protected(main), name="gameball_async flusher", context=contextvars.Context()
-        )
+        self._trio.lowlevel.spawn_system_task(self.protected(main), name=name, context=context or contextvars.Context())
 
     def protected(self, function: _F) -> _F:
         """The same function, in which trio raises no `KeyboardInterrupt`."""
@@ -183,12 +208,60 @@ class TrioRuntime(Runtime):
         """Let the run call a function soon."""
         self._run.run_sync_soon(function)
 
-    def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run a coroutine function in a task of its own."""
+
+class _ThreadCall(Generic[_T]):
+    """A coroutine function that a thread waits for: run in the loop, unless it is withdrawn before it begins.
+
+    Attributes:
+        ended: set when it has ended, or will never begin.
+    """
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+        self.ended = threading.Event()
+        self._function = function
+        self._lock = threading.Lock()
+        self._scope: anyio.CancelScope | None = None
+        self._is_withdrawn = False
+        self._results: list[_T] = []
+        self._error: BaseException | None = None
+
+    async def run(self) -> None:
+        """Run it, in the loop."""
         try:
-            return self._trio.from_thread.run(function, trio_token=self._run)
-        except (self._trio.RunFinishedError, self._trio.Cancelled):
-            raise FlusherDied(_LOOP_ENDED) from None
+            with anyio.CancelScope() as scope:
+                with self._lock:
+                    if self._is_withdrawn:
+                        return
+                    self._scope = scope
+                self._results.append(await self._function())
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, Exception):
+                raise  # the loop ends
+        finally:
+            self.ended.set()
+
+    def withdraw(self) -> anyio.CancelScope | None:
+        """Let it never begin; if it has begun, return the scope to cancel in the loop. More than once is allowed."""
+        with self._lock:
+            self._is_withdrawn = True
+        if self._scope is None:
+            self.ended.set()
+        return self._scope
+
+    def result(self, struck: BaseException | None) -> _T:
+        """What it returned; else raise what struck the waiting thread, or what it raised.
+
+        Raises:
+            FlusherDied: if the loop has ended before.
+        """
+        if self._results:
+            return self._results[0]
+        if struck is not None:
+            raise struck
+        if isinstance(self._error, Exception):
+            raise self._error
+        raise FlusherDied(_LOOP_ENDED) from None
 
 
 def current_runtime() -> Runtime:

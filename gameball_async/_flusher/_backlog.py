@@ -89,6 +89,11 @@ class Backlog(Store):
         return self._arrivals.events > 0
 
     @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs in the journal's thread, as log handlers do."""
+        return self._writer.is_own_thread
+
+    @property
     def outside(self) -> int:
         """Accepted events that lie outside of the buffer."""
         return 0 if self._window is None else self._window.outside

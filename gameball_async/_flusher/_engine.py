@@ -247,6 +247,11 @@ class Engine:
             raise WrongLoop(
                 "track_threadsafe() was called in the client's own thread, which it would block: use track()."
             )
+        if self.flusher.store.is_own_thread:
+            raise WrongLoop(
+                "track_threadsafe() was called in the journal's thread, which would wait for itself: a log handler "
+                "that tracks must do so in a thread of its own, with logging.handlers.QueueListener for one."
+            )
         return runtime.run_from_thread(function)
 
     def check_alive(self) -> None:

@@ -57,6 +57,11 @@ class Store:
         return False
 
     @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs in the thread that writes here."""
+        return False
+
+    @property
     def outside(self) -> int:
         """Accepted events that lie outside of the buffer."""
         return 0

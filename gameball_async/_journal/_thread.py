@@ -53,13 +53,20 @@ class Worker:
         self._exchange = exchange
         self._guard = guard
         self._notes: list[Note] = []
+        self._thread: threading.Thread | None = None
         self._dead_letters = DeadLetters(folder.path)
         self._holdings = Holdings(folder, guard, self._notes)
         guard.keep(self._dead_letters, self._holdings)
 
     def start(self) -> None:
         """Start the thread; it ends with the operation Close."""
-        threading.Thread(target=self._run, name="gameball-journal", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="gameball-journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs in the thread, as log handlers do."""
+        return threading.current_thread() is self._thread
 
     def _run(self) -> None:
         is_open = True

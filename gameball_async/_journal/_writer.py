@@ -53,6 +53,11 @@ class JournalWriter:
         """Bytes of the own file in use, as of the last commit."""
         return self._worker.used_bytes
 
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs in the journal's thread, which must not wait for itself."""
+        return self._worker.is_own_thread
+
     # ---------------------------------------------------------------- in the loop's thread
 
     def open(self, notify: Callable[[], object], done: Callable[[list[Source] | JournalError], None]) -> None:
