@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from typing import Any
 
 import attrs
@@ -30,6 +30,10 @@ class Delivered:
 Outcome = Delivered | DeliveryError
 
 
+def _anywhere() -> None:
+    """Allow to wait for an outcome that belongs to no client."""
+
+
 class SharedOutcome:
     """The one outcome of all events of a batch, once there is one.
 
@@ -41,16 +45,18 @@ class SharedOutcome:
         moved: where the events are that were moved away, by name.
         interruption: why there will be no outcome for now, if nothing works at it any more.
         changed: rings when one of the others was set, if somebody waits; nearly nobody does.
+        check: raises where the outcome cannot be waited for: the client is not started, or lives in another loop.
         marks: what an observer returned for the events, by name; nearly always nothing.
     """
 
-    __slots__ = ("changed", "interruption", "marks", "moved", "outcome")
+    __slots__ = ("changed", "check", "interruption", "marks", "moved", "outcome")
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
         self.moved: dict[str, SharedOutcome] | None = None
         self.interruption: LifecycleError | None = None
         self.changed: Bell | None = None
+        self.check: Callable[[], object] = _anywhere
         self.marks: dict[str, object] | None = None
 
     def settle(self, outcome: Outcome) -> None:
@@ -96,11 +102,12 @@ class SharedOutcome:
         """Wait for the outcome of the named event.
 
         Raises:
-            LifecycleError: if nothing works at it any more.
+            LifecycleError: if nothing works at it, or it cannot be waited for here.
         """
         while (outcome := (holder := self._holder(name)).outcome) is None:
             if holder.interruption is not None:
                 raise holder.interruption.with_traceback(None)
+            holder.check()
             bell = holder.changed = holder.changed or Bell()
             await bell.wait()
         return outcome
@@ -142,8 +149,8 @@ class Receipt:
     """The promise for one event. Await it for the outcome, or let it go.
 
     ``await receipt`` returns a `Delivered`, or raises the `DeliveryError` that says why the event
-    did not arrive. It may be awaited by several tasks, more than once, and cancelled; the event
-    is not affected.
+    did not arrive. It may be awaited by several tasks of the client's loop, more than once, and
+    cancelled; the event is not affected. Once the outcome is known, it may be awaited in any loop.
     """
 
     __slots__ = ("_name", "_shared")
@@ -169,6 +176,8 @@ class Receipt:
             Rejected: if Gameball refused the event for good.
             Dropped: if the client gave it up.
             OutcomeUnknown: if it was sent and nobody can tell whether it was applied.
+            NotStarted: if the client was not started yet, so that nothing is sent.
+            WrongLoop: if the client lives in another loop.
             FlusherDied: if the client's task was cancelled before its close; `aclose` brings the outcome.
         """
         return self._wait().__await__()

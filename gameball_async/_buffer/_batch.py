@@ -180,6 +180,7 @@ class Batch:
     def _part(self, items: list[tuple[str, bytes]], boundaries: tuple[tuple[int, int], ...], overhead: int) -> Batch:
         part = Batch(self.number, self.player_unique_id, overhead=overhead, opened_at=self.opened_at, epoch=self.epoch)
         part.mobile, part.email = self.mobile, self.email
+        part.shared.check = self.shared.check
         for name, encoded in items:
             part.add(name, encoded, self.epoch)
         part._boundaries = boundaries

@@ -35,6 +35,7 @@ class Buffer:
         overhead: bytes of a request beside its events.
         on_due: called with a time, when something becomes due at it that may be the earliest.
         on_settled: called when events got their outcome, and so made room.
+        check_waiting: the `check` of outcomes.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class Buffer:
         overhead: Overhead,
         on_due: Callable[[float], object],
         on_settled: Callable[[], object] = lambda: None,
+        check_waiting: Callable[[], object] = lambda: None,
     ) -> None:
         self.counts = Counts()
         self._on_settled = on_settled
+        self._check_waiting = check_waiting
         self.is_changing = False
         self._batching = batching
         self._overhead = overhead
@@ -263,6 +266,7 @@ class Buffer:
         overhead = self._overhead(player_unique_id, mobile, email)
         batch = Batch(next(self._numbers), player_unique_id, overhead=overhead, opened_at=now, epoch=self._epoch)
         batch.mobile, batch.email = mobile, email
+        batch.shared.check = self._check_waiting
         self._by_age[batch.number] = batch
         return batch
 

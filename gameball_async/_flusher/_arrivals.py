@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .._journal import Append, Row
 from .._receipt import StoredOutcome
@@ -29,10 +29,11 @@ class Arrival(StoredOutcome, Append):
 
     __slots__ = ("answered", "error", "is_answered", "is_claimed", "is_gone", "now", "rows", "size", "was_counted")
 
-    def __init__(self, rows: Sequence[Row], size: int, now: float) -> None:
+    def __init__(self, rows: Sequence[Row], size: int, now: float, check: Callable[[], object]) -> None:
         # the bases' attributes as well: there is one of these for nearly every event, and each call costs
         self.outcome = self.moved = self.interruption = self.changed = self.marks = self._joined = None
         self.is_durable = False
+        self.check = check
         self.rows = rows
         self.size = size
         self.now = now

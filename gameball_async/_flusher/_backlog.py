@@ -241,7 +241,7 @@ class Backlog(Store):
         return arrival
 
     def _queue(self, rows: Sequence[Row], size: int, now: float) -> Arrival:
-        arrival, arrivals, events = Arrival(rows, size, now), self._arrivals, len(rows)
+        arrival, arrivals, events = Arrival(rows, size, now, self._hooks.check_waiting), self._arrivals, len(rows)
         self._next_seq += events
         arrivals.queue.append(arrival)
         arrivals.events += events

@@ -62,6 +62,7 @@ class Engine:
         self._cause: BaseException | None = None
         self._is_under_way = False
         self._changed = Bell()
+        flusher.check_waiting = self._check_waiting
 
     # ---------------------------------------------------------------- life
 
@@ -264,6 +265,18 @@ class Engine:
         if self.state is not State.RUNNING:
             raise self._unavailable()
         self._check_loop()
+
+    def _check_waiting(self) -> None:
+        """Raise unless the outcome of an event can be waited for here and now."""
+        if self.state is State.NEW:
+            raise NotStarted(
+                "the client is not started, so the event is not sent: use `async with`, or await start() first."
+            )
+        if self._runtime is not None and not self._runtime.is_current:
+            raise WrongLoop(
+                "the receipt's client lives in another event loop or thread: await the receipt in that loop; "
+                "elsewhere, receipt.done says whether the outcome is known."
+            )
 
     def _check_loop(self) -> None:
         if self._runtime is not None and not self._runtime.is_current:

@@ -56,6 +56,7 @@ class Flusher:
 
     Attributes:
         now: seconds of the loop's clock; before there is one, everything is overdue.
+        check_waiting: raises where an outcome cannot be waited for; the engine sets it.
         sends_new: whether further requests may start; `Engine.stop_sending` forbids it.
     """
 
@@ -74,7 +75,8 @@ class Flusher:
         dialect = access.dialect
         observed = ObservedClient(base_url=access.base_url, api_version=dialect.version, stats=self.stats)
         self.watch = Watch(observer, observed, lambda: self.pending)
-        self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled)
+        self.check_waiting: Callable[[], object] = lambda: None
+        self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled, self._check_waiting)
         self.gate = Gate()
         self.failures = Failures(on_failure)
         self.store = self._new_store(journal, batching)
@@ -103,12 +105,16 @@ class Flusher:
             return Store()
         hooks = Hooks(
             now=self._time,
+            check_waiting=self._check_waiting,
             on_progress=self._on_settled,
             on_restored=self._on_restored,
             on_refused=self._on_refused,
             on_missing=self.watch.missing,
         )
         return Backlog(JournalWriter(journal), journal, self.buffer, batching, hooks)
+
+    def _check_waiting(self) -> None:
+        self.check_waiting()
 
     def _time(self) -> float:
         return self.now()  # the clock changes when the client is bound to a loop

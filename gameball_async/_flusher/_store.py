@@ -19,6 +19,7 @@ class Hooks:
 
     Attributes:
         now: seconds of the loop's clock.
+        check_waiting: raises where the outcome of an event cannot be waited for.
         on_progress: called when events were stored, or moved on.
         on_restored: called with each batch that an earlier process had sealed.
         on_refused: called with accepted events that will not arrive, and why.
@@ -26,6 +27,7 @@ class Hooks:
     """
 
     now: Callable[[], float]
+    check_waiting: Callable[[], object]
     on_progress: Callable[[], object]
     on_restored: Callable[[Batch], object]
     on_refused: Callable[[list[Event], DeliveryError], object]
