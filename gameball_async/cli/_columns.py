@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from string import Formatter
 
 import attrs
@@ -18,9 +20,12 @@ EVENT_COLUMNS = ("event", "name")
 
 Cells = Sequence[str]
 Pick = Callable[[Cells], str]
+ToDraft = Callable[[Cells], Draft]
 
 _INT = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")
+_MOST_INVISIBLE = 8  # characters around a name in a cell
 _LONGEST_NUMBER = 400  # characters: no number that Gameball takes is longer, and int() is quadratic
 
 
@@ -120,28 +125,36 @@ class Columns:
     mobile: str | None = None
     email: str | None = None
 
-    def bind(self, header: Sequence[str]) -> Callable[[Cells], Draft]:
-        """Return the function that makes a record under this header an event.
+    def bind(self, header: Sequence[str]) -> Bound:
+        """Return what makes a record under this header an event.
 
         Raises:
             MappingError: if the header lacks a column, or has it twice.
         """
         at = _Header(header)
-        player = at.cell_of(self.player or at.first_of(PLAYER_COLUMNS, "--player-column"))
+        player_column = self.player or at.first_of(PLAYER_COLUMNS, "--player-column")
+        player = at.cell_of(player_column)
+        player_name = folded(header[at.index_of(player_column)])
         event = self._event(at)
-        metadata = [(column, at.index_of(column.column), TYPES[column.type]) for column in self.metadata]
+        metadata = [(column, at.index_of_typed(column.column), TYPES[column.type]) for column in self.metadata]
         mobile, email = at.optional(self.mobile), at.optional(self.email)
 
         def to_draft(cells: Cells) -> Draft:
+            player_id = player(cells)
+            if _is_named(player_id, player_name):
+                raise RowError(
+                    f"the player's id is the name of its column, {quoted(player_id)}: if the line is a header, send "
+                    "what is below it as a file of its own; if not, rename the column."
+                )
             return Draft(
-                player=player(cells),
+                player=player_id,
                 name=event(cells),
                 metadata=_metadata(metadata, cells),
                 mobile=mobile(cells),
                 email=email(cells),
             )
 
-        return to_draft
+        return Bound(header, to_draft, player_name, frozenset(at.mapped))
 
     def _event(self, at: _Header) -> Pick:
         if self.event is None:
@@ -164,20 +177,99 @@ def template(event: str) -> list[tuple[str, str | None]]:
     return parts
 
 
+def folded(name: str) -> str:
+    """Return a column's name without what people do not see or mean: case, spaces around it, `_` or `-` for a space."""
+    if not name.isascii():
+        name = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char) != "Cf")
+    return _BETWEEN_WORDS.sub("_", name.strip()).casefold()
+
+
+class Bound:
+    """A header that has every column that is mapped.
+
+    Args:
+        header: its cells.
+        to_draft: makes a record under it an event.
+        player: the folded name of the column of the player's id.
+        mapped: the folded names of all columns that are mapped.
+
+    Attributes:
+        header: its cells.
+        to_draft: makes a record under it an event.
+    """
+
+    def __init__(self, header: Cells, to_draft: ToDraft, player: str, mapped: frozenset[str]) -> None:
+        self.header = header
+        self.to_draft = to_draft
+        self._player = player
+        self._mapped = mapped
+        self._names = [folded(name) for name in header]
+        self._width = max((at for at, name in enumerate(self._names, 1) if name), default=0)
+
+    def refusing(self, header: Cells, reason: str) -> Bound:
+        """Return what makes no record an event, below another header that lacks a column."""
+
+        def refuse(_: Cells) -> Draft:
+            raise RowError(reason)
+
+        return Bound(header, refuse, self._player, self._mapped)
+
+    def fits(self, cells: Cells) -> bool:
+        """Whether a record is as wide as the header; empty cells at the end of either do not count."""
+        return self._width <= len(cells) and not any(cell.strip() for cell in cells[len(self.header) :])
+
+    def is_header(self, cells: Cells) -> bool:
+        """Whether a record is a header: it names the player's column, and others here or that are mapped."""
+        if not any(_is_named(cell, self._player) for cell in cells):
+            return False
+        names = [folded(cell) for cell in cells]
+        matches = sum(name == cell != "" for name, cell in zip(self._names, names, strict=False))
+        is_same = sorted(filter(None, names)) == sorted(filter(None, self._names))
+        return is_same or matches > 1 or (len(self._mapped) > 1 and self._mapped <= {*names})
+
+
+def _is_named(cell: str, name: str) -> bool:
+    # the first two spare most cells the third
+    return not cell.isdigit() and len(cell) <= len(name) + _MOST_INVISIBLE and folded(cell) == name
+
+
 class _Header:
     """The columns of a file by their names."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Cells) -> None:
         self._names = names
+        self._folded = [folded(name) for name in names]
+        self.mapped: set[str] = set()
 
     def index_of(self, column: str) -> int:
-        count = self._names.count(column)
-        if count == 1:
-            return self._names.index(column)
-        if count:
-            raise MappingError(f"column {quoted(column)} occurs {count} times in the header: rename all but one.")
+        if (index := self._find(column)) is not None:
+            self.mapped.add(self._folded[index])
+            return index
         known = ", ".join(quoted(name) for name in self._names[:_MOST_SHOWN])
-        raise MappingError(f"there is no column {quoted(column)}: the header has {known}.")
+        close = get_close_matches(folded(column), filter(None, self._folded), 1)
+        meant = f" Do you mean {quoted(self._names[self._folded.index(close[0])])}?" if close else ""
+        raise MappingError(f"there is no column {quoted(column)}: the header has {known}.{meant}")
+
+    def index_of_typed(self, column: str) -> int:
+        """Find a column of which a type after the last colon was not known, if there is one."""
+        name, colon, type_ = column.rpartition(":")
+        if colon and self._find(column) is None:
+            types = f"the types are {', '.join(TYPES)}"
+            if self._find(name) is not None:
+                raise MappingError(f"unknown type {quoted(type_)} of column {quoted(name)}: {types}.")
+            raise MappingError(f"there is no column {quoted(column)}, and {quoted(type_)} is no type: {types}.")
+        return self.index_of(column)
+
+    def _find(self, column: str) -> int | None:
+        """Find a column by its name: as it is written, else without case and spaces, which must be one."""
+        same = [at for at, name in enumerate(self._names) if name == column]
+        if len(same) > 1:
+            raise MappingError(f"column {quoted(column)} occurs {len(same)} times in the header: rename all but one.")
+        similar = same or [at for at, name in enumerate(self._folded) if name == folded(column)]
+        if len(similar) > 1:
+            names = " and ".join(quoted(self._names[at]) for at in similar)
+            raise MappingError(f"column {quoted(column)} may be each of {names}: write it exactly as one of them.")
+        return similar[0] if similar else None
 
     def cell_of(self, column: str) -> Pick:
         index = self.index_of(column)
@@ -197,7 +289,7 @@ class _Header:
 
     def first_of(self, columns: Sequence[str], option: str) -> str:
         for column in columns:
-            if column in self._names:
+            if folded(column) in self._folded:
                 return column
         raise MappingError(f"none of the columns is called {' or '.join(map(quoted, columns))}: use {option}.")
 

@@ -96,7 +96,7 @@ def app() -> None:
     type=click.Choice(["auto", "ndjson", "csv"]),
     default="auto",
     show_default=True,
-    help="auto takes NDJSON for a file that is named .ndjson or .jsonl or begins with a brace, else CSV.",
+    help="auto takes JSON for a file that is named .ndjson or .jsonl or begins with an object or an array, else CSV.",
 )
 @click.option("--player-column", metavar="COLUMN", help="CSV: the player's id. [default: player_unique_id or player]")
 @click.option(
@@ -120,9 +120,7 @@ def app() -> None:
     "--delimiter",
     type=_parsed(_delimiter),
     metavar="CHARACTER",
-    default=",",
-    show_default=True,
-    help="CSV: the character between two cells, or the word tab.",
+    help="CSV: the character between two cells, or the word tab. [default: recognized by the header]",
 )
 @click.option(
     "--encoding",
@@ -130,7 +128,7 @@ def app() -> None:
     metavar="NAME",
     default="utf-8",
     show_default=True,
-    help="The encoding of the files, such as cp1252 for what Excel writes on Windows.",
+    help="The encoding of the files, such as cp1252 for what Excel writes on Windows. A byte order mark goes first.",
 )
 @click.option("--dry-run", is_flag=True, help="Check every row and send nothing; needs no key.")
 @click.option("--sandbox", is_flag=True, help="Send to an embedded sandbox instead of Gameball; needs no key.")

@@ -10,7 +10,7 @@ from gameball_async.errors import InvalidEvent
 from ._files import Files, Trouble
 from ._ledger import Ledger
 from ._rejects import Rejects
-from ._report import print_rejects, print_table, print_troubles
+from ._report import print_findings, print_rejects, print_table, print_troubles
 
 if TYPE_CHECKING:
     from ._order import Order
@@ -26,7 +26,8 @@ def dry_run(order: Order) -> bool:
     rejects = Rejects(order.rejects_path(), secrets=order.keys.secrets())
     ledger = Ledger(names=order.names(), rejects=rejects)
     valid, troubles = 0, list[Trouble]()
-    for row in Files(order.paths, order.reading).rows():
+    files = Files(order.paths, order.reading)
+    for row in files.rows():
         if isinstance(row, Trouble):
             troubles.append(row)
         elif (reason := _why_not(row.content)) is None:
@@ -39,6 +40,7 @@ def dry_run(order: Order) -> bool:
     print_table(f"{order.title}, checked; nothing was sent", [(words, f"{count:,}") for words, count in figures])
     print_rejects(ledger.counts, rejects.path)
     print_troubles(order.names(), troubles)
+    print_findings(order.names(), files.findings)
     return not invalid and not troubles
 
 

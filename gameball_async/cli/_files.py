@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,13 +11,18 @@ import attrs
 
 from ._columns import Columns
 from ._csv_records import read_csv
+from ._findings import Findings, Oddity
+from ._json_documents import is_document, is_json, read_documents
 from ._lines import Source, read_lines
 from ._ndjson import read_ndjson
-from ._rows import ReadError, Row
+from ._rows import MappingError, ReadError, Row, WrongFormat
+from ._text import must_be_converted, open_text
+from ._words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ._lines import Readable
     from ._lineset import LineSet
 
 STANDARD_INPUT = "-"
@@ -29,15 +34,16 @@ class Reading:
     """How files are read.
 
     Args:
-        format: `ndjson` or `csv`; `auto` takes NDJSON for a file that is named so or begins with a brace.
+        format: `ndjson` or `csv`; `auto` takes JSON for a file that is named so or begins with an object or an array of
+            objects.
         columns: which column becomes what, for CSV.
-        delimiter: the character between two cells, for CSV.
+        delimiter: the character between two cells, for CSV; None recognizes it by the header.
         encoding: the encoding of the text.
     """
 
     format: Format = "auto"
     columns: Columns = attrs.field(factory=Columns)
-    delimiter: str = ","
+    delimiter: str | None = None
     encoding: str = "utf-8"
 
     def for_path(self, path: str) -> Reading:
@@ -65,10 +71,14 @@ class Files:
     Args:
         paths: the files; `-` is standard input.
         reading: how they are read.
-        settled: the rows to leave out, by the line they start on; one set per file, or none.
+        settled: the rows to leave out, by their positions; one set per file, or none.
+
+    Attributes:
+        findings: what is odd in what was read so far.
     """
 
     def __init__(self, paths: Sequence[str], reading: Reading, settled: Sequence[LineSet] = ()) -> None:
+        self.findings = Findings()
         self._paths = paths
         self._reading = reading
         self._settled = settled
@@ -111,34 +121,49 @@ class Files:
 
     def _rows_of(self, path: str) -> Iterator[Row]:
         self._source = source = Source(path)
+        seen_before = self._seen
         try:
-            for row in open_rows(source, self._at, self._reading.for_path(path)):
+            for row in open_rows(source, self._at, self._reading.for_path(path), self.findings):
                 self._seen += 1
-                if not self._settled or row.line not in self._settled[self._at]:
+                self.findings.look_at(row)
+                if not self._settled or row.position[-1] not in self._settled[self._at]:
                     self._given += 1
                     yield row
+            if self._seen == seen_before:
+                self.findings.add_note(self._at, "has no rows: nothing in it to send.")
         finally:
             self._source = None
             source.close()
 
 
-def open_rows(source: Source, index: int, reading: Reading) -> Iterator[Row]:
+def open_rows(source: Readable, index: int, reading: Reading, findings: Findings) -> Iterator[Row]:
     """Choose the format by what the file begins with, and read its rows.
 
+    Args:
+        source: the file.
+        index: its number, for the rows.
+        reading: how it is read.
+        findings: takes what is odd.
+
     Raises:
+        WrongFormat: if it is nothing that could be read.
         ReadError: if the file cannot be read any further.
         MappingError: if its header does not fit the options.
     """
-    lines = read_lines(source)
-    first = next((line for line in lines if line.data.strip()), None)
-    if first is None:
-        return iter(())
-    lines = chain([first], lines)
-    is_json = reading.format == "ndjson" or (reading.format == "auto" and first.data.lstrip().startswith(b"{"))
-    if is_json:
-        return read_ndjson(lines, file=index, encoding=reading.encoding)
+    text = open_text(source, reading.encoding)
+    if reading.format == "ndjson" or (reading.format == "auto" and is_json(text.stream)):
+        if reading.columns != Columns():
+            findings.add_note(index, "is JSON: the options for the columns of CSV do not apply to it.")
+        if is_document(text.stream):
+            return read_documents(text.stream, file=index, encoding=text.encoding)
+        return read_ndjson(read_lines(text.stream), file=index, encoding=text.encoding)
     return read_csv(
-        lines, file=index, encoding=reading.encoding, delimiter=reading.delimiter, bind=reading.columns.bind
+        read_lines(text.stream),
+        file=index,
+        encoding=text.encoding,
+        delimiter=reading.delimiter,
+        bind=reading.columns.bind,
+        on_repeated_header=partial(findings.add, index, Oddity.REPEATED_HEADER),
     )
 
 
@@ -152,11 +177,13 @@ def check_header(path: str, reading: Reading) -> None:
 
     Raises:
         OSError: if the file cannot be opened.
-        MappingError: if its header does not fit the options.
+        MappingError: if its header does not fit the options, or its format cannot be read.
     """
     source = Source(path)
     try:
-        next(open_rows(source, 0, reading.for_path(path)), None)
+        next(open_rows(source, 0, reading.for_path(path), Findings()), None)
+    except (MappingError, WrongFormat) as error:
+        raise MappingError(f"{printable(path)}: {error}") from None
     except ReadError:
         pass  # it is told when the rows before it have been read
     finally:
@@ -177,6 +204,6 @@ def check_encoding(name: str) -> str:
         raise ValueError(f"{name!r} is not a text encoding that Python knows") from None
     if codec.name == "utf-8-sig":
         return "utf-8"
-    if ascii_bytes != b'\n,"{':
+    if ascii_bytes != b'\n,"{' and not must_be_converted(codec.name):
         raise ValueError(f"{name!r} does not write line ends as ASCII does: convert the file to UTF-8")
     return codec.name

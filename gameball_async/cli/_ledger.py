@@ -197,8 +197,7 @@ class Ledger:
         self._mark(row)
 
     def _mark(self, row: Row) -> None:
-        # the blank lines before a row are settled with it
-        self._settled[row.file].add(row.previous + 1, row.last_line)
+        self._settled[row.file].add(*row.position)
 
 
 def counts_from(fields: Mapping[str, int]) -> Counts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, cast
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 LONGEST_LINE = 1024 * 1024
 """Bytes of one line, at most. An event may have 256 KiB; a line may hold columns that are not sent."""
 
+UNDECODABLE = "\udcff"
+"""What stands for bytes that cannot be decoded; a lone surrogate, which no valid text has."""
+
 _KEPT_OF_LONG_LINE = 1000  # bytes, enough to recognise it in the rejects file
 _CHUNK = 64 * 1024  # bytes per read; a pipe hands over what it has
 _GZIP = b"\x1f\x8b"
-_UTF8_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_FIRST_LINE_END = re.compile(rb"\r?\n|\r(?=[^\n])")
 
 
 @attrs.frozen
@@ -113,31 +116,43 @@ class _Compressed:
 
 
 def read_lines(source: Readable) -> Iterator[Line]:
-    """Cut bytes into lines, without a byte order mark; a line that is too long costs only itself.
+    """Cut bytes into lines; a line that is too long costs only itself.
+
+    Lines end with LF or CRLF. If the first one ends with CR alone, as in "CSV (Macintosh)" of Excel, CR ends all
+    others too. So a CR in the cells of an ordinary file is text.
 
     Raises:
-        ReadError: if the source fails, or is UTF-16; after all lines before it.
+        ReadError: if the source fails; after all lines before it.
     """
-    number, rest, cut = 0, b"", False
+    number, rest, cut, cr_ends_lines = 0, b"", False, None
     while chunk := source.read(_CHUNK):
-        *ended, rest = (rest + chunk).split(b"\n")
+        rest += chunk
+        if cr_ends_lines is None and (end := _FIRST_LINE_END.search(rest)):
+            cr_ends_lines = end.group() == b"\r"
+        ended, rest = _split(rest, cr_ends_lines=bool(cr_ends_lines))
         for data in ended:
             number += 1
-            yield _line(number, data + b"\n", cut=cut)
+            yield _line(number, data, cut=cut)
             cut = False
-        if number == 0 and rest.startswith(_UTF16_BOMS):
-            break
         if len(rest) > LONGEST_LINE:
-            rest, cut = rest[:_KEPT_OF_LONG_LINE], True
+            # a CR at its end may be its line end
+            rest, cut = rest[:_KEPT_OF_LONG_LINE] + (b"\r" if rest.endswith(b"\r") else b""), True
     if rest:
         yield _line(number + 1, rest, cut=cut)
 
 
+def _split(data: bytes, *, cr_ends_lines: bool) -> tuple[list[bytes], bytes]:
+    """Return the lines that have ended, and the beginning of the next."""
+    if not cr_ends_lines:
+        *ended, rest = data.split(b"\n")
+        return [line + b"\n" for line in ended], rest
+    lines = data.splitlines(keepends=True)
+    # an LF may follow a CR at the end
+    rest = b"" if data.endswith(b"\n") else lines.pop()
+    return lines, rest
+
+
 def _line(number: int, data: bytes, *, cut: bool) -> Line:
-    if number == 1:
-        if data.startswith(_UTF16_BOMS):
-            raise ReadError("the file is UTF-16: save it as UTF-8.")
-        data = data.removeprefix(_UTF8_BOM)
     if cut or len(data) > LONGEST_LINE:
         return Line(number, data[:_KEPT_OF_LONG_LINE], cut=True)
     return Line(number, data)

@@ -7,7 +7,7 @@ from collections import Counter
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from ._lines import LONGEST_LINE, Line
+from ._lines import LONGEST_LINE, UNDECODABLE, Line
 from ._rows import Draft, Row, RowError
 from ._words import quoted
 
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 _PLAYER = ("player_unique_id", "player")
 _EVENT = ("event", "name")
 _TOO_MANY_DIGITS = "a number has too many digits: send it as a string."
-_KNOWN = frozenset({*_PLAYER, *_EVENT, "metadata", "mobile", "email"})
+_UNDECODABLE = UNDECODABLE.encode("utf-8", "surrogatepass")
+_NO_EVENT = (b"", b"[", b"]", b"],")
+_BOM = "\ufeff"  # inside a file: where two were joined
+KNOWN_KEYS = frozenset({*_PLAYER, *_EVENT, "metadata", "mobile", "email"})
 
 
 def read_ndjson(lines: Iterator[Line], *, file: int, encoding: str) -> Iterator[Row]:
     """Read one event per line; a line that holds none costs only itself. Blank lines are skipped.
+
+    Of an array with one event per line, its brackets are skipped and the commas after the events ignored.
 
     Args:
         lines: the physical lines.
@@ -33,7 +38,7 @@ def read_ndjson(lines: Iterator[Line], *, file: int, encoding: str) -> Iterator[
     """
     previous = 0
     for line in lines:
-        if not line.data.strip():
+        if line.data.strip() in _NO_EVENT:
             continue
         yield Row(file, line.number, line.number, previous, line.data, _content(line, encoding))
         previous = line.number
@@ -48,27 +53,38 @@ def decoded(line: Line, encoding: str) -> str:
     if line.cut:
         raise RowError(f"the line is longer than {LONGEST_LINE:,} bytes: split it, or shorten its texts.")
     try:
-        return line.data.decode(encoding)
+        text = line.data.decode(encoding)
     except UnicodeDecodeError as error:
+        if line.data.startswith(_UNDECODABLE, error.start):
+            raise RowError("the line has bytes that do not belong to the file's encoding: save it as UTF-8.") from None
         byte = line.data[error.start]
         raise RowError(
             f"byte {error.start + 1} of the line (0x{byte:02x}) is not {encoding.upper()}: "
             "save the file as UTF-8, or name its encoding with --encoding."
         ) from None
+    if "\0" in text:
+        raise RowError("the line has a NUL byte: the file is damaged or no text; save it as UTF-8 text.")
+    return text
 
 
-def parse_event(text: str) -> Draft:
+def parse_event(text: str, what: str = "line") -> Draft:
     """Return the event that one line of NDJSON holds.
+
+    Args:
+        text: the JSON text.
+        what: what the text is, for messages.
 
     Raises:
         RowError: if it is not JSON, or not an event; the message names the key.
     """
-    fields = _parse_object(text)
-    if unknown := fields.keys() - _KNOWN:
-        raise RowError(f"unknown key {quoted(min(unknown))}: give {', '.join(sorted(_KNOWN))}; the rest is metadata.")
+    fields = _parse_object(text, what)
+    if unknown := fields.keys() - KNOWN_KEYS:
+        raise RowError(
+            f"unknown key {quoted(min(unknown))}: give {', '.join(sorted(KNOWN_KEYS))}; the rest is metadata."
+        )
     metadata = fields.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):
-        raise RowError(f"metadata is {_kind(metadata)}: give an object of keys and values.")
+        raise RowError(f"metadata is {kind(metadata)}: give an object of keys and values.")
     return Draft(
         player=_one_of(fields, _PLAYER),
         name=_one_of(fields, _EVENT),
@@ -80,22 +96,50 @@ def parse_event(text: str) -> Draft:
 
 def _content(line: Line, encoding: str) -> Draft | str:
     try:
-        return parse_event(decoded(line, encoding))
+        return parse_event(decoded(line, encoding).lstrip(_BOM).rstrip().removesuffix(","))
     except RowError as error:
         return str(error)
 
 
-def _parse_object(text: str) -> dict[str, object]:
+def not_json(error: json.JSONDecodeError) -> str:
+    """Describe a syntax error, with a remedy for the common ones."""
+    if error.msg == "Extra data":
+        remedy = " Put each event on a line of its own."
+    elif error.doc.startswith("'", error.pos):
+        remedy = " JSON needs double quotes: Python's json.dumps writes them."
+    else:
+        remedy = ""
+    return f"not JSON at column {error.colno}: {error.msg}.{remedy}"
+
+
+def kind(value: object) -> str:
+    """Name the kind of a JSON value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case dict():
+            return "an object"
+        case _:
+            return "a number"
+
+
+def _parse_object(text: str, what: str) -> dict[str, object]:
     try:
         parsed: object = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise RowError(f"not JSON at column {error.colno}: {error.msg}.") from None
+        raise RowError(not_json(error)) from None
     except RecursionError:
         raise RowError("not an event: arrays or objects are nested too deeply.") from None
     except ValueError:  # what int() says to more digits than it would ever convert
         raise RowError(_TOO_MANY_DIGITS) from None
     if not isinstance(parsed, dict):
-        raise RowError(f"the line is {_kind(parsed)}: give one JSON object per line.")
+        raise RowError(f"the {what} is {kind(parsed)}: give one JSON object per {what}.")
     return cast("dict[str, object]", parsed)
 
 
@@ -133,23 +177,7 @@ def _text(fields: dict[str, object], name: str) -> str | None:
     value = fields.get(name)
     if value is None or isinstance(value, str):
         return value
-    raise RowError(f"{name} is {_kind(value)}: put it in quotes, it must be a string.")
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case dict():
-            return "an object"
-        case _:
-            return "a number"
+    raise RowError(f"{name} is {kind(value)}: put it in quotes, it must be a string.")
 
 
 _DECODER = json.JSONDecoder(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ._compare import Comparison
     from ._files import Trouble
+    from ._findings import Findings
     from ._ledger import Counts, Left
 
 _TOO_MANY = 429
@@ -109,3 +110,9 @@ def print_troubles(names: Sequence[str], troubles: Sequence[Trouble]) -> None:
     """Name the files that could not be read to their end."""
     for trouble in troubles:
         print_line(f"{names[trouble.file]} was not read to its end: {trouble.reason}")
+
+
+def print_findings(names: Sequence[str], findings: Findings) -> None:
+    """Say what is odd in the files."""
+    for message in findings.messages(names):
+        print_line(message)

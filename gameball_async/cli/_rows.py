@@ -22,6 +22,10 @@ class ReadError(Exception):
     """The file cannot be read any further; the message names what is wrong with it."""
 
 
+class WrongFormat(ReadError):
+    """The file is not what `send` can read with these options; the message says what it is and what to do."""
+
+
 class MappingError(Exception):
     """The options do not fit the file's columns, so no row of it can be sent; a matter of usage."""
 
@@ -56,6 +60,7 @@ class Row:
         previous: the line the row before it ended on, 0 for the first: blank lines belong to the next row.
         raw: its bytes, as they stand in the file.
         content: the event, or the reason why there is none.
+        entry: its number among the file's events, where several may start on one line; None in files of lines.
     """
 
     file: int
@@ -64,3 +69,9 @@ class Row:
     previous: int
     raw: bytes = attrs.field(repr=False)
     content: Draft | str
+    entry: int | None = None
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The range by which a run remembers the row: its lines and the blank ones before them, or its entry."""
+        return (self.previous + 1, self.last_line) if self.entry is None else (self.entry, self.entry)

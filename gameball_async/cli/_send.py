@@ -19,6 +19,7 @@ from ._lineset import LineSet
 from ._notes import Note, Notebook, NotesError, file_note
 from ._rejects import Rejects
 from ._report import (
+    print_findings,
     print_line,
     print_rejects,
     print_table,
@@ -113,6 +114,7 @@ class Errand:
         print_table(self._order.title, lines)
         print_rejects(counts, self._rejects.path)
         print_troubles(self._order.names(), sending.troubles)
+        print_findings(self._order.names(), self._input.findings)
         _print_ending(ending)
         if not is_complete:
             self._tell_how_to_go_on(trouble)

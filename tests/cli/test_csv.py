@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 NOTED = Columns(player="id", event="buy", metadata=(MetadataColumn("note", "note"),))
 
-cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1)
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), min_size=1)
 
 
-def read(text: str | bytes, columns: Columns = NOTED, *, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
+def read(
+    text: str | bytes, columns: Columns = NOTED, *, delimiter: str | None = ",", encoding: str = "utf-8"
+) -> list[Row]:
     data = text.encode(encoding) if isinstance(text, str) else text
     lines = read_lines(Bytes(data))
     return list(read_csv(lines, file=0, encoding=encoding, delimiter=delimiter, bind=columns.bind))
@@ -230,3 +232,202 @@ def test_a_metadata_option_names_column_type_and_key(text: str, parsed: Metadata
 def test_a_metadata_option_without_a_column_or_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write COLUMN"):
         MetadataColumn.parse(text)
+
+
+# ------------------------------------------------------------------ delimiters
+
+named = st.sampled_from(["id", "note", "ID", "Note ", " id", "a,b", "x;y", "t\tt", "p|q", ""])
+
+
+@given(st.lists(st.tuples(cells, cells), max_size=3), st.sampled_from(",;\t|"), st.sampled_from(["id", " ID ", '"Id"']))
+def test_the_delimiter_is_recognized_by_the_header(table: list[tuple[str, str]], delimiter: str, name: str) -> None:
+    header = f"{name}{delimiter}extra{delimiter}Note\n"
+    body = written([(player, "", note) for player, note in table], delimiter)
+    assert read(header + body, delimiter=None) == read(header + body, delimiter=delimiter)
+
+
+@given(st.lists(named, max_size=4), st.lists(st.lists(st.text(",;\t|ab", min_size=1), max_size=4), max_size=3))
+def test_a_file_that_fits_with_commas_is_read_with_commas(names: list[str], table: list[list[str]]) -> None:
+    text = written([["id", *names, "note"], *table], ",")
+    try:
+        expected = read(text, delimiter=",")
+    except MappingError:
+        return
+    assert read(text, delimiter=None) == expected
+
+
+@pytest.mark.parametrize("line", ["sep=;", "SEP=;", '"sep=;"', "sep=; "])
+@pytest.mark.parametrize("delimiter", [None, ";"])
+def test_the_line_that_names_the_delimiter_for_excel_is_skipped(line: str, delimiter: str | None) -> None:
+    (row,) = read(f"{line}\r\nid;note\r\na;1,5\r\n", delimiter=delimiter)
+    assert (row.line, row.previous, row.content) == (3, 2, Draft("a", "buy", {"note": "1,5"}))
+
+
+def test_the_line_that_names_the_delimiter_may_name_any() -> None:
+    assert [row.content for row in read("sep=^\nid^note\na^1\n", delimiter=None)] == [Draft("a", "buy", {"note": "1"})]
+    assert [row.content for row in read("sep=\t\nid\tnote\na\t1\n", delimiter=None)] == [
+        Draft("a", "buy", {"note": "1"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("id;note\na;1\n", r'there is no column "id": the header has "id;note"\. .*Give --delimiter ";"\.'),
+        ("id\tnote\na\t1\n", r"Give --delimiter tab\."),
+        ("Orders\n\nid,note\na,1\n", r"Line 3 is the header: delete what is above it\."),
+    ],
+)
+def test_a_header_that_does_not_fit_names_what_helps(text: str, reason: str) -> None:
+    with pytest.raises(MappingError, match=reason):
+        read(text, delimiter=",")
+
+
+def test_a_header_that_fits_nowhere_is_shown_with_the_delimiter_that_gives_most_columns() -> None:
+    with pytest.raises(MappingError, match='the header has "a", "b,c", "d"'):
+        read("a;b,c;d\n", delimiter=None)
+
+
+# ------------------------------------------------------------------ headers
+
+
+@pytest.mark.parametrize("name", ["CustomerID", "customerid", " CustomerID ", "CUSTOMERID\u00a0", "\ufeffCustomerId"])
+def test_case_and_spaces_in_a_header_do_not_matter(name: str) -> None:
+    (row,) = read(f"{name},NOTE\na,1\n", Columns(player="CustomerID", event="e_{note}", metadata=NOTED.metadata))
+    assert row.content == Draft("a", "e_1", {"note": "1"})
+
+
+@pytest.mark.parametrize("name", ["Player Unique ID", "player-unique-id", " PLAYER_UNIQUE_ID", "Player"])
+def test_usual_names_are_recognized_in_other_spellings(name: str) -> None:
+    (row,) = read(f"{name},Event\na,visit\n", Columns())
+    assert row.content == Draft("a", "visit", {})
+
+
+def test_the_exact_name_goes_before_a_similar_one_and_two_similar_ones_are_refused() -> None:
+    (row,) = read("ID,id,note\nwrong,right,1\n")
+    assert row.content == Draft("right", "buy", {"note": "1"})
+    with pytest.raises(MappingError, match='column "id" may be each of "ID" and "Id": write it exactly'):
+        read("ID,Id,note\na,b,1\n")
+
+
+def test_a_misspelt_column_is_answered_with_the_one_that_is_meant() -> None:
+    with pytest.raises(MappingError, match=r'Do you mean "CustomerID"\?'):
+        read("CustomerID,note\n", Columns(player="CostumerID", event="e"))
+
+
+@pytest.mark.parametrize("type_", ["bool", "str", "Int", "date", "number", ""])
+def test_an_unknown_type_lists_the_valid_ones(type_: str) -> None:
+    columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse(f"amount:{type_}=total"),))
+    with pytest.raises(
+        MappingError, match=f'unknown type "{type_}" of column "amount": the types are string, int, decimal'
+    ):
+        read("id,Amount\na,1\n", columns)
+
+
+def test_an_unknown_type_of_an_unknown_column_names_both() -> None:
+    columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse("amuont:bool"),))
+    with pytest.raises(MappingError, match='no column "amuont:bool", and "bool" is no type: the types are string, int'):
+        read("id,amount\na,1\n", columns)
+
+
+def test_a_column_may_have_a_colon_in_its_name() -> None:
+    columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse("amount:bool"),))
+    (row,) = read("id,amount:bool\na,1\n", columns)
+    assert row.content == Draft("a", "e", {"amount:bool": "1"})
+
+
+def test_comments_above_the_header_are_skipped_unless_the_header_begins_with_their_sign() -> None:
+    (row,) = read("# made by the shop\n#\n\nid,note\na,1\n")
+    assert (row.line, row.content) == (5, Draft("a", "buy", {"note": "1"}))
+    (row,) = read("#id,note\na,1\n", Columns(player="#id", event="e"))
+    assert row.content == Draft("a", "e", {})
+
+
+@pytest.mark.parametrize("text", ["id,note,\na,1,\n", "id,note\na,1,\n", "id,note,,\na,1\n", "id,note\na,1,,,\n"])
+def test_delimiters_at_the_end_of_a_line_do_not_matter(text: str) -> None:
+    assert [row.content for row in read(text)] == [Draft("a", "buy", {"note": "1"})]
+
+
+# ------------------------------------------------------------------ joined files
+
+
+def joined(text: str, columns: Columns = NOTED) -> tuple[list[Row], list[int]]:
+    headers: list[int] = []
+    lines = read_lines(Bytes(text.encode()))
+    rows = read_csv(
+        lines, file=0, encoding="utf-8", delimiter=None, bind=columns.bind, on_repeated_header=headers.append
+    )
+    return list(rows), headers
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ("id,note", "b,2"),
+        ("ID, Note", "b,2"),
+        ("\ufeffid,note", "b,2"),
+        ("note,id", "2,b"),
+        ("Note,extra,ID", "2,x,b"),
+        ("extra,note,id", "x,2,b"),
+        ("id,note,extra,", "b,2,x"),
+    ],
+)
+def test_a_header_below_the_first_is_no_event_and_says_how_the_lines_below_it_are_read(header: str, line: str) -> None:
+    rows, headers = joined(f"id,note\na,1\n{header}\n{line}\n")
+    assert headers == [3]
+    assert [(row.line, row.previous, row.content) for row in rows] == [
+        (2, 1, Draft("a", "buy", {"note": "1"})),
+        (4, 2, Draft("b", "buy", {"note": "2"})),
+    ]
+
+
+def test_below_a_header_that_lacks_a_column_nothing_is_sent_until_one_fits() -> None:
+    rows, headers = joined("id,note,x\na,1,\nid,text,x\nb,2,\nid,note\nc,3\n")
+    assert headers == [3, 5]
+    assert rows[0].content == Draft("a", "buy", {"note": "1"})
+    assert str(rows[1].content).startswith('the header above it, in line 3, does not fit: there is no column "note"')
+    assert rows[2].content == Draft("c", "buy", {"note": "3"})
+
+
+def test_a_player_called_as_the_column_is_rejected_and_not_taken_for_an_event() -> None:
+    rows, headers = joined("id,note\nID,other\nb,2\n")
+    assert not headers
+    assert str(rows[0].content).startswith('the player\'s id is the name of its column, "ID": if the line is a header')
+    assert rows[1].content == Draft("b", "buy", {"note": "2"})
+
+
+def test_a_cell_that_is_called_as_a_column_makes_no_header() -> None:
+    rows, headers = joined("id,note\na,id\nb,note\n")
+    assert not headers
+    assert [row.content for row in rows] == [Draft("a", "buy", {"note": "id"}), Draft("b", "buy", {"note": "note"})]
+
+
+def test_json_below_csv_is_rejected() -> None:
+    rows, _ = joined('id\na\n{"player": "p"}\n{a}\n', Columns(player="id", event="e"))
+    assert [row.content for row in rows] == [
+        Draft("a", "e", {}),
+        "the line is a JSON object, and the file began as CSV: send both parts as files of their own.",
+        Draft("{a}", "e", {}),
+    ]
+
+
+# ------------------------------------------------------------------ bytes
+
+
+@pytest.mark.parametrize("length", [131_072, 131_073, 1_000_000])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_long_cell_costs_nothing(length: int, quote: str) -> None:
+    (row,) = read(f"id,unused,note\na,{quote}{'x' * length}{quote},1\n")
+    assert row.content == Draft("a", "buy", {"note": "1"})
+
+
+def test_a_nul_byte_is_named() -> None:
+    rows = read("id,note\na\0,1\nb,2\n")
+    assert "has a NUL byte" in str(rows[0].content)
+    assert rows[1].content == Draft("b", "buy", {"note": "2"})
+
+
+def test_a_carriage_return_inside_a_line_is_named_and_in_quotes_it_is_text() -> None:
+    rows = read('id,note\na,1\rb,2\nc,"3\r4"\n')
+    assert "a carriage return (CR) is in the middle of the line" in str(rows[0].content)
+    assert rows[1].content == Draft("c", "buy", {"note": "3\r4"})

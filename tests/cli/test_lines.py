@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import threading
 import tracemalloc
 from typing import TYPE_CHECKING
@@ -35,23 +36,41 @@ def lines_of(data: bytes, piece: int = 1 << 16) -> list[Line]:
     return list(read_lines(Bytes(data, piece)))
 
 
-@given(st.binary().filter(lambda data: data[:1] not in {b"\xef", b"\xff", b"\xfe"}), st.integers(1, 10))
-def test_lines_are_the_file_cut_at_its_line_feeds_however_it_arrives(data: bytes, piece: int) -> None:
+@given(st.binary(), st.integers(1, 10))
+def test_lines_are_the_file_cut_at_its_line_ends_however_it_arrives(data: bytes, piece: int) -> None:
     lines = lines_of(data, piece)
     assert b"".join(line.data for line in lines) == data
     assert [line.number for line in lines] == list(range(1, len(lines) + 1))
-    assert all(line.data.count(b"\n") == line.data.endswith(b"\n") for line in lines)
+    first_end = re.search(rb"\r?\n|\r(?=[^\n])", data)
+    if first_end is not None and first_end.group() == b"\r":
+        assert [line.data for line in lines] == data.splitlines(keepends=True)
+    else:
+        assert all(line.data.count(b"\n") == line.data.endswith(b"\n") for line in lines)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
-    assert lines_of(b"\xef\xbb\xbfa\nb")[0] == Line(1, b"a\n")
+@pytest.mark.parametrize("piece", [1, 2, 3, 1 << 16])
+def test_a_carriage_return_ends_lines_if_it_ends_the_first(piece: int) -> None:
+    assert [line.data for line in lines_of(b"a\rb\r\nc\nd\r\re", piece)] == [
+        b"a\r",
+        b"b\r\n",
+        b"c\n",
+        b"d\r",
+        b"\r",
+        b"e",
+    ]
+    assert [line.data for line in lines_of(b"a\r\nb\rc\n", piece)] == [b"a\r\n", b"b\rc\n"]
 
 
-@pytest.mark.parametrize("text", ["a\nb\n", "no line end", ""])
-@pytest.mark.parametrize("order", ["le", "be"])
-def test_utf_16_is_named_and_refused(text: str, order: str) -> None:
-    with pytest.raises(ReadError, match="UTF-16: save it as UTF-8"):
-        lines_of({"le": b"\xff\xfe", "be": b"\xfe\xff"}[order] + text.encode(f"utf-16-{order}"))
+@pytest.mark.parametrize("surplus", range(-2, 3))
+def test_a_line_that_is_too_long_costs_only_itself_with_carriage_returns_too(surplus: int) -> None:
+    # its end is around the end of a piece that is read
+    lines = lines_of(b"a\r" + b"x" * (LONGEST_LINE + (1 << 16) - 3 + surplus) + b"\rb\rc")
+    assert [(line.number, line.data[:2], line.cut) for line in lines] == [
+        (1, b"a\r", False),
+        (2, b"xx", True),
+        (3, b"b\r", False),
+        (4, b"c", False),
+    ]
 
 
 def test_a_line_that_is_too_long_costs_only_itself_and_keeps_its_beginning() -> None:
