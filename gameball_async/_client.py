@@ -17,15 +17,40 @@ import anyio.abc
 from ._access import Access
 from ._config import Batching, Journal, PathLike, RateLimit, Retry
 from ._delivery import Delivery, HTTPClient
-from ._events import Metadata, contact, encode_event, text
+from ._events import NAME, PLAYER, Metadata, OnPadded, contact, encode_event, text
 from ._failures import OnFailure
 from ._flusher import CloseReport, Engine, Flusher, State
+from ._logger import logger
 from ._observer import Observer
 from ._receipt import Delivered, Outcome, Receipt
 from ._stats import Stats
 from .errors import ClientClosed, ConfigurationError, InvalidEvent, LifecycleError
 
 _T = TypeVar("_T")
+
+_log = logger("gameball_async")
+
+
+class _PaddingLog:
+    """Logs that a text was given with spaces around it: once for ids, for names and for each kind of contact."""
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    def note(self, what: str, padding: str) -> None:
+        """Log it, without the text itself, which may be personal data."""
+        if what in self._logged:
+            return
+        self._logged.add(what)
+        argument = "name" if what == NAME else what.partition(" ")[0]
+        strip = f"{argument}.strip({'' if padding.isspace() else ascii(padding)})"
+        _log.warning(
+            "%s has spaces or invisible characters around it (%s), so Gameball takes it for another one than without "
+            "them: pass %s. This is logged once.",
+            what.partition(" (")[0],
+            ascii(padding),
+            strip,
+        )
 
 
 class AsyncGameball:
@@ -83,6 +108,7 @@ class AsyncGameball:
         self._observer = None if observer is None else _checked_observer(observer)
         self._http_client = None if http_client is None else _checked_type("http_client", http_client, HTTPClient)
         self._timeout = _checked_timeout(timeout)
+        self._on_padded = _PaddingLog().note
         self._engine = self._new_engine()
         _clients.add(self)
 
@@ -104,8 +130,8 @@ class AsyncGameball:
         cancelled leaves nothing behind. Before the client is started events are buffered only.
 
         Args:
-            player_unique_id: the player's id, a non-empty string.
-            name: the event's name, a non-empty string. A name that Gameball does not know yet
+            player_unique_id: the player's id, a string that is not blank. A guest has none: do not track guests.
+            name: the event's name, a string that is not blank. A name that Gameball does not know yet
                 appears in its dashboard and rewards nothing, so mind the spelling.
             metadata: numbers, strings, or lists and tuples of these, by key. `Decimal`, `date`,
                 `datetime`, `UUID` and `Enum` are converted without loss. It is encoded at once:
@@ -122,7 +148,7 @@ class AsyncGameball:
             JournalError: if it could not be stored.
             LifecycleError: if the client is closed, or lives in another loop or thread.
         """
-        event = _prepared(player_unique_id, name, metadata, mobile, email)
+        event = _prepared(player_unique_id, name, metadata, mobile, email, self._on_padded)
         engine = self._engine
         intake = engine.flusher.intake
         shared = intake.offer(*event, engine.accepting_now())
@@ -153,7 +179,7 @@ class AsyncGameball:
             JournalError: if the journal cannot store anything at present.
             LifecycleError: as `track` does.
         """
-        event = _prepared(player_unique_id, name, metadata, mobile, email)
+        event = _prepared(player_unique_id, name, metadata, mobile, email, self._on_padded)
         engine = self._engine
         shared = engine.flusher.intake.offer(*event, engine.accepting_now())
         if shared is None:
@@ -218,9 +244,10 @@ class AsyncGameball:
             BufferFull: as `track` does.
             LifecycleError: as `track` does; `send` needs a started client.
         """
-        mobile, email = contact("mobile", mobile), contact("email", email)
-        player = text("player_unique_id", player_unique_id)
-        encoded = _encoded_events(events)
+        on_padded = self._on_padded
+        mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
+        player = text(PLAYER, player_unique_id, on_padded)
+        encoded = _encoded_events(events, on_padded)
         engine = self._engine
         engine.check_running()
         intake = engine.flusher.intake
@@ -390,20 +417,31 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 
 
 def _prepared(
-    player_unique_id: str, name: str, metadata: Metadata | None, mobile: str | None, email: str | None
+    player_unique_id: str,
+    name: str,
+    metadata: Metadata | None,
+    mobile: str | None,
+    email: str | None,
+    on_padded: OnPadded,
 ) -> tuple[str, str, bytes, str | None, str | None]:
     """One event, checked and encoded, as the intake takes it."""
-    player, name = text("player_unique_id", player_unique_id), text("the event's name", name)
+    player = player_unique_id
+    # what `text` checks, without a call: this runs for every event
+    if not (type(player) is str and player.isascii() and player >= "!" and player[-1] > " "):
+        player = text(PLAYER, player, on_padded)
+    if not (type(name) is str and name.isascii() and name >= "!" and name[-1] > " "):
+        name = text(NAME, name, on_padded)
     encoded = encode_event(name, metadata)
     if mobile is None and email is None:  # nearly always
         return player, name, encoded, None, None
-    return player, name, encoded, contact("mobile", mobile), contact("email", email)
+    return player, name, encoded, contact("mobile", mobile, on_padded), contact("email", email, on_padded)
 
 
-def _encoded_events(events: Mapping[str, Metadata | None]) -> dict[str, bytes]:
+def _encoded_events(events: Mapping[str, Metadata | None], on_padded: OnPadded) -> dict[str, bytes]:
     if not isinstance(events, Mapping) or not events:
         raise InvalidEvent("send() takes a dict of at least one event: metadata or None by event name.")
-    encoded = {text("the event's name", name): encode_event(name, metadata) for name, metadata in events.items()}
+    named = [(text(NAME, name, on_padded), metadata) for name, metadata in events.items()]
+    encoded = {name: encode_event(name, metadata) for name, metadata in named}
     if len(encoded) != len(events):
         raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
     return encoded

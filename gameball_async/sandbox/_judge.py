@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections import Counter
 from types import NoneType
 from typing import TYPE_CHECKING, TypeGuard, cast
@@ -30,6 +31,11 @@ _NAMES: Mapping[type, str] = {
     list: "an array",
     NoneType: "null",
 }
+
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+_FILLERS = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)
+_UNSEEN_CHARACTERS = frozenset(map(chr, [*_FILLERS, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
+"""Fillers and variation selectors, whose categories are those of letters, marks and symbols."""
 
 # what a server in a typed language holds a whole number in
 _SMALLEST_INT = -(2**63)
@@ -90,7 +96,7 @@ def _reading(dialect: Dialect, payload: _Object) -> Reading:
     player, events = payload.get(dialect.id_field), payload.get("events")
     sound: Mapping[str, Metadata] = cast("Mapping[str, Metadata]", events) if refusal is None else {}
     return Reading(
-        player=player if _is_text(player) and player else None,
+        player=player if _is_text(player) and not _is_blank(player) else None,
         events={name: dict(metadata) for name, metadata in sound.items()},
         names=tuple(events) if isinstance(events, _Object) else (),
         mobile=cast("str | None", payload.get("mobile")) if refusal is None else None,
@@ -113,7 +119,7 @@ def _broken_rules(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
 
 def _rules_of_player(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
     player = payload.get(dialect.id_field, "")
-    if player == "":
+    if isinstance(player, str) and _is_blank(player):
         yield Refusal("missing_player", dialect.id_missing)
     yield from _rules_of_text(player, f"The field {dialect.id_field!r}")
 
@@ -121,9 +127,10 @@ def _rules_of_player(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
 def _rules_of_contact(payload: _Object, field: str) -> Iterator[Refusal]:
     if field not in payload:
         return
-    if payload[field] == "":
-        yield Refusal("bad_text", f"The field {field!r} is empty: leave it out.")
-    yield from _rules_of_text(payload[field], f"The field {field!r}")
+    value = payload[field]
+    if isinstance(value, str) and _is_blank(value):
+        yield Refusal("bad_text", f"The field {field!r} is {'blank' if value else 'empty'}: leave it out.")
+    yield from _rules_of_text(value, f"The field {field!r}")
 
 
 def _rules_of_text(value: object, what: str) -> Iterator[Refusal]:
@@ -162,8 +169,8 @@ def _rules_of_event(name: str, metadata: object) -> Iterator[Refusal]:
 
 
 def _rules_of_name(name: str, what: str) -> Iterator[Refusal]:
-    if not name:
-        yield Refusal("empty_name", f"{what} is empty.")
+    if _is_blank(name):
+        yield Refusal("empty_name", f"{what} is {'blank' if name else 'empty'}.")
     yield from _rules_of_text(name, what)
 
 
@@ -197,6 +204,13 @@ def _is_text(value: object) -> TypeGuard[str]:
     if not isinstance(value, str):
         return False
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: .NET's `[Required]` refuses white space, and the rest looks like it."""
+    return "\x7f" not in text and all(
+        unicodedata.category(character) in _UNSEEN_CATEGORIES or character in _UNSEEN_CHARACTERS for character in text
+    )
 
 
 def _is_number(value: float) -> bool:

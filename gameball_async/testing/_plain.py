@@ -22,7 +22,7 @@ def plain(value: object) -> Any:  # noqa: ANN401, PLR0911 one table of types, to
             return str.__str__(value)
         case Decimal() if value.is_finite():
             return json.loads(format(value, "f"))
-        case date():
+        case date() if value == value:  # noqa: PLR0124 pandas.NaT is a datetime, and not equal to itself
             return value.isoformat()
         case UUID():
             return str(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import datetime
 from typing import Any
 
 import anyio.to_thread
@@ -14,9 +16,34 @@ from .support import assert_conserved, client
 
 pytestmark = pytest.mark.anyio
 
+
+class Missing(datetime):
+    """As `pandas.NaT` is: a datetime that is not equal to itself."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    __hash__ = datetime.__hash__
+
+    def isoformat(self, *_: object, **__: object) -> str:
+        return "NaT"
+
+
 BAD_EVENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "an empty player id": (("", "event"), {}, "player_unique_id is an empty string"),
     "a player id that is an int": ((17850, "event"), {}, "player_unique_id is an int.*str"),
+    "no player id": ((None, "event"), {}, "player_unique_id is None.*do not track guests"),
+    "a blank player id": ((" ", "event"), {}, "player_unique_id is blank.*do not track guests"),
+    "an invisible player id": (("\N{ZERO WIDTH SPACE}\N{NO-BREAK SPACE}", "event"), {}, "player_unique_id is blank"),
+    "a blank name": (("player123", "\N{ZERO WIDTH NO-BREAK SPACE}"), {}, "name is blank"),
+    "a blank key": (("player123", "event", {"\N{NO-BREAK SPACE}": 1}), {}, "'event'.*key is blank"),
+    "a blank e-mail": (("player123", "event"), {"email": " "}, "email.*blank"),
+    "a blank mobile number": (("player123", "event"), {"mobile": "\t"}, "mobile.*blank"),
+    "a value that is missing": (("player123", "event", {"x": Missing(2026, 1, 1)}), {}, "'x'.*missing value"),
+    "a missing item": (("player123", "event", {"x": ["a", Missing(2026, 1, 1)]}), {}, "'x'.*missing value"),
     "an empty name": (("player123", ""), {}, "name is an empty string"),
     "a name that is None": (("player123", None), {}, "name is None"),
     "a value that is a bool": (("player123", "event", {"x": True}), {}, "'event', key 'x'.*bool.*0 or 1"),
@@ -121,3 +148,45 @@ async def test_changing_the_metadata_after_the_call_changes_nothing(sandbox: San
         metadata["n"] = 2
         metadata["tags"].append("b")
     assert sandbox.holdings()["player123"][0].metadata == {"tags": ["a"], "n": 1}
+
+
+PADDED: dict[str, tuple[tuple[str, str], dict[str, Any], str]] = {
+    "player_unique_id": ((" player123", "event"), {}, "player_unique_id.strip()"),
+    "the event's name": (("player123", "event\N{NO-BREAK SPACE}"), {}, "name.strip()"),
+    "mobile": (("player123", "event"), {"mobile": "+1234567\r\n"}, "mobile.strip()"),
+    "email": (("player123", "event"), {"email": " jon@example.com\ufeff"}, r"email.strip(' \ufeff')"),
+}
+
+
+@pytest.mark.parametrize("what", PADDED)
+async def test_spaces_around_a_text_are_logged_once_with_the_remedy_and_sent_as_they_are(
+    what: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    args, kwargs, remedy = PADDED[what]
+    async with client(sandbox) as gameball:
+        await gameball.track(*args, **kwargs)
+        gameball.track_nowait(*args, **kwargs)
+        await anyio.to_thread.run_sync(lambda: gameball.track_threadsafe(*args, **kwargs))
+        await gameball.send(args[0], {args[1]: None}, **kwargs)
+    (line,) = [record for record in caplog.records if "spaces" in record.getMessage()]
+    assert (line.name, line.levelno) == ("gameball_async", logging.WARNING)
+    assert line.getMessage().startswith(f"{what} has spaces")
+    assert f"pass {remedy}. " in line.getMessage()
+    assert not any(text in line.getMessage() for text in ("player123", "+1234567", "jon@example.com"))
+    assert [event.name for event in sandbox.holdings()[args[0]]] == [args[1]] * 4
+    text = {"player_unique_id": args[0], "the event's name": args[1]}.get(what) or kwargs[what]
+    assert not is_padded(eval(remedy, {"player_unique_id": text, "name": text, "mobile": text, "email": text}))
+
+
+def is_padded(text: str) -> bool:
+    return not (text[0].isprintable() and text[-1].isprintable() and text == text.strip())
+
+
+@pytest.mark.parametrize("player", ["player 123", "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}", "لاعب"])
+async def test_spaces_inside_and_what_belongs_to_a_character_are_not_logged(
+    player: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client(sandbox) as gameball:
+        await gameball.track(player, "event")
+    assert not [record for record in caplog.records if "spaces" in record.getMessage()]
+    assert list(sandbox.holdings()) == [player]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import json
 import math
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
 import attrs
+import pydantic
 import pytest
 
 import gameball_async
@@ -185,18 +187,49 @@ class Color(Enum):
     RED = "red"
 
 
-TYPES = {"Decimal": Decimal, "date": date, "datetime": datetime, "UTC": UTC, "UUID": UUID, "Color": Color}
+TYPES = {each.__name__: each for each in (Decimal, date, datetime, time, timedelta, UUID, Color)} | {"UTC": UTC}
+
+
+class Missing(float):
+    """A number that is not equal to itself."""
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    __hash__ = float.__hash__
+
+
+class Model(pydantic.BaseModel):
+    city: str
+
+
+@dataclasses.dataclass
+class City:
+    name: str
+
+
+DESCRIBED: dict[str, list[Any]] = {
+    "`NaT` of pandas, and whatever else is not equal to itself": [Missing()],
+    "a model of pydantic": [Model(city="Cairo")],
+    "a dataclass, a class of attrs": [City("Cairo")],
+}
+"""Values that the table only describes. Those of numpy and pandas have tests with the real libraries."""
 
 
 @pytest.mark.parametrize("row", EVENTS["Metadata/In Python"], ids=lambda row: row["In Python"])
 def test_a_value_is_converted_or_refused_as_the_table_says(row: dict[str, str]) -> None:
-    value = eval(code_in(row["In Python"])[0], dict(TYPES))
+    described = row["In Python"]
+    if described.startswith(("an int of numpy", "an array of numpy")):
+        return
+    values = DESCRIBED.get(described) or [eval(code_in(described)[0], dict(TYPES))]
     if "Sent as" in row:
-        assert encode_event("e", {"k": value}) == b'"e":{"k":%b}' % code_in(row["Sent as"])[0].encode()
+        assert encode_event("e", {"k": values[0]}) == b'"e":{"k":%b}' % code_in(row["Sent as"])[0].encode()
         return
     with pytest.raises(InvalidEvent) as caught:
-        validate_event("player123", "e", {"k": value})
-    assert row["The remedy"] in str(caught.value)
+        validate_event("player123", "e", {"address": values[0]})
+    remedy, code = row["The remedy"], code_in(row["The remedy"])
+    assert not code or code[0] in str(caught.value)
+    assert code or remedy in str(caught.value)
 
 
 def test_both_tables_of_values_are_read() -> None:

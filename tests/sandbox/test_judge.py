@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gameball_async.sandbox
+from gameball_async._events import is_blank
 from gameball_async.sandbox._dialects import DIALECTS, Dialect
-from gameball_async.sandbox._judge import Reading, read
+from gameball_async.sandbox._judge import Reading, _is_blank, read
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+visible = st.characters(categories=["L", "N", "P", "S"], exclude_characters="\u115f\u1160\u2800\u3164\uffa0")
+names = st.tuples(texts, visible, texts).map("".join)
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 values = texts | numbers | st.lists(texts | numbers, max_size=4)
 metadata = st.dictionaries(names, values, max_size=4)
@@ -90,6 +92,16 @@ def test_a_refused_body_still_tells_whose_it_is_and_what_it_holds() -> None:
     reading = _read('{"playerUniqueId":"p","events":{"e":{"k":null},"f":{}}}')
 
     assert (reading.player, reading.names, reading.events) == ("p", ("e", "f"), {})
+
+
+def test_the_sandbox_and_the_client_agree_on_what_cannot_be_seen() -> None:
+    differing = [
+        f"U+{code:04X}"
+        for code in (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200))
+        if is_blank(chr(code)) is not _is_blank(chr(code))
+    ]
+
+    assert differing == []
 
 
 def test_the_sandbox_imports_nothing_of_the_client() -> None:

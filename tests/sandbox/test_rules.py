@@ -36,6 +36,8 @@ BODIES = [
     # the player
     ('{"events":{"e":{}}}', "missing_player", 400, 4, 3000),
     ('{"IDNAME":"","events":{"e":{}}}', "missing_player", 400, 4, 3000),
+    ('{"IDNAME":" \\t","events":{"e":{}}}', "missing_player", 400, 4, 3000),
+    ('{"IDNAME":"\\u00a0\\u200b\\ufeff","events":{"e":{}}}', "missing_player", 400, 4, 3000),
     ('{"IDNAME":null,"events":{"e":{}}}', "null_value", 422, 5, 3001),
     ('{"IDNAME":123,"events":{"e":{}}}', "bad_type", 422, 7, 3003),
     ('{"IDNAME":["p"],"events":{"e":{}}}', "bad_type", 422, 7, 3003),
@@ -48,6 +50,8 @@ BODIES = [
     ('{ID,"events":{"e":{}},"mobile":1234567}', "bad_type", 422, 7, 3003),
     ('{ID,"events":{"e":{}},"email":""}', "bad_text", 422, 7, 3003),
     ('{ID,"events":{"e":{}},"email":"\\udfff"}', "bad_text", 422, 7, 3003),
+    ('{ID,"events":{"e":{}},"email":" "}', "bad_text", 422, 7, 3003),
+    ('{ID,"events":{"e":{}},"mobile":"\\u200b"}', "bad_text", 422, 7, 3003),
     # the events
     ("{ID}", "missing_events", 400, 4, 3000),
     ('{ID,"events":{}}', "missing_events", 400, 4, 3000),
@@ -55,6 +59,8 @@ BODIES = [
     ('{ID,"events":["e"]}', "bad_type", 422, 7, 3003),
     ('{ID,"events":{"e":{},"f":{},"e":{}}}', "duplicate_event", 400, 13, 3016),
     ('{ID,"events":{"":{}}}', "empty_name", 422, 12, 3006),
+    ('{ID,"events":{"  ":{}}}', "empty_name", 422, 12, 3006),
+    ('{ID,"events":{"\\ufeff":{}}}', "empty_name", 422, 12, 3006),
     ('{ID,"events":{"\\udc00":{}}}', "bad_text", 422, 7, 3003),
     ('{ID,"events":{"e":null}}', "null_value", 422, 5, 3001),
     ('{ID,"events":{"e":[]}}', "bad_type", 422, 7, 3003),
@@ -62,6 +68,7 @@ BODIES = [
     # the metadata
     ('{ID,"events":{"e":{"k":1,"l":2,"k":1}}}', "duplicate_key", 400, 13, 3016),
     ('{ID,"events":{"e":{"":1}}}', "empty_name", 422, 12, 3006),
+    ('{ID,"events":{"e":{"\\u3000":1}}}', "empty_name", 422, 12, 3006),
     ('{ID,"events":{"e":{"\\ud800":1}}}', "bad_text", 422, 7, 3003),
     ('{ID,"events":{"e":{"k":true}}}', "bad_type", 422, 7, 3003),
     ('{ID,"events":{"e":{"k":{"l":1}}}}', "bad_type", 422, 7, 3003),

@@ -340,7 +340,8 @@ scalars = (
     | st.sampled_from([*Colour, *Size, *Level])
 )
 values = scalars | st.lists(scalars, max_size=4) | st.lists(scalars, max_size=4).map(tuple)
-names = texts.filter(bool)
+visible = st.characters(categories=["L", "N", "P", "S"], exclude_characters="\u115f\u1160\u2800\u3164\uffa0")
+names = st.tuples(texts, visible, texts).map("".join)
 
 
 @settings(max_examples=300, deadline=None)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, assert_type
 
 import anyio
@@ -145,6 +146,32 @@ async def test_what_the_client_refuses_is_not_recorded() -> None:
         recorder.track_nowait("player123", "place_order", {"gift": True})
     recorder.assert_nothing_tracked()
     assert recorder.stats().accepted == 0
+
+
+class Missing(datetime):
+    """As `pandas.NaT` is: a datetime that is not equal to itself."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    __hash__ = datetime.__hash__
+
+    def isoformat(self, *_: object, **__: object) -> str:
+        return "NaT"
+
+
+async def test_a_missing_value_is_neither_recorded_nor_taken_for_a_text() -> None:
+    recorder = Recorder()
+    for value in (missing := Missing(2026, 1, 31), [missing], ("a", missing)):
+        with pytest.raises(InvalidEvent, match="missing value: leave the key out"):
+            await recorder.track("player123", "place_order", {"paid_at": value})
+    recorder.assert_nothing_tracked()
+    await recorder.track("player123", "place_order", {"paid_at": "NaT"})
+    with pytest.raises(AssertionError):
+        recorder.assert_tracked("player123", "place_order", paid_at=missing)
 
 
 async def test_a_reset_forgets_the_events_and_nothing_else() -> None:

@@ -47,7 +47,8 @@ class Ratio(float):
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-names = texts.filter(bool)
+visible = st.characters(categories=["L", "N", "P", "S"], exclude_characters="\u115f\u1160\u2800\u3164\uffa0")
+names = st.tuples(texts, visible, texts).map("".join)
 whole_numbers = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-(2**63), 2**63 - 1])
 floats = st.floats(allow_nan=False, allow_infinity=False)
 

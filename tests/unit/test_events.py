@@ -277,6 +277,10 @@ BAD_KEYS = [
     pytest.param(("key",), "is a tuple", id="tuple"),
     pytest.param("", "is an empty string", id="empty"),
     pytest.param(Text(""), "is an empty string", id="empty of a type of its own"),
+    pytest.param(" ", "is blank", id="space"),
+    pytest.param("\t", "is blank", id="tab"),
+    pytest.param("\N{NO-BREAK SPACE}", "is blank", id="no-break space"),
+    pytest.param("\N{ZERO WIDTH SPACE}\N{HANGUL FILLER}", "is blank", id="zero width"),
     pytest.param(Colour.RED, "is a Colour", id="Enum"),
 ]
 
@@ -358,20 +362,27 @@ BAD_TEXTS = [
     pytest.param("", "is an empty string", "give a non-empty one", id="empty"),
     pytest.param(None, "is None", "give a non-empty string", id="None"),
     pytest.param(1, "is an int", "str(value)", id="int"),
-    pytest.param(True, "is a bool", "str(value)", id="bool"),
-    pytest.param(SECRET.encode(), "is a bytes", "str(value)", id="bytes"),
-    pytest.param([SECRET], "is a list", "str(value)", id="list"),
+    pytest.param(True, "is a bool", "give a non-empty string.", id="bool"),
+    pytest.param(SECRET.encode(), "is a bytes", "value.decode()", id="bytes"),
+    pytest.param([SECRET], "is a list", "give a non-empty string.", id="list"),
     pytest.param(UUID(int=1), "is a UUID", "str(value)", id="UUID"),
     pytest.param(SURROGATE, "lone surrogate", "replace it", id="lone surrogate"),
     pytest.param(Text(SURROGATE), "lone surrogate", "replace it", id="lone surrogate of a type of its own"),
     pytest.param(Text(""), "is an empty string", "give a non-empty one", id="empty of a type of its own"),
+    pytest.param(" \t\n", "is blank", "give one that can be seen", id="white space"),
+    pytest.param("\N{NO-BREAK SPACE}", "is blank", "give one that can be seen", id="no-break space"),
+    pytest.param("\N{ZERO WIDTH SPACE}", "is blank", "give one that can be seen", id="zero width"),
+    pytest.param("\N{ZERO WIDTH NO-BREAK SPACE} ", "is blank", "give one that can be seen", id="byte order mark"),
+    pytest.param("\N{HANGUL FILLER}", "is blank", "give one that can be seen", id="filler"),
+    pytest.param("\x00\x1b", "is blank", "give one that can be seen", id="control characters"),
+    pytest.param(Text("\N{IDEOGRAPHIC SPACE}"), "is blank", "give one that can be seen", id="space of its own type"),
 ]
 
 
 @pytest.mark.parametrize(("value", "problem", "remedy"), BAD_TEXTS)
 @pytest.mark.parametrize("given_metadata", [None, {"k": 1}, {"k": Decimal(1)}])
 def test_a_bad_name_is_refused(value: Any, problem: str, remedy: str, given_metadata: Any) -> None:
-    message = refusal(lambda: encode_event(value, given_metadata))
+    message = refusal(lambda: validate_event("player123", value, given_metadata))
 
     assert message.startswith("the event's name ")
     assert problem in message

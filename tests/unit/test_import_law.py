@@ -16,7 +16,10 @@ import gameball_async
 PACKAGE = Path(gameball_async.__file__).parent
 
 FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("below all", frozenset({"errors", "_version", "_bell", "_interruption", "_logger", "_platform", "_seldom"})),
+    (
+        "below all",
+        frozenset({"errors", "_version", "_bell", "_interruption", "_logger", "_platform", "_remedies", "_seldom"}),
+    ),
     ("level 0", frozenset({"_config", "_events", "_stats", "_receipt", "_verdict"})),
     ("level 1", frozenset({"_buffer", "_observer", "_pacing", "_outcome", "_wire"})),
     ("level 2", frozenset({"_delivery", "_access", "_admission", "_failures", "_journal", "_runtime"})),
