@@ -104,7 +104,7 @@ class Retry:
     Args:
         initial: seconds before the first retry. Half a second outlives a dropped connection.
         maximum: seconds between two tries of one batch, at most. A minute: after an outage
-            everything moves again within it.
+            everything moves again within it. While `flush` or `aclose` waits, at most 1 s.
         multiplier: by how much the wait grows from one retry to the next.
         jitter: the share of each wait that is random, 0 to 1, so that processes which failed
             together do not come back together.

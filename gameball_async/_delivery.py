@@ -7,10 +7,12 @@ long to wait, and leaves the waiting to the flusher, so that no task is held by 
 from __future__ import annotations
 
 import functools
+import os
+import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -171,7 +173,7 @@ class Delivery:
             # no redirect is ever followed: the keys would go with it
             response = await client.send(request, stream=True, follow_redirects=False)
         if response is None:
-            return Answer(verdict=Verdict.AMBIGUOUS, words=f"no answer within {limit:g} s")
+            return Answer(verdict=Verdict.AMBIGUOUS, words=f"nothing within {limit:g} s")
         try:
             content, complete = await _bounded_body(response, self._timeout)
         finally:
@@ -205,8 +207,24 @@ class Delivery:
 
 def _described(error: BaseException, secrets: tuple[str, ...]) -> str:
     name = type(error).__name__
-    # an error of an unknown kind may quote what it was given, keys included
-    return f"{name}: {clean_words(str(error), secrets)}" if isinstance(error, httpx.TransportError) else name
+    if not isinstance(error, httpx.TransportError):
+        return name  # an error of an unknown kind may quote what it was given, keys included
+    words = clean_words(_system_words(error) or str(error), secrets)
+    return f"{name}: {words}" if words else name
+
+
+def _system_words(error: BaseException) -> str:
+    """What the operating system says of a failed connection; httpx often says nothing, or that all attempts failed."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno and not isinstance(cause, ssl.SSLWantReadError):
+            if isinstance(cause, (ssl.SSLError, socket.gaierror)):
+                return str(cause)
+            words = os.strerror(cause.errno)
+            return type(cause).__name__ if words.startswith("Unknown error") else words
+        inner = cast("Sequence[BaseException]", getattr(cause, "exceptions", ()))  # of a group: one for each address
+        cause = inner[0] if inner else cause.__cause__ or cause.__context__
+    return ""
 
 
 class _Connecting:

@@ -34,6 +34,10 @@ class Verdict(Enum):
         return self.name.lower().replace("_", " ")
 
 
+FAILURES = frozenset({Verdict.FAILED, Verdict.AMBIGUOUS})
+"""What a server brings about that is in trouble or cannot be reached."""
+
+
 class Sign(Enum):
     """What an attempt says about the server, whatever it means for its own batch."""
 

@@ -143,11 +143,21 @@ class Dropped(DeliveryError):
 
     Attributes:
         reason: why, as a `DropReason`.
+        last_failure: why the latest request failed, such as "HTTP 503"; None if none did, or if
+            that has nothing to do with it.
     """
 
-    def __init__(self, message: str, *, reason: DropReason, may_have_arrived: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: DropReason,
+        may_have_arrived: bool = False,
+        last_failure: str | None = None,
+    ) -> None:
         super().__init__(message, may_have_arrived=may_have_arrived)
         self.reason = reason
+        self.last_failure = last_failure
 
 
 class OutcomeUnknown(DeliveryError):

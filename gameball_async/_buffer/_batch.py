@@ -44,6 +44,7 @@ class Batch:
         earlier_attempts: requests sent with the batch that it was split from.
         strikes: attempts that failed although other players' requests succeeded meanwhile.
         successes_seen: requests of the client that had succeeded when its last attempt failed.
+        last_failure: why its last attempt failed, in words; None if none has.
         ambiguous: whether an attempt ended without an answer that settles it.
         origin: the file of the journal that its events lie in; 0 if they lie in memory alone.
         seqs: their places in that file, in the order of `events`.
@@ -62,6 +63,7 @@ class Batch:
         "events",
         "following",
         "is_recorded",
+        "last_failure",
         "mobile",
         "number",
         "opened_at",
@@ -91,6 +93,7 @@ class Batch:
         self.earlier_attempts = 0
         self.strikes = 0
         self.successes_seen: int | None = None
+        self.last_failure: str | None = None
         self.ambiguous = False
         self.origin = 0
         self.seqs: tuple[int, ...] = ()
@@ -185,6 +188,7 @@ class Batch:
             part.add(name, encoded, self.epoch)
         part._boundaries = boundaries
         part.stage = Stage.CLOSED
+        part.last_failure = self.last_failure
         part.ambiguous = self.ambiguous
         part.earlier_attempts = self.earlier_attempts + self.attempts
         part.origin = self.origin

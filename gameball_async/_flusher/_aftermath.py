@@ -12,11 +12,14 @@ from .._events import Event
 from .._failures import Failures
 from .._pacing import Gate, GateState
 from .._receipt import Delivered
-from .._verdict import Answer, Sign, Verdict
+from .._verdict import FAILURES, Answer, Sign, Verdict
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from ._report import Undelivered
 from ._store import Store
 from ._watch import Watch
+
+AWAITED_BACKOFF = 1.0
+"""Seconds between two tries of one batch, at most, while a call of flush or a close waits for it."""
 
 
 class Aftermath:
@@ -34,6 +37,7 @@ class Aftermath:
     Attributes:
         halted: why Gameball refuses this client, if it does.
         ambiguous: requests that ended without an answer that settles them.
+        awaited: calls of flush that wait for outcomes.
         is_ending: whether the client closes, so that what fails belongs in its report.
         undelivered: the events that failed since then.
     """
@@ -50,6 +54,7 @@ class Aftermath:
     ) -> None:
         self.halted: ClientHalted | None = None
         self.ambiguous = 0
+        self.awaited = 0
         self.is_ending = False
         self.undelivered: list[Undelivered] = []
         self._buffer = buffer
@@ -60,6 +65,7 @@ class Aftermath:
         self._retry = retry
         self._backoff = Backoff(retry, random)
         self._successes = 0
+        self._last_failure: str | None = None
         self._resumed_at = -math.inf  # when the last halt ended: while halted nothing grows too old
 
     def expect(self, batch: Batch) -> None:
@@ -72,10 +78,12 @@ class Aftermath:
         before, sign = self._gate.state, answer.sign
         # nearly every answer needs none, and tenacity takes its time for it
         pause = 0.0 if sign is Sign.WORKING else self._backoff.pause(answer, self._gate.failed_probes)
-        player = batch.player_unique_id if batch.attempts == 1 else None
+        # a retry says little about other players, but while it is not slowed down, the gate must see an outage
+        player = batch.player_unique_id if batch.attempts == 1 or self._is_awaited else None
         self._gate.finish(sign, player, probe=probe, now=now, pause=pause)
         if answer.verdict is Verdict.DELIVERED:
             self._successes += 1
+        self._note_failure(batch, answer)
         if answer.verdict in (Verdict.AMBIGUOUS, Verdict.INTERRUPTED):
             self.ambiguous += 1
             batch.ambiguous = True
@@ -86,6 +94,23 @@ class Aftermath:
         if self._gate.state is not before:
             self._on_gate_change(answer, now)
         self._watch.look_at(self._gate, answer, self.halted, now)
+
+    def _note_failure(self, batch: Batch, answer: Answer) -> None:
+        if answer.verdict in FAILURES or answer.verdict is Verdict.RATE_LIMITED:
+            batch.last_failure = self._last_failure = answer.summary
+        elif answer.verdict is Verdict.INTERRUPTED:
+            self._last_failure = self._last_failure or answer.summary
+        elif answer.sign is Sign.WORKING:
+            self._last_failure = None
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why the latest request failed, in words; None if it did not."""
+        return self._last_failure if self.halted is None else f"HTTP {self.halted.status}"
+
+    @property
+    def _is_awaited(self) -> bool:
+        return self.is_ending or self.awaited > 0
 
     def _on_gate_change(self, answer: Answer, now: float) -> None:
         if self.halted is not None:
@@ -119,7 +144,8 @@ class Aftermath:
         elif self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after:
             self._drop_expired(batch, answer.summary, now)
         else:
-            self._give_back(batch, now + wait)
+            # long waits are for a server in trouble, and the gate sees to these
+            self._give_back(batch, now + (min(wait, AWAITED_BACKOFF) if self._is_awaited else wait))
 
     def _give_back(self, batch: Batch, at: float) -> None:
         if self._retry.ambiguous == "report" and not batch.ambiguous:
@@ -139,6 +165,7 @@ class Aftermath:
             f"{_AGAIN}",
             reason=DropReason.EXPIRED,
             may_have_arrived=batch.ambiguous,
+            last_failure=batch.last_failure or self._last_failure,
         )
         self._fail(batch, error, now)
 
@@ -172,7 +199,7 @@ class Aftermath:
             return self._resumed_at + self._retry.give_up_after
         before = self._buffer.counts.dropped
         for batch in self._buffer.expired(now, self._retry.give_up_after):
-            self._drop_expired(batch, "Gameball could not be reached", now)
+            self._drop_expired(batch, batch.last_failure or self._last_failure or "Gameball could not be reached", now)
         if self._buffer.counts.dropped > before:
             self._store.refill()
         return self._buffer.expires_at(self._retry.give_up_after)
@@ -181,7 +208,7 @@ class Aftermath:
         """Settle whatever is left as dropped, or as unknown if it may have arrived; a journal keeps it instead."""
         self.is_ending = True
         if self._store.is_journal:
-            self._watch.kept(why)
+            self._watch.kept(_because(why, self.last_failure))
         else:
             self._settle_the_rest(reason, why, now)
         self._watch.tell_all(now)
@@ -191,13 +218,20 @@ class Aftermath:
             why = f"{why}: Gameball refused this client (HTTP {self.halted.status})"
         for batch in self._buffer.unsettled():
             if batch.ambiguous:
-                self._fail(batch, OutcomeUnknown(f"{why}, after an attempt whose answer got lost: {_ASK}"), now)
+                lost = _because(f"{why}, after an attempt whose answer got lost", batch.last_failure)
+                self._fail(batch, OutcomeUnknown(f"{lost}: {_ASK}"), now)
             else:
-                self._fail(batch, Dropped(f"{why}: {_AGAIN}", reason=reason), now)
+                failure = self.last_failure if self.halted is not None else batch.last_failure or self._last_failure
+                told = why if self.halted is not None else _because(why, failure)
+                self._fail(batch, Dropped(f"{told}: {_AGAIN}", reason=reason, last_failure=failure), now)
 
 
 _AGAIN = "track it again if it still matters."
 _ASK = "look in Gameball's dashboard before you track it again."
+
+
+def _because(why: str, failure: str | None) -> str:
+    return why if failure is None else f"{why} ({failure})"
 
 
 def _rejected(answer: Answer, *, may_have_arrived: bool) -> Rejected:

@@ -175,7 +175,8 @@ class Engine:
             await self._changed.wait()
             if self.state is State.STOPPED:  # the task was cancelled meanwhile: what is left is drained from here
                 await self._close_inline()
-        return CloseReport(tuple(self.flusher.aftermath.undelivered), self.flusher.pending)
+        undelivered, kept = tuple(self.flusher.aftermath.undelivered), self.flusher.pending
+        return CloseReport(undelivered, kept, self.flusher.aftermath.last_failure if undelivered or kept else None)
 
     def stop_sending(self) -> None:
         """Start no further request, and begin the close: it ends when the requests in flight have ended."""

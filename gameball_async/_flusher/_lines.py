@@ -10,14 +10,19 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 
+from .._counted import counted
 from .._logger import logger
 from .._pacing import GateState
 from .._seldom import INTERVAL, Seldom
-from .._verdict import Answer, Verdict
+from .._verdict import FAILURES, Answer, Sign, Verdict
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown
 
 _LONG_PAUSE = 30.0
 """Seconds of a pause that are worth a line: shorter ones are what the rate windows of 30 s bring about."""
+
+PATIENCE = 3.0
+"""Seconds without a successful request before an outage is logged, however few requests there are. Two retries with
+the default settings fit into it, so that a failure which a retry repairs is no line."""
 
 _LONGEST_NAME = 60
 """Characters of an event's name in a line."""
@@ -31,21 +36,36 @@ class Lines:
 
     Args:
         waiting: gives the number of events without an outcome.
+        address: where requests go, as it may be logged.
     """
 
-    def __init__(self, waiting: Callable[[], int]) -> None:
+    def __init__(self, waiting: Callable[[], int], address: str) -> None:
         self._waiting = waiting
+        self._address = address
         self._losses: dict[tuple[type[DeliveryError], DropReason | None], _Loss] = {}
         self._trouble: _Trouble | None = None
         self._untold = 0
         self._told_at = -math.inf
+        self._in_flight = 0
+        self._unanswered_since = math.inf
+        """The start of the first request that was not followed by a success; `inf` if none is outstanding."""
 
-    def request_ends(self, events: int, attempt: int, answer: Answer, seconds: float) -> None:
-        """A request has ended: told only to who asks for it."""
+    def request_starts(self, now: float) -> None:
+        """A request is about to be sent."""
+        self._in_flight += 1
+        self._unanswered_since = min(self._unanswered_since, now)
+
+    def request_ends(self, events: int, attempt: int, answer: Answer, seconds: float, now: float) -> None:
+        """A request has ended; logged only at the level debug."""
+        self._in_flight -= 1
+        if self._in_flight:
+            self._unanswered_since = min(self._unanswered_since, now)
+        elif self._trouble is None:
+            self._unanswered_since = math.inf
         if _requests_log.isEnabledFor(logging.DEBUG):
             _requests_log.debug(
                 "%s, attempt %d: %s (%s) in %.3f s",
-                _counted(events),
+                counted(events, "event"),
                 attempt,
                 answer.verdict.label,
                 answer.summary,
@@ -53,6 +73,22 @@ class Lines:
             )
 
     # ---------------------------------------------------------------- pauses, outages, halts
+
+    @property
+    def due_at(self) -> float:
+        """When there is something to log, `inf` if nothing is expected."""
+        return min(self._outage_due_at, *(loss.due_at for loss in self._losses.values()), math.inf)
+
+    @property
+    def _outage_due_at(self) -> float:
+        if self._trouble is not None and self._trouble.told:
+            return math.inf
+        return max(self._unanswered_since + PATIENCE, self._told_at + INTERVAL)
+
+    def failed(self, answer: Answer) -> None:
+        """A request has failed, and the gate stays open."""
+        self._trouble = self._trouble or _Trouble(self._unanswered_since)
+        self._trouble.note(answer)
 
     def held(self, state: GateState, answer: Answer, halted: ClientHalted | None, until: float, now: float) -> None:
         """A request has ended, and the gate is closed.
@@ -65,13 +101,16 @@ class Lines:
             now: the present time.
         """
         trouble = self._trouble = self._trouble or _Trouble(now)
-        trouble.failed += answer.verdict is not Verdict.DELIVERED  # one from before may yet arrive
+        trouble.state, trouble.until = state, until
+        if answer.sign is not Sign.NONE:
+            trouble.note(answer)
+            self._unanswered_since = self._unanswered_since if answer.verdict in FAILURES else math.inf
         if state in trouble.told:
             return
         if self._is_worth_a_line(state, until - trouble.began_at, now):
             trouble.told.add(state)
             self._told_at = now
-            self._tell_of(state, answer, halted, until - trouble.began_at)
+            self._tell_of(state, answer.summary, halted, until - trouble.began_at)
         else:
             _log.debug("no requests for %.1f s: %s", until - now, answer.summary)
 
@@ -80,7 +119,24 @@ class Lines:
             return True
         return now >= self._told_at + INTERVAL and (state is GateState.OUTAGE or seconds > _LONG_PAUSE)
 
-    def _tell_of(self, state: GateState, answer: Answer, halted: ClientHalted | None, seconds: float) -> None:
+    def tell_of_outage(self, now: float) -> None:
+        """Log an outage that has lasted for a while, whatever the gate makes of it, and that was not logged yet."""
+        if now < self._outage_due_at:
+            return
+        if not self._waiting():  # what has failed was given up, and that is logged
+            self._unanswered_since = math.inf
+            if self._trouble is not None and self._trouble.state is GateState.OPEN:
+                self._trouble = None
+            return
+        trouble = self._trouble = self._trouble or _Trouble(self._unanswered_since)
+        is_asked_for = trouble.state is GateState.PAUSED and trouble.cause
+        state = GateState.PAUSED if is_asked_for else GateState.OUTAGE
+        cause = trouble.cause or f"no answer for {now - self._unanswered_since:.0f} s"
+        trouble.told.add(state)
+        self._told_at = now
+        self._tell_of(state, cause, None, trouble.until - trouble.began_at)
+
+    def _tell_of(self, state: GateState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
         if state is GateState.HALTED:
             _log.error("%s %s waiting.", halted, _are(self._waiting()))
         elif state is GateState.PAUSED:
@@ -88,15 +144,16 @@ class Lines:
                 "Gameball asked for a pause, %.0f s in all (%s)%s. %s waiting. If others use this account too, divide "
                 "its rate with RateLimit(share=...).",
                 seconds,
-                answer.summary,
+                cause,
                 self._since(),
                 _are(self._waiting()),
             )
         else:
             _log.warning(
-                "Gameball is out of reach (%s)%s. %s waiting, one request from time to time finds out whether it "
-                "answers again.",
-                answer.summary,
+                "Gameball is out of reach at %s (%s)%s. %s waiting; retries continue. If this lasts, check base_url "
+                "and the network with `gameball-async doctor`.",
+                self._address,
+                cause,
                 self._since(),
                 _are(self._waiting()),
             )
@@ -106,9 +163,10 @@ class Lines:
         return f", after {untold:,} short outages or pauses that were not logged" if untold else ""
 
     def freed(self, now: float) -> None:
-        """The gate is open again."""
+        """Gameball works, and the gate is open."""
+        self._unanswered_since = math.inf
         trouble, self._trouble = self._trouble, None
-        if trouble is None:
+        if trouble is None or trouble.is_short:
             return
         level = logging.WARNING if trouble.told else logging.DEBUG
         self._untold += not trouble.told
@@ -116,7 +174,7 @@ class Lines:
             level,
             "Gameball answers again, after %.0f s and %s. %s waiting.",
             now - trouble.began_at,
-            _counted(trouble.failed, "failed request"),
+            counted(trouble.failed, "failed request"),
             _are(self._waiting()),
         )
 
@@ -128,11 +186,12 @@ class Lines:
         loss = self._losses.setdefault(kind, _Loss())
         loss.count += len(names)
         loss.latest_name, loss.latest_error = names[-1], error
+        if isinstance(error, OutcomeUnknown) and self._trouble is not None and self._trouble.is_short:
+            self._trouble, self._unanswered_since = None, math.inf  # nobody waits for a retry
 
-    def tell(self, now: float) -> float:
-        """Tell of the events that have failed, if it is time; returns when it is time again."""
+    def tell(self, now: float) -> None:
+        """Log the events that have failed, if it is time."""
         self._log([(loss.take(now), loss) for loss in self._losses.values() if loss.due_at <= now])
-        return min((loss.due_at for loss in self._losses.values()), default=math.inf)
 
     def tell_all(self, now: float) -> None:
         """Tell of the events that have failed, for the last time."""
@@ -151,18 +210,34 @@ class Lines:
 
 
 class _Trouble:
-    """The time from the gate's closing to its opening.
+    """The time from the first failed request, or from the gate's closing, to a success with the gate open.
 
     Attributes:
-        began_at: when it closed.
+        began_at: when it began.
         failed: requests that have failed since.
+        cause: why the latest request failed; empty if it did not, or none has ended yet.
+        state: what the gate made of it.
+        until: how long the gate is closed.
         told: what was logged of it.
     """
 
     def __init__(self, began_at: float) -> None:
         self.began_at = began_at
         self.failed = 0
+        self.cause = ""
+        self.state = GateState.OPEN
+        self.until = began_at
         self.told: set[GateState] = set()
+
+    def note(self, answer: Answer) -> None:
+        """Take in what a request brought."""
+        self.failed += answer.verdict is not Verdict.DELIVERED  # one from before may yet arrive
+        self.cause = answer.summary if answer.verdict in FAILURES else ""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether neither the gate nor the log knows of it yet."""
+        return self.state is GateState.OPEN and not self.told
 
 
 class _Loss(Seldom):
@@ -184,7 +259,7 @@ class _Loss(Seldom):
         # who chose to drop events has been told what happens; everything else is somebody's mistake
         is_chosen = isinstance(error, Dropped) and error.reason is DropReason.BUFFER_FULL
         return logging.WARNING if is_chosen else logging.ERROR, (
-            _counted(count),
+            counted(count, "event"),
             "may not have arrived" if isinstance(error, OutcomeUnknown) else "will not arrive",
             "the last one " if count > 1 else "",
             self.latest_name[:_LONGEST_NAME],
@@ -192,9 +267,5 @@ class _Loss(Seldom):
         )
 
 
-def _counted(count: int, what: str = "event") -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def _are(events: int) -> str:
-    return f"{_counted(events)} {'is' if events == 1 else 'are'}"
+    return f"{counted(events, 'event')} {'is' if events == 1 else 'are'}"

@@ -20,6 +20,7 @@ from .._access import Access
 from .._bell import Bell
 from .._buffer import Batch, Buffer
 from .._config import Batching, Journal, RateLimit, Retry
+from .._counted import counted
 from .._delivery import CONNECTIONS, Delivery
 from .._events import Event
 from .._failures import Failures, OnFailure
@@ -141,6 +142,7 @@ class Flusher:
             await delivery.prepare()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(runtime.protected(self.failures.report))
+                tasks.start_soon(runtime.protected(self.watch.report), self._time)
                 async with anyio.create_task_group() as workers:
                     self._end_at_deadline(workers)
                     for _ in range(CONNECTIONS):
@@ -149,6 +151,7 @@ class Flusher:
                     on_under_way()
                 self.aftermath.give_up(DropReason.CLOSED, "the client was closed before delivery", self.now())
                 self.failures.finish()
+                self.watch.finish()
                 self._end_at_deadline(tasks)
             await self.failures.report_without_waiting()
         finally:
@@ -185,6 +188,23 @@ class Flusher:
             timeout: seconds, or None for no limit.
             check: raises if nothing will be settled any more.
         """
+        self.aftermath.awaited += 1
+        try:
+            unsettled = await self._settle_until(timeout, check)
+        finally:
+            self.aftermath.awaited -= 1
+        check()
+        if unsettled:
+            failure = self.aftermath.last_failure
+            cause = f" (the latest failure: {failure})" if failure else ""
+            raise FlushTimeout(
+                f"{counted(unsettled, 'event')} {'has' if unsettled == 1 else 'have'} no outcome after {timeout:g} s"
+                f"{cause}; nothing is lost, and sending goes on: flush again, or look at stats().",
+                unsettled=unsettled,
+            )
+
+    async def _settle_until(self, timeout: float | None, check: Callable[[], object]) -> int:  # noqa: ASYNC109
+        """Wait until everything accepted so far is settled, or the time is over; returns how much is not."""
         epoch, goal, let_in = self._hurry(), self.store.latest, self.store.let_in
         is_in = False
         with anyio.move_on_after(timeout):
@@ -195,16 +215,9 @@ class Flusher:
             is_in = True
             while self.buffer.pending_until(epoch):
                 await self._progress_or_error(check)
-        check()
         if not is_in:
             epoch = self._hurry()  # what came into the buffer since the last look counts as well
-        outside = 0 if is_in else self.store.outside
-        if unsettled := self.buffer.pending_until(epoch) + outside:
-            raise FlushTimeout(
-                f"{unsettled} events have no outcome after {timeout:g} s; they are kept, and sending goes on: "
-                "flush again, or look at stats().",
-                unsettled=unsettled,
-            )
+        return self.buffer.pending_until(epoch) + (0 if is_in else self.store.outside)
 
     async def _progress_or_error(self, check: Callable[[], object]) -> None:
         """Wait until something was settled, unless something stands in its way."""
@@ -242,13 +255,12 @@ class Flusher:
             while True:
                 now = self.now()
                 expires_at = self.aftermath.expire(now)
-                tells_at = self.watch.tell(now)
                 if self._is_finished():
                     return None
                 may_go_at = self._may_go_at(now)
                 if may_go_at <= now:
                     return self.buffer.take(now, untried_first=self.gate.state is not GateState.OPEN)
-                with anyio.move_on_after(min(may_go_at, expires_at, tells_at) - now):
+                with anyio.move_on_after(min(may_go_at, expires_at) - now):
                     await self._wake.wait()
 
     def _is_finished(self) -> bool:

@@ -28,7 +28,10 @@ class CloseReport:
     Attributes:
         undelivered: every event that failed since the close began, in order per player.
         kept: events without an outcome that are kept in the journal for the next client.
+        last_failure: why the latest request failed, such as "HTTP 503", if anything is undelivered
+            or kept; None if none did.
     """
 
     undelivered: tuple[Undelivered, ...] = ()
     kept: int = 0
+    last_failure: str | None = None

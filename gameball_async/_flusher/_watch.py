@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
+import anyio
+
+from .._bell import Bell
 from .._buffer import Batch
 from .._logger import logger
 from .._observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from .._pacing import Gate, GateState
 from .._receipt import Delivered, SharedOutcome
-from .._verdict import Answer
+from .._verdict import FAILURES, Answer, Sign
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason
 from ._lines import Lines
 
@@ -24,6 +29,10 @@ _REASONS = {
     GateState.OUTAGE: PauseReason.OUTAGE,
     GateState.HALTED: PauseReason.HALT,
 }
+
+
+_LATE = 1.0
+"""Seconds by which a timer is late only if the loop was blocked, or the process suspended."""
 
 
 class Sending:
@@ -62,7 +71,10 @@ class Watch:
         self._is_watched = observer is not None
         self._observer = Observer() if observer is None else observer
         self._client = client
-        self._lines = Lines(waiting)
+        self._lines = Lines(waiting, _origin(client.base_url))
+        self._due = Bell()
+        self._wakes_at = math.inf
+        self._reporting: anyio.CancelScope | None = None
         self._state = GateState.OPEN
         self._paused_at = 0.0
         self._is_calling = False
@@ -135,9 +147,32 @@ class Watch:
         """The client ends, and what waits is kept in the journal."""
         self._lines.kept(why)
 
-    def tell(self, now: float) -> float:
-        """Tell the log what is to be told by now; returns when there is more to tell."""
-        return self._lines.tell(now)
+    def tell(self, now: float) -> None:
+        """Tell the log of the events that have failed, if it is time."""
+        self._lines.tell(now)
+        self._plan()
+
+    def _plan(self) -> None:
+        """Wake `report` earlier, if there is something to log before it wakes by itself."""
+        if self._lines.due_at < self._wakes_at:
+            self._due.ring()
+
+    async def report(self, now: Callable[[], float]) -> None:
+        """Log in time what no call brings about, such as an answer that does not come; until `finish`."""
+        with anyio.CancelScope() as self._reporting:
+            while True:
+                self._lines.tell(now())
+                self._lines.tell_of_outage(now())
+                self._wakes_at = self._lines.due_at
+                with anyio.move_on_after(self._wakes_at - now()):
+                    await self._due.wait()
+                if now() > self._wakes_at + _LATE:
+                    await anyio.sleep(_LATE)  # the loop stood still: first let it read what has arrived meanwhile
+
+    def finish(self) -> None:
+        """Let `report` end."""
+        if self._reporting is not None:
+            self._reporting.cancel()
 
     def tell_all(self, now: float) -> None:
         """Tell the log what was counted and not told yet: there may be no other time."""
@@ -148,6 +183,8 @@ class Watch:
     def request_starts(self, batch: Batch, body: bytes, now: float) -> Sending:
         """A request is about to be sent; what is returned is for its end."""
         sending = Sending(batch, body, now)
+        self._lines.request_starts(now)
+        self._plan()
         if self._is_watched:
             marks = batch.shared.marks or {}
             sending.start = RequestStart(
@@ -162,7 +199,8 @@ class Watch:
     def request_ends(self, sending: Sending, answer: Answer, now: float) -> None:
         """It has ended."""
         seconds = now - sending.started_at
-        self._lines.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds)
+        self._lines.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds, now)
+        self._plan()
         if sending.start is not None:
             end = RequestEnd(verdict=answer.verdict.label, status=answer.status, code=answer.code, seconds=seconds)
             self._call(self._observer.on_request_end, sending.start, end)
@@ -174,7 +212,9 @@ class Watch:
         before, self._state = self._state, gate.state
         if gate.state is not GateState.OPEN:
             self._lines.held(gate.state, answer, halted, gate.until, now)
-        elif before is not GateState.OPEN:
+        elif answer.verdict in FAILURES:
+            self._lines.failed(answer)
+        elif answer.sign is not Sign.NONE:
             self._lines.freed(now)
         if gate.state is not before and self._is_watched:
             self._tell_of_change(before, now)
@@ -185,6 +225,12 @@ class Watch:
         self._paused_at = now
         if self._state is not GateState.OPEN:
             self._call(self._observer.on_pause, _REASONS[self._state])
+
+
+def _origin(base_url: str) -> str:
+    """An address without its path, which may hold a secret."""
+    parts = urlsplit(base_url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _missing() -> Dropped:

@@ -166,6 +166,55 @@ async def test_flush_covers_what_was_accepted_before_it_and_nothing_else(sandbox
         await gameball.aclose(timeout=0)
 
 
+PATIENT = Retry(initial=3600, maximum=3600)
+"""Without an end to the wait between two tries, a test with these would not end either."""
+
+
+@pytest.mark.parametrize("has_journal", [False, True], ids=["in memory", "with a journal"])
+@pytest.mark.parametrize("fault", [Fault.reset_before(times=2), Fault.status(503, times=2)], ids=["reset", "503"])
+@pytest.mark.parametrize("call", ["flush", "aclose"])
+async def test_what_is_waited_for_is_tried_again_within_a_second(
+    call: str, fault: Fault, *, has_journal: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.script(fault)
+    async with client(sandbox, retry=PATIENT, journal=tmp_path if has_journal else None) as gameball:
+        await gameball.track("player123", "event")
+        await (gameball.flush() if call == "flush" else gameball.aclose(timeout=3600))
+        assert gameball.stats().delivered == 1
+        assert gameball.stats().retries == 2
+
+
+async def test_what_nobody_waits_for_keeps_its_long_wait(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.reset_before(players={"first"}))
+    async with client(sandbox, retry=PATIENT) as gameball:
+        await gameball.track("first", "event")
+        await until(lambda: gameball.stats().requests == 1 and not gameball.stats().in_flight)
+        for _ in range(5):
+            await gameball.send("another", {"event": None})
+        assert (gameball.stats().retries, gameball.stats().pending) == (0, 1)
+        sandbox.script()
+
+
+async def test_a_flush_of_players_that_all_fail_again_opens_the_circuit_breaker(sandbox: Sandbox) -> None:
+    """Each of them failed while others did not, so that without a flush its retries would count for nothing."""
+    async with client(sandbox, retry=PATIENT) as gameball:
+        for number in range(6):
+            sandbox.script(Fault.reset_before(players={f"player{number}"}))
+            await gameball.track(f"player{number}", "event")
+            await until(lambda: gameball.stats().pending == gameball.stats().requests - gameball.stats().delivered)
+            await until(lambda: not gameball.stats().in_flight)
+            await gameball.send("another", {"event": None})
+        assert (gameball.stats().pending, gameball.stats().retries) == (6, 0)
+        sandbox.script(Fault.status(503))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(gameball.flush)
+            await until(lambda: gameball.stats().paused_until)
+            tasks.cancel_scope.cancel()
+        with pytest.raises(FlushTimeout, match=r"6 events have no outcome .* \(the latest failure: HTTP 503\)"):
+            await gameball.flush(timeout=0.01)
+        await gameball.aclose(timeout=0)
+
+
 async def test_one_players_failures_delay_no_other(sandbox: Sandbox) -> None:
     sandbox.script(Fault.status(500, players={f"bad{number}" for number in range(30)}))
     retry = Retry(initial=0.05, maximum=3600, max_attempts=1000, give_up_after=math.inf)

@@ -14,6 +14,7 @@ from gameball_async._seldom import Seldom
 from gameball_async._verdict import Answer, Verdict
 
 FAILED = Answer(verdict=Verdict.FAILED, status=503)
+DELIVERED = Answer(verdict=Verdict.DELIVERED, status=200)
 LIMITED = Answer(verdict=Verdict.RATE_LIMITED, status=429)
 REFUSED = Rejected("Gameball refused the event (HTTP 422). Correct the event.", status=422)
 HALTED = ClientHalted("Gameball refuses this client (HTTP 401). Check the keys.", status=401, code=None)
@@ -28,7 +29,7 @@ class Log:
         caplog.set_level(logging.INFO, "gameball_async")
         self._caplog = caplog
         self.waiting = 7
-        self.lines = Lines(lambda: self.waiting)
+        self.lines = Lines(lambda: self.waiting, "https://api.gameball.co")
 
     def out_of_reach(self, now: float) -> None:
         self.lines.held(GateState.OUTAGE, FAILED, None, now + 1, now)
@@ -74,8 +75,8 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends_whatever_is_b
     log.waiting = 1
     log.lines.freed(5_000)
     begins = (
-        "Gameball is out of reach (HTTP 503). 7 events are waiting, one request from time to time finds out whether it "
-        "answers again."
+        "Gameball is out of reach at https://api.gameball.co (HTTP 503). 7 events are waiting; retries continue. If "
+        "this lasts, check base_url and the network with `gameball-async doctor`."
     )
     ends = "Gameball answers again, after 5000 s and 5,000 failed requests. 1 event is waiting."
     assert log.told() == [("WARNING", begins), ("WARNING", ends)]
@@ -85,11 +86,12 @@ def test_outages_that_come_and_go_are_told_once_a_minute_with_their_number(log: 
     for second in range(100):
         log.out_of_reach(second)
         log.lines.freed(second + 0.5)
-    levels = [text.split(".")[0] for _, text in log.told()]
-    assert levels == [
-        "Gameball is out of reach (HTTP 503)",
+    told = [text for _, text in log.told()]
+    assert "(HTTP 503), after 59 short outages or pauses that were not logged." in told[2]
+    assert [text.split(".")[0] for text in told] == [
+        "Gameball is out of reach at https://api",
         "Gameball answers again, after 0 s and 1 failed request",
-        "Gameball is out of reach (HTTP 503), after 59 short outages or pauses that were not logged",
+        "Gameball is out of reach at https://api",
         "Gameball answers again, after 0 s and 1 failed request",
     ]
 
@@ -104,9 +106,88 @@ def test_an_outage_soon_after_another_is_told_if_it_lasts(log: Log) -> None:
     log.out_of_reach(60)
     log.lines.freed(3_602)
     assert [text[:50] for _, text in log.told()] == [
-        "Gameball is out of reach (HTTP 503). 7 events are ",
+        "Gameball is out of reach at https://api.gameball.c",
         "Gameball answers again, after 3600 s and 59 failed",
     ]
+
+
+# ---------------------------------------------------------------- outages that the gate does not see
+
+
+def test_one_request_that_fails_is_a_line_after_three_seconds(log: Log) -> None:
+    log.lines.request_starts(10)
+    log.lines.failed(FAILED)
+    log.lines.request_ends(1, 1, FAILED, 0.1, 10.1)
+    assert log.lines.due_at == 13
+    log.lines.tell_of_outage(12.9)
+    assert log.told() == []
+    log.lines.tell_of_outage(13)
+    ((level, text),) = log.told()
+    assert (level, text[:62]) == ("WARNING", "Gameball is out of reach at https://api.gameball.co (HTTP 503)")
+    assert log.lines.due_at == math.inf
+    log.lines.freed(15)
+    assert log.told() == [("WARNING", "Gameball answers again, after 5 s and 1 failed request. 7 events are waiting.")]
+
+
+def test_an_answer_that_does_not_come_is_a_line_after_three_seconds(log: Log) -> None:
+    log.lines.request_starts(10)
+    log.lines.tell_of_outage(13)
+    assert "(no answer for 3 s)" in log.told()[0][1]
+
+
+def test_a_success_begins_the_three_seconds_anew(log: Log) -> None:
+    log.lines.request_starts(10)
+    log.lines.request_starts(12)
+    log.lines.failed(FAILED)
+    log.lines.request_ends(1, 1, FAILED, 2, 12)
+    log.lines.freed(12.5)
+    log.lines.request_ends(1, 1, DELIVERED, 0.5, 12.5)
+    assert (log.lines.due_at, log.told()) == (math.inf, [])
+    log.lines.request_starts(13)
+    assert log.lines.due_at == 16
+
+
+def test_a_request_that_was_cancelled_leaves_nothing_to_wait_for(log: Log) -> None:
+    log.lines.request_starts(10)
+    log.lines.request_ends(1, 1, Answer(verdict=Verdict.INTERRUPTED), 1, 11)
+    assert log.lines.due_at == math.inf
+
+
+def test_a_request_that_is_not_repeated_begins_no_outage(log: Log) -> None:
+    log.lines.request_starts(10)
+    log.lines.failed(FAILED)
+    log.lines.lost(["event"], OutcomeUnknown("who knows."))
+    log.lines.request_ends(1, 1, FAILED, 1, 11)
+    assert log.lines.due_at == -math.inf  # the loss
+    log.lines.tell(11)
+    assert log.lines.due_at == math.inf
+
+
+def test_an_outage_in_which_nothing_waits_any_more_is_no_line(log: Log) -> None:
+    log.lines.request_starts(10)
+    log.lines.failed(FAILED)
+    log.lines.request_ends(1, 1, FAILED, 0, 10)
+    log.waiting = 0
+    log.lines.tell_of_outage(13)
+    assert (log.told(), log.lines.due_at) == ([], math.inf)
+
+
+def test_an_outage_that_was_logged_is_not_logged_again_when_the_gate_closes(log: Log) -> None:
+    log.lines.request_starts(10)
+    log.lines.failed(FAILED)
+    log.lines.tell_of_outage(13)
+    log.told()
+    for second in range(14, 1_000):
+        log.out_of_reach(second)
+        log.lines.tell_of_outage(second)
+    assert log.told() == []
+
+
+def test_a_pause_that_a_failing_server_asks_for_is_a_line_after_three_seconds(log: Log) -> None:
+    log.lines.request_starts(10)
+    log.lines.held(GateState.PAUSED, FAILED, None, 30, 10)
+    log.lines.tell_of_outage(13)
+    assert log.told()[0][1].startswith("Gameball asked for a pause, 20 s in all (HTTP 503).")
 
 
 # ---------------------------------------------------------------- pauses and halts
@@ -197,7 +278,8 @@ def test_events_that_fail_together_are_told_together(log: Log) -> None:
     error = Dropped("too old.", reason=DropReason.EXPIRED)
     for _ in range(2_000):
         log.lines.lost(["one", "two"], error)
-    assert log.lines.tell(0) == math.inf
+    log.lines.tell(0)
+    assert log.lines.due_at == math.inf
     assert log.told() == [("ERROR", "4,000 events will not arrive, the last one 'two': too old.")]
 
 
@@ -221,9 +303,11 @@ def test_each_kind_of_failure_is_told_for_itself(log: Log) -> None:
 
 def test_it_says_when_there_is_more_to_tell(log: Log) -> None:
     log.lines.lost(["event"], REFUSED)
-    assert log.lines.tell(5) == math.inf
+    log.lines.tell(5)
+    assert log.lines.due_at == math.inf
     log.lines.lost(["event"], REFUSED)
-    assert log.lines.tell(6) == 65
+    log.lines.tell(6)
+    assert log.lines.due_at == 65
 
 
 def test_a_name_is_shortened_and_breaks_no_line(log: Log) -> None:
@@ -247,10 +331,10 @@ def test_what_a_journal_keeps_is_told_if_there_is_anything(log: Log) -> None:
 
 
 def test_each_request_is_told_to_who_asks_for_that_alone(log: Log, caplog: pytest.LogCaptureFixture) -> None:
-    log.lines.request_ends(3, 1, FAILED, 0.25)
+    log.lines.request_ends(3, 1, FAILED, 0.25, 7)
     assert log.told() == []
     caplog.set_level(logging.DEBUG, "gameball_async.requests")
-    log.lines.request_ends(3, 1, FAILED, 0.25)
+    log.lines.request_ends(3, 1, FAILED, 0.25, 7)
     assert log.told() == [("DEBUG", "3 events, attempt 1: failed (HTTP 503) in 0.250 s")]
 
 

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import anyio
+import attrs
 import pytest
 
-from gameball_async import Batching, ClientHalted, DeliveryError, Event, Rejected, Retry
+from gameball_async import (
+    AsyncGameball,
+    Batching,
+    ClientHalted,
+    DeliveryError,
+    Dropped,
+    Event,
+    Rejected,
+    Retry,
+)
 from gameball_async import _pacing as pacing
+from gameball_async._flusher import _lines as flusher_lines
 from gameball_async.sandbox import Fault, Sandbox
 
-from .support import client, until
+from .support import SOON, client, until
 
 pytestmark = pytest.mark.anyio
 
@@ -41,8 +57,8 @@ async def test_thousands_of_retries_in_an_outage_are_two_lines(
         assert gameball.stats().delivered == 300
     begins, ends = lines(caplog)
     assert begins == (
-        "WARNING Gameball is out of reach (HTTP 503). 300 events are waiting, one request "
-        "from time to time finds out whether it answers again."
+        f"WARNING Gameball is out of reach at {sandbox.url} (HTTP 503). 300 events are waiting; retries continue. If "
+        "this lasts, check base_url and the network with `gameball-async doctor`."
     )
     assert ends.startswith("WARNING Gameball answers again, after ")
 
@@ -56,9 +72,154 @@ async def test_an_unreachable_address_is_two_lines_as_well(sandbox: Sandbox, cap
         sandbox.start()
         await gameball.flush()
     begins, ends = lines(caplog)
-    assert begins.startswith("WARNING Gameball is out of reach (no answer: ConnectError")
+    cause = "no answer: ConnectError: Connection refused"
+    assert begins.startswith(f"WARNING Gameball is out of reach at {sandbox.url} ({cause})")
     assert "20 events are waiting" in begins
     assert ends.startswith("WARNING Gameball answers again, after ")
+
+
+# ---------------------------------------------------------------- one event is enough
+
+
+@pytest.fixture
+def grow_impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """At first no outage lasts long enough to be logged; after the call each does."""
+    monkeypatch.setattr(flusher_lines, "PATIENCE", math.inf)
+    return lambda: monkeypatch.setattr(flusher_lines, "PATIENCE", 0.0)
+
+
+@attrs.frozen
+class Trouble:
+    """A way in which Gameball cannot be reached.
+
+    Args:
+        words: what the line says of it.
+        fault: what the sandbox does; None if it is not asked.
+        address: where the client sends instead, made from the sandbox's address.
+    """
+
+    words: str
+    fault: Fault | None = None
+    address: Callable[[str], str] = attrs.field(default=str)
+
+
+TROUBLES = {
+    "refused": Trouble("ConnectError: Connection refused", address=lambda _: "http://127.0.0.1:1"),
+    "no such name": Trouble("ConnectError: ", address=lambda _: "http://gameball.invalid"),
+    "no TLS": Trouble("ConnectError: [SSL", address=lambda url: url.replace("http:", "https:")),
+    "reset": Trouble("ReadError: Connection reset by peer", Fault.reset_before()),
+    "500": Trouble("HTTP 500", Fault.status(500)),
+    "503": Trouble("HTTP 503", Fault.status(503)),
+    "a page of a gateway": Trouble("HTTP 502", Fault.html(502)),
+}
+
+
+@pytest.mark.parametrize("has_journal", [False, True], ids=["in memory", "with a journal"])
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_one_event_that_cannot_be_delivered_is_a_line_soon(
+    trouble: str,
+    *,
+    has_journal: bool,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    grow_impatient: Callable[[], None],
+) -> None:
+    what = TROUBLES[trouble]
+    if what.fault is not None:
+        sandbox.script(what.fault)
+    address = what.address(sandbox.url)
+    settings: dict[str, Any] = {"journal": tmp_path} if has_journal else {}
+    path = "" if what.fault is not None else "/secret-path"
+    async with AsyncGameball("secret-key", base_url=address + path, batching=SOON, **settings) as gameball:
+        await gameball.track("player-of-the-north", "event")
+        await until(lambda: gameball.stats().requests and not gameball.stats().in_flight)
+        grow_impatient()
+        await until(lambda: lines(caplog))
+        (line,) = lines(caplog)
+        assert line.startswith(f"WARNING Gameball is out of reach at {address} (")
+        assert what.words in line
+        assert "1 event is waiting; retries continue." in line
+        await gameball.aclose(timeout=0)
+    assert len(lines(caplog)) == 2
+    assert not re.search("secret|north", caplog.text)
+
+
+@pytest.mark.parametrize("players", [1, 20])
+async def test_an_answer_that_does_not_come_is_a_line_soon(
+    players: int, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if there are so many that no worker is free to look at the clock."""
+    monkeypatch.setattr(flusher_lines, "PATIENCE", 0.3)
+    sandbox.script(Fault.hang())
+    async with client(sandbox) as gameball:
+        for number in range(players):
+            await gameball.track(f"player{number}", "event")
+        await until(lambda: gameball.stats().in_flight == min(players, 10))
+        await until(lambda: lines(caplog))
+        (line,) = lines(caplog)
+        assert line.startswith(f"WARNING Gameball is out of reach at {sandbox.url} (no answer for ")
+        await gameball.aclose(timeout=0)
+
+
+@pytest.mark.parametrize("end", ["an answer", "a pause"])
+async def test_the_end_of_what_was_logged_is_logged(
+    end: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, grow_impatient: Callable[[], None]
+) -> None:
+    sandbox.script(Fault.status(503, retry_after=1 if end == "a pause" else None))
+    async with client(sandbox) as gameball:
+        await gameball.track("player123", "event")
+        await until(lambda: gameball.stats().retries)
+        grow_impatient()
+        await until(lambda: lines(caplog))
+        sandbox.script()
+        await gameball.flush()
+    begins, ends = lines(caplog)
+    assert "(HTTP 503)" in begins
+    assert ends.startswith("WARNING Gameball answers again, after ")
+    assert ends.endswith(". 1 event is waiting.")
+
+
+async def test_a_failure_that_a_retry_repairs_is_no_line(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    sandbox.script(Fault.reset_before(times=1), Fault.status(503, times=1), Fault.reset_after(times=1))
+    async with client(sandbox) as gameball:
+        await gameball.track("player123", "event")
+        await gameball.flush()
+        assert gameball.stats().retries == 3
+    assert lines(caplog) == []
+
+
+LAST_FAILURES = {
+    "HTTP 503": Fault.status(503),
+    "no answer: the request was cancelled on its way": Fault.hang(),
+}
+
+
+@pytest.mark.parametrize("cause", LAST_FAILURES)
+async def test_a_close_says_why_nothing_was_delivered(
+    cause: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed: list[DeliveryError] = []
+
+    def on_failure(_: Event, error: DeliveryError) -> None:
+        failed.append(error)
+
+    sandbox.script(LAST_FAILURES[cause])
+    async with client(sandbox, on_failure=on_failure) as gameball:
+        receipts = [await gameball.track(f"player{number}", "event") for number in range(11)]
+        await until(lambda: gameball.stats().retries or gameball.stats().in_flight == 10)
+        await until(lambda: gameball.stats().retries or LAST_FAILURES[cause].kind == "hang")
+        report = await gameball.aclose(timeout=0)
+    dropped = [error for error in failed if isinstance(error, Dropped)]
+    assert {error.last_failure for error in dropped} == {report.last_failure} == {cause}
+    assert all(f"closed before delivery ({cause}): track it again" in str(error) for error in dropped)
+    assert [entry.error for entry in report.undelivered] == failed
+    assert any(f"closed before delivery ({cause})" in line for line in lines(caplog))
+    with pytest.raises(DeliveryError, match="closed before delivery"):
+        await receipts[-1]
+
+
+# ---------------------------------------------------------------- halts, pauses, losses
 
 
 async def test_a_halt_is_an_error_and_its_end_a_warning(
@@ -139,9 +300,12 @@ async def test_what_a_close_leaves_to_the_journal_is_a_warning(
     async with client(sandbox, journal=tmp_path) as gameball:
         for number in range(10):
             await gameball.track(f"player{number}", "event")
-        await gameball.aclose(timeout=0)
+        await until(lambda: gameball.stats().retries)
+        report = await gameball.aclose(timeout=0)
+    assert (report.kept, report.last_failure) == (10, "no answer: ConnectError: Connection refused")
     assert lines(caplog)[-1] == (
-        "WARNING the client was closed before delivery; 10 events are kept in the journal for the next client."
+        "WARNING the client was closed before delivery (no answer: ConnectError: Connection refused); 10 events are "
+        "kept in the journal for the next client."
     )
 
 

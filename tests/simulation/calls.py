@@ -101,11 +101,15 @@ class Calls:
         now = self._now()
         call = Call(number=self._numbers, kind=kind, began=now, placed=tuple(placed), deadline=now + timeout)
         self._open[call.number] = call
+        if kind == "flush":
+            self._requests.awaits(+1)
         return call
 
     def end(self, call: Call) -> None:
         """Note that it returned, raised or was cancelled."""
         del self._open[call.number]
+        if call.kind == "flush":
+            self._requests.awaits(-1)
         self._check_deadline(call)
 
     def accepted(self, placed: Placed) -> None:
@@ -125,6 +129,7 @@ class Calls:
         """Note that the client is being closed."""
         if self.life.closing_from is None:
             self.life.closing_from = self._ledger.settlements
+            self._requests.awaits(+1)
             if not self.life.is_started:
                 self._ledger.restamp()
 

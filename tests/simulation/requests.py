@@ -26,6 +26,7 @@ EPSILON = 1e-6
 LONGEST_PAUSE = 300.0
 MOST_CONNECTIONS = 10
 HALT_PAUSE = 60.0
+AWAITED_BACKOFF = 1.0
 
 _FIELDS = {"v3.0": ("event", "playerUniqueId"), "v4.0": ("events", "customerId"), "v4.1": ("events", "customerId")}
 """The last part of the path, and the field of the player's id."""
@@ -41,6 +42,7 @@ class Attempt:
         ended: when the client had its answer or gave up; None while it is in flight.
         meaning: what the client has to conclude; INTERRUPTED if it did not see the answer.
         is_probe: whether the gate was closed when it started.
+        is_awaited: whether a flush or a close waited when it ended.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Attempt:
     ended: float | None = None
     meaning: Meaning | None = None
     pause: float | None = None
+    is_awaited: bool = False
     tries: int = 1
     strikes: int = 0
 
@@ -85,6 +88,13 @@ class Requests:
         self.is_clean = True
         self.is_over = False
         self.flusher: Flusher | None = None
+        self._awaiting = 0
+        self._awaiting_changed: set[float] = set()
+
+    def awaits(self, change: int) -> None:
+        """Note that so many more calls wait for every outcome; what ends at this very instant may see either."""
+        self._awaiting += change
+        self._awaiting_changed.add(self._now())
 
     # ---------------------------------------------------------------- start
 
@@ -217,11 +227,16 @@ class Requests:
             return -1.0
         if last.strikes >= self._plan.retry.max_attempts:
             return -1.0  # it may have been split, and its parts go at once
-        return last.ended + self._backoff(last) * (1 - self._plan.retry.jitter)
+        wait = self._backoff(last) * (1 - self._plan.retry.jitter)
+        is_short = last.is_awaited or last.ended in self._awaiting_changed
+        return last.ended + (min(wait, AWAITED_BACKOFF) if is_short else wait)
 
     def latest_retry(self, last: Attempt) -> float:
         """When the backoff of an attempt is over at the latest."""
-        return -1.0 if last.ended is None else last.ended + self._backoff(last)
+        if last.ended is None:
+            return -1.0
+        is_short = last.is_awaited and last.ended not in self._awaiting_changed
+        return last.ended + (min(self._backoff(last), AWAITED_BACKOFF) if is_short else self._backoff(last))
 
     def _backoff(self, last: Attempt) -> float:
         """The backoff without jitter, a lower and an upper bound alike."""
@@ -250,6 +265,7 @@ class Requests:
         if attempt.ended is not None:
             return
         now = attempt.ended = self._now()
+        attempt.is_awaited = self._awaiting > 0
         self._ends.append(now)
         attempt.meaning = self._with_timeout(attempt, meaning)
         self._trace.note("ended", f"#{attempt.number}", attempt.label, attempt.meaning.name)

@@ -353,7 +353,7 @@ async def test_an_attempt_that_makes_no_end_is_given_up_and_may_have_arrived() -
     answer = await post_once(timeout=10.0)
 
     assert anyio.current_time() - began == pytest.approx(30.0)
-    assert answer == Answer(verdict=AMBIGUOUS, words="no answer within 30 s")
+    assert answer == Answer(verdict=AMBIGUOUS, words="nothing within 30 s")
 
 
 @respx.mock
