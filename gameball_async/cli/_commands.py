@@ -96,7 +96,8 @@ def app() -> None:
     type=click.Choice(["auto", "ndjson", "csv"]),
     default="auto",
     show_default=True,
-    help="auto takes JSON for a file that is named .ndjson or .jsonl or begins with an object or an array, else CSV.",
+    help="auto takes JSON, one event per line or in an array, for a file that is named .json, .jsonl or .ndjson or "
+    "begins with it; else CSV.",
 )
 @click.option("--player-column", metavar="COLUMN", help="CSV: the player's id. [default: player_unique_id or player]")
 @click.option(

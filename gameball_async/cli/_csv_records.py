@@ -22,6 +22,8 @@ _DELIMITERS = (",", ";", "\t", "|")
 _SEP_LINE = re.compile(rb'"?sep=([^"\r\n])"?[ \t]*[\r\n]*', re.IGNORECASE)
 _UNCLOSED = "a quote is opened and not closed in its record: close it, or double it if it belongs to the text."
 _MIXED_LINE_ENDS = "a carriage return (CR) is in the middle of the line: save the file with one kind of line ends."
+_PADDED = "the cells are padded with spaces, as in a table for people: export it as CSV (psql --csv, mysql --batch)."
+_UNKNOWN_DELIMITER = " If another character is between its cells, name it with --delimiter."
 _JSON = "the line is a JSON object, and the file began as CSV: send both parts as files of their own."
 
 Cells = list[str]
@@ -168,7 +170,8 @@ def _find_header(lines: _Pushback, encoding: str, delimiter: str | None, bind: B
         if not first.data.startswith(b"#"):
             lines.give_back([first])
             kind = MappingError if isinstance(found.error, MappingError) else WrongFormat
-            raise kind(f"{found.error}{_hint(lines, encoding, bind)}") from None
+            hint = _hint(lines, encoding, bind) or (_UNKNOWN_DELIMITER if found.cells == 1 else "")
+            raise kind(f"{found.error}{hint}") from None
     return found
 
 
@@ -183,11 +186,18 @@ def _header(lines: _Pushback, encoding: str, delimiters: Sequence[str], bind: Bi
             misfits.append(_Misfit(WrongFormat(f"the header cannot be read: {record.content}"), 0))
         else:
             try:
+                if delimiter == "|" and len(delimiters) > 1:
+                    _refuse_padded(record.content)
                 return _Found(record, delimiter, bind(record.content))
             except MappingError as error:
                 misfits.append(_Misfit(error, len(record.content)))
         lines.give_back(record.lines)
     return max(misfits, key=lambda misfit: misfit.cells)
+
+
+def _refuse_padded(header: Cells) -> None:
+    if all(not cell or cell.startswith(" ") for cell in header):
+        raise MappingError(_PADDED)
 
 
 def _hint(lines: _Pushback, encoding: str, bind: Bind) -> str:

@@ -48,7 +48,7 @@ class Reading:
 
     def for_path(self, path: str) -> Reading:
         """Return how this file is read: its name decides before its content does."""
-        is_named = self.format == "auto" and path.lower().removesuffix(".gz").endswith((".ndjson", ".jsonl"))
+        is_named = self.format == "auto" and path.lower().removesuffix(".gz").endswith((".json", ".ndjson", ".jsonl"))
         return attrs.evolve(self, format="ndjson") if is_named else self
 
 

@@ -24,7 +24,7 @@ _CHUNK = 64 * 1024  # bytes per read
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 _BEGIN = re.compile(rb"\s*(?:([^\s\[])|\[\s*(\S))")  # the first character, or the first in an array
 _ARRAY_OF_OBJECTS = re.compile(r"\[\s*\{")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _BAD_BYTE = re.compile(r"[\udc80-\udcff]")  # what surrogateescape makes of it
 # numbers stay text: they are not looked at here, and int() refuses very long ones
 _SYNTAX = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
@@ -64,22 +64,29 @@ def is_document(stream: Peekable) -> bool:
 
 
 def wrapper_key(text: str) -> str | None:
-    """Return the key under which an object holds an array of events, if it does; its beginning is enough."""
-    at = _SPACE.match(text, 1).end()  # type: ignore[union-attr]
+    """Return the key under which an object holds an array of events, as jq writes it; its beginning is enough."""
+    at = _after_space(text, 1)
     try:
         while text.startswith('"', at):
             key, at = _SYNTAX.raw_decode(text, at)
-            at = text.index(":", at) + 1
-            at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+            at = _after_space(text, text.index(":", at) + 1)
             if key in KNOWN_KEYS:  # it is an event itself
                 return None
             if _ARRAY_OF_OBJECTS.match(text, at):
                 return str(key)
+            if text.startswith("{", at) and (inner := wrapper_key(text[at:])) is not None:
+                return f"{key}.{inner}"
             _, at = _SYNTAX.raw_decode(text, at)
-            at = _SPACE.match(text, text.index(",", at) + 1).end()  # type: ignore[union-attr]
+            at = _after_space(text, at)
+            if text.startswith(",", at):
+                at = _after_space(text, at + 1)
     except (ValueError, RecursionError):
         pass
     return None
+
+
+def _after_space(text: str, at: int) -> int:
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]
 
 
 def read_documents(source: Readable, *, file: int, encoding: str) -> Iterator[Row]:
@@ -155,7 +162,7 @@ class _Values:
     def _next_char(self) -> str:
         """Move to the next character that is not space, and return it; at the end, none."""
         while True:
-            self._move(_SPACE.match(self._text, self._at).end())  # type: ignore[union-attr]
+            self._move(_after_space(self._text, self._at))
             if self._at < len(self._text) or not self._read_on():
                 return self._text[self._at : self._at + 1]
 
@@ -173,7 +180,7 @@ class _Values:
     def _refuse_wrapper(self) -> None:
         if not self._text.startswith("{", self._at) or (key := wrapper_key(self._text[self._at :])) is None:
             return
-        example = f', for example with jq -c ".{key}[]" FILE > events.ndjson' if _NAME.fullmatch(key) else "."
+        example = f', for example with jq -c ".{key}[]" FILE > events.ndjson' if _NAMES.fullmatch(key) else "."
         raise WrongFormat(f"it holds its events under the key {quoted(key)}: write them one on each line{example}")
 
     def _end_of_value(self) -> int:

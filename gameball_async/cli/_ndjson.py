@@ -107,6 +107,8 @@ def not_json(error: json.JSONDecodeError) -> str:
         remedy = " Put each event on a line of its own."
     elif error.doc.startswith("'", error.pos):
         remedy = " JSON needs double quotes: Python's json.dumps writes them."
+    elif error.msg.startswith("Illegal trailing comma") or error.doc.startswith("}", error.pos):
+        remedy = " Remove the comma at the end of the object."
     else:
         remedy = ""
     return f"not JSON at column {error.colno}: {error.msg}.{remedy}"

@@ -26,7 +26,10 @@ _DECOMPRESS = "decompress it, or compress it with gzip instead."
 _NOT_TEXT = tuple(
     (re.compile(begin, re.DOTALL | re.IGNORECASE), words)
     for begin, words in (
-        (rb"PK\x03\x04.*(xl/|\[Content_Types\])", f"an Excel workbook (.xlsx): {_SAVE_AS_CSV}"),
+        (
+            rb"PK\x03\x04.*(xl/|\[Content_Types\])",
+            f"an Excel workbook (.xlsx) or another document of Office: {_SAVE_AS_CSV}",
+        ),
         (rb"PK\x03\x04.*opendocument\.spreadsheet", f"an OpenDocument spreadsheet (.ods): {_SAVE_AS_CSV}"),
         (
             rb"PK(\x03\x04|\x05\x06)",

@@ -275,6 +275,7 @@ def test_the_line_that_names_the_delimiter_may_name_any() -> None:
     [
         ("id;note\na;1\n", r'there is no column "id": the header has "id;note"\. .*Give --delimiter ";"\.'),
         ("id\tnote\na\t1\n", r"Give --delimiter tab\."),
+        ("id\x01note\na\x011\n", r"If another character is between its cells, name it with --delimiter\."),
         ("Orders\n\nid,note\na,1\n", r"Line 3 is the header: delete what is above it\."),
     ],
 )
@@ -431,3 +432,9 @@ def test_a_carriage_return_inside_a_line_is_named_and_in_quotes_it_is_text() -> 
     rows = read('id,note\na,1\rb,2\nc,"3\r4"\n')
     assert "a carriage return (CR) is in the middle of the line" in str(rows[0].content)
     assert rows[1].content == Draft("c", "buy", {"note": "3\r4"})
+
+
+@pytest.mark.parametrize("text", ["| id | note |\n|----|------|\n| a | 1 |\n", " id | note\n----+------\n a  | 1\n"])
+def test_a_table_for_people_is_refused_with_what_to_do(text: str) -> None:
+    with pytest.raises(MappingError, match="the cells are padded with spaces, as in a table for people"):
+        read(text, delimiter=None)

@@ -129,6 +129,13 @@ def test_what_is_not_json_stops_the_file_behind_what_is(text: str, reason: str) 
         next(rows)
 
 
+@pytest.mark.parametrize("format_", ["auto", "ndjson"])
+def test_events_under_keys_of_keys_are_answered_with_how_to_get_them_out(format_: Any) -> None:
+    for indent in (None, 1):
+        with pytest.raises(WrongFormat, match=r'under the key "data.items": .* jq -c "\.data\.items\[\]" FILE'):
+            read(json.dumps({"id": 1, "data": {"items": EVENTS}}, indent=indent), reading=Reading(format=format_))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -223,3 +230,18 @@ def test_any_bytes_are_rows_or_refused_however_they_arrive(data: bytes, piece: i
     assert outcome(piece) == (rows, error)
     positions = [row.position for row in rows]
     assert all(before[1] < after[0] <= after[1] for before, after in itertools.pairwise(positions))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("null", "the line is null"),
+        ('"text"', "the line is a string"),
+        ("[1]", "the entry is a number"),
+        ('[["p", "e"]]', "the entry is an array"),
+        ('{"player": "p", "event": "e",}', "Remove the comma at the end of the object"),
+    ],
+)
+def test_a_file_named_json_is_json_whatever_it_holds(text: str, reason: str) -> None:
+    (row,) = read(text, reading=Reading().for_path("events.json"))
+    assert reason in str(row.content)

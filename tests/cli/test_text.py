@@ -102,7 +102,7 @@ def database(folder: Path) -> bytes:
 KINDS = {
     "xlsx": (
         zipped("[Content_Types].xml"),
-        'an Excel workbook (.xlsx): open it in its program, save it as "CSV UTF-8"',
+        'an Excel workbook (.xlsx) or another document of Office: open it in its program, save it as "CSV UTF-8"',
     ),
     "ods": (zipped("mimetype", "application/vnd.oasis.opendocument.spreadsheet"), "an OpenDocument spreadsheet (.ods)"),
     "zip": (zipped("orders.csv"), "a ZIP archive: unpack it, and send the files in it"),
