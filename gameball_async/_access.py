@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from urllib.parse import urlsplit
 
 import attrs
@@ -46,6 +47,14 @@ class Access:
                 f"{api_version} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
             )
         return access
+
+    @property
+    def account(self) -> bytes:
+        """A digest of the address and the API key: it tells accounts apart and shows no key."""
+        parts = urlsplit(self.base_url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        place = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
+        return sha256(f"{place} {self._api_key}".encode()).digest()
 
     @property
     def url(self) -> str:

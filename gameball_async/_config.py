@@ -173,6 +173,9 @@ class Journal:
             systems promise too little about locks and syncing.
         max_bytes: bytes of one process's file, at most; without room `track` waits as it does for
             a full buffer. 4 GiB hold a week's outage at ten events a second more than twice.
+        adopt: which leftover files this client sends: "same" are those that were written with its own
+            base_url and API key, "any" are all. Start a client with "any" once when the key was replaced:
+            it sends what was written with the old one, to the account of its own key.
 
     Raises:
         ConfigurationError: if a value cannot work.
@@ -180,6 +183,7 @@ class Journal:
 
     folder: str | PathLike = attrs.field(validator=_folder)
     max_bytes: int = attrs.field(default=4 * 1024**3, kw_only=True, validator=_journal_size)
+    adopt: Literal["same", "any"] = attrs.field(default="same", kw_only=True, validator=_one_of("same", "any"))
 
 
 @attrs.frozen(kw_only=True)

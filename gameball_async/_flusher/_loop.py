@@ -80,7 +80,7 @@ class Flusher:
         self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled, self._check_waiting)
         self.gate = Gate()
         self.failures = Failures(on_failure)
-        self.store = self._new_store(journal, batching)
+        self.store = self._new_store(journal, batching, access.account)
         make_intake = ObservedIntake if self.watch.sees_tracks else Intake
         self.intake = make_intake(self.buffer, self.store, batching, self.failures, self.watch)
         self.aftermath = Aftermath(self.buffer, self.store, self.gate, self.failures, self.watch, retry, random)
@@ -101,7 +101,7 @@ class Flusher:
         self._closing_at: float | None = None
         self._ends_at_deadline: list[anyio.abc.TaskGroup] = []
 
-    def _new_store(self, journal: Journal | None, batching: Batching) -> Store:
+    def _new_store(self, journal: Journal | None, batching: Batching, account: bytes) -> Store:
         if journal is None:
             return Store()
         hooks = Hooks(
@@ -112,7 +112,7 @@ class Flusher:
             on_refused=self._on_refused,
             on_missing=self.watch.missing,
         )
-        return Backlog(JournalWriter(journal), journal, self.buffer, batching, hooks)
+        return Backlog(JournalWriter(journal, account), journal, self.buffer, batching, hooks)
 
     def _check_waiting(self) -> None:
         self.check_waiting()

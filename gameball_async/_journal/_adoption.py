@@ -6,14 +6,18 @@ import logging
 import sqlite3
 import time
 from contextlib import suppress
+from enum import Enum, auto
 from pathlib import Path
+from uuid import uuid4
 
-from .._platform import hold_lock, release_lock
+from .._platform import hold_lock, locked_folder, release_lock
 from . import _schema
-from ._folder import JOURNAL, RESERVE, SALVAGED, Folder, is_gone, make_database, take_lock
+from ._dead_letters import DeadLetters
+from ._folder import JOURNAL, RESERVE, Folder, is_gone, remove_reserve, take_lock
 from ._forks import Guard
 from ._origin import Origin
 from ._room import Note, Room
+from ._state import State, destination_of, is_destination_of
 
 ADOPT_MOST = 100
 """Files that are adopted at one start: each costs three descriptors, of which many systems allow 1,024."""
@@ -22,12 +26,23 @@ _PATIENCE = 0.1  # seconds that a start waits in all for those who look at files
 _BETWEEN_TRIES = 0.002
 
 
+class _Becomes(Enum):
+    """What is done with a file that was left."""
+
+    ADOPTED = auto()
+    EMPTY = auto()
+    FOREIGN = auto()
+
+
 class Holdings:
     """The files of one client, oldest first, its own last.
 
     Args:
         folder: where they are.
+        account: whose events they hold, see `Access.account`.
+        adopts_any: whether those of other accounts are taken too, and sent to this one.
         guard: is told of the locks, so that a forked child lets go of them.
+        dead_letters: where events go that cannot be sent.
         notes: where log lines go.
 
     Attributes:
@@ -36,12 +51,25 @@ class Holdings:
         room: the room that is kept on the disk for all of them.
     """
 
-    def __init__(self, folder: Folder, guard: Guard, notes: list[Note]) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        account: bytes,
+        guard: Guard,
+        dead_letters: DeadLetters,
+        notes: list[Note],
+        *,
+        adopts_any: bool,
+    ) -> None:
         self.origins: dict[int, Origin] = {}
         self.own: Origin | None = None
         self._folder = folder
+        self._account = account
+        self._adopts_any = adopts_any
         self._guard = guard
+        self._dead_letters = dead_letters
         self._notes = notes
+        self._marks: dict[str, State] = {}
         self.room = Room(notes)
 
     def take(self, max_bytes: int) -> Origin:
@@ -59,8 +87,16 @@ class Holdings:
         """
         self._folder.make()
         self._free_reserves()
-        own = self._make_own(max_bytes)
-        adopted = self._adopt_all()
+        own, earlier = self._make_own(max_bytes)
+        adopted: list[Origin] = []
+        try:
+            self._adopt_all(earlier, adopted)
+        except BaseException:
+            for origin in adopted:
+                self._release(origin)
+            self._remove(own)
+            raise
+        adopted.sort(key=lambda origin: origin.order)  # by what they say themselves: names can be changed
         for number, origin in enumerate([*adopted, own]):
             origin.number = number
             self.origins[number] = origin
@@ -77,7 +113,7 @@ class Holdings:
                 if descriptor is None:
                     continue
                 try:
-                    path.unlink(missing_ok=True)
+                    remove_reserve(path)
                 finally:
                     release_lock(descriptor)
 
@@ -86,38 +122,53 @@ class Holdings:
         for origin in self.origins.values():
             origin.heed_room()
 
-    def _make_own(self, max_bytes: int) -> Origin:
-        stem = self._folder.new_stem()
-        descriptor = take_lock(self._folder.lock(stem))
+    def _make_own(self, max_bytes: int) -> tuple[Origin, list[str]]:
+        """Make the own file behind all others; returns these as well."""
+        with locked_folder(self._folder.path):
+            earlier, position = self._folder.stems(), self._folder.next_position()
+            stem = self._folder.new_stem(position)
+            descriptor = take_lock(self._folder.lock(stem))
         if descriptor is None:  # pragma: no cover whoever looks for strays may hold it for an instant; a new name helps
             return self._make_own(max_bytes)
-        self._guard.descriptors.add(descriptor)
-        origin = Origin(self._folder, stem, descriptor, max_bytes, self.room, self._notes)
+        own = self._new_origin(stem, descriptor, max_bytes)
         try:
-            make_database(self._folder.journal(stem))
-            origin.open()
+            own.make(State(uuid4().hex, position=position, destination=destination_of(self._account)))
         except BaseException:
-            self._remove(origin)
+            self._remove(own)
             raise
-        return origin
+        return own, earlier
 
-    def _adopt_all(self) -> list[Origin]:
-        adopted: list[Origin] = []
-        stems = self._folder.stems()
+    def _new_origin(self, stem: str, descriptor: int, max_bytes: int | None = None) -> Origin:
+        self._guard.descriptors.add(descriptor)
+        return Origin(
+            self._folder, stem, descriptor, max_bytes, self._guard, self.room, self._dead_letters, self._notes
+        )
+
+    def _adopt_all(self, stems: list[str], adopted: list[Origin]) -> None:
+        """Take the files that lie there; one that cannot be taken harms none of the others."""
+        self._marks = self._folder.marks()
+        foreign: list[str] = []
         deadline = time.monotonic() + _PATIENCE
         for place, stem in enumerate(stems):
             if len(adopted) == ADOPT_MOST:
                 self._note("up to %d more files of the journal wait for the next start", len(stems) - place)
                 break
             try:
-                origin = self._adopt(stem, deadline)
-            except (OSError, sqlite3.Error) as error:
+                origin = self._adopt(stem, deadline, foreign)
+            except Exception as error:  # noqa: BLE001 whatever a file contains, the client starts
                 self._note("the journal's file %s is left alone: %s", stem + JOURNAL, _schema.reason_of(error))
             else:
                 adopted += [origin] if origin is not None else []
-        return adopted
+        if foreign:
+            self._note(
+                "%d files of the journal hold events of another account and are left alone, among them %s: start a "
+                "client with that account's key and address to send them; if the key was replaced and the account is "
+                'the same, start one with Journal(..., adopt="any")',
+                len(foreign),
+                foreign[0] + JOURNAL,
+            )
 
-    def _adopt(self, stem: str, deadline: float) -> Origin | None:
+    def _adopt(self, stem: str, deadline: float, foreign: list[str]) -> Origin | None:
         """Take a file, if its owner is gone and something lies in it."""
         lock = self._folder.lock(stem)
         descriptor = take_lock(lock)
@@ -126,10 +177,9 @@ class Holdings:
             descriptor = take_lock(lock)
         if descriptor is None:
             return None
-        self._guard.descriptors.add(descriptor)
-        origin = Origin(self._folder, stem, descriptor, None, self.room, self._notes)
+        origin = self._new_origin(stem, descriptor)
         try:
-            is_worth_it = self._has_events(origin)
+            becomes = self._open(origin)
         except _schema.NewerSchemaError as error:
             self._release(origin)
             self._note(
@@ -139,22 +189,37 @@ class Holdings:
                 error,
             )
             return None
-        except BaseException:
-            self._release(origin)
-            raise
-        if not is_worth_it:
-            self._remove(origin)
+        except BaseException as error:
+            if not isinstance(error, Exception) or not _schema.is_unreadable(error):
+                self._release(origin)
+                raise
+            self._set_aside(origin, _schema.reason_of(error))
             return None
-        return origin
+        if becomes is _Becomes.FOREIGN:
+            self._release(origin)
+            foreign.append(stem)
+        elif becomes is _Becomes.EMPTY:
+            self._remove(origin)
+        return origin if becomes is _Becomes.ADOPTED else None
 
-    def _has_events(self, origin: Origin) -> bool:
-        path = self._folder.journal(origin.stem)
-        if not path.exists() and not path.with_suffix(SALVAGED).exists():
-            return False  # only a lock: its owner ended in between
-        try:
-            return not origin.open().is_empty
-        except _schema.BlankError:
-            return False
+    def _open(self, origin: Origin) -> _Becomes:
+        """Open a file that was left, if there is something in it for this account."""
+        leftover = origin.examine(self._marks)
+        if leftover.is_blank:
+            return _Becomes.EMPTY
+        if leftover.truth is not None and not self._is_for_us(leftover.truth):
+            return _Becomes.FOREIGN
+        file = origin.adopt(leftover)
+        if _is_known_to_be_empty(origin) and not origin.lost:
+            return _Becomes.EMPTY
+        if not self._is_for_us(file.state):  # it was damaged, and does not say whose it is
+            return _Becomes.FOREIGN
+        if not file.state.destination or not is_destination_of(self._account, file.state.destination):
+            file.assign(destination_of(self._account))
+        return _Becomes.ADOPTED
+
+    def _is_for_us(self, state: State) -> bool:
+        return self._adopts_any or is_destination_of(self._account, state.destination)
 
     # ---------------------------------------------------------------- letting go
 
@@ -162,6 +227,10 @@ class Holdings:
         """Remove an adopted file without events; one that holds events stays."""
         origin = self.origins.get(number)
         if origin is None or origin is self.own:
+            return
+        if origin.file is not None and origin.file.are_events_missing:
+            del self.origins[number]
+            self._set_aside(origin, "events are missing in it")
             return
         if not _is_known_to_be_empty(origin):
             self._note("the journal's file %s may still hold events and is kept", origin.stem + JOURNAL)
@@ -189,13 +258,33 @@ class Holdings:
         self.room.leave()
 
     def _remove(self, origin: Origin) -> None:
+        """Remove a file that holds no events."""
+        lock = None
+        try:
+            if origin.is_in_place:
+                origin.close()
+                self._folder.remove(origin.stem)
+                lock = self._folder.lock(origin.stem)
+        except OSError as error:
+            self._note("the journal's file %s cannot be removed: %s", origin.stem + JOURNAL, _schema.reason_of(error))
+        self._release(origin, lock)
+
+    def _set_aside(self, origin: Origin, reason: str) -> None:
+        """Rename a file that nobody can use, with the reason beside it."""
         origin.close()
         lock = None
         try:
-            self._folder.remove(origin.stem)
+            origin.set_aside(reason)
             lock = self._folder.lock(origin.stem)
         except OSError as error:
-            self._note("the journal's file %s cannot be removed: %s", origin.stem + JOURNAL, _schema.reason_of(error))
+            reason = f"{reason}; it cannot be renamed: {_schema.reason_of(error)}"
+        self._notes.append(
+            (
+                logging.ERROR,
+                "the journal's file %s is damaged (%s): it is kept with .damaged at its end, and a note beside it",
+                (origin.stem + JOURNAL, reason),
+            )
+        )
         self._release(origin, lock)
 
     def _release(self, origin: Origin, remove: Path | None = None) -> None:

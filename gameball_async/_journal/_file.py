@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-import struct
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from . import _schema
+from ._records import readable, records, row_of
 from ._rows import Row
+from ._state import Mark, State
 
 HEADROOM = 4 * 1024 * 1024
 """Bytes beyond the limit: for the appends that were on their way, and once more for what deletes and seals need."""
-
-_COLUMNS = "seq, player, name, encoded, mobile, email, accepted_at, together, checksum"
-
-Record = tuple[Any, ...]
-"""An event's columns as they lie in the file, right or not."""
 
 
 @attrs.frozen
@@ -39,19 +35,36 @@ class Reading:
     is_last: bool
 
 
+@attrs.define
+class _Place:
+    """A file that is open: its path, its device and inode, and its bytes after the last commit."""
+
+    path: str
+    identity: tuple[int, int]
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+        return Path(self.path).name
+
+
 class JournalFile:
     """An open file; its path exists, and its lock is held.
 
     Args:
         path: where it is.
         max_bytes: bytes of events, at most; None for a file that gets no more events.
+        mark: where each commit is recorded beside the file.
+        position: its place among the files of its folder, if an earlier version wrote it.
 
     Attributes:
         path: where it is.
-        file_id: its name for ever.
+        state: its state as of the last commit.
         next_seq: one more than the greatest seq that ever was in it.
         events: how many events lie in it.
         sealed: the batches that it was opened with.
+        damaged_batches: how many sealed batches could not be read.
         used_bytes: bytes in use as of the last commit, without the pages that were freed.
 
     Raises:
@@ -61,20 +74,26 @@ class JournalFile:
         BlankError: if nothing is in it.
     """
 
-    def __init__(self, path: Path, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, path: Path, max_bytes: int | None = None, *, mark: Mark | None = None, position: int = 0
+    ) -> None:
         self.path = path
+        self._mark = mark
         self._db = _schema.connect(path)
         self._members_of: dict[int, list[int]] = {}
         self._held: set[int] = set()
+        self._places: list[_Place] = []
         try:
-            _schema.bring_up_to_date(self._db)
-            self.file_id, self.next_seq, self.events = self._stored = _state(self._db)
+            self.state = _schema.bring_up_to_date(self._db, position)
+            self.next_seq, self.events = self.state.next_seq, self.state.events
             page_size = _schema.pragma(self._db, "page_size")
             self._page_size = page_size
             self._most_pages = None if max_bytes is None else (max_bytes + HEADROOM) // page_size
             self._more_pages: int | None = None
+            self.damaged_batches = 0
             self.sealed = self._load_sealed()
             self.used_bytes = self._measure()
+            self._changes = self._db.total_changes
         except BaseException:
             self._db.close()
             raise
@@ -90,14 +109,21 @@ class JournalFile:
         return pages * self._page_size
 
     @property
-    def committed(self) -> tuple[int, int]:
-        """The next seq and how many events lie in it, as of the last commit."""
-        return self._stored[1:]
+    def file_id(self) -> str:
+        """Its name for ever."""
+        return self.state.file_id
 
     @property
     def is_empty(self) -> bool:
-        """Whether no event lies in it, looked up in the file itself."""
-        return self._db.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None
+        """Whether no event lies in it, by its state and by its table: damage can hide events from either."""
+        return not self.events and self._db.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None
+
+    @property
+    def are_events_missing(self) -> bool:
+        """Whether its state counts events and none is in its table."""
+        with suppress(sqlite3.Error):
+            return self.events > 0 and self._db.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None
+        return False
 
     def check(self) -> None:
         """Look through the whole file for damage.
@@ -107,7 +133,9 @@ class JournalFile:
         """
         finding: bytes = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if finding != b"ok":
-            raise _schema.DamagedError(finding.decode(errors="replace"))
+            raise _schema.DamagedError(finding.decode(errors="replace").splitlines()[-1])
+        if self._db.execute("SELECT count(*) FROM events").fetchone() != (self.events,):
+            raise _schema.DamagedError("events are missing")
 
     def limit_wal(self, pages: int) -> None:
         """Move the `-wal` into the database as soon as it has so many pages, and let it get no larger for long."""
@@ -121,25 +149,135 @@ class JournalFile:
             self._db.execute("PRAGMA temp_store=MEMORY")  # the disk of the temporary files may be the full one
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._note_places()
 
-    def close(self) -> None:
-        """Close it; what was not committed is undone."""
+    def close(self, *, is_done: bool = False) -> None:
+        """Close it; what was not committed is undone.
+
+        Args:
+            is_done: whether to record that it was closed cleanly.
+        """
+        if is_done and self.state.is_open:
+            with suppress(sqlite3.Error):  # on a full disk: it passes for a file whose process died
+                self._db.execute("BEGIN")
+                self._commit(is_open=False)
         self._db.close()
 
     # ---------------------------------------------------------------- transactions
 
+    def record_use(self) -> None:
+        """Record in the database itself, and not in its `-wal` alone, that a process has it open.
+
+        So a file tells by itself, whatever becomes of the `-wal`, that there should be one.
+        """
+        if not self.state.is_open:
+            self._db.execute("BEGIN")
+            self._commit(is_open=True)
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._note_places()
+
     def begin(self) -> None:
-        """Begin a transaction."""
+        """Begin a transaction.
+
+        Raises:
+            MisplacedError: if the files at its path are others, or shorter than they were.
+        """
+        self.check_places()
         self._db.execute("BEGIN")
 
     def commit(self) -> None:
-        """Make everything since `begin` durable."""
-        state = (self.file_id, self.next_seq, self.events)
-        if state != self._stored:
-            self._db.execute("UPDATE state SET next_seq = ?, events = ?", (self.next_seq, self.events))
+        """Make everything since `begin` durable.
+
+        Raises:
+            MisplacedError: if the files at its path are others.
+        """
+        if self.next_seq != self.state.next_seq or self._db.total_changes != self._changes:
+            self._commit(is_open=self.state.is_open)
+        else:
+            self._db.execute("COMMIT")
+        self._note_places()
+
+    def _commit(self, *, is_open: bool) -> None:
+        before = self.state
+        state = State(
+            before.file_id,
+            self.next_seq,
+            self.events,
+            before.commits + 1,
+            before.position,
+            before.destination,
+            is_open,
+        )
+        self._db.execute(
+            "UPDATE state SET next_seq = ?, events = ?, commits = ?, is_open = ?, checksum = ?",
+            (state.next_seq, state.events, state.commits, is_open, state.checksum),
+        )
         used_bytes = self._measure()
         self._db.execute("COMMIT")
-        self._stored, self.used_bytes = state, used_bytes
+        self.state, self.used_bytes, self._changes = state, used_bytes, self._db.total_changes
+        if self._mark is not None:
+            self._mark.write(state)
+
+    def assign(self, destination: str) -> None:
+        """Record where its events go."""
+        self._db.execute("BEGIN")
+        self._db.execute("UPDATE state SET destination = ?", (destination,))
+        self.state = attrs.evolve(self.state, destination=destination)
+        self._commit(is_open=self.state.is_open)
+
+    # ---------------------------------------------------------------- moving on
+
+    def readable(self) -> Iterator[Row]:
+        """Every event that can be read, whatever has become of the file meanwhile."""
+        return readable(self._db)
+
+    def batches(self) -> list[tuple[list[int], str | None, str | None]]:
+        """The sealed batches that can be read: the seqs, the mobile number and the e-mail address of each."""
+        with suppress(sqlite3.DatabaseError):
+            found = self._db.execute("SELECT * FROM sealed").fetchall()
+            return [batch for columns in found if (batch := _schema.sealed_of(*columns)) is not None]
+        return []
+
+    def clear(self) -> None:
+        """Remove everything from it, as far as that can be: its events are in another file now."""
+        with suppress(sqlite3.Error):
+            self._db.execute("BEGIN")
+            self._db.execute("DELETE FROM sealed")
+            self._db.execute("DELETE FROM events")
+            self.events = 0
+            self._commit(is_open=False)
+
+    # ---------------------------------------------------------------- its place
+
+    def check_places(self) -> None:
+        """Check that the open files are the ones at their path, and no shorter than they were after the last commit.
+
+        Raises:
+            MisplacedError: otherwise.
+        """
+        for place in self._places:
+            status = _status(place.path)
+            if (status.st_dev, status.st_ino) != place.identity:
+                raise _schema.MisplacedError(f"{place.name} was replaced")
+            if status.st_size < place.size:
+                raise _schema.MisplacedError(f"{place.name} was truncated")
+
+    def _note_places(self) -> None:
+        """Note the sizes after a commit; likewise what is at the path after the first one.
+
+        Raises:
+            MisplacedError: if the files at its path are others.
+        """
+        if not self._places:
+            for path in (str(self.path), f"{self.path}-wal"):
+                status = _status(path)
+                self._places.append(_Place(path, (status.st_dev, status.st_ino), status.st_size))
+            return
+        for place in self._places:
+            status = _status(place.path)
+            if (status.st_dev, status.st_ino) != place.identity:
+                raise _schema.MisplacedError(f"{place.name} was replaced")
+            place.size = status.st_size
 
     # ---------------------------------------------------------------- changes
 
@@ -192,10 +330,13 @@ class JournalFile:
         """Read events that are in no sealed batch; see `JournalWriter.read`."""
         rows: list[Row] = []
         damaged: list[tuple[int, bytes]] = []
-        size = 0
+        size, last = 0, after
         with closing(records(self._db, "seq > ? ORDER BY seq", after)) as found:
             for record in found:
-                if record[0] in self._held:
+                if record[0] <= last:  # a damaged tree can lead to a place where we were already
+                    raise _schema.DamagedError("its events are out of order")
+                last = record[0]
+                if last in self._held:
                     continue
                 row = row_of(record)
                 if row is None:
@@ -217,11 +358,12 @@ class JournalFile:
                 batches.append(batch)
                 self._hold(first, [row.seq for row in batch])
             else:
+                self.damaged_batches += 1
                 self._db.execute("DELETE FROM sealed WHERE first = ?", (first,))
         return batches
 
-    def _batch_of(self, first: int, text: bytes, checksum: int) -> list[Row] | None:
-        sealed = sealed_of(first, text, checksum)
+    def _batch_of(self, first: int, text: object, checksum: object) -> list[Row] | None:
+        sealed = _schema.sealed_of(first, text, checksum)
         if sealed is None:
             return None
         members, mobile, email = sealed
@@ -233,44 +375,8 @@ class JournalFile:
         return [row._replace(mobile=mobile, email=email) for row in whole]
 
 
-def records(db: sqlite3.Connection, condition: str, *parameters: int) -> Generator[Record, None, None]:
-    """The events of a file as they lie there; the statement is ended with the iteration."""
-    cursor = db.execute(f"SELECT {_COLUMNS} FROM events WHERE {condition}", parameters)  # noqa: S608 no value is in it
+def _status(path: str) -> os.stat_result:
     try:
-        yield from cursor
-    finally:
-        cursor.close()
-
-
-def row_of(record: Record) -> Row | None:
-    """The event that a record holds; None if its checksum is wrong."""
-    seq, player, name, encoded, mobile, email, accepted_at, together, checksum = record
-    try:
-        mobile = None if mobile is None else mobile.decode()
-        email = None if email is None else email.decode()
-        row = Row(seq, player.decode(), name.decode(), encoded, mobile, email, accepted_at, together)
-        return row if _schema.checksum_of_row(row) == checksum else None
-    except (
-        AttributeError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ):  # damage can give a column another type, or break its UTF-8
-        return None
-
-
-def sealed_of(first: int, text: bytes, checksum: int) -> tuple[list[int], str | None, str | None] | None:
-    """The seqs of a sealed batch, its mobile number and its e-mail address; None if its checksum is wrong."""
-    decoded = text.decode(errors="replace")
-    if _schema.checksum_of_batch(first, decoded) != checksum:
-        return None
-    members, mobile, email = json.loads(decoded)
-    return members, mobile, email
-
-
-def _state(db: sqlite3.Connection) -> tuple[str, int, int]:
-    found = db.execute("SELECT file_id, next_seq, events FROM state").fetchone()
-    if found is None:
-        raise _schema.DamagedError("its state is missing")
-    file_id, next_seq, events = found
-    return file_id.decode(errors="replace"), next_seq, events
+        return os.stat(path)  # noqa: PTH116 half the time of Path.stat, and called four times for each group
+    except (FileNotFoundError, NotADirectoryError):
+        raise _schema.MisplacedError(f"{Path(path).name} was removed or moved") from None

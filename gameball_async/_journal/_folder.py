@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import sqlite3
-import time
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -18,12 +18,20 @@ from .._config import PathLike
 from .._platform import hold_lock, is_process_gone, open_private, release_lock, sync_folder
 from ..errors import JournalError
 from . import _schema
+from ._image import kind_of
+from ._state import MARK, State, read_mark
 
 JOURNAL, LOCK = ".journal", ".lock"
 RESERVE = ".reserve"  # room that its owner gives up when the disk is full
 SALVAGED = ".salvaged"  # the rows that were saved from a damaged file, all of them
 _BESIDE = ("-wal", "-journal")
 """What SQLite may leave beside a database; the second only if its process ended while the tables were made."""
+
+_OWN = (JOURNAL, JOURNAL + "-wal", LOCK, SALVAGED, MARK)
+
+_POSITION = re.compile(r"(\d{1,18})-")
+
+_MOST_OF_A_LOCK = 100  # bytes
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -53,7 +61,7 @@ class Folder:
 
     def stems(self) -> list[str]:
         """The files that lie in it, by what comes before their suffix, oldest first."""
-        return sorted({path.stem for path in self.path.iterdir() if path.suffix in (JOURNAL, LOCK, SALVAGED)})
+        return sorted({path.stem for path in self.path.iterdir() if path.suffix in _OWN}, key=order_of)
 
     def journal(self, stem: str) -> Path:
         """The path of a file."""
@@ -67,9 +75,29 @@ class Folder:
         """The path of what its owner keeps free on the disk."""
         return self.path / (stem + RESERVE)
 
-    def new_stem(self) -> str:
-        """A name that sorts behind those of earlier files."""
-        return f"{time.time_ns() // 1_000_000:015d}-{os.getpid()}-{secrets.token_hex(4)}"
+    def mark(self, stem: str) -> Path:
+        """The path of a file's mark."""
+        return self.path / (stem + MARK)
+
+    def mark_of(self, stem: str) -> State | None:
+        """What a file's mark says, even if it has got the name of another file; None if there is none."""
+        paths = (self.path / (stem + suffix) for suffix in (MARK, LOCK, RESERVE, JOURNAL, JOURNAL + "-wal"))
+        return next((mark for path in paths if (mark := read_mark(path)) is not None), None)
+
+    def marks(self) -> dict[str, State]:
+        """The marks in it, by the name of their file."""
+        found = (read_mark(path) for path in self.path.glob("*" + MARK))
+        return {mark.file_id: mark for mark in found if mark is not None}
+
+    def next_position(self) -> int:
+        """A position behind those of all files in it; the folder must be locked."""
+        positions = [position_of(path.name) for path in self.path.iterdir()]
+        positions += [mark.position for mark in self.marks().values()]
+        return max(positions, default=0) + 1
+
+    def new_stem(self, position: int) -> str:
+        """A name for a file at this position."""
+        return f"{position:015d}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def remove(self, stem: str) -> None:
         """Remove a file whose lock is held; the lock is removed when it is released.
@@ -81,7 +109,34 @@ class Folder:
         path.unlink(missing_ok=True)
         for suffix in _BESIDE:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        self.reserve(stem).unlink(missing_ok=True)
+        if kind_of(self.mark(stem)) is None:
+            self.mark(stem).unlink(missing_ok=True)
+        remove_reserve(self.reserve(stem))
+
+
+def remove_reserve(path: Path) -> None:
+    """Remove a reserve, unless something else has got its name: a reserve holds nothing but zeros.
+
+    Raises:
+        OSError: if that fails.
+    """
+    with suppress(FileNotFoundError):
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                if chunk.strip(b"\0"):
+                    return
+        path.unlink()
+
+
+def position_of(name: str) -> int:
+    """The position that a file's name begins with; 0 if it begins otherwise."""
+    found = _POSITION.match(name)
+    return int(found[1]) if found else 0
+
+
+def order_of(stem: str) -> tuple[int, str]:
+    """What files are sorted by, oldest first."""
+    return position_of(stem), stem
 
 
 def make_private(path: Path) -> None:
@@ -93,7 +148,7 @@ def make_private(path: Path) -> None:
     os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 
 
-def make_database(path: Path, *, file_id: str | None = None, next_seq: int = 1) -> None:
+def make_database(path: Path, state: State) -> None:
     """Make a file without events; when this returns it survives a loss of power.
 
     Raises:
@@ -102,7 +157,7 @@ def make_database(path: Path, *, file_id: str | None = None, next_seq: int = 1) 
     """
     make_private(path)
     with closing(_schema.connect(path)) as connection:
-        _schema.create(connection, file_id=file_id, next_seq=next_seq)
+        _schema.create(connection, state)
     sync_folder(path.parent)
 
 
@@ -112,9 +167,10 @@ def take_lock(path: Path) -> int | None:
     if descriptor is None:
         return None
     try:
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        if os.fstat(descriptor).st_size <= _MOST_OF_A_LOCK:  # else it is another file that has got its name
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
     except BaseException:
         release_lock(descriptor)
         raise

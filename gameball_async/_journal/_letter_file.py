@@ -9,16 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .._logger import logger
-from .._platform import CAN_MOVE_OPEN_FILES, locked_folder, sync_folder
+from .._platform import CAN_MOVE_OPEN_FILES, locked_folder, open_private, sync_folder
 from ..errors import JournalError
 
 _T = TypeVar("_T")
@@ -149,24 +150,49 @@ class LetterFile:
 
     def _made(self) -> tuple[int, int]:
         """Make the file if it is missing, for its owner only; returns which file it is."""
+        self._set_link_aside()
         while not (inode := self._inode()):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            except FileExistsError:  # another process was faster; a dangling link is for SQLite to refuse
-                if self._path.is_symlink():
-                    raise
+            with suppress(FileExistsError):  # another process was faster
+                os.close(open_private(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR))
             with locked_folder(self._path.parent):
                 sync_folder(self._path.parent)
         return inode
 
     def _inode(self) -> tuple[int, int] | None:
+        """Which file it is; one that others can read is made private.
+
+        Raises:
+            OSError: if it is a symbolic link.
+        """
         # never by opening it: closing a second descriptor would drop SQLite's locks on the file
         try:
-            status = self._path.stat()
+            status = self._path.lstat()
         except FileNotFoundError:
             return None
+        if stat.S_ISLNK(status.st_mode):
+            raise OSError(errno.ELOOP, "it is a symbolic link")
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            with suppress(OSError):  # it belongs to another user
+                self._path.chmod(0o600)
         return status.st_dev, status.st_ino
+
+    def _set_link_aside(self) -> None:
+        """Rename a symbolic link: the letters are to lie in this folder, and be private."""
+        if not self._path.is_symlink():
+            return
+        with locked_folder(self._path.parent):
+            if not self._path.is_symlink():
+                return
+            aside = _free_name(self._path)
+            self._path.rename(aside)
+            sync_folder(self._path.parent)
+        _log.error(
+            "%s is a symbolic link, which is not followed: it was renamed to %s, and a fresh file is begun; move the "
+            "file that it leads to into its place to have its letters again",
+            FILE_NAME,
+            aside.name,
+        )
 
     def _set_aside(self, inode: tuple[int, int], error: sqlite3.Error) -> None:
         """Rename the damaged file, unless another process did so already."""
@@ -229,6 +255,7 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
     is FULL plus a sync of the folder once the rollback journal is gone: with FULL alone a power loss may bring that
     file back and take the burial back with it (https://sqlite.org/pragma.html#pragma_synchronous).
     """
+    connection.execute("PRAGMA fullfsync = ON")  # on macOS fsync ends at the drive's cache
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA secure_delete = ON")
     if connection.execute("PRAGMA page_count").fetchone() == (0,):
@@ -300,4 +327,4 @@ def _lock_out_others(connection: sqlite3.Connection) -> None:
 def _free_name(path: Path) -> Path:
     suffixes = (f".{number}" if number > 1 else "" for number in count(1))
     names = (path.with_name(f"{path.name}.damaged{suffix}") for suffix in suffixes)
-    return next(name for name in names if not name.exists())
+    return next(name for name in names if not os.path.lexists(name))

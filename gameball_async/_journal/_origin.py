@@ -6,20 +6,29 @@ the file is opened anew until that works, looked through, and gets what waited.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from .._platform import release_lock
 from ..errors import JournalError
 from . import _schema
 from ._dead_letters import DeadLetters
 from ._file import JournalFile
-from ._folder import Folder, broken
+from ._folder import Folder, broken, make_database, position_of, take_lock
+from ._forks import Guard
+from ._leftover import Leftover, examine
 from ._operations import Append, Bury, Completion, Forget, Operation, Read, refusals
 from ._room import Note, Room
 from ._rows import Loaded, Row, Source
-from ._salvage import finish, salvage
+from ._salvage import copy, finish, note, salvage, set_aside
+from ._state import Mark, State
+
+_SMALL = 64 * 1024 * 1024
+"""Bytes of a file that is looked through when it is adopted, which takes 0.1 s."""
 
 RETRY_AFTER = 1.0
 """Seconds between two tries to open a file again."""
@@ -33,7 +42,9 @@ class Origin:
         stem: its name without the suffix.
         descriptor: holds its lock.
         max_bytes: bytes of events, at most; None for an adopted file, which gets no more.
+        guard: is told of its locks.
         room: what is done when the disk is full.
+        dead_letters: where events go that will not be sent.
         notes: where log lines go.
 
     Attributes:
@@ -43,10 +54,19 @@ class Origin:
         file: the open file; None while it fails.
         failure: why it fails.
         retry_at: when it is opened again, or what waits is tried again, in seconds of the monotonic clock.
+        lost: events that were in it when it was adopted and could not be saved, until a read tells of them.
     """
 
     def __init__(
-        self, folder: Folder, stem: str, descriptor: int, max_bytes: int | None, room: Room, notes: list[Note]
+        self,
+        folder: Folder,
+        stem: str,
+        descriptor: int,
+        max_bytes: int | None,
+        guard: Guard,
+        room: Room,
+        dead_letters: DeadLetters,
+        notes: list[Note],
     ) -> None:
         self.number = -1
         self.stem = stem
@@ -54,18 +74,51 @@ class Origin:
         self.file: JournalFile | None = None
         self.failure: JournalError | None = None
         self.retry_at = 0.0
+        self.lost = 0
+        self._folder = folder
         self._path = folder.journal(stem)
+        self._mark: Mark | None = None
         self._max_bytes = max_bytes
+        self._guard = guard
         self._room = room
+        self._dead_letters = dead_letters
         self._notes = notes
         self._is_told = False  # whether the failure was logged
-        self._next_seq, self._events = 1, 0  # as of the last commit
-        self._lost = 0  # events that were in it and could not be saved, until a read tells of them
+        self._next_seq = 1  # as of the last commit
+        self._missing = 0  # events that no rescue could save
+        self._damage: str | None = None  # found while the file was in use
+        self._stranded: JournalFile | None = None  # still open, but not at its path any more
+        self._misplacement = ""  # what has become of it
         self._waiting: list[Operation] = []
         self._doubtful: list[int] = []  # refused, but who knows what is on the disk
 
-    def open(self) -> JournalFile:
+    def make(self, state: State) -> None:
+        """Make the file, and open it.
+
+        Raises:
+            OSError: if it cannot be made.
+            sqlite3.Error: likewise.
+        """
+        make_database(self._path, state)
+        self.file = self._opened()
+        self.file.record_use()
+        self.heed_room()
+
+    def examine(self, marks: Mapping[str, State]) -> Leftover:
+        """Look at the file, or at what a rescue has left of it; see `examine`.
+
+        Args:
+            marks: those of the folder.
+        """
+        finish(self._path)
+        own = self._folder.mark_of(self.stem)
+        return examine(self._path, {**marks, own.file_id: own} if own is not None else marks, own)
+
+    def open(self, leftover: Leftover | None = None) -> JournalFile:
         """Open the file, or what can be saved of it.
+
+        Args:
+            leftover: what was found in it; looked up if it is not given.
 
         Raises:
             sqlite3.Error: if it cannot be opened.
@@ -73,45 +126,125 @@ class Origin:
             NewerSchemaError: if a later version wrote it.
             BlankError: if its owner ended before anything was in it.
         """
-        finish(self._path)
+        if leftover is None:
+            leftover = self.examine({})
+            if not self._path.exists():  # it may come back; if not, the next start reports what it had
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path.name)
+        if leftover.is_blank:
+            raise _schema.BlankError
+        if leftover.reason is not None:
+            self._salvage(leftover, leftover.reason)
         try:
-            self.file = JournalFile(self._path, self._max_bytes)
+            self.file = self._opened()
         except Exception as error:
-            if not _schema.is_damage(error):
+            if not _schema.is_unreadable(error):
                 raise
-            self._salvage(error)
-            self.file = JournalFile(self._path, self._max_bytes)
+            self._salvage(leftover, _schema.reason_of(error))
+            self.file = self._opened()
         self.heed_room()
         return self.file
+
+    def adopt(self, leftover: Leftover) -> JournalFile:
+        """Open a file that another process has left, or what can be saved of it; see `open`.
+
+        A small one is looked through at once; in a large one damage is found when it is read.
+
+        Args:
+            leftover: what was found in it.
+        """
+        file = self.open(leftover)
+        if file.used_bytes <= _SMALL and (reason := self._found_damage(file)) is not None:
+            file = self._repair(reason)
+        self.lost, self._missing = self._missing, 0
+        if leftover.is_cut and leftover.reason is None:
+            self._note(
+                logging.WARNING,
+                "the -wal of the journal's file %s is missing, although its process died while it was open; as far as "
+                "its mark tells, no event was in it",
+                self._path.name,
+            )
+        return file
+
+    def _opened(self) -> JournalFile:
+        mark = None
+        with suppress(OSError):
+            mark = Mark(self._folder.mark(self.stem))
+        try:
+            file = JournalFile(self._path, self._max_bytes, mark=mark, position=position_of(self.stem))
+        except BaseException:
+            if mark is not None:
+                mark.close(sync=False)
+            raise
+        if mark is not None:
+            mark.write(file.state)
+        self._mark = mark
+        if file.damaged_batches:
+            self._note(
+                logging.ERROR,
+                "%d sealed batches in the journal's file %s are damaged: their events may be sent twice",
+                file.damaged_batches,
+                self._path.name,
+            )
+        return file
 
     def heed_room(self) -> None:
         """Let what lies beside the file be as large as the room allows."""
         if self.file is not None:
             self.file.limit_wal(self._room.wal_pages)
 
-    def _salvage(self, error: Exception) -> None:
-        saved = salvage(self._path, _schema.reason_of(error), least_next_seq=self._next_seq)
-        self._lost += max(0, self._events - saved)
+    def _salvage(self, leftover: Leftover, reason: str) -> None:
+        saved = salvage(self._path, leftover, reason, self._dead_letters, least_next_seq=self._next_seq)
+        self._missing += saved.affected or 0
         self._note(
             logging.ERROR,
-            "the journal's file %s is damaged (%s): %d events were saved; it is kept with .damaged at its end, "
-            "and a note beside it",
+            "the journal's file %s is damaged (%s): %s; it is kept with .damaged at its end, and a note beside it",
             self._path.name,
-            _schema.reason_of(error),
-            saved,
+            reason,
+            saved.text,
         )
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """What open files are sorted by, oldest first."""
+        return (0 if self.file is None else self.file.state.position, self.stem)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether what is at its path is the open file, or may be."""
+        return self._stranded is None and self._place_error() is None
+
+    def set_aside(self, reason: str) -> None:
+        """Rename the closed file, with the reason beside it.
+
+        Raises:
+            OSError: if that fails.
+        """
+        mark = self._folder.mark_of(self.stem)
+        note(
+            self._path,
+            reason,
+            "Its events are lost or may have been sent" + (f": {mark.events} at most" if mark else ""),
+        )
+        set_aside(self._path)
+        self._folder.mark(self.stem).unlink(missing_ok=True)
 
     def source(self, file: JournalFile) -> Source:
         """What lies in it, for the event loop."""
-        return Source(self.number, file.events, file.next_seq, file.sealed)
+        return Source(self.number, file.events + self.lost, file.next_seq, file.sealed)
 
     def close(self) -> None:
-        """Close the file, if it is open."""
+        """Close the file for good, if it is open."""
+        self._close(is_done=True)
+
+    def _close(self, *, is_done: bool = False) -> None:
         if self.file is not None:
-            self._next_seq, self._events = self.file.committed
+            self._next_seq = self.file.state.next_seq
             file, self.file = self.file, None
             with suppress(Exception):  # what matters was committed; the rest is done when it is opened again
-                file.close()
+                file.close(is_done=is_done)
+        if self._mark is not None:
+            self._mark.close(sync=is_done)
+            self._mark = None
 
     # ---------------------------------------------------------------- transactions
 
@@ -140,7 +273,7 @@ class Origin:
             self._doubtful += [
                 row.seq for operation in operations if isinstance(operation, Append) for row in operation.rows
             ]
-            if self._room.shortage is None:
+            if self._room.shortage is None and self._stranded is None:
                 self._is_told = True
                 self._note(logging.ERROR, "%s", self.failure)
             return refused + self._refuse(operations)
@@ -150,6 +283,8 @@ class Origin:
     ) -> list[Completion]:
         completed: list[Completion] = []
         rows: list[Row] = []
+        if not all(isinstance(operation, Read) for operation in operations):
+            file.record_use()
         file.begin()
         for operation in operations:
             if isinstance(operation, Append):
@@ -182,7 +317,7 @@ class Origin:
                 len(reading.damaged),
                 self._path.name,
             )
-        lost, self._lost = self._lost, 0
+        lost, self.lost = self.lost, 0
         return Loaded(reading.rows, len(reading.damaged) + lost, reading.is_last)
 
     def _refuse(self, operations: Sequence[Operation]) -> list[Completion]:
@@ -196,12 +331,37 @@ class Origin:
         assert reason is not None, "it is asked for while there is one"  # noqa: S101 an invariant
         return reason
 
+    def check_place(self, now: float) -> None:
+        """Check that the open file is the one at its path; if not, it fails until it is moved."""
+        if self.file is not None:
+            try:
+                self.file.check_places()
+            except Exception as error:  # noqa: BLE001 as of any other failure
+                self._break(error, now)
+
     def _break(self, error: Exception, now: float) -> None:
         # the reserve goes first: with its room the close can move the `-wal` into the file, and free that as well
         is_roomier = self._room.is_missing(error) and self._room.run_short(now)
-        self.close()
+        error = self._place_error() or error
         self.failure = broken(self._path, error)
+        if isinstance(error, _schema.MisplacedError):
+            # it stays open: what is in it can be read from here alone, and a close may remove what is at its path now
+            self._stranded, self.file, self._misplacement = self.file, None, str(error)
+            self.retry_at = now
+            return
+        if _schema.is_damage(error):
+            self._damage = _schema.reason_of(error)
+        self._close()
         self.retry_at = now if is_roomier else now + RETRY_AFTER
+
+    def _place_error(self) -> _schema.MisplacedError | None:
+        with suppress(OSError):
+            try:
+                if self.file is not None:
+                    self.file.check_places()
+            except _schema.MisplacedError as error:
+                return error
+        return None
 
     @property
     def is_behind(self) -> bool:
@@ -266,20 +426,89 @@ class Origin:
             self._break(error, now)
 
     def _reopen(self) -> JournalFile:
-        file = self.open()
-        try:
-            file.check()
-        except Exception as error:
-            self.close()
-            if not _schema.is_damage(error):
-                raise
-            self._salvage(error)
-            file = self.open()
+        file = self._again() if self._stranded is None else self._move(self._stranded)
         file.begin()
         file.delete(self._doubtful)
         file.commit()
         self._doubtful = []
         return file
+
+    def _again(self) -> JournalFile:
+        """Open the file again, and look through it."""
+        file = self.open()
+        reason, self._damage = self._damage, None
+        if reason is None and (reason := self._found_damage(file)) is None:
+            return file
+        return self._repair(reason)
+
+    def _found_damage(self, file: JournalFile) -> str | None:
+        """Look through an open file; returns what is damaged, if it is."""
+        try:
+            file.check()
+        except Exception as error:
+            if not _schema.is_damage(error):
+                self._close()
+                raise
+            return _schema.reason_of(error)
+        return None
+
+    def _repair(self, reason: str) -> JournalFile:
+        """Exchange an open file for one with what can be read of it."""
+        self._close()
+        self._salvage(self.examine({}), reason)
+        self.file = self._opened()
+        self.heed_room()
+        return self.file
+
+    def _move(self, stranded: JournalFile) -> JournalFile:
+        """Go on in a new file with everything that the open one still holds."""
+        self._folder.make()
+        stem = self._folder.new_stem(stranded.state.position)
+        descriptor = take_lock(self._folder.lock(stem))
+        if descriptor is None:  # pragma: no cover another process looks for strays: it is tried again
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        path, former = self._folder.journal(stem), self._path
+        try:
+            saved = copy(stranded, path)
+            set_aside(former)  # a close removes the `-wal` at that path, whosever it is
+        except BaseException:
+            self._folder.remove(stem)
+            release_lock(descriptor, self._folder.lock(stem))
+            raise
+        self._take_name(stem, descriptor)
+        self._stranded = None
+        stranded.clear()
+        with suppress(Exception):
+            stranded.close()
+        self.file = file = self._opened()
+        file.record_use()
+        self.heed_room()
+        missing = stranded.state.events - saved
+        self._note(
+            logging.ERROR,
+            "%s while the journal had it open: %d of its events were saved to %s%s; keep what did that away from the "
+            "journal's folder",
+            self._misplacement,
+            saved,
+            path.name,
+            f", {missing} could not be saved, and are lost unless they are in memory" if missing > 0 else "",
+        )
+        return file
+
+    def _take_name(self, stem: str, descriptor: int) -> None:
+        """Let go of the old name, and of what is beside it."""
+        self._close()
+        former, self.stem = self.stem, stem
+        self._path = self._folder.journal(stem)
+        self._guard.descriptors.add(descriptor)
+        self._guard.descriptors.discard(self.descriptor)
+        release_lock(self.descriptor)
+        self.descriptor = descriptor
+        for path in (self._folder.mark(former), self._folder.lock(former)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if self._max_bytes is not None:
+            self._room.move(self._folder.reserve(stem))
 
     def waiting(self) -> int:
         """How many operations wait."""

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .._platform import open_private
 from ..errors import JournalError
-from ._folder import JOURNAL
+from ._folder import JOURNAL, remove_reserve
 from ._rows import Letter
+
+_resource: Any
+try:
+    import resource as _resource
+except ImportError:  # Windows has no such limits
+    _resource = None
 
 Note = tuple[int, str, tuple[object, ...]]
 """A log line: it is written outside of the guard, where a handler may fork or take its time."""
@@ -45,7 +53,7 @@ _SHORT_WAL = 16  # pages: while the disk is full, what was given up has to last
 
 _PROBE = MIB  # with less than that a disk is full: a group of events may need as much
 _LEFT_BY_LETTERS = MIB // 4  # what is sealed and removed goes on needing some
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAY_BE_NO_ROOM = (
     sqlite3.SQLITE_FULL,  # or the file has reached its limit
     sqlite3.SQLITE_IOERR,  # what SQLite makes of a quota that is used up, or of a sync that finds no room
@@ -80,6 +88,13 @@ class Room:
         """
         self._path = path
         self._take()
+
+    def move(self, path: Path) -> None:
+        """Take the reserve elsewhere."""
+        if self._size:
+            self.give_up()
+            self.take(path)
+        self._path = path
 
     @property
     def wal_pages(self) -> int:
@@ -121,9 +136,9 @@ class Room:
         if self.shortage is None:
             self._least = self._size or SIZES[-1]
             self.shortage = JournalError(
-                f"the journal {self._path.with_suffix(JOURNAL)} cannot take events, its disk is full (or a quota is): "
-                f"free room on its disk, {2 * self._least / MIB:g} MiB at least; what is stored is kept, "
-                "and the client looks again every second."
+                f"the journal {self._path.with_suffix(JOURNAL)} cannot take events, its disk is full (or a quota, or "
+                f"the limit of a file's size): free room on its disk, {2 * self._least / MIB:g} MiB at least; what is "
+                "stored is kept, and the client looks again every second."
             )
             self.look_at = now + LOOK_AFTER
             self._notes.append((logging.ERROR, "%s", (self.shortage,)))
@@ -135,7 +150,7 @@ class Room:
         """Give the reserve back to the disk."""
         self._size = 0
         with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            remove_reserve(self._path)
 
     def leave(self) -> None:
         """The client closes: leave nothing behind."""
@@ -168,8 +183,22 @@ class Room:
         try:
             self._allocate(size, beside)
         except OSError as error:
-            return error.errno not in _NO_ROOM
-        return True
+            return error.errno not in _NO_ROOM[:2]  # a reserve can be too large where events are not
+        return self._bytes_to_limit() >= beside
+
+    def _bytes_to_limit(self) -> float:
+        """Bytes that the larger of the journal's files may still grow by, where files have a limit (`ulimit -f`)."""
+        if _resource is None:
+            return math.inf
+        limit = _resource.getrlimit(_resource.RLIMIT_FSIZE)[0]
+        if limit == _resource.RLIM_INFINITY:
+            return math.inf
+        journal = self._path.with_suffix(JOURNAL)
+        sizes = [0]
+        for path in (journal, journal.with_name(journal.name + "-wal")):
+            with suppress(OSError):
+                sizes.append(path.stat().st_size)
+        return float(limit - max(sizes))
 
     def _allocate(self, size: int, beside: int) -> None:
         free = shutil.disk_usage(self._path.parent).free

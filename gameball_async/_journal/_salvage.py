@@ -7,33 +7,73 @@ finishes the exchange.
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Generator, Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from .._platform import sync_folder
+import attrs
+
+from .._events import Event
+from .._platform import open_private, sync_folder
+from ..errors import OutcomeUnknown
 from . import _schema
-from ._file import JournalFile, records, row_of, sealed_of
-from ._folder import SALVAGED, make_database, make_private
-from ._rows import Row
+from ._dead_letters import DeadLetters
+from ._file import JournalFile
+from ._folder import LOCK, RESERVE, SALVAGED, make_database
+from ._image import Image, kind_of
+from ._leftover import Leftover, beside
+from ._records import row_of
+from ._rows import Letter, Row
+from ._state import MARK, State
 
 _UNFINISHED = ".salvaging"
 _GROUP = 1000  # events that are copied in one transaction
-_SINGLE_STEPS = 1000  # seqs that are tried one by one behind damage, before the steps grow
-_GREATEST = 2**63 - 1
+
+_NOWHERE = "unknown:"
+"""The destination of a file that does not say where its events go: no account's."""
 
 
-def salvage(path: Path, reason: str, *, least_next_seq: int = 1) -> int:
+@attrs.frozen
+class Saved:
+    """What became of a damaged file.
+
+    Attributes:
+        events: how many events were saved, to be sent as usual.
+        doubtful: how many may have been sent already, and are among the dead letters now.
+        affected: how many of its events were not saved, those included; None if it is not known how many it had.
+    """
+
+    events: int
+    doubtful: int
+    affected: int | None
+
+    @property
+    def text(self) -> str:
+        """It in words."""
+        saved = f"{self.events} events were saved"
+        if self.affected is None:
+            return f"{saved}, and it is unknown how many are lost"
+        if not self.affected:
+            return f"{saved}, none is lost"
+        doubtful = f", {self.doubtful} of them are among the dead letters" if self.doubtful else ""
+        return f"{saved}, up to {self.affected} are lost or may have been sent{doubtful}"
+
+
+def salvage(
+    path: Path, leftover: Leftover, reason: str, dead_letters: DeadLetters, *, least_next_seq: int = 1
+) -> Saved:
     """Exchange a damaged file for one with the events that can be read; its lock must be held.
 
     Args:
         path: where it is; it is not open.
+        leftover: what is there.
         reason: what is wrong with it.
+        dead_letters: where events go that may have been sent already.
         least_next_seq: the seq from which on the new file may go, at least.
 
     Returns:
-        How many events were saved.
+        What was saved, and what was not.
 
     Raises:
         OSError: if the new file cannot be written; the damaged one stays where it is.
@@ -41,12 +81,37 @@ def salvage(path: Path, reason: str, *, least_next_seq: int = 1) -> int:
     """
     unfinished = path.with_suffix(_UNFINISHED)
     _remove(unfinished)
-    saved = _copy(path, unfinished, least_next_seq)
-    _tell(path, reason, saved)
+    saved = _copy(leftover, unfinished, dead_letters, least_next_seq)
+    note(path, reason, f"{saved.text}. What was saved is sent as usual")
     unfinished.rename(path.with_suffix(SALVAGED))
     sync_folder(path.parent)
     finish(path)
     return saved
+
+
+def copy(stranded: JournalFile, to: Path) -> int:
+    """Copy what an open file still holds, whatever has become of it on the disk.
+
+    Returns:
+        How many events were copied.
+
+    Raises:
+        OSError: if the new file cannot be written.
+        sqlite3.Error: likewise.
+    """
+    state = stranded.state
+    make_database(to, attrs.evolve(state, events=0, commits=state.commits + 1, is_open=False))
+    with closing(JournalFile(to)) as file:
+        known: set[int] = set()
+        for group in _groups(stranded.readable()):
+            fresh = [row for row in group if row.seq not in known]
+            known.update(row.seq for row in fresh)
+            _store(file, fresh)
+        file.begin()
+        for batch in stranded.batches():
+            file.seal(*batch)
+        file.commit()
+        return file.events
 
 
 def finish(path: Path) -> None:
@@ -59,41 +124,54 @@ def finish(path: Path) -> None:
     fresh = path.with_suffix(SALVAGED)
     if not fresh.exists():
         return
-    with suppress(FileNotFoundError):
-        path.rename(_free(path, ".damaged"))
-    with suppress(FileNotFoundError):  # it must not meet the fresh file: SQLite would write it into that
-        _beside(path).rename(_free(path, ".damaged-wal"))
+    set_aside(path)
     fresh.rename(path)
     sync_folder(path.parent)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
+def set_aside(path: Path) -> None:
+    """Rename whatever is at a path, so that no client uses it.
+
+    Raises:
+        OSError: if a file cannot be renamed.
+    """
+    with suppress(FileNotFoundError):
+        path.rename(_free(path, ".damaged"))
+    for other in (path.with_suffix(MARK), path.with_suffix(RESERVE), path.with_suffix(LOCK)):
+        if kind_of(other) is not None:
+            other.rename(_free(path, f".damaged{other.suffix}"))
+    for suffix in ("-wal", "-journal"):  # they must not meet the fresh file: SQLite would write them into that
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(_free(path, f".damaged{suffix}"))
 
 
 def _free(path: Path, suffix: str) -> Path:
     """A name for what is set aside that nothing has yet."""
     candidate, number = path.with_name(path.name + suffix), 1
-    while candidate.exists():
+    while os.path.lexists(candidate):
         number += 1
         candidate = path.with_name(f"{path.name}{suffix}.{number}")
     return candidate
 
 
 def _remove(path: Path) -> None:
-    for name in (path, _beside(path)):
+    """Remove an unfinished copy: what it was copied from is still there."""
+    for name in (path, beside(path)):
         name.unlink(missing_ok=True)
 
 
-def _tell(path: Path, reason: str, saved: int) -> None:
-    """Write beside the damaged file what happened to it."""
-    note = path.with_name(path.name + ".damaged.txt")
-    with suppress(FileExistsError):
-        make_private(note)
-    with note.open("a", encoding="utf-8") as file:
+def note(path: Path, reason: str, consequence: str) -> None:
+    """Write beside the damaged file what happened to it.
+
+    Raises:
+        OSError: if that fails.
+    """
+    name = path.with_name(path.name + ".damaged.txt")
+    descriptor = open_private(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
         file.write(
             f"{path.name} is damaged: {reason}\n"
-            f"{saved} events could be read and were saved; they are sent as usual.\n"
+            f"{consequence}.\n"
             "The damaged file is kept for you to look at: delete it when you are done.\n"
         )
         file.flush()
@@ -103,91 +181,70 @@ def _tell(path: Path, reason: str, saved: int) -> None:
 # ---------------------------------------------------------------- copying
 
 
-def _copy(path: Path, to: Path, least_next_seq: int) -> int:
-    try:
-        source = _schema.connect(path)
-    except sqlite3.DatabaseError as error:
-        if not _schema.is_damage(error):
-            raise
-        source = _schema.connect_to_nothing()
-    with closing(source):
-        file_id, next_seq = _identity(source)
-        make_database(to, file_id=file_id, next_seq=max(next_seq, least_next_seq))
-        with closing(JournalFile(to)) as file:
-            group: list[Row] = []
-            for row in _readable(source):
-                group.append(row)
-                if len(group) == _GROUP:
-                    _store(file, group)
-                    group = []
+def _copy(leftover: Leftover, to: Path, dead_letters: DeadLetters, least_next_seq: int) -> Saved:
+    truth = leftover.truth
+    state = truth or State(uuid.uuid4().hex, destination=_NOWHERE)
+    next_seq = max(state.next_seq, least_next_seq)
+    make_database(to, attrs.evolve(state, next_seq=next_seq, events=0, commits=state.commits + 1, is_open=False))
+    with closing(leftover.image()) as image, closing(JournalFile(to)) as file:
+        known: set[int] = set()
+        for group in _groups(_rows(image, leftover, known, are_doubtful=False)):
             _store(file, group)
-            _seal(source, file)
-            return file.events
+        _seal(image, file)
+        saved, doubtful = file.events, 0
+        for group in _groups(_rows(image, leftover, known, are_doubtful=True)):
+            dead_letters.add(file.file_id, [Letter(row.seq, _event(row), _DOUBT) for row in group])
+            doubtful += len(group)
+    if truth is None or (leftover.is_cut and leftover.state is truth):
+        return Saved(saved, doubtful, None)
+    return Saved(saved, doubtful, max(0, truth.events - saved))
 
 
 def _store(file: JournalFile, rows: list[Row]) -> None:
-    file.begin()
     if rows:
+        file.begin()
         file.append(sorted(rows, key=lambda row: row.seq))
-    file.commit()
+        file.commit()
 
 
-def _seal(source: sqlite3.Connection, file: JournalFile) -> None:
+_DOUBT = OutcomeUnknown(
+    "the journal's file was damaged, and this event may have been sent before; replay it if Gameball does not have it."
+)
+
+
+def _event(row: Row) -> Event:
+    return Event(row.player_unique_id, row.name, row.mobile, row.email, row.encoded)
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == _GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _rows(image: Image, leftover: Leftover, known: set[int], *, are_doubtful: bool) -> Iterator[Row]:
+    """The events that are whole, each once; those that may have been removed from the file are the doubtful ones."""
+    for index, is_newest, seq, values in image.rows():
+        is_doubtful = index < leftover.certain_from or (not is_newest and leftover.has_doubtful_pages)
+        if is_doubtful is are_doubtful and len(values) == _COLUMNS and seq not in known:
+            row = row_of((seq, *values[1:]))
+            if row is not None:
+                known.add(seq)
+                yield row
+
+
+_COLUMNS, _SEALED_COLUMNS = 9, 3
+
+
+def _seal(image: Image, file: JournalFile) -> None:
     """Copy the sealed batches; one that is not whole is dropped when the file is opened."""
     file.begin()
-    with suppress(sqlite3.DatabaseError):
-        for first, text, checksum in source.execute("SELECT * FROM sealed").fetchall():
-            if sealed := sealed_of(first, text, checksum):
-                file.seal(*sealed)
+    for _, _, first, values in image.rows():
+        if len(values) == _SEALED_COLUMNS and (sealed := _schema.sealed_of(first, *values[1:])):
+            file.seal(*sealed)
     file.commit()
-
-
-def _identity(source: sqlite3.Connection) -> tuple[str | None, int]:
-    """The name of the file, so that its dead letters are known again, and its next seq; as far as they can be read."""
-    with suppress(sqlite3.DatabaseError, AttributeError, UnicodeDecodeError):
-        for file_id, next_seq in source.execute("SELECT file_id, next_seq FROM state"):
-            return file_id.decode(), next_seq
-    return None, 1
-
-
-def _readable(source: sqlite3.Connection) -> Iterator[Row]:
-    """Every event that is whole: what lies before the damage, what lies behind it, then what lies between."""
-    low = yield from _run(source, 0, _GREATEST)
-    if low is None:
-        return
-    high = yield from _run(source, low, _GREATEST, backwards=True)
-    at, step, failures = low, 1, 0
-    while high is not None and at <= high:
-        reached = yield from _run(source, at, high)
-        if reached is None:
-            return
-        failures = 0 if reached > at else failures + 1
-        step = 1 if failures <= _SINGLE_STEPS else step * 2
-        at = reached + step
-        if step > 1:  # what the step jumped over and lies behind the damage
-            yield from _run(source, reached + 1, min(at - 1, high), backwards=True)
-
-
-def _run(
-    source: sqlite3.Connection, low: int, high: int, *, backwards: bool = False
-) -> Generator[Row, None, int | None]:
-    """The events from one seq to another, up to the first damage.
-
-    Returns:
-        The first seq in its direction that could not be read; None if there was no damage.
-    """
-    order, step, at = ("DESC", -1, high) if backwards else ("ASC", 1, low)
-    try:
-        with closing(records(source, f"seq BETWEEN ? AND ? ORDER BY seq {order}", low, high)) as found:
-            for record in found:
-                if (record[0] - at) * step < 0 or not low <= record[0] <= high:
-                    return at  # a damaged tree can lead to a place where we were already
-                at = record[0] + step
-                row = row_of(record)
-                if row is not None:
-                    yield row
-    except sqlite3.DatabaseError as error:
-        if not _schema.is_damage(error):
-            raise
-        return at
-    return None

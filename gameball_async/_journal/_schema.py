@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import struct
-import uuid
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from ._rows import Row
+from ._state import VERSION, State, state_of
 
 APPLICATION_ID = 0x47426A6E  # "GBjn", so that `file` and people can tell whose it is
-VERSION = 1
-UPGRADES: dict[int, tuple[str, ...]] = {}
+UPGRADES: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE state ADD COLUMN commits INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE state ADD COLUMN position INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE state ADD COLUMN destination TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE state ADD COLUMN is_open INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE state ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    ),
+}
 """By the version that they begin at: the statements that lead to the next one."""
 
 _PRAGMAS = (
     "locking_mode=EXCLUSIVE",  # before the first access: so SQLite needs no shared memory beside the file
     "journal_mode=WAL",
+    "fullfsync=ON",  # on macOS fsync ends at the drive's cache, https://sqlite.org/pragma.html#pragma_fullfsync
+    "checkpoint_fullfsync=ON",
     "synchronous=FULL",  # NORMAL could lose commits when the power fails, https://sqlite.org/pragma.html#pragma_synchronous
     "cache_size=-4096",  # KiB
     "journal_size_limit=4194304",
@@ -35,7 +46,9 @@ _TABLES = (
     "CREATE TABLE sealed (first INTEGER PRIMARY KEY, batch TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT",
     """
     CREATE TABLE state (
-        id INTEGER PRIMARY KEY CHECK (id = 1), file_id TEXT NOT NULL, next_seq INTEGER NOT NULL, events INTEGER NOT NULL
+        id INTEGER PRIMARY KEY CHECK (id = 1), file_id TEXT NOT NULL, next_seq INTEGER NOT NULL,
+        events INTEGER NOT NULL, commits INTEGER NOT NULL, position INTEGER NOT NULL, destination TEXT NOT NULL,
+        is_open INTEGER NOT NULL, checksum INTEGER NOT NULL
     ) STRICT
     """,
 )
@@ -53,6 +66,10 @@ class DamagedError(Exception):
     """SQLite can read the file, but it is not what a journal looks like."""
 
 
+class MisplacedError(Exception):
+    """The open files are not the ones at their path any more: they were removed, moved, replaced or truncated."""
+
+
 def is_damage(error: BaseException) -> bool:
     """Whether the file itself is broken, so that trying again cannot help."""
     if isinstance(error, DamagedError):
@@ -61,9 +78,15 @@ def is_damage(error: BaseException) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
+def is_unreadable(error: BaseException) -> bool:
+    """The same of an error that came while a file was opened: there, damage can make anything fail."""
+    passing = (sqlite3.Error, OSError, MemoryError, NewerSchemaError, BlankError, MisplacedError)
+    return is_damage(error) or not isinstance(error, passing)
+
+
 def reason_of(error: BaseException) -> str:
     """What went wrong, in words that quote nothing of an event."""
-    if isinstance(error, (sqlite3.Error, OSError, DamagedError)):
+    if isinstance(error, (sqlite3.Error, OSError, DamagedError, MisplacedError)):
         return str(error)
     return type(error).__name__
 
@@ -83,25 +106,14 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect_to_nothing() -> sqlite3.Connection:
-    """Stands for a file that is no database at all: it has no tables."""
-    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-
-
-def create(connection: sqlite3.Connection, *, file_id: str | None = None, next_seq: int = 1) -> None:
-    """Make the tables in an empty file.
-
-    Args:
-        connection: to the file.
-        file_id: its name for ever; a random one if None.
-        next_seq: the seq of its first event.
-    """
+def create(connection: sqlite3.Connection, state: State) -> None:
+    """Make the tables in an empty file."""
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={VERSION}")
     for statement in _TABLES:
         connection.execute(statement)
-    connection.execute("INSERT INTO state VALUES (1, ?, ?, 0)", (file_id or uuid.uuid4().hex, next_seq))
+    connection.execute("INSERT INTO state VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)", state.values)
     connection.execute("COMMIT")
 
 
@@ -112,8 +124,15 @@ def is_blank(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
 
 
-def bring_up_to_date(connection: sqlite3.Connection) -> None:
+def bring_up_to_date(connection: sqlite3.Connection, position: int) -> State:
     """Lead a file of an earlier version to ours.
+
+    Args:
+        connection: to the file.
+        position: its place among the files of its folder, if the file does not say.
+
+    Returns:
+        Its state.
 
     Raises:
         NewerSchemaError: if it is of a later version.
@@ -127,13 +146,34 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
     version = pragma(connection, "user_version")
     if version > VERSION:
         raise NewerSchemaError(f"schema {version}")
+    state = _read_state(connection)
     if version < VERSION:
         connection.execute("BEGIN IMMEDIATE")
         for step in range(version, VERSION):
             for statement in UPGRADES.get(step, ()):
                 connection.execute(statement)
+        state = State(state.file_id, state.next_seq, state.events, position=position)
+        store(connection, state)
         connection.execute(f"PRAGMA user_version={VERSION}")
         connection.execute("COMMIT")
+    return state
+
+
+def _read_state(connection: sqlite3.Connection) -> State:
+    found: list[tuple[Any, ...]] = connection.execute("SELECT * FROM state").fetchall()
+    state = state_of(found[0][1:]) if len(found) == 1 else None
+    if state is None:
+        raise DamagedError("its state is missing or damaged")
+    return state
+
+
+def store(connection: sqlite3.Connection, state: State) -> None:
+    """Write the whole state."""
+    connection.execute(
+        "UPDATE state SET file_id = ?, next_seq = ?, events = ?, commits = ?, position = ?, destination = ?, "
+        "is_open = ?, checksum = ?",
+        state.values,
+    )
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -161,3 +201,14 @@ _pack = struct.Struct("<qdq").pack
 def checksum_of_batch(first: int, members: str) -> int:
     """The checksum of a sealed batch."""
     return crc32(f"{first} {members}".encode())
+
+
+def sealed_of(first: object, text: object, checksum: object) -> tuple[list[int], str | None, str | None] | None:
+    """The seqs of a sealed batch, its mobile number and its e-mail address; None if it is damaged."""
+    if not isinstance(first, int) or not isinstance(text, bytes):
+        return None
+    decoded = text.decode(errors="replace")
+    if checksum_of_batch(first, decoded) != checksum:
+        return None
+    members, mobile, email = json.loads(decoded)
+    return members, mobile, email

@@ -18,8 +18,13 @@ from ..errors import JournalError
 from . import _schema
 from ._folder import SALVAGED, Folder, owner
 from ._forks import Guard
+from ._leftover import Leftover, beside, examine
 
 _MOST_COUNTED = 50_000  # events whose players are counted: some 20 ms under the lock
+_MOST_COPIED = 64 * 1024 * 1024  # bytes of a file that is copied into memory for that
+
+_EVENTS_PAGE = 2  # the root of the first table
+_ACCEPTED_AT = 6
 
 _SET_ASIDE = re.compile(r"(?P<name>.+)\.damaged(\.\d+)?")
 _KEEPSAKE = "it is damaged and was set aside: look at it if you like, and delete it."
@@ -37,7 +42,8 @@ class JournalFile:
         is_in_use: whether a process owns it; then its contents cannot be looked at.
         owner_pid: that process; None if there is none, or its number cannot be read.
         pending: events without an outcome; None if that is not known.
-        players: whose events these are, counted; None if that is not known, or if there are more than 50,000 events.
+        players: whose events these are, counted; None if that is not known, or if there are more than 50,000 events
+            or more than 64 MiB.
         oldest: when the oldest of them was accepted, in UTC; None if there is none or it is not known.
         problem: what is wrong with it and what to do; None if nothing is.
     """
@@ -86,9 +92,11 @@ def inspect_journal(folder: str | os.PathLike[str]) -> list[JournalFile]:
 def _look_at(journal: Folder, stem: str) -> JournalFile | None:
     """Look at one file; None if it is gone, or not there yet."""
     path = journal.journal(stem)
-    if not path.exists() and not path.with_suffix(SALVAGED).exists():
+    if not any(file.exists() for file in (path, beside(path), path.with_suffix(SALVAGED))):
         return None
     shown = JournalFile(path=path, size_bytes=_size(path), reserve_bytes=_bytes_of(journal.reserve(stem)))
+    if not journal.lock(stem).exists():  # nobody owns it, and a look makes no lock
+        return _look_into(journal, stem, shown)
     with Guard():  # a child that is forked now would keep the lock
         try:
             descriptor = take_lock(journal.lock(stem))
@@ -100,7 +108,7 @@ def _look_at(journal: Folder, stem: str) -> JournalFile | None:
             return attrs.evolve(shown, is_in_use=True, owner_pid=owner(journal.lock(stem)))
         unneeded = None
         try:
-            file = _look_into(shown)
+            file = _look_into(journal, stem, shown)
             if file is None:  # its owner has just removed it, and its lock; ours was made by trying it
                 unneeded = journal.lock(stem)
             return file
@@ -108,58 +116,54 @@ def _look_at(journal: Folder, stem: str) -> JournalFile | None:
             release_lock(descriptor, unneeded)
 
 
-def _look_into(shown: JournalFile) -> JournalFile | None:
-    """Look into a file whose lock is held; None if it is gone."""
+def _look_into(journal: Folder, stem: str, shown: JournalFile) -> JournalFile | None:
+    """Look into a file that nobody owns, without changing anything in the folder; None if it is gone."""
     if shown.path.with_suffix(SALVAGED).exists():
         return attrs.evolve(shown, problem="it is damaged: the next client that starts ends its rescue.")
-    if not shown.path.exists():
+    if not shown.path.exists() and not beside(shown.path).exists():
         return None
     try:
-        with closing(_schema.connect(shown.path)) as database:
-            return _with_contents(shown, database)
+        leftover = examine(shown.path, journal.marks(), journal.mark_of(stem))
+        return _with_contents(shown, leftover)
     except _schema.NewerSchemaError as error:
         return attrs.evolve(
             shown, problem=f"a later version of gameball_async wrote it ({error}): install that, it is left alone here."
         )
-    except (sqlite3.Error, OSError, _schema.DamagedError, ValueError, OverflowError) as error:
+    except Exception as error:  # noqa: BLE001 whatever a file contains, the others are shown
         return attrs.evolve(shown, problem=_trouble(error))
 
 
-def _with_contents(shown: JournalFile, database: sqlite3.Connection) -> JournalFile:
-    """Add what is in an open file; nothing in it is brought up to date.
+def _with_contents(shown: JournalFile, leftover: Leftover) -> JournalFile:
+    """Add what is in a file.
 
     Raises:
-        sqlite3.Error: if it cannot be read.
-        NewerSchemaError: if it is of a later version.
-        DamagedError: if it is no journal.
+        Exception: of many types, if it is damaged.
     """
-    if _schema.is_blank(database):
+    if leftover.is_blank:
         return attrs.evolve(shown, pending=0, players=0)
-    _require_journal(database)
-    state = database.execute("SELECT events FROM state").fetchone()
-    if state is None:
-        raise _schema.DamagedError("its state is missing")
-    pending = int(state[0])
-    first = database.execute("SELECT accepted_at FROM events ORDER BY seq LIMIT 1").fetchone()
-    oldest = None if first is None else datetime.fromtimestamp(first[0], UTC)
-    players = None
-    if pending <= _MOST_COUNTED:
-        players = int(database.execute("SELECT count(DISTINCT player) FROM events").fetchone()[0])
+    if leftover.reason is not None or leftover.state is None:
+        return attrs.evolve(shown, problem=_trouble(_schema.DamagedError(leftover.reason or "")))
+    pending = leftover.state.events
+    with closing(leftover.image()) as image:
+        first = image.first_row(_EVENTS_PAGE)
+        oldest = None if first is None else datetime.fromtimestamp(first[_ACCEPTED_AT], UTC)
+        players = None
+        if pending <= _MOST_COUNTED and image.size <= _MOST_COPIED:
+            players = _players(image.content())
     return attrs.evolve(shown, pending=pending, players=players, oldest=oldest)
 
 
-def _require_journal(database: sqlite3.Connection) -> None:
-    # not bring_up_to_date: after a look the version that wrote the file must still be able to read it
-    if _schema.pragma(database, "application_id") != _schema.APPLICATION_ID:
-        raise _schema.DamagedError("it is not a journal")
-    version = _schema.pragma(database, "user_version")
-    if version > _schema.VERSION:
-        raise _schema.NewerSchemaError(f"schema {version}")
+def _players(content: bytes) -> int:
+    """Count the players in a copy of a file."""
+    with closing(sqlite3.connect(":memory:")) as copy:
+        copy.text_factory = bytes
+        copy.deserialize(content)
+        return int(copy.execute("SELECT count(DISTINCT player) FROM events").fetchone()[0])
 
 
 def _trouble(error: Exception) -> str:
     reason = _schema.reason_of(error)
-    if _schema.is_damage(error) or isinstance(error, (ValueError, OverflowError)):
+    if _schema.is_unreadable(error):
         return f"it is damaged ({reason}): the next client that starts saves what can be read."
     return f"it cannot be read ({reason}): look after its disk and its permissions."
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from traceback import format_tb
 
+from .._config import Journal
 from .._logger import logger
 from ..errors import JournalError
 from ._adoption import Holdings
@@ -36,7 +37,8 @@ class Worker:
 
     Args:
         folder: the journal's folder.
-        max_bytes: bytes of the own file's events, at most.
+        settings: the user's settings.
+        account: whose events they are, see `Access.account`.
         exchange: where operations come from and completions go.
         guard: entered around everything that SQLite does.
 
@@ -45,17 +47,19 @@ class Worker:
         used_bytes: bytes of the own file in use, as of the last commit.
     """
 
-    def __init__(self, folder: Folder, max_bytes: int, exchange: Exchange, guard: Guard) -> None:
+    def __init__(self, folder: Folder, settings: Journal, account: bytes, exchange: Exchange, guard: Guard) -> None:
         self.failure: JournalError | None = closed()
         self.used_bytes = 0
         self._folder = folder
-        self._max_bytes = max_bytes
+        self._max_bytes = settings.max_bytes
         self._exchange = exchange
         self._guard = guard
         self._notes: list[Note] = []
         self._thread: threading.Thread | None = None
         self._dead_letters = DeadLetters(folder.path)
-        self._holdings = Holdings(folder, guard, self._notes)
+        self._holdings = Holdings(
+            folder, account, guard, self._dead_letters, self._notes, adopts_any=settings.adopt == "any"
+        )
         guard.keep(self._dead_letters, self._holdings)
 
     def start(self) -> None:
@@ -187,6 +191,9 @@ class Worker:
             self.used_bytes = own.file.used_bytes
 
     def _let_go(self) -> list[Completion]:
+        now = time.monotonic()
+        for origin in self._holdings.origins.values():
+            origin.check_place(now)
         completed = self._retry(due_at=math.inf)  # the last chance
         completed += self._retry(due_at=time.monotonic())  # once more where the reserve has just made room
         for origin in self._holdings.origins.values():

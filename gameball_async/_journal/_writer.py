@@ -35,12 +35,13 @@ class JournalWriter:
 
     Args:
         settings: the folder, and the bytes that the own file may have.
+        account: whose events they are, see `Access.account`.
     """
 
-    def __init__(self, settings: Journal) -> None:
+    def __init__(self, settings: Journal, account: bytes = b"") -> None:
         self._guard = Guard()
         self._exchange = Exchange()
-        self._worker = Worker(Folder(settings.folder), settings.max_bytes, self._exchange, self._guard)
+        self._worker = Worker(Folder(settings.folder), settings, account, self._exchange, self._guard)
         self._is_open = False
 
     @property

@@ -17,6 +17,7 @@ from gameball_async import DeadLetters
 from gameball_async._journal._file import JournalFile
 from gameball_async._journal._folder import make_database, take_lock
 from gameball_async._journal._rows import Row
+from gameball_async._journal._state import State
 from gameball_async.cli import _words
 
 from .conftest import invoke
@@ -32,7 +33,7 @@ def journal(tmp_path: Path) -> Path:
     """A journal with one file of three events whose owner is gone, and a dead letter."""
     path = tmp_path / "journal" / f"{STEM}.journal"
     path.parent.mkdir()
-    make_database(path)
+    make_database(path, State(STEM))
     with closing(JournalFile(path)) as file:
         file.begin()
         file.append([Row(seq, f"snow{seq % 2}", "buy", b'"buy":{}', None, None, 1.7e9, None) for seq in (1, 2, 3)])

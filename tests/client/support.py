@@ -46,7 +46,8 @@ def client(
         retry=retry,
         rate=rate,
         timeout=timeout,
-        journal=journal,
+        # each sandbox has an address of its own, and what one of them left is to go to the next
+        journal=Journal(journal, adopt="any") if isinstance(journal, (str, Path)) else journal,
         on_failure=on_failure,
     )
 

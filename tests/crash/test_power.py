@@ -15,7 +15,7 @@ import anyio
 import attrs
 import pytest
 
-from gameball_async import AsyncGameball, Batching, DeadLetterKind, DeadLetters, Retry, inspect_journal
+from gameball_async import AsyncGameball, Batching, DeadLetterKind, DeadLetters, Journal, Retry, inspect_journal
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import CRASHES, SEED
@@ -148,7 +148,12 @@ def _check(traced: Traced, line: int, files: dict[str, bytes], folder: Path, san
 
 async def _send_all(url: str, folder: Path) -> None:
     gameball = AsyncGameball(
-        "power-key", base_url=url, journal=folder, rate=None, batching=Batching(linger=0), retry=Retry(initial=0.02)
+        "power-key",
+        base_url=url,
+        journal=Journal(folder, adopt="any"),  # the life had another key and another address
+        rate=None,
+        batching=Batching(linger=0),
+        retry=Retry(initial=0.02),
     )
     async with gameball:
         await gameball.flush(timeout=20)

@@ -222,7 +222,7 @@ async def test_every_file_and_a_folder_that_was_missing_are_for_their_owner_alon
         await until(lambda: len(DeadLetters("journal")))  # a burial may lag
         modes = modes_in(Path("journal"))
     assert modes.pop("journal") == 0o700
-    assert modes == dict.fromkeys([".db", ".journal", ".journal-wal", ".lock", ".reserve"], 0o600)
+    assert modes == dict.fromkeys([".db", ".journal", ".journal-wal", ".lock", ".mark", ".reserve"], 0o600)
 
 
 @pytest.mark.anyio

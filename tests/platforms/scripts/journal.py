@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from gameball_async import AsyncGameball, DeadLetters, JournalError, inspect_journal
+from gameball_async import AsyncGameball, DeadLetters, Journal, JournalError, inspect_journal
 from gameball_async.sandbox import Fault, Sandbox
 
 
@@ -21,7 +21,7 @@ async def leave_behind(folder: Path) -> None:
 async def send_on(folder: Path) -> int:
     with Sandbox() as sandbox:
         sandbox.script(Fault.status(400, events={"review"}))
-        async with AsyncGameball("my-api-key", base_url=sandbox.url, journal=folder) as gameball:
+        async with AsyncGameball("my-api-key", base_url=sandbox.url, journal=Journal(folder, adopt="any")) as gameball:
             await gameball.track("player456", "review")
             await gameball.flush()
         return sandbox.stats().events

@@ -22,6 +22,7 @@ import pytest
 from gameball_async import _platform
 from gameball_async._journal import _adoption, _folder, _schema
 from gameball_async._journal._folder import Folder, take_lock
+from gameball_async._journal._state import VERSION
 from gameball_async._journal._status import inspect_journal
 from gameball_async.errors import JournalError
 
@@ -132,7 +133,7 @@ def test_a_finished_file_is_removed_with_its_lock(tmp_path: Path) -> None:
         desk.writer.forget(0, [1])
         desk.writer.discard(0)
         desk.append(row(1))
-        assert len(names(tmp_path)) == 4  # the own file, its -wal, its lock and its reserve
+        assert len(names(tmp_path)) == 5  # the own file, its -wal, its lock, its mark and its reserve
 
 
 def test_a_file_that_holds_events_is_never_discarded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -200,21 +201,29 @@ def test_all_files_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) 
     finally:
         os.umask(before)
 
-    assert modes == dict.fromkeys([".journal", ".journal-wal", ".lock", ".reserve"], 0o600)
+    assert modes == dict.fromkeys([".journal", ".journal-wal", ".lock", ".mark", ".reserve"], 0o600)
     assert stat.S_IMODE((tmp_path / "journal").stat().st_mode) == 0o700
+
+
+def make_newer(path: Path) -> None:
+    """Make a closed file look as if a later version wrote it, with a state that only that one can read."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE state SET checksum = checksum + 1")
+        database.execute(f"PRAGMA user_version={VERSION + 1}")
+        database.commit()
+    path.with_suffix(".mark").unlink()
 
 
 def test_a_file_of_a_newer_schema_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = written(tmp_path, [row(1)])
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version=2")
+    make_newer(path)
     before = path.read_bytes()
 
     with opened(tmp_path) as desk:
         assert len(desk.sources) == 1
 
     assert path.read_bytes() == before
-    assert caplog.text.count("was written by a later version of gameball_async (schema 2)") == 1
+    assert caplog.text.count("was written by a later version of gameball_async (schema 3)") == 1
 
 
 def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -244,14 +253,14 @@ def test_the_kept_file_of_schema_1_can_be_opened(tmp_path: Path) -> None:
 
 def test_a_file_of_an_earlier_schema_is_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, [row(1)])
-    monkeypatch.setattr(_schema, "VERSION", 2)
-    monkeypatch.setattr(_schema, "UPGRADES", {1: ("CREATE TABLE later (id INTEGER PRIMARY KEY)",)})
+    monkeypatch.setattr(_schema, "VERSION", VERSION + 1)
+    monkeypatch.setattr(_schema, "UPGRADES", {VERSION: ("CREATE TABLE later (id INTEGER PRIMARY KEY)",)})
 
     with opened(tmp_path) as desk:
         assert desk.seqs(0) == [1]
 
     with closing(sqlite3.connect(path)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
         assert database.execute("SELECT * FROM later").fetchall() == []
 
 

@@ -219,7 +219,7 @@ def test_a_client_that_starts_on_a_full_disk_says_so_and_leaves_nothing(disk: Sm
     disk.empty()
     with opened(folder) as desk:
         assert desk.append(row(1)) == [None]
-    assert [path.suffix for path in sorted(folder.iterdir())] == [".journal", ".lock"]
+    assert [path.suffix for path in sorted(folder.iterdir())] == [".journal", ".lock", ".mark"]
 
 
 # ---------------------------------------------------------------- no reserve
@@ -372,7 +372,7 @@ def test_the_reserve_of_an_owner_that_is_gone_is_given_back_before_anything_is_m
             (disk.path / name).write_bytes((tmp_path / name).read_bytes() if (tmp_path / name).exists() else b"")
         os.truncate(disk.path / (stem + RESERVE), 0)
         with (disk.path / (stem + RESERVE)).open("wb") as file:
-            file.write(b"x" * (MIB // 2))
+            file.write(b"\0" * (MIB // 2))
         disk.fill()
         with opened(disk.path) as desk:
             assert desk.seqs(0) == [1]

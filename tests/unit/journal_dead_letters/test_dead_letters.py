@@ -507,10 +507,38 @@ def test_what_sqlite_refuses_otherwise_is_told_with_a_remedy(tmp_path: Path) -> 
         list(DeadLetters(tmp_path))
 
 
-def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "dead-letters.db").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FileExistsError):
-        DeadLetters(tmp_path).add("file", [letter(1)])
+@pytest.mark.parametrize("leads_to", ["nowhere", "elsewhere.db"])
+def test_a_symbolic_link_is_set_aside_and_not_followed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, leads_to: str
+) -> None:
+    journal, elsewhere = tmp_path / "journal", tmp_path / "elsewhere.db"
+    journal.mkdir()
+    elsewhere.touch()
+    (journal / "dead-letters.db").symlink_to(tmp_path / leads_to)
+
+    with pytest.raises(JournalError, match="symbolic link"):
+        list(DeadLetters(journal))
+    DeadLetters(journal).add("file", [letter(1)])
+
+    assert len(DeadLetters(journal)) == 1
+    assert not (journal / "dead-letters.db").is_symlink()
+    assert (journal / "dead-letters.db.damaged").readlink() == tmp_path / leads_to
+    assert elsewhere.read_bytes() == b""
+    assert caplog.text.count("is a symbolic link, which is not followed") == 1
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o666])
+def test_letters_that_others_could_read_are_made_private(tmp_path: Path, mode: int) -> None:
+    letters, path = DeadLetters(tmp_path), tmp_path / "dead-letters.db"
+    letters.add("file", [letter(1)])
+    path.chmod(mode)
+
+    assert len(letters) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    path.chmod(mode)
+    letters.add("file", [letter(2)])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 # ------------------------------------------------------------------ several processes

@@ -20,6 +20,7 @@ from gameball_async._journal import _schema, _status
 from gameball_async._journal._file import JournalFile as OpenFile
 from gameball_async._journal._folder import make_database, make_private, take_lock
 from gameball_async._journal._rows import Row, Source
+from gameball_async._journal._state import State
 from gameball_async._journal._writer import JournalWriter
 
 STEM = "000001700000000-99-0123abcd"
@@ -35,7 +36,7 @@ def orphan(folder: Path, events: int, stem: str = STEM) -> Path:
     path = folder / f"{stem}.journal"
     make_private(folder / f"{stem}.lock")
     (folder / f"{stem}.lock").write_text("99\n")
-    make_database(path)
+    make_database(path, State(stem))
     with closing(OpenFile(path)) as file:
         if events:
             file.begin()
@@ -261,6 +262,7 @@ looker.join()
 def _newer(path: Path) -> None:
     with closing(_schema.connect(path)) as database:
         database.execute("PRAGMA user_version = 9")
+        database.execute("UPDATE state SET checksum = 1")  # a later version has one of its own
 
 
 def _no_database(path: Path) -> None:
@@ -297,7 +299,7 @@ def _half_rescued(path: Path) -> None:
         (_newer, "a later version of gameball_async wrote it (schema 9): install that"),
         (_no_database, "it is damaged (file is not a database): the next client that starts saves what can be read"),
         (_something_else, "it is damaged (it is not a journal)"),
-        (_without_state, "it is damaged (its state is missing)"),
+        (_without_state, "it is damaged (its state is missing or damaged)"),
         (_without_tables, "it is damaged (no such table: events)"),
         (_in_the_far_future, "it is damaged ("),
         (_half_rescued, "it is damaged: the next client that starts ends its rescue"),
@@ -320,7 +322,9 @@ def test_a_problem_is_told_with_what_helps_and_harms_no_other_file(
 
 def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     (tmp_path / f"{STEM}.journal").mkdir()
-    assert "it cannot be read (unable to open database file): look after its disk" in (only(tmp_path).problem or "")
+    assert "it cannot be read ([Errno 22] it is not a regular file): look after its disk" in (
+        only(tmp_path).problem or ""
+    )
 
 
 def test_a_lock_that_cannot_be_tried_is_told(tmp_path: Path) -> None:

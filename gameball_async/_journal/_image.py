@@ -1,0 +1,419 @@
+"""The pages of a journal file and of the `-wal` beside it, read without SQLite and without changing either.
+
+SQLite drops everything behind the first damaged frame of a `-wal`, and a whole `-wal` whose header or database is
+damaged. This reads what is there: https://sqlite.org/fileformat2.html describes both formats.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from .._platform import O_BINARY
+
+MAGIC = b"SQLite format 3\0"
+PAGE_SIZE = 4096
+
+_HEADER, _FRAME_HEADER = 32, 24
+_WAL_VERSION = 3007000
+_WAL_MAGIC = b"\x37\x7f\x06"  # the fourth byte is 0x82 or 0x83
+_INNER, _LEAF = b"\x05", b"\x0d"
+_MOST_LEVELS = 20  # of a tree
+_SIZES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)  # bytes of a value by its serial type
+_MASK = 0xFFFFFFFF
+
+Values = tuple[Any, ...]
+
+
+@attrs.frozen
+class Frame:
+    """A page of a `-wal`.
+
+    Attributes:
+        index: its place, from 0.
+        page: the page's number, from 1; 0 if the frame's header is unreadable.
+        size: pages of the database after a commit that ends with this frame; 0 within a transaction.
+        data: the page.
+        is_whole: whether page, size and data are known to be right.
+        is_valid: whether SQLite would read it, if it reads the one before.
+    """
+
+    index: int
+    page: int
+    size: int
+    data: bytes
+    is_whole: bool
+    is_valid: bool
+
+
+@attrs.frozen
+class Wal:
+    """The frames that a `-wal` has since SQLite last began it anew.
+
+    Attributes:
+        frames: all of them, damaged ones included.
+        readable: how many of them SQLite would read: up to the last commit before the first damaged frame.
+        synced: how many of them were certainly committed: another transaction follows, and it was begun after a sync.
+    """
+
+    frames: Sequence[Frame] = ()
+    readable: int = 0
+    synced: int = 0
+
+    @property
+    def committed(self) -> int:
+        """How many frames there are up to the last that ends a transaction."""
+        return max((frame.index + 1 for frame in self.frames if frame.size), default=0)
+
+
+def read_wal(path: Path) -> Wal:
+    """Read a `-wal`, as far as there is one.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    try:
+        content = _content_of(path)
+    except FileNotFoundError:
+        return Wal()
+    if not content.strip(b"\0"):
+        return Wal()
+    order, page_size, is_header_whole = _wal_header(content)
+    frames = list(_frames(content, order, page_size))
+    readable, is_intact = 0, is_header_whole
+    for frame in frames:
+        is_intact &= frame.is_valid
+        if is_intact and frame.size:
+            readable = frame.index + 1
+    commits = [frame.index for frame in frames if frame.size]
+    # a transaction is begun after the one before it was synced
+    synced = max((index + 1 for index in commits if index + 1 < len(frames)), default=0)
+    return Wal(frames, readable, max(readable, synced))
+
+
+def _content_of(path: Path) -> bytes:
+    with os.fdopen(_open(path), "rb") as file:
+        return file.read()
+
+
+def _wal_header(content: bytes) -> tuple[str, int, bool]:
+    """The byte order of the checksums, the size of a page, and whether the header is whole."""
+    magic, version, page_size = struct.unpack_from(">3I", content.ljust(_HEADER, b"\0"))
+    order = ">" if magic & 1 else "<"
+    is_whole = (
+        len(content) >= _HEADER
+        and content.startswith(_WAL_MAGIC)
+        and version == _WAL_VERSION
+        and checksum((0, 0), content[:24], order) == struct.unpack_from(">2I", content, 24)
+    )
+    if is_whole:
+        return order, page_size, True
+    return "<" if sys.byteorder == "little" else ">", PAGE_SIZE, False
+
+
+def checksum(before: tuple[int, int], data: bytes, order: str) -> tuple[int, int]:
+    """The checksum of a `-wal` over some more data."""
+    first, second = before
+    words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
+    for one, other in zip(words, words, strict=True):
+        first = (first + one + second) & _MASK
+        second = (second + other + first) & _MASK
+    return first, second
+
+
+def _before(after: tuple[int, int], data: bytes, order: str) -> tuple[int, int]:
+    """The checksum that there was before this data."""
+    first, second = after
+    words = reversed(struct.unpack(f"{order}{len(data) // 4}I", data))
+    for other, one in zip(words, words, strict=True):
+        second = (second - other - first) & _MASK
+        first = (first - one - second) & _MASK
+    return first, second
+
+
+def _frames(content: bytes, order: str, page_size: int) -> Iterator[Frame]:
+    """The frames that have the salts of the first, and damaged ones between them.
+
+    Each checksum continues the one before. So a frame is whole by itself, whatever is damaged before it, if its
+    checksum continues what is stored in the frame before, or what should be stored there.
+    """
+    step = _FRAME_HEADER + page_size
+    starts = range(_HEADER, len(content) - step + 1, step)
+    salts = _salts(content, starts)
+    last = max((at for at in starts if content[at + 8 : at + 16] == salts), default=-1)
+    stored = expected = struct.unpack_from(">2I", content, 24)
+    for index, at in enumerate(starts):
+        head, data = content[at : at + 8], content[at + _FRAME_HEADER : at + step]
+        found = struct.unpack_from(">2I", content, at + 16)
+        computed = checksum(stored, head + data, order)
+        is_whole = computed == found
+        is_valid = is_whole and content[at + 8 : at + 16] == salts
+        if not is_whole and expected != stored and (other := checksum(expected, head + data, order)) == found:
+            computed, is_whole = other, True
+        if at > last and not is_whole:
+            return
+        page, size = struct.unpack(">2I", head)
+        if not is_whole:
+            page, size, is_whole = _mended(stored, found, content[at : at + 16], salts, data, order)
+        yield Frame(index, page, size, data, is_whole, is_valid)
+        stored, expected = found, computed
+
+
+def _salts(content: bytes, starts: range) -> bytes:
+    """The salts of the present frames: those of the header, unless that is damaged."""
+    of_header = content[16:24]
+    found = [content[at + 8 : at + 16] for at in starts]
+    if not found or of_header in found or _wal_header(content)[2]:
+        return of_header
+    return found[0] if any(found[0]) else max(found, key=found.count)
+
+
+def _mended(
+    stored: tuple[int, int], found: tuple[int, int], head: bytes, salts: bytes, data: bytes, order: str
+) -> tuple[int, int, bool]:
+    """The page and the size of a frame whose checksum is wrong, and whether the page itself is whole.
+
+    If the page is whole, its checksum can be taken back to the header: there is one page number and one size from
+    which it follows. If those make no sense, it is the page that is damaged.
+    """
+    first, second = _before(found, data, order)
+    one = (first - stored[0] - stored[1]) & _MASK
+    other = (second - stored[1] - first) & _MASK
+    page, size = struct.unpack(">2I", struct.pack(f"{order}2I", one, other))
+    stated_page, stated_size = struct.unpack_from(">2I", head)
+    if 0 < page < 2**24 and size < 2**24:  # one chance in 2**16 that it only seems so
+        return page, size, True
+    if head[8:16] != salts:
+        return 0, 0, False
+    return stated_page, stated_size, False
+
+
+# ---------------------------------------------------------------- pages
+
+
+class Image:
+    """The pages of a file, as they are when its `-wal` is applied.
+
+    Args:
+        path: the database; it may be missing, or None.
+        wal: what is beside it.
+        frames: how many frames are applied.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+
+    def __init__(self, path: Path | None, wal: Wal, frames: int) -> None:
+        self._versions: dict[int, list[Frame]] = {}
+        self._main = _opened(path)
+        try:
+            self._main_size = 0 if self._main is None else os.fstat(self._main).st_size
+            self.page_size = self._page_size(wal)
+        except BaseException:
+            self.close()
+            raise
+        self.pages = -(-self._main_size // self.page_size)
+        for frame in wal.frames[:frames]:
+            self._versions.setdefault(frame.page, []).append(frame)
+            if frame.is_whole:
+                self.pages = frame.size or max(self.pages, frame.page)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._main is not None:
+            os.close(self._main)
+            self._main = None
+
+    def _page_size(self, wal: Wal) -> int:
+        if wal.frames:
+            return len(wal.frames[0].data)
+        stated = int.from_bytes(self._read(16, 2), "big")
+        return stated if stated in (512, 1024, 2048, 4096, 8192, 16384, 32768) and self.is_database else PAGE_SIZE
+
+    def _read(self, at: int, size: int) -> bytes:
+        if self._main is None:
+            return b""
+        os.lseek(self._main, at, os.SEEK_SET)
+        return os.read(self._main, size)
+
+    @property
+    def is_database(self) -> bool:
+        """Whether the file itself begins as a database does."""
+        return self._read(0, len(MAGIC)) == MAGIC
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing at all is in the file: it is missing, or has nothing but zeros."""
+        for at in count(0, 2**20):
+            chunk = self._read(at, 2**20)
+            if chunk.strip(b"\0"):
+                return False
+            if not chunk:
+                return True
+        raise AssertionError
+
+    def page(self, number: int) -> bytes:
+        """The newest version of a page, as far as it is there."""
+        return self.versions(number)[0][1]
+
+    def versions(self, number: int) -> list[tuple[int, bytes]]:
+        """The versions of a page with their index, newest first: more than one if the newest is damaged."""
+        found: list[tuple[int, bytes]] = []
+        for frame in reversed(self._versions.get(number, ())):
+            found.append((frame.index, frame.data))
+            if frame.is_whole:
+                return found
+        found.append((-1, self._read((number - 1) * self.page_size, self.page_size)))
+        return found
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pages."""
+        return self.pages * self.page_size
+
+    def content(self) -> bytes:
+        """All pages, as a database that needs no `-wal`."""
+        content = bytearray(b"".join(self.page(number) for number in range(1, self.pages + 1)))
+        content[18:20] = b"\1\1"
+        return bytes(content)
+
+    def first_row(self, root: int) -> Values | None:
+        """The values of the first row of a table; None if it has none, or none that can be read.
+
+        Args:
+            root: the number of its root page.
+        """
+        page = self.page(root)
+        for _ in range(_MOST_LEVELS):
+            if page[:1] == _LEAF:
+                return next((values for _, values in self.rows_of(page)), None)
+            if page[:1] != _INNER:
+                return None
+            first = int.from_bytes(page[12:14], "big")
+            page = self.page(int.from_bytes(page[first : first + 4], "big"))
+        return None
+
+    def rows(self) -> Iterator[tuple[int, bool, int, Values]]:
+        """Every row of every table, in the order of the pages.
+
+        Yields:
+            The index of the version of its page, whether that is the newest, the row's number, and its values.
+        """
+        for number in range(1, self.pages + 1):
+            newest = -1
+            for index, page in self.versions(number):
+                newest = max(newest, index)
+                for row, values in self.rows_of(page, is_first=number == 1):
+                    yield index, index == newest, row, values
+
+    def rows_of(self, page: bytes, *, is_first: bool = False) -> Iterator[tuple[int, Values]]:
+        """The rows in a page of a table, with their number; without those that are damaged."""
+        start = 100 if is_first else 0
+        if len(page) != self.page_size or page[start : start + 1] != _LEAF:
+            return
+        cells = int.from_bytes(page[start + 3 : start + 5], "big")
+        for at in range(start + 8, min(start + 8 + 2 * cells, self.page_size - 1), 2):
+            with suppress(IndexError, struct.error, ValueError):  # damage leads anywhere
+                yield self._row(page, int.from_bytes(page[at : at + 2], "big"))
+
+    def _row(self, page: bytes, at: int) -> tuple[int, Values]:
+        size, at = _varint(page, at)
+        row, at = _varint(page, at)
+        payload = self._payload(page, at, size)
+        end, at = _varint(payload, 0)
+        types: list[int] = []
+        while at < end:
+            kind, at = _varint(payload, at)
+            types.append(kind)
+        values: list[Any] = []
+        for kind in types:
+            width = _SIZES[kind] if kind < len(_SIZES) else (kind - 12) // 2
+            value = payload[at : at + width]
+            if len(value) != width:
+                raise ValueError
+            values.append(_value(kind, value))
+            at += width
+        return row if row < 2**63 else row - 2**64, tuple(values)
+
+    def _payload(self, page: bytes, at: int, size: int) -> bytes:
+        """What a cell holds, with the pages that it overflows to."""
+        usable = self.page_size
+        if size > self.pages * usable:
+            raise ValueError
+        most, least = usable - 35, (usable - 12) * 32 // 255 - 23
+        if size <= most:
+            return page[at : at + size]
+        local = least + (size - least) % (usable - 4)
+        local = local if local <= most else least
+        parts, left = [page[at : at + local]], size - local
+        number = int.from_bytes(page[at + local : at + local + 4], "big")
+        while left > 0 and 0 < number <= self.pages:
+            overflow = self.page(number)
+            parts.append(overflow[4 : 4 + left])
+            left -= usable - 4
+            number = int.from_bytes(overflow[:4], "big")
+        return b"".join(parts)
+
+
+def _opened(path: Path | None) -> int | None:
+    if path is None:
+        return None
+    try:
+        return _open(path)
+    except FileNotFoundError:
+        return None
+
+
+def kind_of(path: Path) -> Literal["database", "wal"] | None:
+    """What a file is by its first bytes; None if it is neither, or cannot be read."""
+    with suppress(OSError), os.fdopen(_open(path), "rb") as file:
+        first = file.read(len(MAGIC))
+        if first == MAGIC:
+            return "database"
+        if first.startswith(_WAL_MAGIC):
+            return "wal"
+    return None
+
+
+def _open(path: Path) -> int:
+    """Open a regular file, and nothing that would wait or lead elsewhere."""
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | O_BINARY
+    descriptor = os.open(path, os.O_RDONLY | flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return descriptor
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for place in range(8):
+        byte = data[at + place]
+        value = value << 7 | byte & 0x7F
+        if byte & 0x80 == 0:
+            return value, at + place + 1
+    return value << 8 | data[at + 8], at + 9
+
+
+def _value(kind: int, value: bytes) -> Any:  # noqa: ANN401 whatever SQLite stores
+    match kind:
+        case 0:
+            return None
+        case 7:
+            return struct.unpack(">d", value)[0]
+        case 8 | 9:
+            return kind - 8
+        case _ if kind < len(_SIZES):
+            return int.from_bytes(value, "big", signed=True)
+        case _:
+            return value
