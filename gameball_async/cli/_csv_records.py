@@ -165,13 +165,17 @@ def _find_header(lines: _Pushback, encoding: str, delimiter: str | None, bind: B
         MappingError: if it does not fit.
         WrongFormat: if it cannot be read.
     """
-    while isinstance(found := _header(lines, encoding, [delimiter] if delimiter else _DELIMITERS, bind), _Misfit):
+    delimiters = [delimiter] if delimiter else _DELIMITERS
+    misfits: list[_Misfit] = []
+    while isinstance(found := _header(lines, encoding, delimiters, bind), _Misfit):
+        misfits.append(found)
         first = next(lines)
         if not first.data.startswith(b"#"):
             lines.give_back([first])
-            kind = MappingError if isinstance(found.error, MappingError) else WrongFormat
-            hint = _hint(lines, encoding, bind) or (_UNKNOWN_DELIMITER if found.cells == 1 else "")
-            raise kind(f"{found.error}{hint}") from None
+            nearest = max(misfits, key=_cells)
+            kind = MappingError if isinstance(nearest.error, MappingError) else WrongFormat
+            hint = _hint(lines, encoding, bind) or (_UNKNOWN_DELIMITER if nearest.cells == 1 else "")
+            raise kind(f"{nearest.error}{hint}") from None
     return found
 
 
@@ -192,7 +196,11 @@ def _header(lines: _Pushback, encoding: str, delimiters: Sequence[str], bind: Bi
             except MappingError as error:
                 misfits.append(_Misfit(error, len(record.content)))
         lines.give_back(record.lines)
-    return max(misfits, key=lambda misfit: misfit.cells)
+    return max(misfits, key=_cells)
+
+
+def _cells(misfit: _Misfit) -> int:
+    return misfit.cells
 
 
 def _refuse_padded(header: Cells) -> None:

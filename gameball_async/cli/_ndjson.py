@@ -18,7 +18,7 @@ _PLAYER = ("player_unique_id", "player")
 _EVENT = ("event", "name")
 _TOO_MANY_DIGITS = "a number has too many digits: send it as a string."
 _UNDECODABLE = UNDECODABLE.encode("utf-8", "surrogatepass")
-_NO_EVENT = (b"", b"[", b"]", b"],")
+_NO_EVENT = (b"", b",", b"[", b"]", b"],")
 _BOM = "\ufeff"  # inside a file: where two were joined
 KNOWN_KEYS = frozenset({*_PLAYER, *_EVENT, "metadata", "mobile", "email"})
 
@@ -63,7 +63,7 @@ def decoded(line: Line, encoding: str) -> str:
             "save the file as UTF-8, or name its encoding with --encoding."
         ) from None
     if "\0" in text:
-        raise RowError("the line has a NUL byte: the file is damaged or no text; save it as UTF-8 text.")
+        raise RowError("the line has a NUL byte: the file is damaged, no text, or UTF-16; save it as UTF-8.")
     return text
 
 
@@ -107,8 +107,13 @@ def not_json(error: json.JSONDecodeError) -> str:
         remedy = " Put each event on a line of its own."
     elif error.doc.startswith("'", error.pos):
         remedy = " JSON needs double quotes: Python's json.dumps writes them."
-    elif error.msg.startswith("Illegal trailing comma") or error.doc.startswith("}", error.pos):
-        remedy = " Remove the comma at the end of the object."
+    elif (
+        error.msg.startswith("Illegal trailing comma")
+        or (  # as Python 3.13 finds it, and older ones
+            error.doc.startswith(("}", "]"), error.pos) and error.doc[: error.pos].rstrip().endswith(",")
+        )
+    ):
+        remedy = " Remove the comma before the closing bracket."
     else:
         remedy = ""
     return f"not JSON at column {error.colno}: {error.msg}.{remedy}"

@@ -438,3 +438,9 @@ def test_a_carriage_return_inside_a_line_is_named_and_in_quotes_it_is_text() -> 
 def test_a_table_for_people_is_refused_with_what_to_do(text: str) -> None:
     with pytest.raises(MappingError, match="the cells are padded with spaces, as in a table for people"):
         read(text, delimiter=None)
+
+
+@pytest.mark.parametrize("text", ["#id,note\na,1\n", "#\n#id,note\na,1\n", "# made by the shop\nidd,note\na,1\n"])
+def test_a_header_that_does_not_fit_is_shown_and_no_line_below_it(text: str) -> None:
+    with pytest.raises(MappingError, match=r'the header has "(#id|idd)", "note"'):
+        read(text)

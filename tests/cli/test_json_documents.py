@@ -239,7 +239,7 @@ def test_any_bytes_are_rows_or_refused_however_they_arrive(data: bytes, piece: i
         ('"text"', "the line is a string"),
         ("[1]", "the entry is a number"),
         ('[["p", "e"]]', "the entry is an array"),
-        ('{"player": "p", "event": "e",}', "Remove the comma at the end of the object"),
+        ('{"player": "p", "event": "e",}', "Remove the comma before the closing bracket"),
     ],
 )
 def test_a_file_named_json_is_json_whatever_it_holds(text: str, reason: str) -> None:

@@ -33,7 +33,7 @@ odd_values = st.recursive(
     max_leaves=8,
 )
 columns = st.sampled_from(["player", "event", "metadata", "mobile", "email"]) | st.text()
-NO_EVENT = (b"", b"[", b"]", b"],")
+NO_EVENT = (b"", b",", b"[", b"]", b"],")
 odd_lines = st.dictionaries(columns, odd_values).map(lambda line: json.dumps(line).encode() + b"\n")
 files = st.binary(max_size=300) | st.lists(odd_lines).map(b"".join)
 
@@ -124,13 +124,13 @@ def test_any_text_is_an_event_or_a_reason(text: str) -> None:
 def test_brackets_and_commas_of_an_array_with_one_event_per_line_do_not_matter() -> None:
     text = (
         b'[\n{"player": "p", "event": "a"},\n'
-        b'\xef\xbb\xbf{"player": "p", "event": "b"}\t,\r\n{"player": "p", "event": "c"}\n]\n'
+        b'\xef\xbb\xbf{"player": "p", "event": "b"}\r\n,\n{"player": "p", "event": "c"}\n]\n'
     )
     rows = list(read_ndjson(read_lines(io.BytesIO(text)), file=0, encoding="utf-8"))
     assert [(row.line, row.previous, row.content) for row in rows] == [
         (2, 0, Draft("p", "a")),
         (3, 2, Draft("p", "b")),
-        (4, 3, Draft("p", "c")),
+        (5, 3, Draft("p", "c")),
     ]
 
 
@@ -140,6 +140,8 @@ def test_brackets_and_commas_of_an_array_with_one_event_per_line_do_not_matter()
         ('{"player": "p", "event": "e"}{"player": "p", "event": "f"}', "Put each event on a line of its own"),
         ("{'player': 'p', 'event': 'e'}", "JSON needs double quotes: Python's json.dumps writes them"),
         ("[{'player': 'p'}]", "JSON needs double quotes"),
+        ('{"player": "p", "event": "e", }', "Remove the comma before the closing bracket"),
+        ('{"player": "p", "event": "e", "metadata": {"k": [1,]}}', "Remove the comma before the closing bracket"),
     ],
 )
 def test_a_common_mistake_is_answered_with_what_helps(text: str, remedy: str) -> None:
