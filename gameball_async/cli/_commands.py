@@ -18,12 +18,16 @@ from ._dry_run import dry_run
 from ._files import Reading, check_encoding
 from ._help import PROGRAM, examples
 from ._journal_commands import dead_letters, journal
-from ._options import address, client_options, given_keys, pacing, told_errors
+from ._options import address, client_options, given_keys, pacing, required_keys, told_errors
 from ._order import Order, check
+from ._program import Program
 from ._send import send
+from ._wrapping import print_wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ._keys import Keys
 
 _T = TypeVar("_T")
 
@@ -63,6 +67,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
         "doctor",
@@ -132,6 +137,7 @@ def app() -> None:
     help="The encoding of the files, such as cp1252 for what Excel writes on Windows. A byte order mark goes first.",
 )
 @click.option("--dry-run", is_flag=True, help="Check every row and send nothing; needs no key.")
+@click.option("--yes", is_flag=True, help="Do not ask at a terminal before anything is sent.")
 @click.option("--sandbox", is_flag=True, help="Send to an embedded sandbox instead of Gameball; needs no key.")
 @click.option(
     "--rejects", type=_FILE, metavar="FILE", help="Where rows go that will not arrive. [default: FILE.rejects.ndjson]"
@@ -152,13 +158,15 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what 
 
     CSV: a header, and options that say which column is what; see the examples.
 
-    Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage.
+    At a terminal it first shows the number of events by name and where they go, and asks; in a script it does not.
+
+    Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage, 130 interrupted.
     """
     order = _order(options)
     with told_errors():
         check(order)
-        is_done = dry_run(order) if options["dry_run"] else send(order)
-    sys.exit(0 if is_done else 1)
+        code = dry_run(order) if options["dry_run"] else send(order)
+    sys.exit(code)
 
 
 @app.command(
@@ -187,13 +195,20 @@ def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults:
     with told_errors():
         from ._sandboxes import serve  # noqa: PLC0415 the sandbox is an extra of its own
 
-        serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=click.echo)
+        serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=print_wrapped)
 
 
 app.add_command(completion)
 app.add_command(doctor)
 app.add_command(dead_letters)
 app.add_command(journal)
+
+
+def _keys(options: dict[str, Any]) -> Keys:
+    if options["sandbox"] or options["dry_run"]:
+        return given_keys(options["keys_file"])
+    remedy = " Without a key, try --dry-run or --sandbox."
+    return required_keys(options["keys_file"], remedy=remedy)
 
 
 def _order(options: dict[str, Any]) -> Order:
@@ -221,12 +236,13 @@ def _order(options: dict[str, Any]) -> Order:
                 delimiter=options["delimiter"],
                 encoding=options["encoding"],
             ),
-            keys=given_keys(options["keys_file"]),
+            keys=_keys(options),
             rejects=options["rejects"],
             progress=options["progress"],
             resume=options["resume"],
             sandbox=options["sandbox"],
             dry_run=options["dry_run"],
+            yes=options["yes"],
             client=address(options),
             rate=pacing(options),
             retry=Retry(ambiguous=options["ambiguous"]),

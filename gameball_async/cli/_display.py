@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ._words import counted, duration, printable
+from ._wrapping import print_wrapped, wrapped
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from ._outlook import Word
 
+_SHORTEST_BAR, _LONGEST_BAR = 10, 30  # columns
 _BETWEEN_LINES = 10.0  # seconds between two lines where there is no terminal
 
 
@@ -124,7 +127,7 @@ class Lines(Display):
     def say(self, text: str) -> None:
         """Print one line."""
         with suppress(OSError):
-            print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 this is what the module is for
+            print_wrapped(text, sys.stderr)
 
     def show(self, progress: Progress, now: float) -> None:
         """Print a line if one is due, or if the outlook has changed for the worse."""
@@ -165,7 +168,7 @@ class Bar(Display):
     def say(self, text: str) -> None:
         """Print a message above the bar."""
         with suppress(OSError):
-            self._console.print(Text(printable(text)), soft_wrap=True)
+            self._console.print(Text(wrapped(printable(text), sys.stderr)), soft_wrap=True)
 
     def show(self, progress: Progress, now: float) -> None:
         """Draw the bar anew."""
@@ -173,15 +176,27 @@ class Bar(Display):
             self._live.update(self._drawn(progress, now), refresh=True)
 
     def _drawn(self, progress: Progress, now: float) -> Group:
-        bar = ProgressBar(
-            total=1.0, completed=progress.share or 0.0, pulse=progress.share is None, animation_time=now, width=30
-        )
         percent = "" if progress.share is None else f"{progress.share:4.0%}"
+        left = progress.time_left()
+        # all in one row if it fits; else the time goes to the counters, whose words wrap
+        room = self._console.width - len(percent) - 3
+        if len(left) > room - cell_len(self._title) - _SHORTEST_BAR:
+            counters, left = ", ".join(filter(None, [left, progress.in_words()])), ""
+        else:
+            counters = progress.in_words()
+        room -= cell_len(self._title) + len(left)
+        bar = ProgressBar(
+            total=1.0,
+            completed=progress.share or 0.0,
+            pulse=progress.share is None,
+            animation_time=now,
+            width=max(_SHORTEST_BAR, min(_LONGEST_BAR, room)),
+        )
         row = Table.grid(padding=(0, 1))
         for _ in range(4):
             row.add_column(no_wrap=True, overflow="ellipsis")
-        row.add_row(Text(self._title), bar, Text(percent), Text(progress.time_left()))
-        lines: list[Table | Text] = [row, Text(progress.in_words(), style="dim", no_wrap=True, overflow="ellipsis")]
+        row.add_row(Text(self._title), bar, Text(percent), Text(left))
+        lines: list[Table | Text] = [row, Text(counters, style="dim")]
         if progress.outlook:
             lines.append(Text(progress.outlook.text, style="yellow" if progress.outlook.is_trouble else "dim"))
         return Group(*lines)

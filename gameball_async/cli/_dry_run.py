@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ._rows import Draft
 
 
-def dry_run(order: Order) -> bool:
-    """Validate every row, send nothing, and write the rejects file; returns whether all rows are valid.
+def dry_run(order: Order) -> int:
+    """Validate every row, send nothing, and write the rejects file; returns the exit code.
 
     Raises:
         OSError: if the rejects file cannot be written.
@@ -30,7 +30,7 @@ def dry_run(order: Order) -> bool:
     for row in files.rows():
         if isinstance(row, Trouble):
             troubles.append(row)
-        elif (reason := _why_not(row.content)) is None:
+        elif (reason := why_not(row.content)) is None:
             valid += 1
         else:
             ledger.reject(row, reason)
@@ -38,13 +38,14 @@ def dry_run(order: Order) -> bool:
     invalid = ledger.counts.invalid
     figures = [("Rows read", valid + invalid), ("valid", valid), ("not valid", invalid)]
     print_table(f"{order.title}, checked; nothing was sent", [(words, f"{count:,}") for words, count in figures])
-    print_rejects(ledger.counts, rejects.path)
+    print_rejects(ledger.counts, rejects, name_files=len(order.paths) > 1)
     print_troubles(order.names(), troubles)
     print_findings(order.names(), files.findings)
-    return not invalid and not troubles
+    return 1 if invalid or troubles else 0
 
 
-def _why_not(content: Draft | str) -> str | None:
+def why_not(content: Draft | str) -> str | None:
+    """Return why an event cannot be sent; None if it can."""
     if isinstance(content, str):
         return content
     try:

@@ -15,9 +15,10 @@ from gameball_async import DeadLetterKind, DeadLetters, Retry
 from ._help import examples
 from ._journal_words import Status
 from ._letters import Choice, export, found, in_full, in_json, line, new_private_file
-from ._options import address, client_options, given_keys, pacing, told_errors
+from ._options import address, client_options, pacing, required_keys, told_errors
 from ._replay import Errand, Replay
-from ._words import counted, printable
+from ._words import counted
+from ._wrapping import print_wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,7 +67,10 @@ def list_command(
         shown = 0
         for letter in islice(Choice(kind=kind, name=name).of(letters), limit):
             text = in_a_line(letter, with_players=with_players)
-            click.echo(text if as_json else printable(text))
+            if as_json:
+                click.echo(text)
+            else:
+                print_wrapped(text, indent=" " * 8)
             shown += 1
         if not as_json:
             click.echo(f"{counted(len(letters), 'dead letter')}, {shown:,} shown.")
@@ -82,7 +86,7 @@ def show_command(folder: Path, letter_id: int, *, with_contacts: bool) -> None:
     """Show everything about one dead letter, its metadata included."""
     with told_errors():
         for what, value in in_full(found(DeadLetters(folder), letter_id), with_contacts=with_contacts):
-            click.echo(f"{what + ':':<18}{printable(value)}")
+            print_wrapped(f"{what + ':':<18}{value}", indent=" " * 18)
 
 
 @dead_letters.command(
@@ -105,7 +109,7 @@ def replay_command(folder: Path, ids: tuple[int, ...], **options: Any) -> None: 
 
     Give ids, or --all, or a --kind or --name. Events that may have arrived before may count twice.
 
-    Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage.
+    Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage, 130 interrupted.
     """
     with told_errors():
         letters = DeadLetters(folder)
@@ -113,30 +117,33 @@ def replay_command(folder: Path, ids: tuple[int, ...], **options: Any) -> None: 
         errand = Errand(
             folder=folder,
             choice=choice,
-            keys=given_keys(options["keys_file"]),
+            keys=required_keys(options["keys_file"]),
             client=address(options),
             rate=pacing(options),
             retry=Retry(ambiguous=options["ambiguous"]),
             drain=options["drain"],
         )
-        is_done = Replay(errand, letters).run()
-    sys.exit(0 if is_done else 1)
+        code = Replay(errand, letters).run()
+    sys.exit(code)
 
 
 @dead_letters.command(
     "export",
     short_help="Write dead letters to a file that send reads.",
-    epilog=examples("dead-letters export journal refused.ndjson", "dead-letters export journal - --kind expired"),
+    epilog=examples("dead-letters export journal refused.ndjson --all", "dead-letters export journal - --kind expired"),
 )
 @_FOLDER
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--all", "is_all", is_flag=True, help="All of them, which is the default.")
 @_KIND
 @_NAME
-def export_command(folder: Path, file: str, *, kind: str | None, name: str | None) -> None:
+def export_command(folder: Path, file: str, *, is_all: bool, kind: str | None, name: str | None) -> None:
     """Write the events to FILE as `gameball-async send` reads them; - is standard output.
 
     The file is readable by its owner only. The letters stay; drop those that you have sent from the file.
     """
+    if is_all and (kind or name):
+        raise click.UsageError("give --all, or a --kind or --name: one way to say which.")
     with told_errors():
         chosen = Choice(kind=kind, name=name).of(DeadLetters(folder))
         if file == "-":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,11 +13,12 @@ import click
 from gameball_async import RateLimit
 from gameball_async.errors import ConfigurationError, GameballError
 
-from ._keys import Keys, read_keys, readable_by_others
+from ._keys import API_KEY, SECRET_KEY, Keys, read_keys, readable_by_others
 from ._notes import NotesError
 from ._order import UsageProblem
 from ._rows import MappingError
 from ._words import printable
+from ._wrapping import print_wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -100,7 +102,7 @@ def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
             default=10.0,
             show_default=True,
             metavar="SECONDS",
-            help="How long what is under way may take after Ctrl-C.",
+            help="How long the requests in flight may take after Ctrl-C; nothing new is sent.",
         ),
     )
 
@@ -148,7 +150,27 @@ def given_keys(path: Path | None) -> Keys:
     """Read the keys as `keys_from` does, and warn of a file that others can read."""
     keys = keys_from(path)
     if path is not None and readable_by_others(path):
-        click.echo(f"Warning: others than you can read {printable(str(path))}: chmod 600 it.", err=True)
+        print_wrapped(f"Warning: others than you can read {path}: chmod 600 it.", sys.stderr)
+    return keys
+
+
+def required_keys(path: Path | None, *, remedy: str = "") -> Keys:
+    """Read the keys as `given_keys` does, for a command that cannot do without.
+
+    Args:
+        path: a file of keys, or None for the environment alone.
+        remedy: a further way out than those to give a key.
+
+    Raises:
+        UsageProblem: if there is no API key.
+        OSError: if the file cannot be read.
+    """
+    keys = given_keys(path)
+    if keys.api_key is None:
+        raise UsageProblem(
+            f"the API key is missing: set {API_KEY} in the environment, or write {API_KEY}=... into a file and name it "
+            f"with --keys-file.{remedy}"
+        )
     return keys
 
 
@@ -158,7 +180,9 @@ def told_errors() -> Generator[None]:
     try:
         yield
     except _USAGE as error:
-        raise click.UsageError(printable(str(error))) from None
+        # the client's own words know of the environment alone
+        file = " Or name a file that holds it with --keys-file." if SECRET_KEY in str(error) else ""
+        raise click.UsageError(printable(str(error)) + file) from None
     except GameballError as error:
         raise click.ClickException(printable(str(error))) from None
     except OSError as error:

@@ -36,10 +36,11 @@ class Order:
         resume: whether to go on where an earlier run stopped.
         sandbox: whether to send to an embedded sandbox.
         dry_run: whether to check the rows only.
+        yes: whether to send without asking first.
         client: further arguments of the client.
         rate: the pacing.
         retry: when a failed request is tried again.
-        drain: seconds that what is under way has after a Ctrl-C.
+        drain: seconds that the requests in flight have after a Ctrl-C.
     """
 
     paths: tuple[str, ...]
@@ -50,6 +51,7 @@ class Order:
     resume: bool = False
     sandbox: bool = False
     dry_run: bool = False
+    yes: bool = False
     client: dict[str, Any] = attrs.field(factory=dict[str, Any])
     rate: RateLimit = attrs.field(factory=RateLimit)
     retry: Retry = attrs.field(factory=Retry)

@@ -6,10 +6,13 @@ import errno
 import io
 import os
 import sys
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
+from ._signals import EXIT_CODE, exit_when_interrupted
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 
 def run(command: Callable[[], None]) -> None:
@@ -19,6 +22,7 @@ def run(command: Callable[[], None]) -> None:
         SystemExit: with 1 if what it printed could not be written, else whatever the command raises.
     """
     prepare()
+    exit_when_interrupted()
     try:
         try:
             command()
@@ -28,14 +32,33 @@ def run(command: Callable[[], None]) -> None:
         if error.filename is not None:  # it was a file, and not the output
             raise
         _discard(sys.stdout)
+        if isinstance(error.__context__, SystemExit) and error.__context__.code == EXIT_CODE:
+            raise SystemExit(EXIT_CODE) from None  # a terminal that was closed has interrupted it
         if error.errno != errno.EPIPE:  # whoever has left the pipe knows
-            print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 no click here
+            with suppress(OSError):
+                print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 no click
         raise SystemExit(1) from None
     finally:
         try:
             sys.stderr.flush()
         except OSError:
             _discard(sys.stderr)
+
+
+@contextmanager
+def exiting(code: int | None) -> Generator[None]:
+    """Exit with a code after the block, even if what it prints cannot be written; None goes on as usual.
+
+    Raises:
+        SystemExit: with the code.
+    """
+    try:
+        yield
+    except OSError:
+        if code is None:
+            raise
+    if code is not None:
+        raise SystemExit(code)
 
 
 def prepare() -> None:

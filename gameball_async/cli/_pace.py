@@ -11,6 +11,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_EARLIEST = 3.0  # seconds before a rate says anything
+_FULL_SPEED = 0.9  # of what the pacing allows; a run below is held back by the machine, the network or the server
 _MEMORY = 30.0  # seconds: the longer window, so that a rate contains its pauses
 
 
@@ -26,6 +28,22 @@ def earliest_end(requests: float, windows: Sequence[tuple[int, float]]) -> float
     *shorter, (count, seconds) = sorted(windows, key=lambda window: window[1])
     full = math.floor(max(requests - 1, 0) / count)
     return full * seconds + earliest_end(requests - full * count, shorter)
+
+
+def most_requests(seconds: float, windows: Sequence[tuple[int, float]]) -> float:
+    """Return how many requests can be sent in so many seconds, inside sliding windows, from a standing start.
+
+    Args:
+        seconds: how many; not negative.
+        windows: (requests, seconds) each; requests spread evenly over the shortest one.
+    """
+    if not windows:
+        return math.inf
+    *shorter, (count, length) = sorted(windows, key=lambda window: window[1])
+    if not shorter:
+        return seconds / length * count
+    full, rest = divmod(seconds, length)
+    return full * count + min(count, most_requests(rest, shorter))
 
 
 class Rate:
@@ -77,6 +95,8 @@ class Course:
         requests = self.events_left / max(self.events_per_request, 1.0)
         # from the start of the run on; but after an outage it begins anew, with empty windows
         paced = max(earliest_end(self.requests + requests, windows) - self.elapsed, earliest_end(requests, windows))
-        # the rate counts only once it contains the pause of the longest window
-        observed = self.events_left / self.rate if self.rate > 0 and self.elapsed >= _MEMORY else 0.0
+        is_held_back = self.elapsed >= _EARLIEST and self.requests < _FULL_SPEED * most_requests(self.elapsed, windows)
+        # under the pacing alone the rate counts only once it contains the pause of the longest window
+        counts = is_held_back or self.elapsed >= _MEMORY
+        observed = self.events_left / self.rate if self.rate > 0 and counts else 0.0
         return max(paced, observed)

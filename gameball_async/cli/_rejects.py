@@ -7,13 +7,31 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+import attrs
+
 from gameball_async._platform import O_BINARY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_MOST_REASONS = 3  # different ones, to be printed at the end
 _SHORTEST_SECRET = 8  # characters; replacing anything shorter would spoil rows instead of hiding a key
+
+
+@attrs.define
+class FirstReason:
+    """Where a reason was met.
+
+    Attributes:
+        file: the file of the first row that has it.
+        line: the line of that row.
+        further: how many rows have it beside that one.
+    """
+
+    file: str
+    line: int
+    further: int = 0
 
 
 class Rejects:
@@ -29,11 +47,13 @@ class Rejects:
     Attributes:
         path: where it is.
         size: bytes written, the kept ones included.
+        first: the first few reasons of this run.
     """
 
     def __init__(self, path: Path, *, secrets: Sequence[str] = (), keep_bytes: int = 0) -> None:
         self.path = path
         self.size = 0
+        self.first: dict[str, FirstReason] = {}
         self._secrets = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
         self._descriptor: int | None = None
         if keep_bytes:
@@ -48,7 +68,8 @@ class Rejects:
             OSError: if there is no room or no permission.
         """
         text = row.decode("utf-8", "backslashreplace").rstrip("\r\n")
-        fields = {"file": file, "line": line, "reason": self._clean(reason), "row": self._clean(text)}
+        reason = self._clean(reason)
+        fields = {"file": file, "line": line, "reason": reason, "row": self._clean(text)}
         data = json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         if self._descriptor is None:
             self._descriptor = _open(self.path)
@@ -58,6 +79,10 @@ class Rejects:
             self._take_back()
             raise OSError(error.errno, error.strerror, str(self.path)) from None
         self.size += len(data)
+        if reason in self.first:
+            self.first[reason].further += 1
+        elif len(self.first) < _MOST_REASONS:
+            self.first[reason] = FirstReason(file, line)
 
     def close(self) -> None:
         """Close the file."""

@@ -14,13 +14,15 @@ from gameball_async import AsyncGameball, Batching, RateLimit, Retry
 from gameball_async._platform import hold_lock, release_lock
 from gameball_async.errors import JournalError
 
+from ._destination import destination
 from ._display import Spoken, display_for
 from ._ledger import Counts, Ledger
 from ._order import UsageProblem
+from ._output import exiting
 from ._report import print_line, print_table, requests_in_words
 from ._rows import Draft, Row
 from ._sending import Ending, How, Job, Sending
-from ._signals import Interrupts
+from ._signals import EXIT_CODE, Interrupts
 from ._words import counted, printable
 
 if TYPE_CHECKING:
@@ -124,17 +126,19 @@ class Replay:
             on_delivered=self._note_delivered,
         )
 
-    def run(self) -> bool:
-        """Send them; returns whether every one was delivered."""
+    def run(self) -> int:
+        """Send them; returns the exit code."""
         with _alone(self._errand.folder):
             ending, sending = asyncio.run(self._run())
-        self._tell(ending, sending.stats, sending.seconds)
-        return ending.how is How.FINISHED and not self._ledger.counts.rejected
+        with exiting(EXIT_CODE if ending.how is How.INTERRUPTED else None):
+            self._tell(ending, sending.stats, sending.seconds)
+        return 0 if ending.how is How.FINISHED and not self._ledger.counts.rejected else 1
 
     async def _run(self) -> tuple[Ending, Sending]:
         display = display_for("dead letters")
         with Interrupts() as interrupts, display, Spoken(display):
-            display.say("Sending dead letters to Gameball again. Ctrl-C stops in order.")
+            where = destination(self._errand.client)
+            display.say(f"Sending dead letters again to {where}. Ctrl-C stops in order.")
             async with self._gameball:
                 sending = Sending(self._gameball, self._job(display))
                 return await sending.run(interrupts), sending

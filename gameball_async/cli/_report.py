@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ._words import counted, duration, printable
+from ._wrapping import print_wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from gameball_async import Stats
     from gameball_async.sandbox import Sandbox
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._files import Trouble
     from ._findings import Findings
     from ._ledger import Counts, Left
+    from ._rejects import Rejects
 
 _TOO_MANY = 429
 
@@ -77,7 +78,7 @@ def print_table(title: str, lines: Sequence[tuple[str, str]]) -> None:
             print_line(f"{words:<36}{figure:>14}")
         return
     table = Table(title=Text(printable(title)), box=box.ROUNDED, show_header=False)
-    table.add_column(no_wrap=True)
+    table.add_column()
     table.add_column(justify="right", no_wrap=True)
     for words, figure in indented:
         table.add_row(Text(words), Text(figure))
@@ -97,13 +98,24 @@ def print_answers(title: str, answers: Sequence[tuple[str, str]]) -> None:
 
 def print_line(text: str) -> None:
     """Print one sentence below the table."""
-    print(printable(text))  # noqa: T201 this is what the module is for
+    print_wrapped(text)
 
 
-def print_rejects(counts: Counts, path: Path) -> None:
-    """Say where the rows are that will not arrive, if there are any."""
-    if counts.rejected:
-        print_line(f"{counted(counts.rejected, 'row')} will not arrive: see {path}, with line numbers and reasons.")
+def print_rejects(counts: Counts, rejects: Rejects, *, name_files: bool) -> None:
+    """Say why rows will not arrive, if there are any, and where they are.
+
+    Args:
+        counts: rows by outcome.
+        rejects: the rejects file.
+        name_files: whether there are several files, so that a line's number alone does not say where it is.
+    """
+    if not counts.rejected:
+        return
+    for reason, first in rejects.first.items():
+        where = f"{first.file}, line" if name_files else "Line"
+        further = f" (and {counted(first.further, 'further row')})" if first.further else ""
+        print_wrapped(f"{where} {first.line:,}: {reason}{further}", indent="  ")
+    print_line(f"{counted(counts.rejected, 'row')} will not arrive: see {rejects.path}, with line numbers and reasons.")
 
 
 def print_troubles(names: Sequence[str], troubles: Sequence[Trouble]) -> None:

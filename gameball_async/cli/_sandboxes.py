@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import errno
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gameball_async.sandbox import Limits, Sandbox
 
+from ._signals import keyboard_interrupts
 from ._words import counted, printable, quoted
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def serve(
         seed=seed,
         on_request=lambda record: tell(request_in_words(record)),
     )
-    with sandbox, _until_terminated():
+    # what `docker stop` and `kill` send ends it as Ctrl-C does
+    with _listening(sandbox, host, port), suppress(KeyboardInterrupt), keyboard_interrupts():
         sandbox.script(*faults)
         tell(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
         tell(
@@ -62,14 +64,31 @@ def serve(
 
 
 @contextmanager
-def _until_terminated() -> Generator[None]:
-    """End with Ctrl-C, and with what `docker stop` and `kill` send."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _listening(sandbox: Sandbox, host: str, port: int) -> Generator[None]:
+    """Run the sandbox as long as the block.
+
+    Raises:
+        OSError: if it cannot listen there; the message says what to change.
+    """
     try:
-        with suppress(KeyboardInterrupt):
-            yield
+        sandbox.start()
+    except OSError as error:
+        raise OSError(error.errno, _why_not(error, host, port)) from None
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        sandbox.stop()
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    """Return why an address cannot be listened at, and which option to change."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"port {port} of {host} is in use (address already in use): give another --port, or 0 for a free one"
+        case errno.EACCES:
+            return f"port {port} may not be used by this account: give a --port above 1023, or 0 for a free one"
+        case _:
+            return f"cannot listen at {host} ({error.strerror or error}): give another --host"
 
 
 def request_in_words(record: RequestRecord) -> str:

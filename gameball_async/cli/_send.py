@@ -11,12 +11,15 @@ import attrs
 from gameball_async import AsyncGameball, Batching
 
 from ._compare import Sent
+from ._destination import destination
 from ._display import Spoken, display_for
 from ._files import Files
 from ._keys import Keys
 from ._ledger import Ledger, counts_from
 from ._lineset import LineSet
 from ._notes import Note, Notebook, NotesError, file_note
+from ._output import exiting
+from ._preview import DeclinedError, confirm
 from ._rejects import Rejects
 from ._report import (
     print_findings,
@@ -29,7 +32,7 @@ from ._report import (
     sandbox_in_words,
 )
 from ._sending import Ending, How, Job, Sending
-from ._signals import Interrupts
+from ._signals import EXIT_CODE, Interrupts
 from ._words import counted, printable
 
 if TYPE_CHECKING:
@@ -44,8 +47,8 @@ _PATIENCE = 3600.0  # seconds track() waits for room, then it is asked again: a 
 _MOST_RANGES = 5  # ranges of lines in a sentence
 
 
-def send(order: Order) -> bool:
-    """Send the files; returns whether every row was delivered.
+def send(order: Order) -> int:
+    """Send the files; returns the exit code.
 
     Raises:
         UsageProblem: if they cannot be sent like this.
@@ -56,7 +59,11 @@ def send(order: Order) -> bool:
     """
     with ExitStack() as stack:
         sandbox = stack.enter_context(_embedded()) if order.sandbox else None
-        errand = Errand(order, sandbox)
+        try:
+            errand = Errand(order, sandbox)
+        except DeclinedError:
+            print_line("Nothing was sent.")
+            return 1
         stack.callback(errand.close)
         return errand.run()
 
@@ -73,6 +80,9 @@ class Errand:
     Args:
         order: what to do.
         sandbox: where to send it, if not to Gameball.
+
+    Raises:
+        DeclinedError: if someone at the terminal does not want it to be sent.
     """
 
     def __init__(self, order: Order, sandbox: Sandbox | None) -> None:
@@ -82,10 +92,16 @@ class Errand:
         self._files = [file_note(path) for path in order.paths]
         self._notebook, before = self._open_notes()
         self._before = before
-        self._rejects = self._open_rejects()
+        settled = [LineSet(file.settled) for file in before.files] if before else []
+        try:
+            if sandbox is None:
+                confirm(order, settled, destination(order.client))
+            self._rejects = self._open_rejects()
+        except BaseException:
+            self._close_notes(has_begun=False)
+            raise
         self._noted: Note | None = None
         self._sent = Sent() if sandbox else None
-        settled = [LineSet(file.settled) for file in before.files] if before else []
         self._ledger = Ledger(
             names=order.names(),
             settled=settled,
@@ -101,18 +117,23 @@ class Errand:
         self._rejects.close()
         self._close_notes(has_begun=bool(self._gameball.stats().accepted or self._ledger.counts.settled))
 
-    def run(self) -> bool:
-        """Send, tell, and leave what is needed to go on; returns whether every row was delivered."""
-        ending, sending = asyncio.run(self._run())
+    def run(self) -> int:
+        """Send, report, and leave what is needed to go on; returns the exit code."""
+        ending, sending, trouble = asyncio.run(self._run())
+        with exiting(EXIT_CODE if ending.how is How.INTERRUPTED else None):
+            is_done = self._report(ending, sending, trouble)
+        return 0 if is_done else 1
+
+    def _report(self, ending: Ending, sending: Sending, trouble: OSError | None) -> bool:
+        """Print what became of the rows, and what to do next; returns whether every row was delivered."""
         counts, left = self._ledger.counts, self._ledger.left
-        is_complete = ending.how is How.FINISHED and not sending.troubles
-        trouble = self._keep_notes(is_complete=is_complete)  # before a word: nobody may be there to read them
+        is_complete = ending.is_complete(sending)
         lines = rows_in_words(counts, left) + requests_in_words(sending.stats, sending.seconds)
         comparison = self._compare()
         if comparison is not None and self._sandbox is not None:
             lines += sandbox_in_words(comparison, self._sandbox)
         print_table(self._order.title, lines)
-        print_rejects(counts, self._rejects.path)
+        print_rejects(counts, self._rejects, name_files=len(self._order.paths) > 1)
         print_troubles(self._order.names(), sending.troubles)
         print_findings(self._order.names(), self._input.findings)
         _print_ending(ending)
@@ -121,14 +142,16 @@ class Errand:
         differs = comparison is not None and bool(comparison.differences)
         return is_complete and not counts.rejected and not differs
 
-    async def _run(self) -> tuple[Ending, Sending]:
+    async def _run(self) -> tuple[Ending, Sending, OSError | None]:
         display = display_for(self._order.title)
         with Interrupts() as interrupts, display, Spoken(display):
             self._note()
             self._greet(display)
             async with self._gameball:
                 sending = Sending(self._gameball, self._job(display))
-                return await sending.run(interrupts), sending
+                ending = await sending.run(interrupts)
+            # before a word, and before the next Ctrl-C can end the process
+            return ending, sending, self._keep_notes(is_complete=ending.is_complete(sending))
 
     def _client(self) -> AsyncGameball:
         order, keys = self._order, self._order.keys
@@ -177,15 +200,11 @@ class Errand:
     def _open_rejects(self) -> Rejects:
         path, before = self._order.rejects_path(), self._before
         is_continued = before is not None and before.rejects == str(path.absolute())
-        try:
-            return Rejects(
-                path,
-                secrets=self._order.keys.secrets(),
-                keep_bytes=before.rejects_bytes if before and is_continued else 0,
-            )
-        except OSError:
-            self._close_notes(has_begun=False)
-            raise
+        return Rejects(
+            path,
+            secrets=self._order.keys.secrets(),
+            keep_bytes=before.rejects_bytes if before and is_continued else 0,
+        )
 
     def _note(self, *, stopped: bool = False) -> None:
         if self._notebook is None:
@@ -244,7 +263,7 @@ class Errand:
         print_line("Go on from here: the same command with --resume.")
 
     def _greet(self, display: Display) -> None:
-        where = "an embedded sandbox" if self._sandbox else "Gameball"
+        where = "an embedded sandbox" if self._sandbox else destination(self._order.client)
         display.say(f"Sending {self._order.title} to {where}. Ctrl-C stops in order.")
         if self._before is None:
             return

@@ -41,7 +41,7 @@ class How(StrEnum):
     FINISHED = "finished"
     """Everything was read, and every row has its outcome."""
     INTERRUPTED = "interrupted"
-    """Ctrl-C: reading stopped, and what was under way had its time."""
+    """Ctrl-C or another signal: nothing new was sent, and the requests in flight had their time."""
     HALTED = "halted"
     """Gameball refuses this client."""
     NO_ROOM = "no room"
@@ -60,6 +60,10 @@ class Ending:
     how: How
     reason: str = ""
 
+    def is_complete(self, sending: Sending) -> bool:
+        """Whether nothing is left to do: everything was read, and every row has its outcome."""
+        return self.how is How.FINISHED and not sending.troubles
+
 
 @attrs.frozen(kw_only=True)
 class Job:
@@ -71,7 +75,7 @@ class Job:
         display: shows it.
         expected: estimates how many rows there are to send; None while nobody can know.
         windows: (requests, seconds) of the pacing.
-        drain: seconds that what is under way has after a Ctrl-C.
+        drain: seconds that the requests in flight have after a Ctrl-C.
         note: writes the progress file, if there is one. Called in the loop: an fsync a second delays
             requests by milliseconds, and a thread could note an older state after a newer one.
     """
@@ -128,7 +132,11 @@ class Sending:
             await asyncio.wait({work, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
             feed.stop()
             ending = await self._first_ending(work, watch)
-            if ending.how in {How.INTERRUPTED, How.NO_ROOM}:
+            if ending.how is How.INTERRUPTED:
+                self._gameball.stop_sending()
+                await _end(work)
+                await self._finish_in_flight(interrupts)
+            elif ending.how is How.NO_ROOM:
                 await self._drain(ending, interrupts)
         finally:
             await _end(stop, work, watch)
@@ -193,19 +201,36 @@ class Sending:
             return Ending(How.NO_ROOM, _no_room(error))
         return Ending(How.INTERRUPTED)
 
+    async def _finish_in_flight(self, interrupts: Interrupts) -> None:
+        """Give the requests in flight their time; a Ctrl-C more ends it."""
+        pending, in_flight = self.stats.pending, self.stats.in_flight
+        if not pending:
+            return
+        words = f"Stopping: {counted(pending, 'event')} under way. Nothing new is sent"
+        if in_flight:
+            words += (
+                f"; {counted(in_flight, 'request')} in flight may end within {duration(self._job.drain)}. "
+                "Ctrl-C again stops at once"
+            )
+        self._job.display.say(words + ".")
+        close = asyncio.create_task(self._gameball.aclose(timeout=self._job.drain))
+        again = asyncio.create_task(interrupts.second.wait())
+        await asyncio.wait({close, again}, return_when=asyncio.FIRST_COMPLETED)
+        await _end(close, again)  # a cancelled close goes on until the next one ends it
+
     async def _drain(self, ending: Ending, interrupts: Interrupts) -> None:
-        """Give what is under way its time; a Ctrl-C more ends it."""
+        """Deliver what the client holds, in the time that requests in flight have; a Ctrl-C ends it."""
         if not (pending := self.stats.pending):
             return
         self._job.display.say(
             f"{ending.reason} Stopping: {counted(pending, 'event')} under way, for up to "
-            f"{duration(self._job.drain)}; Ctrl-C stops at once.".lstrip()
+            f"{duration(self._job.drain)}; Ctrl-C stops at once."
         )
-        # not aclose(): once begun, it cannot be cut short
+        # not aclose(), which would give up what has not been sent in time
         drain = asyncio.create_task(self._gameball.flush(timeout=self._job.drain))
-        again = asyncio.create_task(interrupts.second.wait())
-        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
-        await _end(drain, again)
+        stop = asyncio.create_task(interrupts.first.wait())
+        await asyncio.wait({drain, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await _end(drain, stop)
 
     async def _last_sweep(self, ending: Ending) -> Ending:
         self.seconds = time.monotonic() - self._started
@@ -213,6 +238,8 @@ class Sending:
             await self._settle()
         except OSError as error:
             ending = Ending(How.NO_ROOM, _no_room(error))
+        if ending.how is How.INTERRUPTED and self._has_read_all and not self._job.ledger.left.rows:
+            ending = Ending(How.FINISHED)  # it came too late to stop anything
         now = time.monotonic()
         self._job.display.show(self._progress(now), now)
         return ending

@@ -22,7 +22,7 @@ from ._ledger import Ledger
 from ._report import print_answers, print_line
 from ._rows import Draft, MetadataValue, Row
 from ._sending import How, Job, Sending
-from ._signals import Interrupts
+from ._signals import EXIT_CODE, Interrupts
 from ._words import counted, duration
 
 if TYPE_CHECKING:
@@ -225,6 +225,9 @@ def _report(tally: Tally, sending: Sending, sandbox: Sandbox, ending: Ending) ->
         print_line(f"The order lines were not read to their end: {trouble.reason}")
     for difference in comparison.differences[:5]:
         print_line(difference)
+    if ending.how is How.INTERRUPTED:
+        print_line("Stopped before the end, as you wished.")
+        raise SystemExit(EXIT_CODE)
     print_line("Data: D. Chen, Online Retail, UCI Machine Learning Repository, 2015, doi 10.24432/C5BW33, CC BY 4.0.")
     is_equal = (
         ending.how is How.FINISHED

@@ -81,12 +81,19 @@ class Windows:
         Returns:
             None if the request may pass, else the reason in words.
         """
-        for window in self._windows:
-            if window.is_full(now):
-                return f"More than {window.count} requests in {window.seconds:g} s."
-        for window in self._windows:
-            window.add(now)
-        return None
+        if (full := self.full(now)) is None:
+            for window in self._windows:
+                window.add(now)
+        return full
+
+    def full(self, now: float) -> str | None:
+        """Say which window is full, or None if a request may pass; takes no room.
+
+        Args:
+            now: seconds, never less than in an earlier call of `admit`.
+        """
+        full = next((window for window in self._windows if window.is_full(now)), None)
+        return None if full is None else f"More than {full.count} requests in {full.seconds:g} s."
 
     def use(self, now: float) -> list[Use]:
         """How full each window is; empty if there are none.

@@ -37,15 +37,16 @@ SLOW = ("--per-second", "40", "--per-30-seconds", "100000")
 # ------------------------------------------------------------------ stopping and going on
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_ctrl_c_drains_and_resume_sends_the_rest_exactly_once(
-    sandbox: Sandbox, tmp_path: Path, number: int
-) -> None:
+STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_after_a_signal_resume_sends_the_rest_exactly_once(sandbox: Sandbox, tmp_path: Path, number: int) -> None:
     path = written(tmp_path / "events", events_of(players=10, each=30))
     process = Process("send", path, "--base-url", sandbox.url, *SLOW, "--drain", "0.5")
     sandbox.wait_for(lambda tally: tally.applied >= 20, timeout=30)
     process.interrupt(number)
-    assert process.end() == 1
+    assert process.end() == 130
     assert b"Stopping: " in process.err
     assert b"Go on from here: the same command with --resume." in process.out
     assert sandbox.stats().events < 300
@@ -56,6 +57,74 @@ def test_one_ctrl_c_drains_and_resume_sends_the_rest_exactly_once(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events"]
 
 
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_after_a_signal_nothing_new_is_sent_and_what_is_in_flight_is_finished(
+    sandbox: Sandbox, tmp_path: Path, number: int
+) -> None:
+    sandbox.script(Fault.latency(0.5))
+    path = written(tmp_path / "events", events_of(players=100, each=3))
+    process = Process("send", path, "--base-url", sandbox.url, *FAST, "--drain", "30")
+    sandbox.wait_for(lambda tally: tally.applied >= 20, timeout=30)
+    process.interrupt(number)
+    process.wait_for(b"Nothing new is sent")
+    arrived = len(sandbox.requests) + sandbox.stats().in_flight  # a request that has left is not yet counted,
+    assert process.end() == 130
+    assert sandbox.stats().arrived <= arrived + 10  # and there are ten at most
+    assert sandbox.stats().events == sandbox.stats().arrived < 100
+    assert b"Stopped before the end" in process.out
+    assert b"not answered" not in process.out
+    sandbox.script()
+    assert Process("send", path, "--base-url", sandbox.url, *FAST, "--resume").end() == 0
+    assert numbers(sandbox) == {f"player{player}": list(range(3)) for player in range(100)}
+
+
+def test_after_a_signal_a_failed_request_is_not_repeated_until_resume(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(Fault.latency(0.5), Fault.status(503))
+    path = written(tmp_path / "events", events_of(players=1, each=2))
+    process = Process("send", path, "--base-url", sandbox.url, *FAST)
+    sandbox.wait_for(lambda tally: tally.in_flight == 1, timeout=30)
+    process.interrupt()
+    assert process.end() == 130
+    assert len(sandbox.requests) == 1
+    sandbox.script()
+    assert Process("send", path, "--base-url", sandbox.url, *FAST, "--resume").end() == 0
+    assert numbers(sandbox) == {"player0": [0, 1]}
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_when_everything_is_in_flight_stops_nothing(sandbox: Sandbox, tmp_path: Path, number: int) -> None:
+    sandbox.script(Fault.latency(1))
+    path = written(tmp_path / "events", events_of(players=3, each=1))
+    process = Process("send", path, "--base-url", sandbox.url, *FAST)
+    sandbox.wait_for(lambda tally: tally.in_flight == 3, timeout=30)
+    process.interrupt(number)
+    assert process.end() == 0
+    assert b"before the end" not in process.out
+    assert b"--resume" not in process.out
+    assert numbers(sandbox) == {f"player{player}": [0] for player in range(3)}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["events"]
+
+
+def test_nohup_keeps_a_run_from_a_hangup(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(Fault.latency(0.5))
+    path = written(tmp_path / "events", events_of(players=1, each=2))
+    words = [sys.executable, "-m", "gameball_async.cli", "send", str(path), "--base-url", sandbox.url, *FAST]
+    with subprocess.Popen(["nohup", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        sandbox.wait_for(lambda tally: tally.in_flight == 1, timeout=30)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 0
+    assert numbers(sandbox) == {"player0": [0, 1]}
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_dry_run_is_interrupted_with_the_same_exit_code(tmp_path: Path, number: int) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    process = Process("send", tmp_path / "pipe", "--dry-run")
+    with (tmp_path / "pipe").open("wb"):  # opens when the process reads from it
+        process.interrupt(number)
+        assert process.end() == 130
+
+
 def test_a_second_ctrl_c_stops_at_once_and_says_what_may_have_arrived(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.script(Fault.hang())
     path = written(tmp_path / "events", events_of(players=2, each=2))
@@ -64,7 +133,7 @@ def test_a_second_ctrl_c_stops_at_once_and_says_what_may_have_arrived(sandbox: S
     process.interrupt()
     process.wait_for(b"Stopping: 4 events under way")
     process.interrupt()
-    assert process.end() == 1
+    assert process.end() == 130
     assert b"2 events had been sent and not answered: Gameball may have counted them" in process.out
     sandbox.script()
     resumed = Process("send", path, "--base-url", sandbox.url, *FAST, "--resume")
@@ -116,7 +185,7 @@ def test_a_server_that_is_down_is_told_tried_again_and_left_by_ctrl_c(tmp_path: 
     process = Process("send", path, "--base-url", f"http://127.0.0.1:{port}", "--drain", "0")
     process.wait_for(b"Gameball has accepted nothing for")
     process.interrupt()
-    assert process.end() == 1
+    assert process.end() == 130
     assert b"--resume" in process.out
     with Sandbox(port=port) as sandbox:
         assert Process("send", path, "--base-url", sandbox.url, "--resume").end() == 0
@@ -145,7 +214,7 @@ def test_ctrl_c_ends_a_run_that_waits_for_its_pipe(sandbox: Sandbox) -> None:
     process.stdin.flush()
     sandbox.wait_for(lambda tally: tally.applied == 1, timeout=30)
     process.interrupt()
-    assert process.end() == 1
+    assert process.end() == 130
     assert b"Lines with an outcome: 1 to 1." in process.out
 
 
@@ -157,7 +226,7 @@ def test_a_pipe_can_be_gone_on_with_if_its_progress_was_noted(sandbox: Sandbox, 
     first.stdin.flush()
     sandbox.wait_for(lambda tally: tally.applied == 1, timeout=30)
     first.interrupt()
-    assert first.end() == 1
+    assert first.end() == 130
     second = Process("send", "-", "--base-url", sandbox.url, "--progress", "noted", "--resume", stdin=subprocess.PIPE)
     assert second.stdin is not None
     second.stdin.write(text)

@@ -17,7 +17,7 @@ from gameball_async import RateLimit, Stats
 from gameball_async.cli._compare import Sent
 from gameball_async.cli._keys import Keys, read_keys, readable_by_others
 from gameball_async.cli._outlook import Outlook
-from gameball_async.cli._pace import Course, Rate, earliest_end
+from gameball_async.cli._pace import Course, Rate, earliest_end, most_requests
 from gameball_async.cli._rejects import Rejects
 from gameball_async.cli._rows import Draft
 from gameball_async.cli._words import counted, duration, printable, quoted
@@ -145,6 +145,19 @@ def test_the_earliest_end_keeps_to_both_windows(requests: float, seconds: float)
     assert earliest_end(requests, RateLimit().windows()) == seconds
 
 
+@pytest.mark.parametrize(
+    ("seconds", "requests"), [(0, 0), (0.5, 50), (1, 100), (12, 1200), (29, 1200), (31, 1300), (90, 3600)]
+)
+def test_the_most_requests_fill_both_windows(seconds: float, requests: float) -> None:
+    assert most_requests(seconds, RateLimit().windows()) == requests
+
+
+def test_the_time_to_go_follows_the_measured_rate_where_the_pacing_allows_far_more() -> None:
+    windows = ((100_000, 1.0), (1_000_000, 30.0))
+    course = attrs.evolve(COURSE, events_left=6000, requests=600, elapsed=10.0, rate=60.0)
+    assert course.remaining(windows) == 100
+
+
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_more_requests_never_end_earlier(fewer: float, more: float) -> None:
     fewer, more = sorted([fewer, more])
@@ -164,6 +177,9 @@ COURSE = Course(events_left=0, events_per_request=1.0, requests=0, elapsed=0.0, 
         ({"events_left": 100, "requests": 1200, "elapsed": 29.0}, 1),
         ({"events_left": 1000, "requests": 4000, "elapsed": 100.0, "rate": 5.0}, 200),  # the server is slow
         ({"events_left": 1000, "requests": 10, "elapsed": 1.0, "rate": 5.0}, 9),  # too early to judge
+        ({"events_left": 1000, "requests": 300, "elapsed": 5.0, "rate": 20.0}, 50),  # the machine is slow
+        ({"events_left": 1000, "requests": 480, "elapsed": 5.0, "rate": 96.0}, 27),  # it is not
+        ({"events_left": 1000, "requests": 1200, "elapsed": 20.0, "rate": 60.0}, 19),  # it waits for the long window
         ({"events_left": 1000, "requests": 500, "elapsed": 9999.0, "rate": 200.0}, 9),  # after an outage
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from gameball_async import AsyncGameball
 from gameball_async.errors import ConfigurationError
 
+from .._destination import default_base_url
 from .._keys import Keys
 from . import _answer, _folder, _key, _reach, _software
 from ._findings import refused, warn
@@ -67,7 +67,7 @@ class Examination:
             yield from _folder.findings(self.journal, self.share)
 
     def _network(self) -> Iterator[Finding]:
-        base_url = _default_base_url() if self.base_url is None else self.base_url
+        base_url = default_base_url() if self.base_url is None else self.base_url
         try:
             AsyncGameball("any", secret_key="", base_url=base_url)
         except ConfigurationError as error:
@@ -85,9 +85,3 @@ class Examination:
         for key in self.keys.secrets():
             words = words.replace(key, "***") if len(key) >= _SHORTEST_SECRET else words
         return words
-
-
-def _default_base_url() -> str:
-    # asked, so that it stands in one place only
-    default: str = inspect.signature(AsyncGameball).parameters["base_url"].default
-    return default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .._words import counted, printable
+from .._wrapping import columns, wrapped
 from ._findings import Verdict
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red", Verdict.SKIP: "dim"}
 _WIDEST_CHECK = len("journal permissions")
+_WIDE = 72  # columns of a terminal, from which on what is said of a check has a column of its own
+_NARROW_INDENT = 6
 
 
 class Report:
@@ -38,11 +42,15 @@ class Report:
     def print_last(self) -> None:
         """Print the finding that came last, for people."""
         finding = self._findings[-1]
-        verdict = (f"{finding.verdict:<6}", _STYLES[finding.verdict])
-        words = f"{finding.check.replace('_', ' '):<{_WIDEST_CHECK}}  {printable(finding.words)}"
-        self._console.print(Text.assemble(verdict, words))
+        width = columns(sys.stdout)
+        indent = " " * (_WIDEST_CHECK + 8 if width is None or width >= _WIDE else _NARROW_INDENT)
+        check = f"{finding.check.replace('_', ' '):<{_WIDEST_CHECK}}"
+        line = wrapped(f"{finding.verdict:<6}{check}  {printable(finding.words)}", sys.stdout, indent)
+        text = Text(line)
+        text.stylize(_STYLES[finding.verdict], 0, len(finding.verdict))
+        self._console.print(text)
         if finding.remedy is not None:
-            self._console.print(Text(f"{'':<{_WIDEST_CHECK + 8}}-> {printable(finding.remedy)}"))
+            self._console.print(Text(wrapped(f"{indent}-> {printable(finding.remedy)}", sys.stdout, f"{indent}   ")))
 
     def print_sum(self) -> None:
         """Print what it comes to."""

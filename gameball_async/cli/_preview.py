@@ -1,0 +1,136 @@
+"""What a run is about to send, shown at a terminal for a confirmation: events by name, and where they go."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from ._dry_run import why_not
+from ._files import Files, Trouble, is_regular
+from ._rows import Draft
+from ._words import counted, quoted
+from ._wrapping import print_wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._lineset import LineSet
+    from ._order import Order
+
+_MOST_SECONDS = 3.0  # for counting; a file that takes longer is estimated
+_MOST_NAMES = 10  # event names that are listed, the most frequent ones
+_ROWS_BETWEEN_LOOKS = 256  # at the clock
+
+
+class DeclinedError(Exception):
+    """Someone at the terminal does not want the events to be sent."""
+
+
+@attrs.define
+class Preview:
+    """What the files hold.
+
+    Attributes:
+        events: events that can be sent, by name.
+        invalid: rows that cannot be sent.
+        rows: how many rows there are to send, if only a part of them was counted; None if that is unknown.
+        is_complete: whether everything was counted.
+    """
+
+    events: Counter[str] = attrs.field(factory=Counter[str])
+    invalid: int = 0
+    rows: float | None = None
+    is_complete: bool = True
+
+    @property
+    def counted_rows(self) -> int:
+        """Rows that were counted."""
+        return self.events.total() + self.invalid
+
+    def in_words(self) -> list[str]:
+        """Return the counts as lines."""
+        names = self.events.most_common(_MOST_NAMES)
+        lines = [f"{count:>12,}  {quoted(name)}" for name, count in names]
+        if (more := self.events.total() - sum(count for _, count in names)) > 0:
+            lines.append(f"{more:>12,}  with {counted(len(self.events) - len(names), 'further name')}")
+        if self.invalid:
+            lines.append(f"{self.invalid:>12,}  cannot be sent, and go to the rejects file")
+        return lines
+
+
+def confirm(order: Order, settled: Sequence[LineSet], where: str) -> None:
+    """Show what is about to be sent and ask whether it may be, if someone at a terminal can answer.
+
+    Args:
+        order: what to send.
+        settled: the rows of each file that an earlier run has settled; or none.
+        where: the destination, in words.
+
+    Raises:
+        DeclinedError: if the answer is no.
+    """
+    if order.yes or not can_ask():
+        return
+    preview = count(order, settled, time.monotonic)
+    if preview.is_complete and not preview.events:
+        return  # nothing would be sent
+    is_err = sys.stderr.isatty()
+    stream = sys.stderr if is_err else sys.stdout
+    print_wrapped(f"{order.title} to {where}:", stream)
+    for line in preview.in_words():
+        print_wrapped(line, stream)
+    if not click.confirm(_question(preview), err=is_err):
+        raise DeclinedError
+
+
+def can_ask() -> bool:
+    """Whether someone at a terminal can read a question and answer it."""
+    return _is_terminal(sys.stdin) and (_is_terminal(sys.stderr) or _is_terminal(sys.stdout))
+
+
+def _is_terminal(stream: object) -> bool:
+    isatty: Callable[[], bool] | None = getattr(stream, "isatty", None)
+    return isatty is not None and isatty()
+
+
+def count(order: Order, settled: Sequence[LineSet], clock: Callable[[], float]) -> Preview:
+    """Count the events of the files by name, in bounded time; what comes through a pipe is read only once, later.
+
+    Args:
+        order: what to send.
+        settled: the rows of each file to leave out; or none.
+        clock: seconds.
+    """
+    regular = [at for at, path in enumerate(order.paths) if is_regular(path)]
+    paths = [order.paths[at] for at in regular]
+    files = Files(paths, order.reading, [settled[at] for at in regular] if settled else [])
+    preview, until = Preview(is_complete=len(regular) == len(order.paths)), clock() + _MOST_SECONDS
+    for number, row in enumerate(files.rows(), 1):
+        if isinstance(row, Trouble):
+            continue  # the run reports it
+        if isinstance(row.content, Draft) and why_not(row.content) is None:
+            preview.events[row.content.name] += 1
+        else:
+            preview.invalid += 1
+        if not number % _ROWS_BETWEEN_LOOKS and clock() > until:
+            preview.rows = files.expected() if preview.is_complete else None
+            preview.is_complete = False
+            break
+    return preview
+
+
+def _question(preview: Preview) -> str:
+    if preview.is_complete:
+        return f"Rewards cannot be taken back. Send {counted(preview.events.total(), 'event')}?"
+    if preview.rows is not None:
+        part = f"These are the first {preview.counted_rows:,} of about {preview.rows:,.0f} rows. "
+    elif preview.counted_rows:
+        part = "These are not all: not everything could be counted. "
+    else:
+        part = "What comes through a pipe cannot be counted before it is sent. "
+    return f"{part}Rewards cannot be taken back. Send all of it?"
