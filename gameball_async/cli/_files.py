@@ -12,6 +12,7 @@ import attrs
 from ._columns import Columns
 from ._csv_records import read_csv
 from ._findings import Findings, Oddity
+from ._fingerprint import ChangedError
 from ._json_documents import is_document, is_json, read_documents
 from ._lines import Source, read_lines
 from ._ndjson import read_ndjson
@@ -20,8 +21,9 @@ from ._text import must_be_converted, open_text
 from ._words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
+    from ._fingerprint import Fingerprint
     from ._lines import Readable
     from ._lineset import LineSet
 
@@ -72,26 +74,35 @@ class Files:
         paths: the files; `-` is standard input.
         reading: how they are read.
         settled: the rows to leave out, by their positions; one set per file, or none.
+        fingerprints: take in every row; one per file, or none.
 
     Attributes:
         findings: what is odd in what was read so far.
     """
 
-    def __init__(self, paths: Sequence[str], reading: Reading, settled: Sequence[LineSet] = ()) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        reading: Reading,
+        settled: Sequence[LineSet] = (),
+        fingerprints: Sequence[Fingerprint] = (),
+    ) -> None:
         self.findings = Findings()
         self._paths = paths
         self._reading = reading
         self._settled = settled
+        self._fingerprints = fingerprints
         self._sizes = [Path(path).stat().st_size if is_regular(path) else None for path in paths]
         self._at = 0
         self._source: Source | None = None
         self._seen = self._given = 0
 
-    def rows(self) -> Iterator[Row | Trouble]:
+    def rows(self) -> Generator[Row | Trouble]:
         """Read the rows.
 
         Raises:
             MappingError: if a header does not fit the options.
+            ChangedError: if a row is not what an earlier run has read.
         """
         for at, path in enumerate(self._paths):
             self._at = at
@@ -126,14 +137,30 @@ class Files:
             for row in open_rows(source, self._at, self._reading.for_path(path), self.findings):
                 self._seen += 1
                 self.findings.look_at(row)
+                if self._fingerprints:
+                    self._compare(path, row)
                 if not self._settled or row.position[-1] not in self._settled[self._at]:
                     self._given += 1
                     yield row
+            if self._fingerprints:
+                self._compare(path, None)
             if self._seen == seen_before:
                 self.findings.add_note(self._at, "has no rows: nothing in it to send.")
         finally:
             self._source = None
             source.close()
+
+    def _compare(self, path: str, row: Row | None) -> None:
+        """Take the next row, or the end of the file, into its fingerprint.
+
+        Raises:
+            ChangedError: if it is not what an earlier run has read.
+        """
+        fingerprint = self._fingerprints[self._at]
+        try:
+            fingerprint.finish() if row is None else fingerprint.add(row)
+        except ChangedError as error:
+            raise ChangedError(f"{printable(path)} {error}") from None
 
 
 def open_rows(source: Readable, index: int, reading: Reading, findings: Findings) -> Iterator[Row]:

@@ -16,6 +16,7 @@ import attrs
 
 from gameball_async._platform import HAS_LOCKS, hold_lock, open_private, release_lock, sync_folder
 
+from ._fingerprint import decode
 from ._lineset import LineSet
 from ._words import printable
 
@@ -39,12 +40,14 @@ class FileNote:
         head: a hash of its first bytes, by which another file of this name is noticed.
         head_bytes: how many bytes that is.
         settled: the lines that have an outcome.
+        marks: checksums of the rows up to the last of them, as `_fingerprint` encodes them.
     """
 
     path: str
     head: str
     head_bytes: int
     settled: tuple[tuple[int, int], ...] = ()
+    marks: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -107,6 +110,7 @@ class Note:
 def _file_note(fields: dict[str, Any]) -> FileNote:
     settled = tuple((int(first), int(last)) for first, last in fields.pop("settled"))
     LineSet(settled)
+    decode(fields.get("marks", ""))
     return FileNote(settled=settled, **fields)
 
 

@@ -13,6 +13,7 @@ import click
 from gameball_async import RateLimit
 from gameball_async.errors import ConfigurationError, GameballError
 
+from ._fingerprint import ChangedError
 from ._keys import API_KEY, SECRET_KEY, Keys, read_keys, readable_by_others
 from ._notes import NotesError
 from ._order import UsageProblem
@@ -27,7 +28,7 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 _OUTPUT = (errno.EPIPE, errno.ENOSPC)  # what printing raises
 
-_USAGE = (UsageProblem, NotesError, MappingError, ConfigurationError)
+_USAGE = (UsageProblem, NotesError, MappingError, ChangedError, ConfigurationError)
 
 
 def access_options(command: _Command) -> _Command:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,7 +13,8 @@ from gameball_async import AsyncGameball, Batching
 from ._compare import Sent
 from ._destination import destination
 from ._display import Spoken, display_for
-from ._files import Files
+from ._files import Files, is_regular
+from ._fingerprint import ChangedError, Fingerprint, decode, encode
 from ._keys import Keys
 from ._ledger import Ledger, counts_from
 from ._lineset import LineSet
@@ -110,7 +111,10 @@ class Errand:
             resends=order.retry.ambiguous == "resend",
             on_delivered=self._sent.add if self._sent else None,
         )
-        self._input = Files(order.paths, order.reading, [LineSet(lines.ranges()) for lines in settled])
+        marks = [decode(file.marks) for file in before.files] if before else [()] * len(order.paths)
+        self._fingerprints = [Fingerprint(earlier) for earlier in marks]
+        left_out = [LineSet(lines.ranges()) for lines in settled]
+        self._input = Files(order.paths, order.reading, left_out, self._fingerprints)
 
     def close(self) -> None:
         """Close the files; a progress file without any progress goes."""
@@ -189,7 +193,8 @@ class Errand:
         if not self._order.resume:
             return Notebook.begin(path), None
         notebook, note = Notebook.resume(path)
-        if difference := note.difference(self._files, self._order.mapping()):
+        differences = [note.difference(self._files, self._order.mapping()), _changed_row(self._order, note)]
+        if difference := ": ".join(filter(None, differences)):
             notebook.close()
             raise NotesError(
                 f"{printable(str(path))} cannot be gone on with: {difference}. "
@@ -210,9 +215,14 @@ class Errand:
         if self._notebook is None:
             return
         ledger = self._ledger
-        files = zip(self._files, ledger.settled(), strict=True)
+        files = zip(self._files, ledger.settled(), self._fingerprints, strict=True)
         note = Note(
-            files=tuple(attrs.evolve(file, settled=tuple(settled)) for file, settled in files),
+            files=tuple(
+                attrs.evolve(file, settled=tuple(settled), marks=encode(fingerprint.marks(settled[-1][1])))
+                if settled
+                else file
+                for file, settled, fingerprint in files
+            ),
             mapping=self._order.mapping(),
             counts=attrs.asdict(ledger.counts),
             rejects=str(self._rejects.path.absolute()),
@@ -284,6 +294,25 @@ class Errand:
         if self._sandbox is None or self._sent is None:
             return None
         return self._sent.compare(self._sandbox.holdings())
+
+
+def _changed_row(order: Order, note: Note) -> str | None:
+    """Return which row of the files is not what it was, up to the last one that has an outcome; None if all are."""
+    if note.mapping != order.mapping() or len(note.files) != len(order.paths):
+        return None  # the rows are read in another way, and that is refused already
+    for path, file in zip(order.paths, note.files, strict=True):
+        if not file.marks or not is_regular(path):
+            continue  # what comes through a pipe is compared as it is read
+        fingerprint = Fingerprint(decode(file.marks))
+        with closing(Files([path], order.reading, fingerprints=[fingerprint]).rows()) as rows:
+            try:
+                while not fingerprint.is_verified and next(rows, None) is not None:
+                    pass
+            except ChangedError as error:
+                return str(error)
+        if not fingerprint.is_verified:
+            return f"{printable(path)} cannot be read as far as then"
+    return None
 
 
 def _lines_in_words(ledger: Ledger) -> str:

@@ -179,6 +179,7 @@ class Desk:
 
     def _refusals(self, visit: Visit, dialect: Dialect) -> list[Refusal]:
         """All that speaks against a request, first what is answered first; noted on the way."""
+        # the keys of a probe are those of a client, its empty body and its place in the rate limit are not
         is_probe = _is_probe(visit)
         full = self._windows.full(self._now()) if is_probe else self._windows.admit(self._now())
         broken = [
@@ -187,8 +188,9 @@ class Desk:
             visit.reading.refusal,
         ]
         refusals = [refusal for refusal in broken if refusal is not None]
-        for refusal in () if is_probe else refusals:
-            self.ledger.violate(visit.number, refusal)
+        for refusal in broken[:1] if is_probe else refusals:
+            if refusal is not None:
+                self.ledger.violate(visit.number, refusal)
         return [*refusals, _CONCURRENT] if visit.blocked else refusals
 
     def _apply(self, visit: Visit) -> None:

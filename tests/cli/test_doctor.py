@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import httpx
 import pytest
 import trustme
 
@@ -23,9 +24,9 @@ from gameball_async import AsyncGameball, Rejected, __version__
 from gameball_async._wire import dialect
 from gameball_async.cli._keys import Keys
 from gameball_async.cli.doctor import Verdict, _disk, _folder, _key, _way
-from gameball_async.sandbox import Fault, Sandbox
+from gameball_async.sandbox import Fault, Limits, Sandbox
 
-from .conftest import KEY, invoke
+from .conftest import KEY, invoke, written
 from .stub import Stub, serving
 
 if TYPE_CHECKING:
@@ -414,6 +415,25 @@ def test_a_key_that_cannot_be_sent_is_not_and_the_rest_is_checked_all_the_same(
     assert verdicts(found) == "ok ok ok skip ok skip skip"
     assert sandbox.violations[0].kind == "api_key_missing"
     assert "there is no key to try" in found["access"]["words"]
+
+
+def test_its_request_breaks_no_rule_of_a_sandbox_and_takes_no_room_in_its_rate_limit(tmp_path: Path) -> None:
+    path = written(tmp_path / "events", [{"player": f"p{number}", "event": "e"} for number in range(3)])
+    with Sandbox(api_key=KEY, limits=Limits(per_second=3, per_30_seconds=3)) as limited:
+        for _ in range(5):
+            assert doctor("--base-url", limited.url)["answer"]["verdict"] == "ok"
+        assert limited.violations == []
+        limits = ("--per-second", "3", "--per-30-seconds", "3")
+        assert invoke("send", path, "--base-url", limited.url, *limits).exit_code == 0
+        assert [record.status for record in limited.requests] == [400] * 5 + [200] * 3
+        assert limited.violations == []
+        assert doctor("--base-url", limited.url)["answer"]["verdict"] == "warn"  # of the limit that is used up
+
+
+def test_an_empty_request_of_anybody_else_breaks_a_rule(sandbox: Sandbox) -> None:
+    headers = {"APIKey": KEY, "Content-Type": "application/json"}
+    httpx.post(f"{sandbox.url}/api/v3.0/integrations/event", content=b"{}", headers=headers, trust_env=False)
+    assert [violation.kind for violation in sandbox.violations] == ["missing_player"]
 
 
 def test_keys_come_from_a_file_which_others_should_not_read(sandbox: Sandbox, tmp_path: Path) -> None:
