@@ -69,7 +69,9 @@ class Batching:
             limit; 256 KiB is far below what web servers commonly refuse.
         buffer_events: events held in memory, at most, those in flight included. 100,000 is 42
             minutes of the sustained rate limit (40 requests a second) even if nothing merges.
-        buffer_bytes: bytes of encoded events held in memory, at most.
+        buffer_bytes: bytes of memory for the events, at most. Each counts with its encoding, its name, its player's
+            id and 450 bytes for the rest, and each batch with its contact; so the default holds 100,000 events of
+            usual size. Requests being sent hold their bodies besides. An empty buffer takes any request.
         when_full: what `track` does without room. `"wait"` (the default: nothing is lost silently)
             waits up to `wait_timeout`, in order of arrival, then raises `BufferFull`; `"raise"`
             raises at once; `"drop_oldest"` gives up the oldest event whose request was not tried yet,

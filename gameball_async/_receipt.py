@@ -90,10 +90,6 @@ class SharedOutcome:
         if self.changed is not None:
             self.changed.ring()
 
-    def has_moved(self, name: str) -> bool:
-        """Whether an event of this name was moved away."""
-        return self.moved is not None and name in self.moved
-
     def outcome_of(self, name: str) -> Outcome | None:
         """The outcome of the named event, or None while it is pending."""
         return self._holder(name).outcome

@@ -21,7 +21,8 @@ class Stats:
         unknown: events whose request was sent and whose answer got lost, and that are not sent
             again: `Retry(ambiguous="report")`, or the client closed meanwhile.
         buffered_events: events in memory without an outcome yet, those in flight included.
-        buffered_bytes: encoded bytes of those events.
+        buffered_bytes: what they count with in `Batching(buffer_bytes=...)`: each event's encoding and name, its
+            player's id, and 450 bytes for the rest; and each batch's mobile number and e-mail address.
         oldest_age: seconds since the oldest of them was accepted; 0.0 if there is none.
         in_flight: requests being sent right now.
         requests: requests sent, retries included.

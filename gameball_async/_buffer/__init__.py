@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._batch import Batch
+from ._batch import Batch, event_bytes, held_bytes
 from ._counts import Counts
 from ._one_change import one_change, reentrant
 from ._queues import Buffer
 
-__all__ = ["Batch", "Buffer", "Counts", "one_change", "reentrant"]
+__all__ = ["Batch", "Buffer", "Counts", "event_bytes", "held_bytes", "one_change", "reentrant"]

@@ -13,7 +13,7 @@ from .._events import Event
 from .._receipt import Outcome, SharedOutcome
 from ..errors import Dropped, InvalidEvent, LifecycleError
 from ._age import ByAge
-from ._batch import Batch, Overhead, Stage
+from ._batch import Batch, Overhead, Stage, contact_bytes, event_bytes, held_bytes
 from ._counts import Counts
 from ._one_change import one_change, reentrant
 from ._schedule import Place, Player, Schedule
@@ -62,11 +62,10 @@ class Buffer:
     # ---------------------------------------------------------------- offer
 
     def has_room(self, events: int, size: int) -> bool:
-        """Whether so many more events of so many bytes together fit."""
+        """Whether so many more events fit, which count with so many bytes; an empty buffer has room for any request."""
         counts, batching = self.counts, self._batching
-        return (
-            counts.pending + events <= batching.buffer_events and counts.pending_bytes + size <= batching.buffer_bytes
-        )
+        has_bytes = counts.pending_bytes + size <= batching.buffer_bytes or not counts.pending
+        return has_bytes and counts.pending + events <= batching.buffer_events
 
     def offer(
         self,
@@ -98,11 +97,11 @@ class Buffer:
                 or name in batch.events
                 or len(batch.events) >= batching.max_events
                 or batch.size + size >= batching.max_bytes
-                or batch.shared.moved is not None
                 or batch.origin != origin
             ):
                 return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, origin, seqs)
-            if counts.pending >= batching.buffer_events or counts.pending_bytes + size > batching.buffer_bytes:
+            held = size + len(name) + batch.per_event
+            if counts.pending >= batching.buffer_events or counts.pending_bytes + held > batching.buffer_bytes:
                 return None
             if batch.epoch != self._epoch:
                 batch.begin_epoch(self._epoch)
@@ -112,7 +111,7 @@ class Buffer:
                 batch.seqs += seqs
             counts.accepted += 1
             counts.pending += 1
-            counts.pending_bytes += size
+            counts.pending_bytes += held
             if player.place is _LINGERING and self._is_full(batch):
                 self._schedule.make_ready(player)
             return batch.shared
@@ -136,7 +135,10 @@ class Buffer:
             growth = self._growth(player.tail, name, encoded, mobile, email)
         if growth is None:
             self.check_size(player_unique_id, name, len(encoded), mobile, email)
-        if not self.has_room(1, len(encoded)):
+        held = event_bytes(player_unique_id, name, encoded, mobile, email)
+        if player is not None and growth is not None:
+            held += player.tail.contact_growth(mobile, email) - contact_bytes(mobile, email)
+        if not self.has_room(1, held):
             return None
         if player is None or growth is None:
             batch = self._open(player_unique_id, mobile, email, now)
@@ -145,6 +147,7 @@ class Buffer:
             self._append(player, batch, now)
         else:
             batch = player.tail
+            self.counts.pending_bytes += batch.contact_growth(mobile, email)
             batch.adopt(mobile, email, growth)
             batch.seqs += seqs
             self._add(batch, name, encoded)
@@ -169,7 +172,7 @@ class Buffer:
             InvalidEvent: if they are larger or more than a request may be.
         """
         self.check_batch(player_unique_id, events, mobile, email)
-        if not self.has_room(len(events), sum(map(len, events.values()))):
+        if not self.has_room(len(events), held_bytes(player_unique_id, events, mobile, email)):
             return None
         return self._offer_closed(player_unique_id, events, mobile, email, now, origin, seqs).shared
 
@@ -238,12 +241,7 @@ class Buffer:
 
     def _growth(self, batch: Batch, name: str, encoded: bytes, mobile: str | None, email: str | None) -> int | None:
         """Bytes that the event's contact adds to the batch; None if the event cannot join it."""
-        if (
-            batch.stage is not Stage.OPEN
-            or name in batch.events
-            or len(batch.events) >= self._batching.max_events
-            or batch.shared.has_moved(name)
-        ):
+        if batch.stage is not Stage.OPEN or name in batch.events or len(batch.events) >= self._batching.max_events:
             return None
         growth = batch.growth(mobile, email, self._overhead)
         if growth is None or batch.size + growth + len(encoded) + 1 > self._batching.max_bytes:
@@ -266,6 +264,7 @@ class Buffer:
         overhead = self._overhead(player_unique_id, mobile, email)
         batch = Batch(next(self._numbers), player_unique_id, overhead=overhead, opened_at=now, epoch=self._epoch)
         batch.mobile, batch.email = mobile, email
+        self.counts.pending_bytes += contact_bytes(mobile, email)
         batch.shared.check = self._check_waiting
         self._by_age[batch.number] = batch
         return batch
@@ -275,7 +274,7 @@ class Buffer:
         counts = self.counts
         counts.accepted += 1
         counts.pending += 1
-        counts.pending_bytes += len(encoded)
+        counts.pending_bytes += len(encoded) + len(name) + batch.per_event
 
     def _append(self, player: Player | None, batch: Batch, now: float) -> None:
         if player is None:
@@ -317,8 +316,7 @@ class Buffer:
     @one_change
     def settle(self, batch: Batch, outcome: Outcome, now: float) -> None:
         """Give all events of a batch their outcome, and let the player's next batch move up."""
-        size = sum(map(len, batch.events.values()))
-        self.counts.settle(len(batch.events), size, outcome)
+        self.counts.settle(len(batch.events), batch.held_bytes, outcome)
         for epoch, events in batch.epoch_counts():
             self._settle_epoch(epoch, events)
         self._unlink(batch, now)
@@ -336,6 +334,7 @@ class Buffer:
         player = self._players[batch.player_unique_id]
         older, newer = batch.halves(self._overhead(batch.player_unique_id, batch.mobile, batch.email))
         batch.stage = Stage.SETTLED
+        self.counts.pending_bytes += contact_bytes(batch.mobile, batch.email)  # of two batches from now on
         self._by_age[batch.number] = older
         player.head = older
         if player.tail is batch:
@@ -446,15 +445,27 @@ class Buffer:
         error.may_have_arrived = batch.ambiguous
         epoch = batch.first_epoch
         name, encoded = batch.remove_oldest()
+        held = len(encoded) + len(name) + batch.per_event
+        if not batch.events:
+            held += contact_bytes(batch.mobile, batch.email)
         dropped = SharedOutcome()
         batch.shared.move((name,), dropped)
-        self.counts.settle(1, len(encoded), error)
+        self.counts.settle(1, held, error)
         self._settle_epoch(epoch, 1)
-        if not batch.events:
+        if batch.events:
+            self._close(batch)  # or the names that it has lost would add up, and nothing would count them
+        else:
             self._unlink(batch, now)
         dropped.settle(error)
         self._on_settled()
         return Event(batch.player_unique_id, name, batch.mobile, batch.email, encoded)
+
+    def _close(self, batch: Batch) -> None:
+        """Let no further event into a batch; without that it waits for nothing."""
+        batch.stage = Stage.CLOSED
+        player = self._players[batch.player_unique_id]
+        if player.head is batch and player.place is Place.LINGERING:
+            self._schedule.make_ready(player)
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""

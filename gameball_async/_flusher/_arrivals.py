@@ -17,7 +17,7 @@ class Arrival(StoredOutcome, Append):
 
     Attributes:
         rows: its events, as they go to the disk; let go when they are in the buffer, or outside.
-        size: bytes of its encoded events.
+        size: bytes that its events count with.
         now: when they came, in seconds of the loop's clock.
         is_answered: whether the disk has spoken.
         error: why it has not stored them.
@@ -57,7 +57,7 @@ class Arrivals:
 
     Attributes:
         events: how many events they bring.
-        size: bytes of these.
+        size: bytes that these count with.
         queue: the calls, oldest first; who changes it keeps the two others in step.
     """
 

@@ -26,7 +26,7 @@ import anyio
 import anyio.lowlevel
 
 from .._bell import Bell
-from .._buffer import Batch, Buffer, one_change, reentrant
+from .._buffer import Batch, Buffer, event_bytes, held_bytes, one_change, reentrant
 from .._config import Batching, Journal
 from .._journal import JournalWriter, Letter, Row, Source, new_row
 from .._receipt import SharedOutcome
@@ -201,8 +201,8 @@ class Backlog(Store):
             JournalError: if nothing can be stored at present.
             NotStarted: if the client was not started yet.
         """
-        size = len(encoded)
-        self._buffer.check_size(player_unique_id, name, size, mobile, email)
+        self._buffer.check_size(player_unique_id, name, len(encoded), mobile, email)
+        size = event_bytes(player_unique_id, name, encoded, mobile, email)
         if self.is_changing:
             raise reentrant()
         self.is_changing = True  # as `one_change` does, without a call in between: this runs for every event
@@ -227,7 +227,7 @@ class Backlog(Store):
             JournalError: if nothing can be stored at present.
         """
         self._buffer.check_batch(player_unique_id, events, mobile, email)
-        size = sum(map(len, events.values()))
+        size = held_bytes(player_unique_id, events, mobile, email)
         self.check()
         if not self._has_room(len(events), size):
             return None
@@ -255,9 +255,9 @@ class Backlog(Store):
         events += arrivals.events
         size += arrivals.size
         return (
-            self._used_bytes + size + events * _OVERHEAD <= self._journal.max_bytes
+            self._used_bytes + size <= self._journal.max_bytes  # an event takes less on disk than in memory
             and events <= self._batching.buffer_events
-            and size <= self._batching.buffer_bytes
+            and (size <= self._batching.buffer_bytes or not arrivals.events)
         )
 
     def check(self) -> None:
@@ -353,6 +353,3 @@ class Backlog(Store):
 
 
 _KEPT = ClientClosed("the client was closed before delivery; the event is kept in the journal for the next client.")
-
-_OVERHEAD = 128
-"""Bytes that an event takes on disk beside itself: its player, its columns, the pages' slack."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from .._admission import Admission
-from .._buffer import Buffer
+from .._buffer import Buffer, event_bytes, held_bytes
 from .._config import Batching
 from .._events import Event
 from .._failures import Failures
@@ -61,7 +61,7 @@ class Intake:
             return None
         if self._batching.when_full == "drop_oldest":
             self._buffer.check_batch(player, events, mobile, email)
-            self._drop_oldest(len(events), sum(map(len, events.values())), now)
+            self._drop_oldest(len(events), held_bytes(player, events, mobile, email), now)
         shared = self._entrance.offer_batch(player, events, mobile, email, now)
         self._tell(now)
         return shared
@@ -112,7 +112,8 @@ class Intake:
         self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
     ) -> SharedOutcome:
         shared = None
-        if self._batching.when_full == "drop_oldest" and self._drop_oldest(1, len(encoded), now):
+        size = event_bytes(player, name, encoded, mobile, email)
+        if self._batching.when_full == "drop_oldest" and self._drop_oldest(1, size, now):
             shared = self._buffer.offer(player, name, encoded, mobile, email, now)
         if shared is None:
             error = self._error()

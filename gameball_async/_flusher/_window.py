@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
-from .._buffer import Buffer
+from .._buffer import Buffer, held_bytes
 from .._config import Batching
 from .._events import Event
 from .._journal import JournalWriter, Letter, Loaded, Row, Source
@@ -194,7 +194,7 @@ class Window:
         if shared is None:
             if outcome is not None:
                 self._outcomes[first.seq] = outcome
-            self._needed = (len(rows), sum(len(row.encoded) for row in rows))
+            self._needed = (len(rows), _held_bytes(rows))
             return False
         if outcome is not None:
             outcome.join(shared)
@@ -260,6 +260,12 @@ class Window:
 
 def _seqs(rows: Sequence[Row]) -> tuple[int, ...]:
     return tuple(row.seq for row in rows)
+
+
+def _held_bytes(rows: Sequence[Row]) -> int:
+    """Bytes that the events of one request count with in the buffer, at most."""
+    events, mobile, email = _as_request(rows)
+    return held_bytes(rows[0].player_unique_id, events, mobile, email)
 
 
 def _as_events(rows: Sequence[Row]) -> list[Event]:

@@ -342,7 +342,7 @@ class JournalFile:
                 if row is None:
                     damaged.append((record[0], repr(record).encode()))
                     continue
-                size += len(row.encoded)
+                size += row.size
                 is_full = bool(rows) and (len(rows) >= most_events or size > most_bytes)
                 if is_full and (row.together is None or row.together != rows[-1].together):
                     return Reading(rows, damaged, is_last=False)

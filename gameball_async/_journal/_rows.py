@@ -35,6 +35,12 @@ class Row(NamedTuple):
     accepted_at: float
     together: int | None
 
+    @property
+    def size(self) -> int:
+        """Bytes of its texts, roughly."""
+        contact = len(self.mobile or "") + len(self.email or "")
+        return len(self.encoded) + len(self.name) + len(self.player_unique_id) + contact
+
 
 _Columns = tuple[int, str, str, bytes, str | None, str | None, float, int | None]
 

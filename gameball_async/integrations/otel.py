@@ -199,7 +199,7 @@ _COUNTERS = {
 
 _LEVELS = {
     "gameball.client.buffered.events": ("{event}", "buffered_events", "Events in memory without an outcome."),
-    "gameball.client.buffered.size": ("By", "buffered_bytes", "Encoded bytes of the events in memory."),
+    "gameball.client.buffered.size": ("By", "buffered_bytes", "Bytes of memory that the events count with."),
     "gameball.client.journaled.events": ("{event}", "journaled_events", "Events in the journal alone."),
     "gameball.client.journal.size": ("By", "journal_bytes", "Bytes of the journal's file that are in use."),
     "gameball.client.in_flight.requests": ("{request}", "in_flight", "Requests being sent."),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from gameball_async import Batching, BufferFull, ClientClosed, DeliveryError, Dropped, DropReason, Event
+from gameball_async import AsyncGameball, Batching, BufferFull, ClientClosed, DeliveryError, Dropped, DropReason, Event
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import assert_conserved, client, until
@@ -171,11 +178,121 @@ async def test_closing_wakes_those_who_wait(sandbox: Sandbox) -> None:
 
 async def test_the_buffer_is_bounded_in_bytes_too(sandbox: Sandbox) -> None:
     sandbox.script(Fault.hang())
-    batching = Batching(max_bytes=1000, buffer_bytes=2000, linger=0, when_full="raise")
+    batching = Batching(max_bytes=1000, buffer_bytes=3000, linger=0, when_full="raise")
     async with client(sandbox, batching=batching) as gameball:
         for number in range(2):
             await gameball.track(f"player{number}", "event", {"text": "x" * 800})
-        with pytest.raises(BufferFull, match="of 2,000 bytes"):
+        with pytest.raises(BufferFull, match="of 3,000 bytes"):
             await gameball.track("player123", "event", {"text": "x" * 800})
-        assert gameball.stats().buffered_bytes <= 2000
+        assert gameball.stats().buffered_bytes <= 3000
         await gameball.aclose(timeout=0)
+
+
+LONG = 100_000
+MEBIBYTE = 2**20
+
+LARGE_EVENTS: dict[str, Callable[[int], tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    "ids": lambda number: ((f"{number:0{LONG}}", "event"), {}),
+    "ids that are not ASCII": lambda number: (("é" * LONG + str(number), "event"), {}),
+    "names": lambda number: ((f"player{number}", f"{number:0{LONG}}"), {}),
+    "names of one player": lambda number: (("player123", f"{number:0{LONG}}"), {}),
+    "mobile numbers": lambda number: ((f"player{number}", "event"), {"mobile": f"{number:0{LONG}}"}),
+    "e-mail addresses": lambda number: ((f"player{number}", "event"), {"email": f"{number:0{LONG}}"}),
+    "values": lambda number: ((f"player{number}", "event", {"text": f"{number:0{LONG}}"}), {}),
+    "keys": lambda number: ((f"player{number}", "event", {f"{number:0{LONG}}": 1}), {}),
+    "small events": lambda number: ((f"player{number}", "event"), {}),
+    "small events of one player": lambda number: (("player123", f"event{number}"), {}),
+    "small events of one name": lambda _: (("player123", "event"), {}),
+}
+
+
+@contextmanager
+def growth() -> Iterator[Callable[[], int]]:
+    """Bytes that were allocated since, and are still held."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", LARGE_EVENTS)
+@pytest.mark.parametrize("when_full", ["raise", "drop_oldest", "drop_newest"])
+async def test_the_memory_that_a_full_buffer_holds_is_near_its_limit(when_full: Any, kind: str) -> None:
+    """It counts everything that it holds; beside that there are only the objects of the client."""
+    gameball = AsyncGameball(
+        "test-key", batching=Batching(buffer_bytes=MEBIBYTE, max_bytes=MEBIBYTE, when_full=when_full)
+    )
+    make = LARGE_EVENTS[kind]
+    events = 3_000 if kind.startswith("small") else 100
+    with growth() as held:
+        for number in range(events):
+            args, kwargs = make(number)
+            with suppress(BufferFull):
+                gameball.track_nowait(*args, **kwargs)
+        del args, kwargs
+        stats = gameball.stats()
+        assert stats.buffered_events < events
+        assert MEBIBYTE // 2 < stats.buffered_bytes <= MEBIBYTE
+        gc.collect()
+        assert held() < 2.5 * MEBIBYTE
+    report = await gameball.aclose(timeout=0)
+    assert len(report.undelivered) == stats.buffered_events
+    assert gameball.stats().buffered_bytes == 0
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
+@pytest.mark.parametrize("kind", ["ids", "names", "mobile numbers", "e-mail addresses", "values"])
+async def test_a_running_client_holds_no_more_than_its_limit(
+    *, kind: str, journal: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.script(Fault.hang())
+    batching = Batching(linger=0, buffer_bytes=MEBIBYTE, when_full="raise")
+    async with client(sandbox, batching=batching, journal=tmp_path if journal else None) as gameball:
+        for number in range(40):
+            args, kwargs = LARGE_EVENTS[kind](number)
+            with suppress(BufferFull):
+                await gameball.track(*args, **kwargs)
+            with suppress(BufferFull):
+                gameball.track_nowait(*args, **kwargs)
+        stats = gameball.stats()
+        assert 0 < stats.buffered_events < 40
+        assert LONG < stats.buffered_bytes <= MEBIBYTE
+        assert_conserved(stats)
+        await gameball.aclose(timeout=0)
+
+
+async def test_what_waits_outside_of_memory_arrives_although_it_is_large(sandbox: Sandbox, tmp_path: Path) -> None:
+    batching = Batching(linger=0, buffer_bytes=MEBIBYTE, max_bytes=MEBIBYTE // 2, wait_timeout=60)
+    async with client(sandbox, batching=batching, journal=tmp_path) as gameball:
+        for number in range(30):
+            args, kwargs = LARGE_EVENTS["ids"](number)
+            await gameball.track(*args, **kwargs)
+            assert gameball.stats().buffered_bytes <= MEBIBYTE
+        await gameball.flush()
+    assert len(sandbox.holdings()) == 30
+
+
+async def test_an_empty_buffer_takes_a_request_that_is_as_large_as_a_request_may_be(sandbox: Sandbox) -> None:
+    batching = Batching(linger=0, max_bytes=1000, buffer_bytes=1000, when_full="raise")
+    async with client(sandbox, batching=batching) as gameball:
+        for number in range(3):
+            await gameball.send("player123", {"event": {"text": "x" * 850, "number": number}})
+            receipt = await gameball.track("p" * 400, "event", {"text": "x" * 450})
+            await receipt
+    assert gameball.stats().delivered == 6
+
+
+async def test_nothing_is_counted_any_more_when_everything_has_its_outcome(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.status(422, code=3003, words="no", events={"bad"}))
+    async with client(sandbox, batching=Batching(linger=0.01)) as gameball:
+        for number in range(6):
+            for name in ("a", "bad", "c", "d"):
+                await gameball.track(f"player{number}", name, mobile="+1234567", email="jon@example.com")
+            await gameball.track(f"pläyer{number}", "a")
+            await gameball.track(f"pläyer{number}", "b", mobile="+1234567")
+        await gameball.flush()
+        stats = gameball.stats()
+        assert (stats.delivered, stats.rejected) == (30, 6)
+        assert stats.buffered_bytes == 0

@@ -22,7 +22,7 @@ from gameball_async import (
 from gameball_async._events import encode_event
 from gameball_async._flusher import Flusher
 
-from .ledger import Ledger, Placed
+from .ledger import Ledger, Placed, held_bytes
 from .plan import Plan
 from .requests import EPSILON, Requests
 
@@ -53,6 +53,16 @@ class Call:
     def size(self) -> int:
         """Bytes of the events that it places."""
         return sum(len(encode_event(placed.asked.name, placed.asked.metadata)) for placed in self.placed)
+
+    @property
+    def held(self) -> int:
+        """Bytes that its events count with in the buffer, if they are a batch of their own."""
+        first = self.placed[0].asked
+        contact = len(first.mobile or "") + len(first.email or "")
+        return contact + sum(
+            held_bytes(placed.asked, len(encode_event(placed.asked.name, placed.asked.metadata)))
+            for placed in self.placed
+        )
 
 
 @attrs.define
@@ -141,7 +151,7 @@ class Calls:
         for call in self._open.values():
             self._check_deadline(call)
             if call.waits_for_room:
-                if is_first and flusher.buffer.has_room(len(call.placed), call.size):
+                if is_first and flusher.buffer.has_room(len(call.placed), call.held):
                     self._fail(f"a {call.kind} waits although there is room for it")
                 is_first = False
             elif self._waits_in_vain(call):
@@ -189,7 +199,7 @@ class Calls:
     def _is_full(self, call: Call, flusher: Flusher) -> bool:
         if self._plan.batching.when_full == "wait" and call.kind != "nowait" and self.life.is_started:
             return abs(self._now() - call.began - self._plan.batching.wait_timeout) < EPSILON
-        has_room = flusher.buffer.has_room(len(call.placed), call.size)
+        has_room = flusher.buffer.has_room(len(call.placed), call.held)
         return not has_room or any(other.waits_for_room for other in self._open.values() if other is not call)
 
     def _is_too_large(self, call: Call) -> bool:

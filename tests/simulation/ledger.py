@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import attrs
@@ -43,6 +43,18 @@ class Trace:
         return hashlib.sha256("\n".join(f"{entry!r}" for entry in self._entries).encode()).hexdigest()
 
 
+EVENT_OVERHEAD = 450
+"""Bytes that every event counts with beside its texts."""
+
+LONGEST_CONTACT = 60
+"""Bytes of a mobile number and an e-mail address together, at most."""
+
+
+def held_bytes(asked: Track, encoded: int) -> int:
+    """Bytes that an event counts with in the buffer, beside its batch's contact."""
+    return encoded + len(asked.name) + len(asked.player) + EVENT_OVERHEAD
+
+
 @attrs.define(eq=False, kw_only=True)
 class Placed:
     """One event of one call.
@@ -50,7 +62,7 @@ class Placed:
     Attributes:
         asked: what was asked for, as the plan has it.
         order: its place among all accepted events; None until it is accepted.
-        size: bytes of it as the client encoded it.
+        size: bytes that it counts with in the buffer, beside its batch's contact.
         outcome: the first outcome that its receipt showed.
         settled: its place among all settled events.
         last: the last request that carried it.
@@ -114,7 +126,7 @@ class Ledger:
         if player not in (None, placed.asked.player) or name != placed.asked.name:
             self._fail(f"event {placed.asked.number} was accepted under another player or name")
         placed.order, placed.accepted_at = len(self.accepted), self._now()
-        placed.size, placed.receipt = len(encoded), Receipt(shared, name)
+        placed.size, placed.receipt = held_bytes(placed.asked, len(encoded)), Receipt(shared, name)
         self.accepted.append(placed)
         self.pending[placed.asked.number] = placed
         self.queues.setdefault(placed.asked.player, deque()).append(placed)
@@ -151,11 +163,17 @@ class Ledger:
             "dropped": self.outcomes[Dropped],
             "unknown": self.outcomes[OutcomeUnknown],
             "pending": len(self.pending),
-            "buffered_bytes": sum(placed.size for placed in self.pending.values()),
         }
+        self._check_bytes(stats, self.pending.values())
         for account, expected in truth.items():
             if (told := getattr(stats, account)) != expected:
                 self._fail(f"stats say {account}={told}, the truth is {expected}")
+
+    def _check_bytes(self, stats: Stats, held: Collection[Placed]) -> None:
+        """The bytes are those of the events, and the contacts of at most as many batches."""
+        least = sum(placed.size for placed in held)
+        if not least <= stats.buffered_bytes <= least + LONGEST_CONTACT * len(held):
+            self._fail(f"stats say buffered_bytes={stats.buffered_bytes}, the truth is {least} and the contacts")
 
     def check_resolved_once(self) -> None:
         """No receipt changed its mind, and none is pending."""

@@ -219,7 +219,7 @@ class _Planner:
             max_events=random.choice([1, 2, 3, 5, 100]),
             max_bytes=max_bytes,
             buffer_events=random.choice([1, 2, 5, 10, 20]) if small else 100_000,
-            buffer_bytes=max(max_bytes, random.choice([400, 2000]) if small else 2**26),
+            buffer_bytes=max(max_bytes, random.choice([1000, 6000]) if small else 2**26),
             when_full=random.choice(["wait", "wait", "raise", "drop_oldest", "drop_newest"]),
             wait_timeout=random.choice([0.0, 0.2, 1.0, 60.0]),
         )

@@ -551,11 +551,27 @@ def test_dropped_events_leave_nothing_behind_however_long_an_outage_lasts() -> N
 
 
 def test_there_is_room_for_so_many_events_and_bytes() -> None:
+    bench = Bench(buffer_events=3, max_bytes=50, buffer_bytes=1000)
+    bench.offer("p", "a")
+    left = 1000 - bench.buffer.counts.pending_bytes
+
+    assert bench.buffer.has_room(2, left)
+    assert not bench.buffer.has_room(3, 1)
+    assert not bench.buffer.has_room(1, left + 1)
+
+
+def test_an_empty_buffer_has_room_for_any_request_but_not_for_more_events() -> None:
     bench = Bench(buffer_events=2, max_bytes=50, buffer_bytes=50)
 
-    assert bench.buffer.has_room(2, 50)
+    assert bench.buffer.has_room(2, 51)
     assert not bench.buffer.has_room(3, 1)
-    assert not bench.buffer.has_room(1, 51)
+    bench.offer("p", "a")
+    assert bench.try_offer("p", "b") is None
+    assert bench.buffer.counts.accepted == 1
+
+
+def test_no_more_events_are_held_than_allowed() -> None:
+    bench = Bench(buffer_events=2)
     bench.offer("p", "a")
     bench.offer("p", "b")
     assert bench.try_offer("p", "c") is None

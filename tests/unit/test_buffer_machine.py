@@ -57,8 +57,6 @@ class ModelBatch:
     opened_at: float
     events: list[ModelEvent] = attrs.Factory(list["ModelEvent"])
     stage: Stage = Stage.OPEN
-    gone: set[str] = attrs.Factory(set[str])
-    """Names that were dropped from it: they must not come back, their receipts know better."""
     is_half: bool = False
     attempts: int = 0
     body: bytes | None = None
@@ -126,7 +124,7 @@ class BufferMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.batching = Batching(linger=LINGER, max_events=3, max_bytes=110, buffer_events=12, buffer_bytes=420)
+        self.batching = Batching(linger=LINGER, max_events=3, max_bytes=110, buffer_events=12, buffer_bytes=4_000)
         self.buffer = Buffer(self.batching, SPOKEN.overhead, self.on_due)
         self.players: dict[str, ModelPlayer] = {}
         self.order: list[ModelBatch] = []
@@ -147,9 +145,42 @@ class BufferMachine(RuleBasedStateMachine):
     def pending(self) -> Iterator[ModelEvent]:
         return itertools.chain.from_iterable(batch.events for batch in self.order)
 
-    def has_room(self, encodings: list[bytes]) -> bool:
-        held = [model_event.encoded for model_event in self.pending()] + encodings
-        return len(held) <= self.batching.buffer_events and sum(map(len, held)) <= self.batching.buffer_bytes
+    def held(self, batch: ModelBatch) -> int:
+        """What a batch counts with: texts, 450 bytes for each event, and its contact once."""
+        contact = len(batch.mobile or "") + len(batch.email or "")
+        texts = sum(len(each.encoded) + len(each.name) for each in batch.events)
+        return texts + len(batch.events) * (len(batch.player) + 450) + contact
+
+    def has_room(
+        self, player: str, events: dict[str, bytes], mobile: str | None, email: str | None, joined: ModelBatch | None
+    ) -> bool:
+        """Whether events fit that join a batch, or are one of their own."""
+        grown = ModelBatch(player, mobile, email, self.now)
+        if joined is not None:
+            grown.mobile, grown.email = mobile or joined.mobile, email or joined.email
+            grown.events += joined.events
+        grown.events += [ModelEvent(name, encoded, self.epoch) for name, encoded in events.items()]
+        size = self.held(grown) + sum(self.held(batch) for batch in self.order if batch is not joined)
+        pending = sum(1 for _ in self.pending())
+        fits = size <= self.batching.buffer_bytes or not pending
+        return fits and pending + len(events) <= self.batching.buffer_events
+
+    def joined(
+        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None
+    ) -> ModelBatch | None:
+        """The batch that an event merges into."""
+        tail = self.players[player].batches[-1] if player in self.players else None
+        if (
+            tail is None
+            or tail.stage is not Stage.OPEN
+            or name in tail.names
+            or len(tail.events) >= self.batching.max_events
+            or differs(tail.mobile, mobile)
+            or differs(tail.email, email)
+            or len(tail.with_event(encoded, mobile, email)) > self.batching.max_bytes
+        ):
+            return None
+        return tail
 
     def is_full(self, batch: ModelBatch) -> bool:
         return len(batch.events) >= self.batching.max_events or len(batch.wire()) >= self.batching.max_bytes
@@ -231,21 +262,11 @@ class BufferMachine(RuleBasedStateMachine):
                 self.buffer.offer(player, name, encoded, mobile, email, self.now)
             return
         shared = self.buffer.offer(player, name, encoded, mobile, email, self.now)
-        assert (shared is not None) == self.has_room([encoded])
+        tail = self.joined(player, name, encoded, mobile, email)
+        assert (shared is not None) == self.has_room(player, {name: encoded}, mobile, email, tail)
         if shared is None:
             return
-        tail = self.players[player].batches[-1] if player in self.players else None
-        if (
-            tail is None
-            or tail.stage is not Stage.OPEN
-            or name in tail.names
-            or name in tail.gone
-            or len(tail.events) >= self.batching.max_events
-            or differs(tail.mobile, mobile)
-            or differs(tail.email, email)
-            or len(tail.with_event(encoded, mobile, email)) > self.batching.max_bytes
-        ):
-            tail = self.open(player, mobile, email)
+        tail = tail or self.open(player, mobile, email)
         tail.mobile, tail.email = mobile or tail.mobile, email or tail.email
         self.add(tail, name, encoded, Receipt(shared, name))
 
@@ -259,7 +280,7 @@ class BufferMachine(RuleBasedStateMachine):
                 self.buffer.offer_batch(player, events, mobile, email, self.now)
             return
         shared = self.buffer.offer_batch(player, events, mobile, email, self.now)
-        assert (shared is not None) == self.has_room(list(events.values()))
+        assert (shared is not None) == self.has_room(player, events, mobile, email, None)
         if shared is None:
             return
         batch = self.open(player, mobile, email)
@@ -406,10 +427,10 @@ class BufferMachine(RuleBasedStateMachine):
             return
         model_event = batch.events.pop(0)
         model_event.outcome = FULL
-        batch.gone.add(model_event.name)
         assert (dropped.player_unique_id, dropped.name) == (batch.player, model_event.name)
         assert (dropped.mobile, dropped.email) == (batch.mobile, batch.email)
         assert dropped._encoded == model_event.encoded
+        batch.stage = Stage.CLOSED
         if not batch.events:
             self.close(batch, FULL)
 
@@ -468,7 +489,7 @@ class BufferMachine(RuleBasedStateMachine):
             dropped=settled(Dropped),
             unknown=settled(OutcomeUnknown),
             pending=len(pending),
-            pending_bytes=sum(len(each.encoded) for each in pending),
+            pending_bytes=sum(map(self.held, self.order)),
         )
         counts = self.buffer.counts
         assert counts.accepted == counts.delivered + counts.rejected + counts.dropped + counts.unknown + counts.pending

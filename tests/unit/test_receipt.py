@@ -51,7 +51,6 @@ def test_a_moved_event_has_the_outcome_of_where_it_is() -> None:
     shared.move(["a"], elsewhere)
     shared.settle(DELIVERED)
 
-    assert (shared.has_moved("a"), shared.has_moved("b")) == (True, False)
     assert (shared.outcome_of("a"), shared.outcome_of("b")) == (None, DELIVERED)
     elsewhere.settle(REJECTED)
     assert (shared.outcome_of("a"), shared.outcome_of("b")) == (REJECTED, DELIVERED)

@@ -70,7 +70,7 @@ class JournalCalls(Calls):
         for call in self._open.values():
             self._check_deadline(call)
             if self._waits_for_room(call):
-                if is_first and backlog._has_room(len(call.placed), call.size):
+                if is_first and backlog._has_room(len(call.placed), call.held):
                     self._fail(f"a {call.kind} waits although there is room for it")
                 is_first = False
             elif self._waits_for_disk(call):
@@ -124,7 +124,7 @@ class JournalCalls(Calls):
             return abs(self._now() - call.began - self._plan.batching.wait_timeout) < EPSILON
         backlog = flusher.store
         assert isinstance(backlog, Backlog)
-        has_room = backlog._has_room(len(call.placed), call.size)
+        has_room = backlog._has_room(len(call.placed), call.held)
         return not has_room or any(self._waits_for_room(other) for other in self._open.values() if other is not call)
 
     def _check_left(self) -> None:

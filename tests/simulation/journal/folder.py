@@ -89,7 +89,7 @@ class File:
         loaded: list[Row] = []
         size = 0
         for row in self._free_after(after):
-            size += len(row.encoded)
+            size += row.size
             is_full = bool(loaded) and (len(loaded) >= most_events or size > most_bytes)
             if is_full and (row.together is None or row.together != loaded[-1].together):
                 return Loaded(loaded, 0, is_last=False)

@@ -15,7 +15,7 @@ from gameball_async._journal import Row
 from gameball_async._receipt import SharedOutcome
 
 from ..gameball import EPOCH
-from ..ledger import Ledger, Outcome, Placed, Trace
+from ..ledger import Ledger, Outcome, Placed, Trace, held_bytes
 from ..plan import Track
 from .folder import File, Folder
 
@@ -206,7 +206,7 @@ class JournalLedger(Ledger):
 
     def _place(self, kept: Kept, key: tuple[int, int], size: int, at: float, receipt: Receipt | None) -> None:
         kept.order, kept.accepted_at, kept.key = len(self.accepted), at, key
-        kept.size, kept.receipt = size, receipt
+        kept.size, kept.receipt = held_bytes(kept.asked, size), receipt
         self.by_key[key] = kept
         self.accepted.append(kept)
         self.pending[kept.asked.number] = kept
@@ -286,9 +286,9 @@ class JournalLedger(Ledger):
             "unknown": self.outcomes[OutcomeUnknown],
             "pending": len(self.pending),
             "buffered_events": len(inside),
-            "buffered_bytes": sum(kept.size for kept in inside),
             "journaled_events": len(self.pending) - len(inside),
         }
+        self._check_bytes(stats, inside)
         for account, expected in truth.items():
             if (told := getattr(stats, account)) != expected:
                 self._fail(f"stats say {account}={told}, the truth is {expected}")
