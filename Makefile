@@ -37,7 +37,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: $(READY) ## real shop data through an embedded sandbox, with faults, compared one by one
-	$(BIN)/python -m gameball_async.cli.demo
+	$(BIN)/python -m examples.demo
 
 test: $(TEST_TOOLS) ## every test, in several processes: make test JOBS=4
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal

@@ -36,7 +36,6 @@ include_patterns = [
     "examples/*/README.md",
     "CHANGELOG.md",
     "README.md",
-    "gameball_async/cli/data/SOURCE.md",
 ]
 exclude_patterns = ["docs/_*"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}

@@ -21,7 +21,8 @@ from lives.support import KEY, Process
 from gameball_async.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/README.md"))
+EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/README.md") if path.parent.name != "demo")
+"""The services; the demo ends by itself, and has its own tests."""
 
 ENOUGH = 60
 """Orders that were taken when the signal comes; the linger is half a second, so few have been sent then."""

@@ -6,31 +6,30 @@ import asyncio
 import sys
 from collections import Counter
 from decimal import Decimal
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from gameball_async import AsyncGameball, Batching, RateLimit, Retry
+from gameball_async.cli._columns import Columns, MetadataColumn
+from gameball_async.cli._compare import Sent
+from gameball_async.cli._display import Spoken, display_for
+from gameball_async.cli._files import Files, Reading, Trouble
+from gameball_async.cli._ledger import Ledger
+from gameball_async.cli._report import print_answers, print_line
+from gameball_async.cli._rows import Draft, MetadataValue, Row
+from gameball_async.cli._sending import How, Job, Sending
+from gameball_async.cli._signals import EXIT_CODE, Interrupts
+from gameball_async.cli._words import counted, duration
 from gameball_async.sandbox import Fault, Sandbox
-
-from ._columns import Columns, MetadataColumn
-from ._compare import Sent
-from ._display import Spoken, display_for
-from ._files import Files, Reading, Trouble
-from ._ledger import Ledger
-from ._report import print_answers, print_line
-from ._rows import Draft, MetadataValue, Row
-from ._sending import How, Job, Sending
-from ._signals import EXIT_CODE, Interrupts
-from ._words import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ._sending import Ending
+    from gameball_async.cli._sending import Ending
 
-EXCERPT = "online_retail_excerpt.csv.gz"
+EXCERPT = Path(__file__).parent / "data" / "online_retail_excerpt.csv.gz"
 _TOO_MANY = 429
 _BULK = 12  # pieces of one product, from which on a shop would call it wholesale
 
@@ -189,10 +188,9 @@ def main() -> None:
     Raises:
         SystemExit: with 0 if the sandbox holds exactly what was sent, else with 1.
     """
-    path = resources.files("gameball_async.cli") / "data" / EXCERPT
-    with resources.as_file(path) as file, Sandbox() as sandbox:
+    with Sandbox() as sandbox:
         sandbox.script(*FAULTS)
-        is_equal = asyncio.run(run(str(file), sandbox))
+        is_equal = asyncio.run(run(str(EXCERPT), sandbox))
     sys.exit(0 if is_equal else 1)
 
 
@@ -200,7 +198,7 @@ async def run(path: str, sandbox: Sandbox) -> bool:
     """Send order lines to a sandbox, print the table, and return whether it holds exactly their events."""
     files = Files([path], Reading(columns=COLUMNS))
     shop, rate = Shop(files.rows()), RateLimit()
-    ledger = Ledger(names=[EXCERPT])
+    ledger = Ledger(names=[EXCERPT.name])
     display = display_for("real orders of a gift shop")
     gameball = AsyncGameball(
         "demo", base_url=sandbox.url, rate=rate, batching=Batching(wait_timeout=60), retry=Retry(initial=0.2)
@@ -290,7 +288,3 @@ def _failures(sandbox: Sandbox, repeated: int) -> tuple[str, str]:
     listed = ", ".join(f"{cause} {count:,}" for cause, count in causes.most_common() if count)
     became = "; ".join(f"{count:,} {words}" for words, count in consequences.items() if count)
     return f"{counted(failed, 'request')}: {listed}", became
-
-
-if __name__ == "__main__":
-    main()

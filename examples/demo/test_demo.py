@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gameball_async.cli import demo
 from gameball_async.sandbox import Fault, Sandbox
+
+from . import demo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-DATA = resources.files("gameball_async.cli") / "data"
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def limited() -> Iterator[Sandbox]:
 @pytest.fixture
 def rows(tmp_path: Path) -> str:
     """The excerpt's first two hundred rows, some of one customer's invoices among them."""
-    lines = gzip.decompress((DATA / demo.EXCERPT).read_bytes()).splitlines(keepends=True)
+    lines = gzip.decompress(demo.EXCERPT.read_bytes()).splitlines(keepends=True)
     (tmp_path / "rows.csv").write_bytes(b"".join(lines[:201]))
     return str(tmp_path / "rows.csv")
 
@@ -120,6 +118,6 @@ def test_without_its_rows_the_verdict_is_not_good(
 
 
 def test_the_excerpt_names_its_source_and_licence() -> None:
-    text = (DATA / "SOURCE.md").read_text("utf-8")
+    text = demo.EXCERPT.parents[1].joinpath("README.md").read_text("utf-8")
     for words in ("D. Chen", "Online Retail", "UCI Machine Learning Repository", "10.24432/C5BW33", "CC BY 4.0"):
         assert words in text

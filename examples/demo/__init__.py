@@ -1,0 +1,1 @@
+"""Real orders of a gift shop through a sandbox in which much goes wrong."""

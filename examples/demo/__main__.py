@@ -1,0 +1,5 @@
+"""The demo: `python -m examples.demo`, or `make demo`."""
+
+from .demo import main
+
+main()
