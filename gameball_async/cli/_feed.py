@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -66,6 +67,9 @@ class Feed(Generic[T]):
                 self._hand_over(item)
         except BaseException as problem:  # noqa: BLE001 raised where the items are taken
             error = problem
+        finally:
+            if isinstance(self._items, Generator):
+                self._items.close()  # and with it the file that it reads
         self._hand_over(_End(error))
 
     def _hand_over(self, item: T | _End) -> None:

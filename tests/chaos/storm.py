@@ -30,6 +30,7 @@ from gameball_async import (
 )
 from gameball_async.sandbox import Fault, RequestRecord, Sandbox
 
+ENOUGH = 600  # events accepted, at least, however slow the machine is
 PRODUCERS = 60
 PLAYERS = 3000
 NAMES = 8
@@ -90,7 +91,7 @@ class Storm:
     # ---------------------------------------------------------------- the calls
 
     async def rage(self, seconds: float) -> None:
-        """Call away for so long."""
+        """Call for so long, and on a slow machine until enough was accepted."""
         async with anyio.create_task_group() as tasks:
             for producer in range(PRODUCERS):
                 tasks.start_soon(self._produce, producer, anyio.current_time() + seconds)
@@ -98,7 +99,7 @@ class Storm:
     async def _produce(self, producer: int, until: float) -> None:
         """Call for players of its own, so that the order of their events is defined."""
         random = Random(f"{self.seed} {producer}")
-        while anyio.current_time() < until:
+        while anyio.current_time() < until or self._is_too_calm():
             player = f"player{producer + PRODUCERS * random.randrange(PLAYERS // PRODUCERS)}"
             kind = random.random()
             patience = random.choice([0.1, 0, random.random() * 0.01])
@@ -113,6 +114,9 @@ class Storm:
                     await self._flush(random)
             self._check_bounds()
             await anyio.sleep(random.random() * 0.04)
+
+    def _is_too_calm(self) -> bool:
+        return not self.is_closing and self.gameball.stats().accepted < ENOUGH
 
     def _next_event(self, random: Random, player: str) -> tuple[str, int]:
         self._number += 1

