@@ -7,6 +7,7 @@ leads nowhere fails the build. The navigation is `toc.yml`, so that no page need
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import gameball_async
@@ -14,9 +15,13 @@ import gameball_async
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_site"))  # where the extension `docstrings` is
 
+PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
 project = "gameball_async"
+author = PROJECT["authors"][0]["name"]
+copyright = f"2026, {author}"  # noqa: A001 the name that Sphinx reads
 release = gameball_async.__version__
-html_title = "gameball_async"
+html_title = f"gameball_async {release}"
 
 extensions = [
     "docstrings",
@@ -40,6 +45,7 @@ include_patterns = [
 exclude_patterns = ["docs/_*"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 external_toc_path = str(HERE / "toc.yml")
+myst_html_meta = {"description": PROJECT["description"]}
 myst_heading_anchors = 4  # as a Git host derives them from the headings
 
 # ---------------------------------------------------------------- the reference, from the docstrings
@@ -73,4 +79,11 @@ html_domain_indices = False
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 copybutton_prompt_text = "$ "
-html_theme_options = {"navigation_with_keys": True}
+html_favicon = "../gameball_async/sandbox/page/icon.svg"
+html_theme_options = {
+    "navigation_with_keys": True,
+    "source_repository": PROJECT["urls"]["Source"],
+    "source_branch": "main",
+    "source_directory": "",  # the pages link to files of the whole repository
+    "top_of_page_buttons": ["view"],
+}

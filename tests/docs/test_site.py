@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 import runpy
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -65,6 +66,25 @@ def test_every_page_is_in_the_site(site: Path) -> None:
 
 def test_the_site_begins_with_the_documentations_index(site: Path) -> None:
     assert "docs/index.html" in (site / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_page_names_authors_version_source_and_description_and_has_an_icon(site: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    source = project["urls"]["Source"]
+    for name in DOCS:
+        html = (site / f"docs/{name}.html").read_text(encoding="utf-8")
+        assert f"2026, {project['authors'][0]['name']}" in html, name
+        assert gameball_async.__version__ in html, name
+        assert f'href="{source}/blob/main/docs/{name}.md' in html, name
+        assert f'<meta content="{project["description"]}" name="description"' in html, name
+        assert re.search(r'<link rel="(?:shortcut )?icon" href="[^"]+icon\.svg"', html), name
+
+
+def test_the_site_begins_with_what_it_is_for_how_to_install_it_an_example_and_a_picture(site: Path) -> None:
+    html = (site / "docs/index.html").read_text(encoding="utf-8")
+    words = ["Track loyalty events", "pip install gameball-async", "AsyncGameball", "<img", "Quick start</a>"]
+    places = [html.index(word, html.index("<h1>")) for word in words]
+    assert places == sorted(places)
 
 
 def public_modules() -> Iterator[ModuleType]:

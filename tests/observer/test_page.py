@@ -116,10 +116,10 @@ def test_every_method_of_an_observer_stands() -> None:
 
 def test_an_alert_looks_at_a_metric_that_exists() -> None:
     names = {code_in(row["Metric"])[0] for row in METRICS}
-    assert {code_in(row["Look at"])[0] for row in PAGE["When to be woken/Look at"]} <= names
+    assert {code_in(row["Look at"])[0] for row in PAGE["Alerting/Look at"]} <= names
 
 
 def test_the_words_are_those_of_stats() -> None:
-    words = {row["Word"].replace("in flight", "in_flight") for row in PAGE["See what happens/Word"]}
+    words = {row["Word"].replace("in flight", "in_flight") for row in PAGE["Observability/Word"]}
     fields = {field.name.removesuffix("_events") for field in attrs.fields(Stats)}
     assert words <= fields
