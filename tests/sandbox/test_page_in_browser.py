@@ -185,6 +185,21 @@ def test_ten_thousand_events_of_two_thousand_players_leave_the_page_small_and_qu
     assert page.locator("*").count() < 3000
 
 
+@pytest.mark.parametrize("width", [PHONE[0], 681, 1181, DESK[0]])
+def test_the_number_of_a_request_is_beside_its_time_however_long_it_is(
+    page: Page, sandbox: Sandbox, width: int
+) -> None:
+    sandbox._desk.ledger._number = 999_998
+    page.set_viewport_size({"width": width, "height": DESK[1]})
+    send(sandbox, [("a player with a rather long id", {"place_order": {}})] * 2)
+    cell = page.locator("tr", has_text="#1000000").locator(".when")
+    expect(cell).to_be_visible()
+    tops = cell.evaluate("cell => [...cell.children].flatMap(part => [...part.getClientRects()].map(box => box.top))")
+    assert len(tops) == 2
+    assert max(tops) - min(tops) < 8
+    assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+
+
 def test_the_list_can_be_held_and_chosen_from(page: Page, sandbox: Sandbox) -> None:
     hold, shown = page.get_by_role("button", name="Hold", exact=True), page.locator("#shown")
     send(sandbox, [("a", {"review": {}}), ("b", {"review": {}, "reserve": {}})])
