@@ -63,9 +63,15 @@ def is_document(stream: Peekable) -> bool:
     return text[end:].lstrip(" \t,").startswith("{")
 
 
-def wrapper_key(text: str) -> str | None:
-    """Return the key under which an object holds an array of events, as jq writes it; its beginning is enough."""
-    at = _after_space(text, 1)
+def wrapper_key(text: str, at: int = 0, depth: int = 3) -> str | None:
+    """Return the key under which an object holds an array of events, as jq writes it; its beginning is enough.
+
+    Args:
+        text: what holds the object.
+        at: where the object begins.
+        depth: how many objects may be around the array.
+    """
+    at = _after_space(text, at + 1)
     try:
         while text.startswith('"', at):
             key, at = _SYNTAX.raw_decode(text, at)
@@ -74,7 +80,7 @@ def wrapper_key(text: str) -> str | None:
                 return None
             if _ARRAY_OF_OBJECTS.match(text, at):
                 return str(key)
-            if text.startswith("{", at) and (inner := wrapper_key(text[at:])) is not None:
+            if depth > 1 and text.startswith("{", at) and (inner := wrapper_key(text, at, depth - 1)) is not None:
                 return f"{key}.{inner}"
             _, at = _SYNTAX.raw_decode(text, at)
             at = _after_space(text, at)
@@ -178,7 +184,7 @@ class _Values:
         return _Value(value, line, self._line)
 
     def _refuse_wrapper(self) -> None:
-        if not self._text.startswith("{", self._at) or (key := wrapper_key(self._text[self._at :])) is None:
+        if not self._text.startswith("{", self._at) or (key := wrapper_key(self._text, self._at)) is None:
             return
         example = f', for example with jq -c ".{key}[]" FILE > events.ndjson' if _NAMES.fullmatch(key) else "."
         raise WrongFormat(f"it holds its events under the key {quoted(key)}: write them one on each line{example}")

@@ -245,3 +245,15 @@ def test_any_bytes_are_rows_or_refused_however_they_arrive(data: bytes, piece: i
 def test_a_file_named_json_is_json_whatever_it_holds(text: str, reason: str) -> None:
     (row,) = read(text, reading=Reading().for_path("events.json"))
     assert reason in str(row.content)
+
+
+def test_objects_in_objects_cost_neither_time_nor_memory() -> None:
+    text = '{"a":' * 200_000
+    tracemalloc.start()
+    try:
+        (row,) = read(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "nested too deeply" in str(row.content)
+    assert peak < 16 * LONGEST_LINE
