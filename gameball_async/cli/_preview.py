@@ -40,12 +40,14 @@ class Preview:
         invalid: rows that cannot be sent.
         rows: how many rows there are to send, if only a part of them was counted; None if that is unknown.
         is_complete: whether everything was counted.
+        warnings: what is odd in the files.
     """
 
     events: Counter[str] = attrs.field(factory=Counter[str])
     invalid: int = 0
     rows: float | None = None
     is_complete: bool = True
+    warnings: list[str] = attrs.field(factory=list[str])
 
     @property
     def counted_rows(self) -> int:
@@ -60,7 +62,7 @@ class Preview:
             lines.append(f"{more:>12,}  with {counted(len(self.events) - len(names), 'further name')}")
         if self.invalid:
             lines.append(f"{self.invalid:>12,}  cannot be sent, and go to the rejects file")
-        return lines
+        return lines + self.warnings
 
 
 def confirm(order: Order, settled: Sequence[LineSet], where: str) -> None:
@@ -121,6 +123,8 @@ def count(order: Order, settled: Sequence[LineSet], clock: Callable[[], float]) 
             preview.rows = files.expected() if preview.is_complete else None
             preview.is_complete = False
             break
+    names = order.names()
+    preview.warnings = files.findings.messages([names[at] for at in regular])
     return preview
 
 

@@ -211,6 +211,17 @@ def test_a_terminal_that_is_closed_stops_a_run_in_order(sandbox: Sandbox, tmp_pa
     assert numbers(sandbox) == {f"player{player}": list(range(60)) for player in range(5)}
 
 
+def test_what_is_odd_is_shown_before_the_question(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = written(tmp_path / "events", [{"player": player, "event": "visit"} for player in ("17850", "17850 ")])
+    session = Session("send", path, "--base-url", sandbox.url)
+    session.wait_for(b"[y/N]")
+    text = " ".join(session.text.decode().split())
+    assert "line 2: 1 row with unusual spaces or invisible characters in the player's id" in text
+    session.type(b"n\n")
+    session.end()
+    assert sandbox.stats().arrived == 0
+
+
 def test_a_file_that_takes_too_long_to_count_is_estimated(tmp_path: Path) -> None:
     path = written(tmp_path / "events", events_of(players=10, each=1000))
     tenths = itertools.count()
