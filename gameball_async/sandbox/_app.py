@@ -125,7 +125,7 @@ class _Control:
         return Json({**tally, "statuses": {str(key): count for key, count in tally["statuses"].items()}})
 
     async def faults(self, _: Request) -> Response:
-        return Json(_plain(self._desk.faults))
+        return Json([fault.to_json() for fault in self._desk.faults])
 
     async def script(self, request: Request) -> Response:
         try:
@@ -137,7 +137,7 @@ class _Control:
         except RecursionError:
             return wrong("The JSON is nested too deeply: give a fault, or an array of them.")
         self._desk.script(*faults)
-        return Json(_plain(faults))
+        return Json([fault.to_json() for fault in faults])
 
     async def clear(self, _: Request) -> Response:
         self._desk.script()

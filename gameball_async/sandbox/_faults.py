@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, get_args
 from typing import Literal as _Literal
@@ -10,7 +11,7 @@ import attrs
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Kind = _Literal[
     "status",
@@ -210,7 +211,7 @@ class Fault:
 
     @classmethod
     def from_json(cls, value: object) -> Fault:
-        """Make one of a JSON object: `kind` names the classmethod, the rest are its arguments.
+        """Make one of a JSON object: `kind` names the classmethod, the rest are its arguments, or a fault's fields.
 
         Raises:
             ValueError: if it cannot be made.
@@ -219,15 +220,49 @@ class Fault:
         kind = arguments.get("kind", "")
         if kind not in get_args(Kind):
             raise ValueError(f'A fault is a JSON object such as {{"kind": "hang"}}, and kind one of {_KINDS}.')
-        # null stands for the default: JSON has no other way to write an infinite duration
-        given = {name: argument for name, argument in arguments.items() if name != "kind" and argument is not None}
+        given = {name: argument for name, argument in arguments.items() if name != "kind"}
         try:
-            made: Fault = getattr(cls, kind)(**given)
+            return cls._from_fields(kind, given) if cls._are_fields(kind, given) else cls._from_arguments(kind, given)
         except TypeError as error:
             raise ValueError(
                 f"Fault.{kind} cannot be made of these fields: {str(error.args[0]).rstrip('.')}. See its arguments."
             ) from error
+
+    @classmethod
+    def _are_fields(cls, kind: str, given: Mapping[str, object]) -> bool:
+        """Whether these are the fields of a fault, as `to_json` gives them, and not a classmethod's arguments."""
+        arguments = inspect.signature(getattr(cls, kind)).parameters.keys() | When.__annotations__.keys()
+        return given.keys() <= attrs.fields_dict(cls).keys() and not given.keys() <= arguments
+
+    @classmethod
+    def _from_fields(cls, kind: str, given: Mapping[str, Any]) -> Fault:
+        made: Fault = getattr(cls, kind)(*_FIRST_ARGUMENTS.get(kind, ()))
+        if "duration" in given and given["duration"] is None:
+            given = {**given, "duration": math.inf}
+        return attrs.evolve(made, **given)
+
+    @classmethod
+    def _from_arguments(cls, kind: str, given: Mapping[str, Any]) -> Fault:
+        # null stands for the default: JSON has no other way to write an infinite duration
+        arguments = {name: argument for name, argument in given.items() if argument is not None}
+        made: Fault = getattr(cls, kind)(**arguments)
         return made
+
+    def to_json(self) -> dict[str, object]:
+        """Return its fields as JSON knows them, from which `from_json` makes an equal fault."""
+        return attrs.asdict(self, value_serializer=_json_value)
+
+
+_FIRST_ARGUMENTS: Mapping[str, tuple[float, ...]] = {"status": (500,), "latency": (0.0,)}
+"""What the classmethods need that have no default for it."""
+
+
+def _json_value(_: object, field: attrs.Attribute[object] | None, value: object) -> object:
+    if isinstance(value, frozenset):
+        return sorted(cast("frozenset[str]", value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if field is not None and field.name == "duration" else str(value)
+    return value
 
 
 def _fits_a_header(value: float | str | None) -> bool:

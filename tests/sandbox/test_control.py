@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
 import pytest
 
 from gameball_async.sandbox import Fault, Sandbox
+from gameball_async.sandbox._faults import Kind
+from gameball_async.sandbox._switches import SWITCHES
 
 from .support import V3, track
 
@@ -86,6 +89,84 @@ def test_posted_faults_replace_the_script_and_delete_clears_it(http: httpx.Clien
     assert statuses == [500, 503, 200]
     assert [(fault["kind"], fault["http_status"], fault["duration"]) for fault in shown] == [("status", 503, None)]
     assert http.get("/_sandbox/faults").json() == []
+
+
+EVERY_FIELD: dict[str, Any] = {
+    "probability": 0.25,
+    "start": 1.5,
+    "duration": 60.0,
+    "times": 3,
+    "players": {"b", "a", "\ud83d"},
+    "events": {"review"},
+}
+
+OF_EVERY_KIND = [
+    Fault.status(503),
+    Fault.status(503, code=5003, words="Größer \ud83d", retry_after="Wed, 21 Oct 2026 07:28:00 GMT"),
+    Fault.status(204, retry_after=0.5),
+    Fault.status(429, retry_after="inf"),
+    Fault.busy(),
+    Fault.success_false(words="no"),
+    Fault.html(500, retry_after=7),
+    Fault.redirect("https://elsewhere.invalid/a", status=301),
+    Fault.reset_before(),
+    Fault.reset_after(),
+    Fault.fail_after_applying(502, code=1),
+    Fault.hang(),
+    Fault.truncate(),
+    Fault.drip(0.25, size=7),
+    Fault.huge(5),
+    Fault.latency(0.25, 2),
+    Fault.latency(0),
+    Fault(kind="busy"),  # unlike busy(), without a code
+    Fault(kind="status", code=None, seconds=0.1, up_to=0.2, size=3, location="/", words=""),
+]
+
+
+def test_every_kind_of_fault_is_among_them() -> None:
+    assert {fault.kind for fault in OF_EVERY_KIND} == set(get_args(Kind))
+
+
+@pytest.mark.parametrize("index", range(len(OF_EVERY_KIND)))
+@pytest.mark.parametrize("has_every_field", [False, True], ids=["bare", "with every field"])
+def test_a_script_that_was_read_can_be_posted_again(
+    index: int, *, has_every_field: bool, sandbox: Sandbox, http: httpx.Client
+) -> None:
+    fault = OF_EVERY_KIND[index]
+    fault = attrs.evolve(fault, **EVERY_FIELD) if has_every_field else fault
+    sandbox.script(fault, Fault.hang(times=1))
+    script = sandbox.faults
+
+    shown = http.get("/_sandbox/faults")
+    sandbox.script()
+    answer = http.post("/_sandbox/faults", content=shown.content)
+
+    assert (answer.status_code, answer.content) == (200, shown.content)
+    assert sandbox.faults == script
+    assert set(shown.json()[0]) == {field.name for field in attrs.fields(Fault)}
+
+
+def test_a_header_that_is_no_json_number_is_shown_as_what_is_sent(sandbox: Sandbox, http: httpx.Client) -> None:
+    sandbox.script(Fault.status(503, retry_after=math.inf), Fault.status(503, retry_after=math.nan))
+    shown = http.get("/_sandbox/faults").json()
+    http.post("/_sandbox/faults", json=shown)
+    assert [fault.retry_after for fault in sandbox.faults] == ["inf", "nan"]
+
+
+def test_switches_that_were_read_are_still_on_when_they_are_posted_again(http: httpx.Client) -> None:
+    for name in SWITCHES:
+        http.post("/_sandbox/page/switch", json={"name": name, "on": True})
+    shown = http.get("/_sandbox/faults").json()
+    http.delete("/_sandbox/faults")
+    http.post("/_sandbox/faults", json=shown)
+    for name in SWITCHES:
+        http.post("/_sandbox/page/switch", json={"name": name, "on": False})
+    assert (len(shown), http.get("/_sandbox/faults").json()) == (len(SWITCHES), [])
+
+
+def test_the_fields_of_a_fault_may_be_given_in_part(sandbox: Sandbox, http: httpx.Client) -> None:
+    http.post("/_sandbox/faults", json=[{"kind": "status", "http_status": 503}, {"kind": "busy", "code": 2002}])
+    assert sandbox.faults == (Fault.status(503), attrs.evolve(Fault.busy(), code=2002))
 
 
 @pytest.mark.parametrize(
