@@ -16,6 +16,7 @@ import anyio.abc
 
 from ._access import Access
 from ._config import Batching, Journal, PathLike, RateLimit, Retry
+from ._counted import counted
 from ._delivery import Delivery, HTTPClient
 from ._events import NAME, PLAYER, Metadata, OnPadded, contact, encode_event, text
 from ._failures import OnFailure
@@ -368,7 +369,8 @@ class AsyncGameball:
             self._engine.flusher.store.abandon()
         if state is State.RUNNING or (pending and state is not State.CLOSED):
             warnings.warn(
-                f"{self!r} was not closed, {pending} events have no outcome: use `async with`, or await aclose().",
+                f"{self!r} was not closed, {counted(pending, 'event', 'have')} no outcome: use `async with`, or await "
+                "aclose().",
                 ResourceWarning,
                 source=self,
                 stacklevel=2,

@@ -12,6 +12,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._bell import Bell
+from ._counted import counted
 from ._events import Event
 from ._interruption import interruption, running_task
 from ._logger import logger
@@ -114,4 +115,4 @@ class Failures:
         if count == 1:
             _log.error("on_failure raised %s for event %.60r", *self._latest)
         elif count:
-            _log.error("on_failure raised for %d events, lastly %s for event %.60r", count, *self._latest)
+            _log.error("on_failure raised for %s, lastly %s for event %.60r", counted(count, "event"), *self._latest)

@@ -28,6 +28,7 @@ import anyio.lowlevel
 from .._bell import Bell
 from .._buffer import Batch, Buffer, event_bytes, held_bytes, one_change, reentrant
 from .._config import Batching, Journal
+from .._counted import counted
 from .._journal import JournalWriter, Letter, Row, Source, new_row
 from .._receipt import SharedOutcome
 from .._runtime import Runtime, Signal
@@ -271,7 +272,7 @@ class Backlog(Store):
     def fullness(self) -> str:
         """How full it is, for a message."""
         used, most = self._used_bytes, self._journal.max_bytes
-        return f"{used:,} of {most:,} bytes on disk, {self._arrivals.events} events on their way there"
+        return f"{used:,} of {most:,} bytes on disk, {counted(self._arrivals.events, 'event')} on the way there"
 
     def claim(self, offered: SharedOutcome) -> None:
         """Accept the events of one call now, whether they are stored or not."""

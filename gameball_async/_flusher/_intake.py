@@ -9,6 +9,7 @@ from typing import TypeVar
 from .._admission import Admission
 from .._buffer import Buffer, event_bytes, held_bytes
 from .._config import Batching
+from .._counted import counted
 from .._events import Event
 from .._failures import Failures
 from .._receipt import SharedOutcome
@@ -101,9 +102,10 @@ class Intake:
             )
         counts, batching = self._buffer.counts, self._batching
         return BufferFull(
-            f"the buffer is full: {counts.pending} of {batching.buffer_events} events, {counts.pending_bytes:,} of "
-            f"{batching.buffer_bytes:,} bytes. {remedy}Track the event later, raise Batching(buffer_events=..., "
-            "buffer_bytes=...), or choose what when_full drops."
+            f"the buffer is full: {counts.pending} of {counted(batching.buffer_events, 'event')}, "
+            f"{counts.pending_bytes:,} of {counted(batching.buffer_bytes, 'byte')}. {remedy}"
+            "Track the event later, raise Batching(buffer_events=..., buffer_bytes=...), or choose what when_full "
+            "drops."
         )
 
     # ---------------------------------------------------------------- dropping

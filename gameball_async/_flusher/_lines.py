@@ -138,7 +138,7 @@ class Lines:
 
     def _tell_of(self, state: GateState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
         if state is GateState.HALTED:
-            _log.error("%s %s waiting.", halted, _are(self._waiting()))
+            _log.error("%s %s waiting.", halted, counted(self._waiting(), "event", "are"))
         elif state is GateState.PAUSED:
             _log.warning(
                 "Gameball asked for a pause, %.0f s in all (%s)%s. %s waiting. If others use this account too, divide "
@@ -146,7 +146,7 @@ class Lines:
                 seconds,
                 cause,
                 self._since(),
-                _are(self._waiting()),
+                counted(self._waiting(), "event", "are"),
             )
         else:
             _log.warning(
@@ -155,12 +155,12 @@ class Lines:
                 self._address,
                 cause,
                 self._since(),
-                _are(self._waiting()),
+                counted(self._waiting(), "event", "are"),
             )
 
     def _since(self) -> str:
         untold, self._untold = self._untold, 0
-        return f", after {untold:,} short outages or pauses that were not logged" if untold else ""
+        return f", after {counted(untold, 'short interruption')} without a line" if untold else ""
 
     def freed(self, now: float) -> None:
         """Gameball works, and the gate is open."""
@@ -175,7 +175,7 @@ class Lines:
             "Gameball answers again, after %.0f s and %s. %s waiting.",
             now - trouble.began_at,
             counted(trouble.failed, "failed request"),
-            _are(self._waiting()),
+            counted(self._waiting(), "event", "are"),
         )
 
     # ---------------------------------------------------------------- events that will not arrive
@@ -206,7 +206,7 @@ class Lines:
     def kept(self, why: str) -> None:
         """The client ends, and what waits is kept in the journal."""
         if waiting := self._waiting():
-            _log.warning("%s; %s kept in the journal for the next client.", why, _are(waiting))
+            _log.warning("%s; %s kept in the journal for the next client.", why, counted(waiting, "event", "are"))
 
 
 class _Trouble:
@@ -265,7 +265,3 @@ class _Loss(Seldom):
             self.latest_name[:_LONGEST_NAME],
             error,
         )
-
-
-def _are(events: int) -> str:
-    return f"{counted(events, 'event')} {'is' if events == 1 else 'are'}"

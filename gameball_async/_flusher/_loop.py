@@ -198,7 +198,7 @@ class Flusher:
             failure = self.aftermath.last_failure
             cause = f" (the latest failure: {failure})" if failure else ""
             raise FlushTimeout(
-                f"{counted(unsettled, 'event')} {'has' if unsettled == 1 else 'have'} no outcome after {timeout:g} s"
+                f"{counted(unsettled, 'event', 'have')} no outcome after {timeout:g} s"
                 f"{cause}; nothing is lost, and sending goes on: flush again, or look at stats().",
                 unsettled=unsettled,
             )

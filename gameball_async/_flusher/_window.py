@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from .._buffer import Buffer, held_bytes
 from .._config import Batching
+from .._counted import counted
 from .._events import Event
 from .._journal import JournalWriter, Letter, Loaded, Row, Source
 from .._logger import logger
@@ -171,7 +172,7 @@ class Window:
         if loaded.is_last and is_complete and feed.remaining:
             missing = feed.remaining
             self._write_off(feed, missing)
-            _log.error("%d events are missing in a file of the journal", missing)
+            _log.error("%s missing in a file of the journal", counted(missing, "event", "are"))
 
     def _let_in(self, feed: Feed, rows: list[Row], limit: float) -> bool:
         """Let one request's events in; False if there is no room, or they are not decided yet."""

@@ -151,7 +151,7 @@ class Holdings:
         deadline = time.monotonic() + _PATIENCE
         for place, stem in enumerate(stems):
             if len(adopted) == ADOPT_MOST:
-                self._note("up to %d more files of the journal wait for the next start", len(stems) - place)
+                self._note("more files of the journal wait for the next start: up to %d", len(stems) - place)
                 break
             try:
                 origin = self._adopt(stem, deadline, foreign)
@@ -161,8 +161,8 @@ class Holdings:
                 adopted += [origin] if origin is not None else []
         if foreign:
             self._note(
-                "%d files of the journal hold events of another account and are left alone, among them %s: start a "
-                "client with that account's key and address to send them; if the key was replaced and the account is "
+                "files of the journal that hold events of another account and are left alone: %d, among them %s: start "
+                "a client with that account's key and address to send them; if the key was replaced and the account is "
                 'the same, start one with Journal(..., adopt="any")',
                 len(foreign),
                 foreign[0] + JOURNAL,

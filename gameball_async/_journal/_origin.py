@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from .._counted import counted
 from .._platform import release_lock
 from ..errors import JournalError
 from . import _schema
@@ -181,8 +182,8 @@ class Origin:
         if file.damaged_batches:
             self._note(
                 logging.ERROR,
-                "%d sealed batches in the journal's file %s are damaged: their events may be sent twice",
-                file.damaged_batches,
+                "%s damaged in the journal's file %s: their events may be sent twice",
+                counted(file.damaged_batches, "sealed request", "are"),
                 self._path.name,
             )
         return file
@@ -312,9 +313,9 @@ class Origin:
             file.delete([seq for seq, _ in reading.damaged])
             self._note(
                 logging.ERROR,
-                "%d events in the journal's file %s are damaged and will not be sent: they were set aside, "
-                "look at them with gameball-async dead-letters list",
-                len(reading.damaged),
+                "%s damaged and will not be sent (the journal's file %s): what could be read was set aside, "
+                "look at it with gameball-async dead-letters list",
+                counted(len(reading.damaged), "event", "are"),
                 self._path.name,
             )
         lost, self.lost = self.lost, 0

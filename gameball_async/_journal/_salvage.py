@@ -14,6 +14,7 @@ from pathlib import Path
 
 import attrs
 
+from .._counted import counted
 from .._events import Event
 from .._platform import open_private, sync_folder
 from ..errors import OutcomeUnknown
@@ -51,13 +52,14 @@ class Saved:
     @property
     def text(self) -> str:
         """It in words."""
-        saved = f"{self.events} events were saved"
+        saved = f"{counted(self.events, 'event', 'were')} saved"
         if self.affected is None:
             return f"{saved}, and it is unknown how many are lost"
         if not self.affected:
             return f"{saved}, none is lost"
-        doubtful = f", {self.doubtful} of them are among the dead letters" if self.doubtful else ""
-        return f"{saved}, up to {self.affected} are lost or may have been sent{doubtful}"
+        lost = f"up to {self.affected} {'is' if self.affected == 1 else 'are'} lost or may have been sent"
+        doubtful = f"{self.doubtful} of them {'is' if self.doubtful == 1 else 'are'} among the dead letters"
+        return f"{saved}, {lost}" + (f", {doubtful}" if self.doubtful else "")
 
 
 def salvage(

@@ -15,6 +15,7 @@ from contextlib import suppress
 from traceback import format_tb
 
 from .._config import Journal
+from .._counted import counted
 from .._logger import logger
 from ..errors import JournalError
 from ._adoption import Holdings
@@ -27,7 +28,7 @@ from ._origin import Origin
 from ._room import Note
 from ._rows import Source
 
-_LOST = "%d outcomes could not be written to the journal's file %s: its events may be sent again at the next start"
+_LOST = "%s could not be written to the journal's file %s: its events may be sent again at the next start"
 
 _log = logger("gameball_async")
 
@@ -198,7 +199,7 @@ class Worker:
         completed += self._retry(due_at=time.monotonic())  # once more where the reserve has just made room
         for origin in self._holdings.origins.values():
             if origin.waiting():
-                self._notes.append((logging.ERROR, _LOST, (origin.waiting(), origin.stem)))
+                self._notes.append((logging.ERROR, _LOST, (counted(origin.waiting(), "outcome"), origin.stem)))
             completed += origin.abandon(closed())
         self._holdings.let_go()
         with suppress(Exception):

@@ -14,7 +14,7 @@ from ._columns import Bound
 from ._lines import LONGEST_LINE, Line
 from ._ndjson import decoded
 from ._rows import Draft, MappingError, Row, RowError, WrongFormat
-from ._words import quoted
+from ._words import counted, quoted
 
 _MOST_LINES = 1000  # of one record; a description may have paragraphs, a file must not become one cell
 _MOST_ABOVE_HEADER = 20  # lines in which a header is looked for, to name it in a message
@@ -266,7 +266,9 @@ class _Records:
         if isinstance(content, str) or bound is None:
             return content
         width = len(bound.header)
-        return f"{len(content)} cells where the header has {width}: add or quote what is missing or too much."
+        return (
+            f"{counted(len(content), 'cell')} where the header has {width}: add or quote what is missing or too much."
+        )
 
 
 def _texts(lines: _Pushback, taken: list[Line], encoding: str) -> Iterator[str]:

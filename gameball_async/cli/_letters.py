@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from ._order import UsageProblem
-from ._words import printable
+from ._words import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,7 +106,9 @@ def in_full(letter: DeadLetter, *, with_contacts: bool) -> list[tuple[str, str]]
         lines += [("metadata", exact_json(letter.metadata))]
     if letter.raw is not None:
         # nobody can tell what in it is a contact
-        lines += [("raw", repr(letter.raw) if with_contacts else f"{len(letter.raw):,} bytes, see --with-contacts")]
+        lines += [
+            ("raw", repr(letter.raw) if with_contacts else f"{counted(len(letter.raw), 'byte')}, see --with-contacts")
+        ]
     return lines
 
 

@@ -93,7 +93,9 @@ class Windows:
             now: seconds, never less than in an earlier call of `admit`.
         """
         full = next((window for window in self._windows if window.is_full(now)), None)
-        return None if full is None else f"More than {full.count} requests in {full.seconds:g} s."
+        if full is None:
+            return None
+        return f"More than {full.count} request{'' if full.count == 1 else 's'} in {full.seconds:g} s."
 
     def use(self, now: float) -> list[Use]:
         """How full each window is; empty if there are none.

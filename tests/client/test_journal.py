@@ -624,7 +624,7 @@ async def test_a_forgotten_client_gives_its_file_free_after_its_loop_has_ended(
 
     forgotten: list[AsyncGameball] = []
     await asyncio.to_thread(asyncio.run, forget())
-    with pytest.warns(ResourceWarning, match="1 events have no outcome"):
+    with pytest.warns(ResourceWarning, match="1 event has no outcome"):
         forgotten.clear()
     await until(lambda: [file.owner_pid for file in inspect_journal(tmp_path)] == [None])
     sandbox.script()

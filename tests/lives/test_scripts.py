@@ -97,7 +97,7 @@ def test_threads_that_wait_for_room_are_told_when_the_loop_ends_without_a_close(
     process = Process("-m", "lives.apps.orphans", sandbox=sandbox, book=book, LOOP=loop, BUFFER_EVENTS=1)
     assert process.end(warning=True) == 0
     assert process.output.count(b"told") == 4, process.text
-    assert process.output.count(b"was not closed, 1 events have no outcome") == 1
+    assert process.output.count(b"was not closed, 1 event has no outcome") == 1
     assert sandbox.holdings() == {}
 
 

@@ -87,7 +87,7 @@ def test_outages_that_come_and_go_are_told_once_a_minute_with_their_number(log: 
         log.out_of_reach(second)
         log.lines.freed(second + 0.5)
     told = [text for _, text in log.told()]
-    assert "(HTTP 503), after 59 short outages or pauses that were not logged." in told[2]
+    assert "(HTTP 503), after 59 short interruptions without a line." in told[2]
     assert [text.split(".")[0] for text in told] == [
         "Gameball is out of reach at https://api",
         "Gameball answers again, after 0 s and 1 failed request",

@@ -225,7 +225,7 @@ async def test_a_client_that_is_forgotten_still_warns_and_leaves_its_counts(sand
         await live()
         gc.collect()  # the cancellation's traceback knows it
 
-    with pytest.warns(ResourceWarning, match="1 events have no outcome"):
+    with pytest.warns(ResourceWarning, match="1 event has no outcome"):
         await live_and_be_forgotten()
     gc.collect()  # the warning knows it
     assert meters.number("gameball.client.accepted.events") == 1

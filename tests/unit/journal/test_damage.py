@@ -78,7 +78,7 @@ def test_a_row_with_a_wrong_checksum_is_set_aside(
         assert ([row.seq for row in loaded.rows], loaded.unreadable, loaded.is_last) == ([1, 3], 1, True)
         assert desk.read(origin=0).unreadable == 0
 
-    assert caplog.text.count(f"1 events in the journal's file {path.name} are damaged") == 1
+    assert caplog.text.count(f"1 event is damaged and will not be sent (the journal's file {path.name})") == 1
     assert "player-1" not in caplog.text
     assert dead_letters(tmp_path) == 1
 
@@ -129,9 +129,9 @@ def test_a_file_with_damage_in_its_midst_gives_what_lies_around_it(
         assert [[row.seq for row in batch] for batch in source.sealed] == [[1, 2], [1999, 2000]]
 
     assert caplog.text.count(f"the journal's file {path.name} is damaged (") == 1
-    assert f"{len(seqs) + 4} events were saved" in caplog.text
+    assert f"{len(seqs) + 4:,} events were saved" in caplog.text
     note = tmp_path / f"{path.name}.damaged.txt"
-    assert f"{len(seqs) + 4} events were saved" in note.read_text()
+    assert f"{len(seqs) + 4:,} events were saved" in note.read_text()
     assert "player" not in note.read_text()
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
