@@ -50,7 +50,7 @@ class Stage(Enum):
     OPEN = auto()
     """Accepts further names, if it is its player's last batch."""
     CLOSED = auto()
-    """Accepts no more names and was not taken yet: made by `send`, or half of a split batch."""
+    """Accepts no more names and was not taken yet: made by `send`, half of a split batch, or has lost an event."""
     SEALED = auto()
     """Taken to be sent: its bytes never change again, so that a retry is identical."""
     SETTLED = auto()

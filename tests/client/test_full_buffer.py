@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -206,8 +206,14 @@ LARGE_EVENTS: dict[str, Callable[[int], tuple[tuple[Any, ...], dict[str, Any]]]]
 }
 
 
+def track_one(gameball: AsyncGameball, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Keep nothing of the event, nor of the error."""
+    with suppress(BufferFull):
+        gameball.track_nowait(*args, **kwargs)
+
+
 @contextmanager
-def growth() -> Iterator[Callable[[], int]]:
+def growth() -> Generator[Callable[[], int]]:
     """Bytes that were allocated since, and are still held."""
     gc.collect()
     tracemalloc.start()
@@ -228,10 +234,7 @@ async def test_the_memory_that_a_full_buffer_holds_is_near_its_limit(when_full: 
     events = 3_000 if kind.startswith("small") else 100
     with growth() as held:
         for number in range(events):
-            args, kwargs = make(number)
-            with suppress(BufferFull):
-                gameball.track_nowait(*args, **kwargs)
-        del args, kwargs
+            track_one(gameball, *make(number))
         stats = gameball.stats()
         assert stats.buffered_events < events
         assert MEBIBYTE // 2 < stats.buffered_bytes <= MEBIBYTE
