@@ -118,4 +118,5 @@ def code_in(cell: str) -> list[str]:
 README = Page(ROOT / "README.md")
 CHANGELOG = Page(ROOT / "CHANGELOG.md")
 DOCS = {path.stem: Page(path) for path in sorted((ROOT / "docs").glob("*.md"))}
+EXAMPLE_PAGES = [Page(path) for path in sorted((ROOT / "examples").rglob("*.md"))]
 PAGES = [README, CHANGELOG, *DOCS.values()]
