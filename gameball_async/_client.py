@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
 import warnings
@@ -20,10 +21,11 @@ from ._counted import counted
 from ._delivery import Delivery, HTTPClient
 from ._events import NAME, PLAYER, Metadata, OnPadded, contact, encode_event, text
 from ._failures import OnFailure
-from ._flusher import CloseReport, Engine, Flusher, State
+from ._flusher import CLOSE_TIMEOUT, CloseReport, Engine, Flusher, State, engines
 from ._logger import logger
 from ._observer import Observer
 from ._receipt import Delivered, Outcome, Receipt
+from ._reminder import reminder
 from ._stats import Stats
 from .errors import ClientClosed, ConfigurationError, InvalidEvent, LifecycleError
 
@@ -272,9 +274,10 @@ class AsyncGameball:
         await self._engine.start()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Run the client in the caller's own task, until `aclose`: ``await task_group.start(gameball.run)``.
+        """Run the client in the caller's task group, until `aclose`: ``await task_group.start(gameball.run)``.
 
-        If the task group is cancelled first, `aclose` still delivers what is left.
+        If the task group is cancelled first, the client closes: it delivers what is left, for ten
+        seconds at most, before the cancellation goes on.
 
         Raises:
             ConfigurationError: as `start` does.
@@ -313,13 +316,16 @@ class AsyncGameball:
         """
         self._engine.stop_sending()
 
-    async def aclose(self, timeout: float = 10) -> CloseReport:  # noqa: ASYNC109 the user's setting
+    async def aclose(self, timeout: float = CLOSE_TIMEOUT) -> CloseReport:  # noqa: ASYNC109 the user's setting
         """Accept nothing more, deliver what can be delivered in time, and end.
 
         Linger and backoff are skipped. If the client is halted, it does not wait. May be called
-        from any task of the loop, more than once and at once: then the earliest deadline counts. A
-        cancelled call goes on in the background, unless it drains inline: if the client never
-        started, or its task was cancelled, then what is left is given up.
+        from any task of the loop, more than once and at once: then the earliest deadline counts.
+
+        In a task or scope that is cancelled already, as in a `finally`, it delivers all the same. A
+        call that is cancelled meanwhile goes on in the background, unless it drains inline: if the
+        client never started, or its task was cancelled, then what is left is given up. ``async with``
+        waits for the end in either case.
 
         Args:
             timeout: seconds, at most. Ten: orchestrators commonly kill after thirty.
@@ -338,14 +344,14 @@ class AsyncGameball:
         except LifecycleError:
             raise  # somebody else closes it, or did
         except BaseException:  # cancelled half-way it has begun as well, and nobody calls `__aexit__`
-            await self.aclose()
+            await self._engine.close(CLOSE_TIMEOUT, shield=True)
             raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        await self._engine.close(CLOSE_TIMEOUT, shield=True)
 
     # ---------------------------------------------------------------- looking
 
@@ -365,8 +371,7 @@ class AsyncGameball:
         if not hasattr(self, "_engine"):
             return  # the constructor raised
         state, pending = self._engine.state, self._engine.flusher.pending
-        if state is State.STOPPED:
-            self._engine.flusher.store.abandon()
+        self._engine.forget()
         if state is State.RUNNING or (pending and state is not State.CLOSED):
             warnings.warn(
                 f"{self!r} was not closed, {counted(pending, 'event', 'have')} no outcome: use `async with`, or await "
@@ -410,12 +415,21 @@ _parents_engines: list[Engine] = []  # never freed: that would close sockets whi
 
 
 def _forget_parents() -> None:
+    reminder.forget()
+    engines.clear()
     for client in _clients:
         client._forget_parent()  # noqa: SLF001 the same class's own
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no forks
     os.register_at_fork(after_in_child=_forget_parents)
+
+
+@atexit.register
+def _log_losses() -> None:
+    """Log what is left in clients that were not closed."""
+    for engine in list(engines):
+        engine.log_loss()
 
 
 def _prepared(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._engine import Engine, State
+from ._engine import CLOSE_TIMEOUT, Engine, State, engines
 from ._loop import Flusher
 from ._report import CloseReport, Undelivered
 
-__all__ = ["CloseReport", "Engine", "Flusher", "State", "Undelivered"]
+__all__ = ["CLOSE_TIMEOUT", "CloseReport", "Engine", "Flusher", "State", "Undelivered", "engines"]

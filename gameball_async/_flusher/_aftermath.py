@@ -64,6 +64,7 @@ class Aftermath:
         self._watch = watch
         self._retry = retry
         self._backoff = Backoff(retry, random)
+        self._has_given_up = False
         self._successes = 0
         self._last_failure: str | None = None
         self._resumed_at = -math.inf  # when the last halt ended: while halted nothing grows too old
@@ -207,10 +208,11 @@ class Aftermath:
     def give_up(self, reason: DropReason, why: str, now: float) -> None:
         """Settle whatever is left as dropped, or as unknown if it may have arrived; a journal keeps it instead."""
         self.is_ending = True
-        if self._store.is_journal:
-            self._watch.kept(_because(why, self.last_failure))
-        else:
+        if not self._store.is_journal:
             self._settle_the_rest(reason, why, now)
+        elif not self._has_given_up:
+            self._watch.kept(_because(why, self.last_failure))
+        self._has_given_up = True
         self._watch.tell_all(now)
 
     def _settle_the_rest(self, reason: DropReason, why: str, now: float) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from traceback import format_tb
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
+import anyio
 import anyio.abc
 
 from .._bell import Bell
+from .._counted import counted
+from .._interruption import is_cancelled
 from .._logger import logger
+from .._reminder import reminder
 from .._runtime import Runtime, current_runtime
 from ..errors import (
     BufferFull,
@@ -28,10 +34,19 @@ from ._report import CloseReport
 
 _T = TypeVar("_T")
 
+CLOSE_TIMEOUT = 10.0
+"""Seconds of a close for which nobody gave others: orchestrators commonly kill after thirty."""
+
 _MENDABLE = (ConfigurationError, JournalError)
 """What can keep a client from its start through no fault of its own; the message says what to do."""
 
+_CUT_SHORT = "the close was cut short"
+_NOT_CLOSED = "the client was not closed before its event loop ended (use `async with`, or await aclose())"
+
 _log = logger("gameball_async")
+
+engines: WeakSet[Engine] = WeakSet()
+"""Every client's, for the log at the interpreter's exit."""
 
 
 class State(Enum):
@@ -53,16 +68,25 @@ _RUNNING = State.RUNNING  # Python 3.11 takes 60 ns to look up a member
 
 
 class Engine:
-    """The flusher and the task that owns it. It knows nothing of the client, so that a forgotten one can warn."""
+    """The flusher and the task that owns it. It knows nothing of the client, so that a forgotten one can warn.
+
+    Attributes:
+        is_forgotten: whether the client is gone, so that nobody can close it.
+    """
 
     def __init__(self, flusher: Flusher) -> None:
         self.flusher = flusher
         self.state = State.NEW
         self._runtime: Runtime | None = None
         self._cause: BaseException | None = None
+        self.is_forgotten = False
         self._is_under_way = False
+        self._closers = 0
+        self._is_watched = False
+        self._is_loss_logged = False
         self._changed = Bell()
         flusher.check_waiting = self._check_waiting
+        engines.add(self)
 
     # ---------------------------------------------------------------- life
 
@@ -82,16 +106,25 @@ class Engine:
         self.check_alive()
 
     async def run(self, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Bind to the caller's loop and run in the caller's own task.
+        """Bind to the caller's loop and run until the close; if the caller is cancelled, close first.
 
         Raises:
             ConfigurationError: as `start` does.
             JournalError: if the journal cannot be opened.
             FlusherDied: if the flusher crashes; with the reason as its cause.
         """
-        if not self._bind():
+        runtime = self._bind()
+        if runtime is None:
             raise WrongLoop("the client runs already: either start() it or run() it, once.")
-        await self._serve(task_status.started)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runtime.protected(self._serve_shielded), task_status.started)
+            try:
+                while self.state in (State.RUNNING, State.CLOSING):
+                    await self._changed.wait()
+            except BaseException:
+                if self.state is State.RUNNING:
+                    self._begin_close(CLOSE_TIMEOUT)
+                raise
         self._check_opened()
         if self._cause is not None:
             raise self._death()
@@ -124,6 +157,10 @@ class Engine:
         self._runtime = runtime
         return runtime
 
+    async def _serve_shielded(self, on_under_way: Callable[[], object]) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._serve(on_under_way)
+
     async def _serve(self, on_under_way: Callable[[], object] = lambda: None) -> None:
         def under_way() -> None:
             self._is_under_way = True
@@ -135,8 +172,21 @@ class Engine:
         except Exception as error:  # noqa: BLE001 a crash must be told to the callers, who are elsewhere
             self._on_crash(error)
             await self.flusher.failures.report_without_waiting()
+        except GeneratorExit:  # the loop was dropped: nothing can be awaited any more
+            raise
+        except BaseException:
+            if self._is_left_alone:
+                await self._cut_short(_NOT_CLOSED if self.is_forgotten else _CUT_SHORT)
+            raise
         finally:
-            self._end(State.CLOSED if self._is_done else State.STOPPED)
+            if self.state is not State.CLOSED:
+                self._end(State.CLOSED if self._is_done else State.STOPPED)
+
+    @property
+    def _is_left_alone(self) -> bool:
+        """Whether nobody can drain what is left, now that the background task was cancelled."""
+        is_closing_alone = self.state is State.CLOSING and (not self._closers or self.flusher.store.is_closed)
+        return self.is_forgotten or is_closing_alone
 
     @property
     def _is_done(self) -> bool:
@@ -162,21 +212,51 @@ class Engine:
         self.flusher.ring()
         self._changed.ring()
 
-    async def close(self, timeout: float) -> CloseReport:  # noqa: ASYNC109 the user's setting
-        """Deliver what can be delivered in time, and end. May be called twice and at once."""
-        if self.state in (State.RUNNING, State.CLOSING):
-            self._check_loop()
-            self._begin_close(timeout)
-        elif self.state is not State.CLOSED:
-            self._bind_to_current()
-            self._begin_close(timeout)
-            await self._close_inline()
-        while self.state is not State.CLOSED:
-            await self._changed.wait()
-            if self.state is State.STOPPED:  # the task was cancelled meanwhile: what is left is drained from here
+    async def close(self, timeout: float, *, shield: bool = False) -> CloseReport:  # noqa: ASYNC109 the user's setting
+        """Deliver what can be delivered in time, and end. May be called twice and at once.
+
+        Args:
+            timeout: seconds, at most.
+            shield: whether a cancellation has to wait for the end. If the caller is cancelled already it has to, for
+                nothing could be awaited otherwise.
+        """
+        shield = shield or is_cancelled() or anyio.current_effective_deadline() == -math.inf
+        with anyio.CancelScope(shield=shield):
+            if self.state in (State.RUNNING, State.CLOSING):
+                self._check_loop()
+                self._begin_close(timeout)
+            elif self.state is not State.CLOSED:
+                self._bind_to_current()
+                self._begin_close(timeout)
                 await self._close_inline()
+            await self._wait_until_closed(shield=shield)
         undelivered, kept = tuple(self.flusher.aftermath.undelivered), self.flusher.pending
         return CloseReport(undelivered, kept, self.flusher.aftermath.last_failure if undelivered or kept else None)
+
+    async def _wait_until_closed(self, *, shield: bool) -> None:
+        cancelled: BaseException | None = None
+        self._closers += 1
+        try:
+            while self.state is not State.CLOSED:
+                try:
+                    await self._changed.wait()
+                except asyncio.CancelledError as error:  # by `Task.cancel`, from which no scope shields
+                    if not shield and not self._is_last_to_close:
+                        raise
+                    cancelled = error
+                if self.state is State.STOPPED and cancelled is None:
+                    await self._close_inline()  # the task was cancelled meanwhile: what is left is drained from here
+                elif self.state is State.STOPPED:
+                    await self._cut_short()  # both were: the loop is ending
+        finally:
+            self._closers -= 1
+        if cancelled is not None:
+            raise cancelled
+
+    @property
+    def _is_last_to_close(self) -> bool:
+        """Whether the background task has left the close to the one caller who waits for it."""
+        return self.state is State.STOPPED and self._closers == 1
 
     def stop_sending(self) -> None:
         """Start no further request, and begin the close: it ends when the requests in flight have ended."""
@@ -202,12 +282,17 @@ class Engine:
         except Exception as error:  # noqa: BLE001 the report tells what was not delivered
             self._on_crash(error)
         finally:
-            self.flusher.aftermath.give_up(DropReason.CLOSED, "the close was cut short", self.now())
-            try:
-                await self.flusher.failures.report_without_waiting()
-            finally:
-                self.flusher.store.abandon()
-                self._end(State.CLOSED)
+            await self._cut_short()
+
+    async def _cut_short(self, why: str = _CUT_SHORT) -> None:
+        """Settle whatever is left, tell on_failure and the log, and end."""
+        self.state = State.CLOSING
+        self.flusher.aftermath.give_up(DropReason.CLOSED, why, self.now())
+        try:
+            await self.flusher.failures.report_without_waiting()
+        finally:
+            self.flusher.store.abandon()
+            self._end(State.CLOSED)
 
     @property
     def _has_work_left(self) -> bool:
@@ -215,11 +300,60 @@ class Engine:
         flusher = self.flusher
         return not flusher.store.is_closed and bool(flusher.pending or flusher.store.is_open or flusher.failures)
 
+    # ---------------------------------------------------------------- events that wait in vain
+
+    def _watch_waiting(self) -> None:
+        """Have it logged if events still wait in a few seconds, and nothing sends them."""
+        if not self._is_watched:
+            self._is_watched = True
+            reminder.call_later(self._log_waiting)
+
+    def _log_waiting(self) -> None:
+        self._is_watched, waiting = self.state is State.NEW, self.flusher.pending
+        if waiting and self.state is State.NEW:
+            _log.warning(
+                "%s waiting in a client that was not started: use `async with`, or await start().",
+                counted(waiting, "event", "are"),
+            )
+        elif waiting and self.state is State.STOPPED and self._cause is None:
+            _log.warning(
+                "%s waiting in a client whose event loop has ended, or whose task was cancelled: await aclose(), which "
+                "delivers what is left.",
+                counted(waiting, "event", "are"),
+            )
+
+    def log_loss(self) -> None:
+        """Log what is left in a client that nobody will start or close any more; once."""
+        left = self.flusher.pending
+        if not left or self.state is State.CLOSED or self._is_loss_logged:
+            return
+        self._is_loss_logged = True
+        if self.state is State.NEW:
+            _log.error(
+                "the client was not started (use `async with`, or await start()); %s lost.",
+                counted(left, "event", "are"),
+            )
+        elif self.flusher.store.is_journal:
+            _log.warning("%s; %s kept in the journal for the next client.", _NOT_CLOSED, counted(left, "event", "are"))
+        else:
+            _log.error("%s; %s lost.", _NOT_CLOSED, counted(left, "event", "are"))
+
+    def forget(self) -> None:
+        """The client is gone. What is left is logged now, or when the event loop ends that still sends it."""
+        self.is_forgotten = True
+        if self.state is State.STOPPED:
+            self.flusher.store.abandon()
+        is_sending = self.state in (State.RUNNING, State.CLOSING) and not self._bound_runtime.has_ended
+        if not is_sending:
+            self.log_loss()
+
     # ---------------------------------------------------------------- checks
 
     def accepting_now(self) -> float:
         """The present time, if an event may be accepted now from here; else raise."""
-        if self._runtime is not None and (self.state is not _RUNNING or not self._runtime.is_current):
+        if self._runtime is None:
+            self._watch_waiting()
+        elif self.state is not _RUNNING or not self._runtime.is_current:
             self.check_running()
         return self.flusher.now()
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+import anyio
+
 from gameball_async import AsyncGameball, ConfigurationError
 
 Client: TypeAlias = AsyncGameball | Callable[[], AsyncGameball]
@@ -26,7 +28,8 @@ async def living(client: Client, close_timeout: float) -> AsyncGenerator[AsyncGa
         await gameball.start()
         yield gameball
     finally:
-        await gameball.aclose(close_timeout)
+        with anyio.CancelScope(shield=True):
+            await gameball.aclose(close_timeout)
 
 
 def missing(framework: str, error: ModuleNotFoundError) -> ModuleNotFoundError:

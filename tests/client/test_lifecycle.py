@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
+from sniffio import current_async_library
 
 from gameball_async import (
     AsyncGameball,
@@ -28,6 +29,7 @@ from gameball_async import (
     InvalidEvent,
     LifecycleError,
     NotStarted,
+    Receipt,
     WrongLoop,
 )
 from gameball_async.sandbox import Fault, Sandbox
@@ -78,10 +80,7 @@ async def test_an_async_with_around_a_client_whose_task_was_cancelled_leaves_its
     sandbox: Sandbox,
 ) -> None:
     gameball = client(sandbox, batching=Batching(linger=3600))
-    receipt = gameball.track_nowait("player123", "event")
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(gameball.run)
-        tasks.cancel_scope.cancel()
+    receipt = await track_in_a_loop_that_ends(gameball)
     with pytest.raises(FlusherDied):
         async with gameball:
             pytest.fail("it was entered")
@@ -251,20 +250,48 @@ async def test_run_lives_in_the_callers_task_group(sandbox: Sandbox) -> None:
         await gameball.aclose()
 
 
-async def test_a_cancelled_task_group_leaves_the_rest_to_close(sandbox: Sandbox) -> None:
+async def test_a_cancelled_task_group_closes_the_client_that_runs_in_it(sandbox: Sandbox) -> None:
     gameball = client(sandbox, batching=Batching(linger=3600))
     receipt = gameball.track_nowait("player123", "event")
     async with anyio.create_task_group() as tasks:
         await tasks.start(gameball.run)
         tasks.cancel_scope.cancel()
+    assert (await receipt).status == 200
+    with pytest.raises(ClientClosed):
+        await gameball.track("player123", "event")
+    assert (await gameball.aclose()).undelivered == ()
+
+
+async def test_a_client_whose_loop_has_ended_leaves_the_rest_to_close(sandbox: Sandbox) -> None:
+    gameball = client(sandbox, batching=Batching(linger=3600))
+    receipt = await track_in_a_loop_that_ends(gameball)
     with pytest.raises(FlusherDied, match="aclose"):
         await gameball.track("player123", "event")
     with pytest.raises(FlusherDied):
         await gameball.flush()
+    with pytest.raises(FlusherDied):
+        await receipt
     assert (await gameball.aclose()).undelivered == ()
     assert (await receipt).status == 200
 
 
+async def track_in_a_loop_that_ends(gameball: AsyncGameball) -> Receipt:
+    async def live() -> Receipt:
+        await gameball.start()
+        return await gameball.track("player123", "event")
+
+    backend = current_async_library()
+    return await anyio.to_thread.run_sync(lambda: anyio.run(live, backend=backend))
+
+
+def cancel_flusher() -> None:
+    """Cancel the background task, as asyncio does when its loop ends."""
+    for task in asyncio.all_tasks():
+        if task.get_name() == "gameball_async flusher":
+            task.cancel()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio ends the task only with the run
 async def test_a_receipt_of_a_cancelled_client_says_so_and_gets_its_outcome_from_the_close(sandbox: Sandbox) -> None:
     gameball = client(sandbox, batching=Batching(linger=3600))
     receipt = gameball.track_nowait("player123", "event")
@@ -275,11 +302,11 @@ async def test_a_receipt_of_a_cancelled_client_says_so_and_gets_its_outcome_from
             await receipt
         told.append(caught.type)
 
-    async with anyio.create_task_group() as waiters, anyio.create_task_group() as tasks:
-        await tasks.start(gameball.run)
+    await gameball.start()
+    async with anyio.create_task_group() as waiters:
         waiters.start_soon(wait)
         await checkpoint()
-        tasks.cancel_scope.cancel()
+        cancel_flusher()
     assert told == [FlusherDied]
     with pytest.raises(FlusherDied):
         await receipt
@@ -287,14 +314,15 @@ async def test_a_receipt_of_a_cancelled_client_says_so_and_gets_its_outcome_from
     assert (await receipt).status == 200
 
 
-async def test_a_task_group_cancelled_with_a_request_in_flight_leaves_it_to_close(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # likewise
+async def test_a_task_cancelled_with_a_request_in_flight_leaves_it_to_close(sandbox: Sandbox) -> None:
     sandbox.script(Fault.hang())
     gameball = client(sandbox)
+    await gameball.start()
     receipt = gameball.track_nowait("player123", "event")
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(gameball.run)
-        await until(lambda: gameball.stats().in_flight)
-        tasks.cancel_scope.cancel()
+    await until(lambda: gameball.stats().in_flight)
+    cancel_flusher()
+    await until(lambda: not gameball.stats().in_flight)
     sandbox.script()
     assert (await gameball.aclose()).undelivered == ()
     delivered = await receipt

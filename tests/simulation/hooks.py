@@ -11,6 +11,7 @@ from unittest import mock
 
 from gameball_async._buffer import Buffer, Counts
 from gameball_async._buffer._schedule import Schedule
+from gameball_async._flusher import Flusher
 from gameball_async._receipt import SharedOutcome
 
 _TRANSITIONS = ("take", "settle", "give_back", "split", "drop_oldest", "hurry", "skip_backoff")
@@ -27,6 +28,18 @@ def watch(buffer: Buffer, *, accepted: Callable[[str | None, bytes, SharedOutcom
     _watch_acceptance(buffer, accepted, look)
     for name in _TRANSITIONS:
         _watch_transition(buffer, name, look)
+
+
+def watch_close(flusher: Flusher, begin_close: Callable[[], None]) -> None:
+    """Tell of the begin of a close: a client in a task group begins it itself, when the group is cancelled."""
+    close = flusher.close
+
+    def watched(deadline: float) -> None:
+        begin_close()
+        close(deadline)
+
+    changed: Any = flusher
+    changed.close = watched
 
 
 def _watch_acceptance(buffer: Buffer, accepted: Callable[[str | None, bytes, SharedOutcome], None], look: Look) -> None:
@@ -73,6 +86,7 @@ def determined(seed: int, wall_now: Callable[[], float]) -> Generator[None]:
     """Give the client the seed's chance and the simulation's wall clock."""
     with ExitStack() as patches:
         patches.enter_context(mock.patch("gameball_async._flusher._loop.random", Random(seed + 2).random))
+        patches.enter_context(mock.patch("gameball_async._flusher._engine.reminder"))  # it lives in real time
         patches.enter_context(mock.patch("gameball_async._delivery.time", SimpleNamespace(time=wall_now)))
         yield
 

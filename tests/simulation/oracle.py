@@ -16,7 +16,7 @@ from gameball_async._receipt import SharedOutcome
 
 from . import loops
 from .calls import Calls
-from .hooks import Crash, watch
+from .hooks import Crash, watch, watch_close
 from .ledger import LONGEST_CONTACT, Ledger, Placed, Trace
 from .pauses import Pauses
 from .plan import Plan
@@ -85,6 +85,7 @@ class Oracle:
         self._gameball = gameball
         self._tasks_before = count_tasks()
         self.requests.flusher = self.flusher
+        watch_close(self.flusher, self.calls.begin_close)
         watch(self.flusher.buffer, accepted=self._accepted, look=self._look)
 
     def forget(self) -> None:

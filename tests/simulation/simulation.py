@@ -200,10 +200,13 @@ class _Simulation:
         self.oracle.fail(f"{bound:.4f} s after the faults stopped, these are pending: {list(ledger.pending)}")
 
     def _kill_flusher(self) -> None:
-        """Cancel the flusher's own task, as a second Ctrl-C does; nobody can do that to a system task of trio."""
+        """Cancel the flusher's own task, as a second Ctrl-C does; nobody can do that to a system task of trio.
+
+        A client that runs in a task group closes when that is cancelled.
+        """
         tasks = asyncio.all_tasks() if self._backend == "asyncio" else ()
         natives = [task for task in tasks if task.get_name() == "gameball_async flusher"]
-        self.oracle.life.is_killed = bool(natives) or self._flushers_scope is not None
+        self.oracle.life.is_killed = bool(natives)
         self.oracle.trace.note("kill", self.oracle.life.is_killed)
         if self._flushers_scope is not None:
             self._flushers_scope.cancel()

@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "below all",
         frozenset(
-            "errors _version _bell _counted _interruption _logger _platform _remedies _seldom".split()  # noqa: SIM905
+            "errors _version _bell _counted _interruption _logger _platform _remedies _reminder _seldom".split()  # noqa: SIM905
         ),
     ),
     ("level 0", frozenset({"_config", "_events", "_stats", "_receipt", "_verdict"})),

@@ -13,7 +13,7 @@ from gameball_async._flusher._arrivals import Arrival
 from gameball_async._flusher._backlog import Backlog
 from gameball_async._receipt import SharedOutcome
 
-from ..hooks import Crash
+from ..hooks import Crash, watch_close
 from ..ledger import LONGEST_CONTACT, Placed, Trace
 from ..oracle import Oracle, count_tasks
 from .calls import JournalCalls
@@ -82,6 +82,7 @@ class JournalOracle(Oracle):
         self._gameball = gameball
         self._tasks_before = count_tasks()
         self.requests.flusher = self.flusher
+        watch_close(self.flusher, self.calls.begin_close)
         watch(self.flusher, self.backlog, self)
 
     # ---------------------------------------------------------------- crash
