@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-import anyio
-
 from gameball_async import AsyncGameball, ConfigurationError
 
 Client: TypeAlias = AsyncGameball | Callable[[], AsyncGameball]
@@ -24,11 +22,10 @@ async def living(client: Client, close_timeout: float) -> AsyncGenerator[AsyncGa
         raise ConfigurationError(
             f"client gives a {type(gameball).__name__}: give an AsyncGameball, or a function that makes one."
         )
-    try:  # a start that is cancelled half-way has begun as well
-        await gameball.start()
-        yield gameball
-    finally:
-        with anyio.CancelScope(shield=True):
+    async with gameball:  # waits for the end of the close below, whatever cancels it
+        try:
+            yield gameball
+        finally:
             await gameball.aclose(close_timeout)
 
 

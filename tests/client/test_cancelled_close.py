@@ -247,6 +247,17 @@ async def test_the_lifespan_of_starlette(sandbox: Sandbox) -> None:
     assert_all_held(sandbox, gameball)
 
 
+async def test_a_deadline_that_comes_while_a_lifespan_closes(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.latency(0.1))
+    gameball = client(sandbox, batching=LINGERING)
+    lifespan = gameball_lifespan(client=gameball)
+    with anyio.CancelScope() as scope:
+        async with lifespan(starlette.applications.Starlette()):
+            await track_all(gameball)
+            scope.deadline = anyio.current_time() + 0.05
+    assert_all_held(sandbox, gameball)
+
+
 @asyncio_only
 async def test_the_context_of_aiohttp(sandbox: Sandbox) -> None:
     gameball = client(sandbox, batching=LINGERING)
