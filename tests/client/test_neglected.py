@@ -188,7 +188,8 @@ def test_a_client_that_was_dropped_is_settled_when_its_loop_ends(
         anyio.run(forget, backend=anyio_backend)
     (line,) = lines(caplog)
     if has_journal:
-        assert line == f"WARNING {NOT_CLOSED}; 1 event is kept in the journal for the next client."
+        assert line.startswith(f"WARNING {NOT_CLOSED}")
+        assert line.endswith("; 1 event is kept in the journal for the next client.")
         assert failed == []
     elif is_in_flight:
         assert line.startswith(f"ERROR 1 event may not have arrived, 'event': {NOT_CLOSED}, after an attempt")
