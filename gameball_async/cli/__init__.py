@@ -31,4 +31,4 @@ def missing(package: str) -> str:
     """Return what to do about a package that is not installed."""
     extra = _EXTRAS[package]
     extras = "cli" if extra == "cli" else f"cli,{extra}"
-    return f"gameball-async needs {package!r}, which is not installed: pip install 'gameball-async[{extras}]'"
+    return f'gameball-async needs "{package}", which is not installed: pip install "gameball-async[{extras}]"'

@@ -204,5 +204,7 @@ class Bar(Display):
 
 def display_for(title: str) -> Display:
     """Choose the display: a bar only where there is a terminal that can draw one."""
-    can_draw = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}
+    # a console of Windows has no TERM
+    term = os.environ.get("TERM", "windows" if sys.platform == "win32" else "dumb")
+    can_draw = sys.stderr.isatty() and term not in {"dumb", "unknown", ""}
     return Bar(title) if can_draw else Lines()

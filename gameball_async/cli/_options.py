@@ -18,7 +18,7 @@ from ._keys import API_KEY, SECRET_KEY, Keys, read_keys, readable_by_others
 from ._notes import NotesError
 from ._order import UsageProblem
 from ._rows import MappingError
-from ._words import printable
+from ._words import argument, printable
 from ._wrapping import print_wrapped
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def given_keys(path: Path | None) -> Keys:
     """Read the keys as `keys_from` does, and warn of a file that others can read."""
     keys = keys_from(path)
     if path is not None and readable_by_others(path):
-        print_wrapped(f"Warning: others than you can read {path}: chmod 600 it.", sys.stderr)
+        print_wrapped(f"Warning: others than you can read {path}: chmod 600 {argument(str(path))}", sys.stderr)
     return keys
 
 

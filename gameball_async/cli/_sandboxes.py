@@ -52,8 +52,8 @@ def serve(
         sandbox.script(*faults)
         tell(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
         tell(
-            f"Watch it in a browser at {sandbox.url}/_sandbox/ or send to it with: "
-            f"GAMEBALL_API_KEY=any gameball-async send FILE --base-url {sandbox.url}"
+            f"Watch it in a browser at {sandbox.url}/_sandbox/ or send to it, with any key in GAMEBALL_API_KEY: "
+            f"gameball-async send FILE --base-url {sandbox.url}"
         )
         threading.Event().wait()
     tally = sandbox.stats()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+
 _LONGEST_QUOTE = 60  # characters
 _MINUTE, _HOUR = 60, 3600  # seconds
 _KIB = 1024
@@ -11,6 +15,13 @@ def quoted(text: str) -> str:
     """Quote a name from a file: shortened, and with escapes instead of control characters."""
     shortened = text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
     return f'"{shortened}"' if shortened.isprintable() else ascii(shortened)
+
+
+def argument(text: str) -> str:
+    """Return an argument of a command to type; double quotes work in every shell, Windows' included."""
+    if re.fullmatch(r"[\w./\\:~@%+=,-]+", text):
+        return text
+    return shlex.quote(text) if re.search(r'["$`\\]', text) and os.sep == "/" else f'"{text}"'
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in {"starlette", "uvicorn"}:
         raise
     raise ModuleNotFoundError(
-        f"The sandbox needs {error.name}: pip install 'gameball-async[sandbox]'", name=error.name
+        f'The sandbox needs {error.name}: pip install "gameball-async[sandbox]"', name=error.name
     ) from error
 from ._faults import Fault
 from ._ledger import HeldEvent, RequestRecord, Tally, Violation

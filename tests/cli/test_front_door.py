@@ -37,7 +37,7 @@ def test_a_missing_extra_is_named_with_what_installs_it(entry: str, package: str
     done = python(f"import sys; sys.modules[{package!r}] = None; {entry}", *args)
     assert done.returncode == 2
     assert done.stderr == (
-        f"gameball-async needs {package!r}, which is not installed: pip install 'gameball-async[{extras}]'\n"
+        f'gameball-async needs "{package}", which is not installed: pip install "gameball-async[{extras}]"\n'
     )
 
 

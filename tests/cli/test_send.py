@@ -207,7 +207,7 @@ def test_keys_can_come_from_a_file_that_others_should_not_read(
     assert result.exit_code == 0
     assert "Warning" not in result.output
     keys.chmod(0o644)
-    assert f"Warning: others than you can read {keys}: chmod 600 it." in send(path, "--keys-file", keys).stderr
+    assert f"Warning: others than you can read {keys}: chmod 600 {keys}" in send(path, "--keys-file", keys).stderr
 
 
 def test_a_row_that_holds_the_key_is_rejected_without_it(send: Callable[..., Result], tmp_path: Path) -> None:

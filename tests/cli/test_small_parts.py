@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -15,12 +16,13 @@ from hypothesis import strategies as st
 
 from gameball_async import RateLimit, Stats
 from gameball_async.cli._compare import Sent
+from gameball_async.cli._display import Bar, display_for
 from gameball_async.cli._keys import Keys, read_keys, readable_by_others
 from gameball_async.cli._outlook import Outlook
 from gameball_async.cli._pace import Course, Rate, earliest_end, most_requests
 from gameball_async.cli._rejects import Rejects
 from gameball_async.cli._rows import Draft
-from gameball_async.cli._words import counted, duration, printable, quoted
+from gameball_async.cli._words import argument, counted, duration, printable, quoted
 from gameball_async.sandbox import HeldEvent
 
 if TYPE_CHECKING:
@@ -279,3 +281,29 @@ def test_other_metadata_and_other_players_are_differences() -> None:
     assert events.compare({"p": [HeldEvent("a", {"price": 2.55, "n": 2})]}).differences
     assert len(events.compare({**held("a"), "q": [HeldEvent("a", {})]}).differences) == 1
     assert "nothing is held" in events.compare({}).differences[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("/var/lib/journal-1", "/var/lib/journal-1"),
+        ("my journal", '"my journal"'),
+        ("C:\\Program Files\\shop", '"C:\\Program Files\\shop"'),
+        ("it's", '"it\'s"'),
+        ("a$b", "'a$b'"),
+    ],
+    ids=["plain", "space", "windows", "apostrophe", "dollar"],
+)
+def test_an_argument_in_a_suggested_command_can_be_typed_as_it_is(
+    text: str, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sep", "\\" if "\\" in text else "/")
+    assert argument(text) == typed
+
+
+@pytest.mark.parametrize("system", ["linux", "win32"])
+def test_a_console_of_windows_gets_a_bar_without_a_term(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TERM", raising=False)
+    monkeypatch.setattr("sys.stderr", type("Terminal", (io.StringIO,), {"isatty": lambda _: True})())
+    monkeypatch.setattr("sys.platform", system)
+    assert isinstance(display_for("title"), Bar) == (system == "win32")

@@ -63,7 +63,7 @@ def test_the_command_names_its_extra_without_a_traceback(bare: Environment) -> N
     for done in (bare.script("doctor"), bare.run("-m", "gameball_async", "doctor")):
         assert done.returncode == 2
         assert (
-            done.stderr == "gameball-async needs 'click', which is not installed: pip install 'gameball-async[cli]'\n"
+            done.stderr == 'gameball-async needs "click", which is not installed: pip install "gameball-async[cli]"\n'
         )
 
 

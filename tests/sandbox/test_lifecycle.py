@@ -260,7 +260,7 @@ def test_a_missing_dependency_names_the_extra(monkeypatch: pytest.MonkeyPatch, m
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
 
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'gameball-async\[sandbox\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "gameball-async\[sandbox\]"'):
         importlib.import_module("gameball_async.sandbox")
 
 

@@ -117,7 +117,7 @@ def test_without_the_extra_the_sandbox_names_it_and_the_recorder_works(pytester:
     """)
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["E*The sandbox needs uvicorn: pip install 'gameball-async?sandbox?'"])
+    result.stdout.fnmatch_lines(['E*The sandbox needs uvicorn: pip install "gameball-async?sandbox?"'])
 
 
 def test_a_suite_that_does_not_ask_for_it_imports_nothing_of_it(pytester: pytest.Pytester) -> None:

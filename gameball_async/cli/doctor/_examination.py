@@ -11,6 +11,7 @@ from gameball_async.errors import ConfigurationError
 
 from .._destination import default_base_url
 from .._keys import Keys
+from .._words import argument
 from . import _answer, _folder, _key, _reach, _software
 from ._findings import refused, warn
 from ._way import go
@@ -59,7 +60,7 @@ class Examination:
         yield _key.api_key(self.keys)
         yield _key.secret_key(self.keys, self.api_version)
         if self.keys_file is not None:
-            yield warn("keys_file", "others than you can read it", f"chmod 600 {self.keys_file}")
+            yield warn("keys_file", "others than you can read it", f"chmod 600 {argument(str(self.keys_file))}")
         yield _software.versions(self.api_version)
         yield _software.limits(self.per_second, self.per_30_seconds, self.share)
         yield from self._network()

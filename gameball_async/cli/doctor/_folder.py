@@ -13,7 +13,7 @@ from gameball_async._platform import hold_lock, release_lock
 from gameball_async.errors import JournalError
 
 from .._journal_words import Status
-from .._words import bytes_in_words, counted, printable
+from .._words import argument, bytes_in_words, counted, printable
 from ._disk import kind_of, trouble_with
 from ._findings import fail, ok, skip, warn
 
@@ -132,7 +132,7 @@ def _permissions(folder: Path) -> Finding:
         return warn(
             check,
             f"others may enter the folder (mode {stat.S_IMODE(there.st_mode):o}); its files are for their owner alone",
-            f"chmod 700 {_named(folder)}",
+            f"chmod 700 {_argument(folder)}",
         )
     return ok(check, "for its owner alone")
 
@@ -172,7 +172,7 @@ def _contents(folder: Path, share: float) -> Finding:
     letters = "dead letters unknown" if status.dead_letters is None else counted(status.dead_letters, "dead letter")
     words = f"{counted(clients, 'client')} at work, {counted(status.pending, 'event')} left by others, {letters}"
     if problem := next((file.problem for file in status.files if file.problem), status.trouble):
-        return warn(check, f"{words}; {printable(problem)}", f"gameball-async journal status {_named(folder)}")
+        return warn(check, f"{words}; {printable(problem)}", f"gameball-async journal status {_argument(folder)}")
     if clients * share > 1:
         return warn(
             check,
@@ -180,8 +180,12 @@ def _contents(folder: Path, share: float) -> Finding:
             f"Give each of them RateLimit(share=1/{clients}); here, --share tells what they have.",
         )
     if status.dead_letters:
-        return warn(check, words, f"gameball-async dead-letters list {_named(folder)}")
+        return warn(check, words, f"gameball-async dead-letters list {_argument(folder)}")
     return ok(check, words)
+
+
+def _argument(folder: Path) -> str:
+    return argument(printable(str(folder)))
 
 
 def _named(folder: Path) -> str:
