@@ -42,7 +42,6 @@ def test_no_page_is_wider_than_a_phone_or_asks_for_anything_from_elsewhere(brows
     assert [url for url in asked if not url.startswith(site.as_uri())] == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_name_in_the_tables_of_settings_is_split_on_a_phone(browser: Browser, site: Path) -> None:
     with browser.new_context(viewport={"width": PHONE[0], "height": PHONE[1]}) as context:
         page = context.new_page()
@@ -55,6 +54,7 @@ def test_no_name_in_the_tables_of_settings_is_split_on_a_phone(browser: Browser,
         assert split == []
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["docs/index", "docs/pacing", "docs/reference/events"])
 def test_nothing_stands_in_anybodys_way(
     name: str, theme: Literal["light", "dark"], browser: Browser, site: Path
