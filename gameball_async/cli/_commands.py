@@ -20,7 +20,7 @@ from ._help import PROGRAM, examples
 from ._journal_commands import dead_letters, journal
 from ._options import address, client_options, given_keys, pacing, required_keys, told_errors
 from ._order import Order, check
-from ._program import Program
+from ._program import Program, keep_words_whole
 from ._send import send
 from ._wrapping import print_wrapped
 
@@ -202,6 +202,7 @@ app.add_command(completion)
 app.add_command(doctor)
 app.add_command(dead_letters)
 app.add_command(journal)
+keep_words_whole(app)
 
 
 def _keys(options: dict[str, Any]) -> Keys:

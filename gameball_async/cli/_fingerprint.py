@@ -63,7 +63,7 @@ class Fingerprint:
         self._hash = hashlib.sha256()
         self._kept = [*earlier]
         self._expected = deque(earlier)
-        self._verified = 0
+        self._verified = self._previous = 0
         self._ahead: deque[Mark] = deque()
 
     @property
@@ -85,9 +85,12 @@ class Fingerprint:
             self._ahead.append(mark)
         elif position >= self._expected[0].position:
             if mark != self._expected.popleft():
-                noun = "line" if row.entry is None else "entry"
-                raise ChangedError(f"has changed since then {_between(noun, self._verified + 1, position)}")
+                noun, start = ("line", row.line) if row.entry is None else ("entry", row.entry)
+                is_known = self._verified == self._previous  # no row lies between the last mark and this one
+                where = f"at {noun} {start}" if is_known else f"between {noun} {self._verified + 1} and {position}"
+                raise ChangedError(f"has changed since then {where}")
             self._verified = position
+        self._previous = position
 
     def finish(self) -> None:
         """Take in the end of the file.
@@ -105,7 +108,3 @@ class Fingerprint:
         if len(self._kept) > _MOST_MARKS:
             self._kept = self._kept[::-2][::-1]  # with the last one
         return tuple(self._kept)
-
-
-def _between(noun: str, first: int, last: int) -> str:
-    return f"at {noun} {last}" if first >= last else f"between {noun} {first} and {last}"

@@ -129,7 +129,12 @@ def head_of(path: str, size: int = _HEAD) -> tuple[str, int]:
 def file_note(path: str) -> FileNote:
     """Return the note of a file of which nothing is settled; a pipe, which cannot be read twice, has no hash."""
     head, size = head_of(path) if Path(path).is_file() else ("", 0)
-    return FileNote(path=path if path == "-" else str(Path(path).absolute()), head=head, head_bytes=size)
+    return FileNote(path=absolute(path), head=head, head_bytes=size)
+
+
+def absolute(path: str) -> str:
+    """Return the path by which a progress file names a file."""
+    return path if path == "-" else str(Path(path).absolute())
 
 
 class Notebook:

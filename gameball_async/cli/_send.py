@@ -18,7 +18,7 @@ from ._fingerprint import ChangedError, Fingerprint, decode, encode
 from ._keys import Keys
 from ._ledger import Ledger, counts_from
 from ._lineset import LineSet
-from ._notes import Note, Notebook, NotesError, file_note
+from ._notes import Note, Notebook, NotesError, absolute, file_note
 from ._output import exiting
 from ._preview import DeclinedError, confirm
 from ._rejects import Rejects
@@ -193,8 +193,7 @@ class Errand:
         if not self._order.resume:
             return Notebook.begin(path), None
         notebook, note = Notebook.resume(path)
-        differences = [note.difference(self._files, self._order.mapping()), _changed_row(self._order, note)]
-        if difference := ": ".join(filter(None, differences)):
+        if difference := _changed_row(self._order, note) or note.difference(self._files, self._order.mapping()):
             notebook.close()
             raise NotesError(
                 f"{printable(str(path))} cannot be gone on with: {difference}. "
@@ -298,8 +297,8 @@ class Errand:
 
 def _changed_row(order: Order, note: Note) -> str | None:
     """Return which row of the files is not what it was, up to the last one that has an outcome; None if all are."""
-    if note.mapping != order.mapping() or len(note.files) != len(order.paths):
-        return None  # the rows are read in another way, and that is refused already
+    if note.mapping != order.mapping() or [file.path for file in note.files] != [*map(absolute, order.paths)]:
+        return None  # these are other rows, and that is refused already
     for path, file in zip(order.paths, note.files, strict=True):
         if not file.marks or not is_regular(path):
             continue  # what comes through a pipe is compared as it is read

@@ -62,8 +62,8 @@ class Half:
         self.path.write_bytes(gzip.compress(data) if self.path.suffix == ".gz" else data)
 
     def line_of(self, row: int) -> int:
-        """Return the last line of a row, counted from 1."""
-        return (self.head + b"".join(self.lines[: row + 1])).count(b"\n")
+        """Return the line on which a row starts, counted from 1."""
+        return (self.head + b"".join(self.lines[:row])).count(b"\n") + 1
 
     def resume(self) -> tuple[int, str]:
         result = invoke("send", self.path, *self.options, "--base-url", self.sandbox.url, *FAST, "--resume")
@@ -91,9 +91,7 @@ def test_a_change_in_the_settled_part_is_refused_with_its_line_and_nothing_is_se
         half.write(lines)
         code, output = half.resume()
         assert code == 2, name
-        last = half.line_of(800)
-        where = f"between line {last - 1} and {last}" if suffix == ".csv" else f"at line {last}"
-        assert f"has changed since then {where}" in output, (name, output)
+        assert f"has changed since then at line {half.line_of(800)}" in output, (name, output)
         assert numbers(sandbox) == before
         assert half.progress.read_bytes() == (tmp_path / "kept").read_bytes()
     half.write(half.lines[:700])
@@ -101,6 +99,14 @@ def test_a_change_in_the_settled_part_is_refused_with_its_line_and_nothing_is_se
     assert code == 2
     assert "is shorter than then" in output
     assert numbers(sandbox) == before
+
+
+def test_a_change_in_the_first_row_is_refused_with_its_line(sandbox: Sandbox, tmp_path: Path) -> None:
+    half = Half(tmp_path, sandbox, ".csv")
+    half.write([half.row(5000), *half.lines[1:]])
+    code, output = half.resume()
+    assert code == 2
+    assert "has changed since then at line 2." in output
 
 
 def test_rows_after_the_last_settled_one_may_be_corrected_and_added(sandbox: Sandbox, tmp_path: Path) -> None:
