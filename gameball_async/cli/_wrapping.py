@@ -48,5 +48,5 @@ def wrapped(text: str, stream: TextIO, indent: str = "") -> str:
 
 def print_wrapped(text: str, stream: TextIO | None = None, indent: str = "") -> None:
     """Print one line, whose control characters are shown as escapes."""
-    stream = stream or sys.stdout
-    print(wrapped(printable(text), stream, indent), file=stream, flush=True)
+    out = sys.stdout if stream is None else stream
+    print(wrapped(printable(text), out, indent), file=out, flush=True)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async.cli import _fingerprint
-from gameball_async.cli._fingerprint import ChangedError, Fingerprint, decode, encode
+from gameball_async.cli._fingerprint import ChangedError, Fingerprint, Mark, decode, encode
 from gameball_async.cli._rows import Row
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -177,10 +177,10 @@ def test_any_change_is_found_and_no_change_is_none(rows: list[bytes], data: st.D
 
 def test_of_many_rows_a_change_is_found_between_two_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_fingerprint, "_MOST_MARKS", 16)
-    first = Fingerprint()
+    first, marks = Fingerprint(), list[Mark]()
     for number in range(1, 1001):
         first.add(row(number, b"%d" % number))
-        marks = first.marks(number)
+        marks = list(first.marks(number))
         assert len(marks) <= 16
         assert marks[-1].position == number
     other = Fingerprint(marks)

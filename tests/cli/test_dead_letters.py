@@ -212,6 +212,16 @@ def test_what_is_exported_can_be_sent_and_is_for_its_owner_alone(
     assert ids(DeadLetters(folder)) == [1, 2]
 
 
+def test_export_takes_all_of_them_with_or_without_saying_so(folder: Path, tmp_path: Path) -> None:
+    assert invoke("dead-letters", "export", folder, tmp_path / "all", "--all").exit_code == 0
+    assert invoke("dead-letters", "export", folder, tmp_path / "default").exit_code == 0
+    assert (tmp_path / "all").read_bytes() == (tmp_path / "default").read_bytes() != b""
+    result = invoke("dead-letters", "export", folder, tmp_path / "both", "--all", "--name", "visit")
+    assert result.exit_code == 2
+    assert "one way to say which" in result.stderr
+    assert not (tmp_path / "both").exists()
+
+
 def test_exported_numbers_keep_their_digits_and_damaged_ones_are_left_out(tmp_path: Path) -> None:
     encoded = b'"buy":{"price":19.90,"tags":["a",-0.10],"big":12345678901234567890123}'
     with closing(DeadLetters(tmp_path)) as letters:

@@ -437,10 +437,19 @@ def test_the_sandbox_says_where_it_listens_and_what_arrives_and_stops_quietly(tm
 
 def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = Process("sandbox", "--port", taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        process = Process("sandbox", "--port", port)
         assert process.end() == 1
-    assert b"Error: " in process.err
+    assert f"Error: port {port} of 127.0.0.1 is in use".encode() in process.err
     assert b"ddress already in use" in process.err
+    assert b"--port" in process.err
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    process = Process("sandbox", "--host", "203.0.113.1", "--port", "0")  # of a network for documentation
+    assert process.end() == 1
+    assert b"cannot listen at 203.0.113.1" in process.err
+    assert b"--host" in process.err
 
 
 def test_a_fault_that_cannot_be_is_told() -> None:

@@ -306,7 +306,43 @@ def test_without_a_key_the_message_names_where_it_belongs(monkeypatch: pytest.Mo
     result = invoke("send", "orders.csv", *MAPPING)
     assert result.exit_code == 2
     assert "set GAMEBALL_API_KEY in the environment" in result.stderr
+    for option in ("--keys-file", "--sandbox", "--dry-run"):
+        assert option in result.stderr
     assert [str(path) for path in Path().iterdir()] == ["orders.csv"]
+    Path("keys.env").write_text("# GAMEBALL_API_KEY=none\n")
+    assert "--keys-file" in invoke("send", "orders.csv", *MAPPING, "--keys-file", "keys.env").stderr
+    Path("journal").mkdir()
+    assert "--keys-file" in invoke("dead-letters", "replay", "journal", "--all").stderr
+
+
+def test_without_the_secret_key_that_a_version_needs_the_message_names_the_file_too() -> None:
+    Path("orders.csv").write_text(CSV)
+    result = invoke("send", "orders.csv", *MAPPING, "--api-version", "v4.1")
+    assert result.exit_code == 2
+    assert "GAMEBALL_SECRET_KEY" in result.stderr
+    assert "--keys-file" in result.stderr
+
+
+@pytest.mark.parametrize("dry", [True, False], ids=["dry run", "run"])
+def test_the_first_three_different_reasons_are_printed_with_their_lines(
+    send: Callable[..., Result], tmp_path: Path, *, dry: bool
+) -> None:
+    rows: list[dict[str, Any]] = [{"player": "p", "event": "e"}]
+    rows += [*({"player": 1, "event": "e"} for _ in range(3)), {"player": "p"}]
+    rows += [{"player": "p", "event": "e", "metadata": {key: {}}} for key in ("first", "second", "third")]
+    path = written(tmp_path / "events", rows)
+    lines = send(path, *(["--dry-run"] if dry else [])).stdout.splitlines()
+    reasons = [line for line in lines if line.startswith("Line ")]
+    assert [line.partition(":")[0] for line in reasons] == ["Line 2", "Line 5", "Line 6"]
+    assert "(and 2 further rows)" in reasons[0]
+    assert "first" in reasons[2]
+    assert lines[lines.index(reasons[2]) + 1].startswith("7 rows will not arrive: see ")
+
+
+def test_of_several_files_a_reason_names_the_file(send: Callable[..., Result], tmp_path: Path) -> None:
+    good = written(tmp_path / "good", [{"player": "p", "event": "e"}])
+    bad = written(tmp_path / "bad", [{"player": "p"}])
+    assert f"{bad}, line 1: " in send(good, bad).stdout
 
 
 def test_a_full_disk_under_the_rejects_stops_with_a_message(
