@@ -344,13 +344,16 @@ class AsyncGameball:
         except LifecycleError:
             raise  # somebody else closes it, or did
         except BaseException:  # cancelled half-way it has begun as well, and nobody calls `__aexit__`
-            await self._engine.close(CLOSE_TIMEOUT, shield=True)
+            await self._close_at_exit()
             raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._close_at_exit()
+
+    async def _close_at_exit(self) -> None:
         await self._engine.close(CLOSE_TIMEOUT, shield=True)
 
     # ---------------------------------------------------------------- looking

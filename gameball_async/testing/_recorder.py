@@ -251,6 +251,9 @@ class Recorder(Assertions, AsyncGameball):
         await self._tell()
         return self._report
 
+    async def _close_at_exit(self) -> None:
+        await self.aclose()
+
     def stats(self) -> Stats:
         """The client's counters; what a recorder has none of, such as requests and bytes, is 0."""
         with self._lock:
