@@ -82,8 +82,6 @@ copybutton_prompt_text = "$ "
 html_favicon = "../gameball_async/sandbox/page/icon.svg"
 html_theme_options = {
     "navigation_with_keys": True,
-    "source_repository": PROJECT["urls"]["Source"],
-    "source_branch": "main",
-    "source_directory": "",  # the pages link to files of the whole repository
-    "top_of_page_buttons": ["view"],
+    # furo's own button for the source of a page is outside of all landmarks
+    "footer_icons": [{"name": "Source code", "url": PROJECT["urls"]["Source"], "html": "Source", "class": ""}],
 }
