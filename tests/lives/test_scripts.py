@@ -64,11 +64,33 @@ def test_a_second_ctrl_c_while_the_client_closes_reports_what_did_not_arrive(
     assert figures.held == 0
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_a_second_ctrl_c_cuts_short_is_given_to_on_failure_and_logged(
+    loop: str, sandbox: Sandbox, book: Path
+) -> None:
+    """Gameball hangs, and the program has nothing but `async with`."""
+    sandbox.script(Fault.hang())
+    process = Process("-m", "lives.apps.cut_short", sandbox=sandbox, book=book, LOOP=loop)
+    process.wait_for(b"waiting")
+    sandbox.wait_for(lambda tally: tally.in_flight == 10, timeout=30)
+    process.signal(signal.SIGINT)
+    process.wait_for(b"closing")
+    process.signal(signal.SIGINT)
+    assert process.end(traceback=True) != 0
+    failed = [line.split() for line in process.text.splitlines() if line.startswith("failed ")]
+    assert sorted(int(number) for _, number, _ in failed) == list(range(30))
+    assert sorted({error for _, _, error in failed}) == ["Dropped", "OutcomeUnknown"]
+    assert process.output.count(b"20 events will not arrive") == 1
+    assert process.output.count(b"10 events may not have arrived") == 1
+    assert b"the close was cut short" in process.output
+
+
 def test_a_forgotten_close_warns_with_the_number_of_events(sandbox: Sandbox, book: Path) -> None:
-    """The loop is gone before the linger is over, so the events cannot arrive: the warning reports them."""
+    """The loop is gone before the linger is over, so the events cannot arrive: a warning and the log report them."""
     process = Process("-m", "lives.apps.forgotten", sandbox=sandbox, book=book, LINGER=3600)
     assert process.end(warning=True) == 0
     assert process.output.count(b"was not closed, 3 events have no outcome: use `async with`, or await aclose()") == 1
+    assert process.output.count(b"3 events will not arrive") == 1
     assert sandbox.holdings() == {}
 
 

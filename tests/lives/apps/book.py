@@ -17,6 +17,7 @@ import sniffio
 import trio
 
 from gameball_async import AsyncGameball, Batching, CloseReport, RateLimit, Retry, Stats
+from gameball_async._failures import OnFailure
 
 NAMES = 8
 """Different event names: fewer than a player's events, so that batches are cut where a name comes again."""
@@ -33,10 +34,11 @@ def run(main: Callable[[], Awaitable[object]]) -> None:
         anyio.run(main, backend_options={"use_uvloop": loop == "uvloop"})
 
 
-def client(http_client: httpx.AsyncClient | None = None) -> AsyncGameball:
+def client(http_client: httpx.AsyncClient | None = None, on_failure: OnFailure | None = None) -> AsyncGameball:
     """The client, set up by the environment as a service's would be; the key comes from there too."""
     return AsyncGameball(
         http_client=http_client,
+        on_failure=on_failure,
         base_url=os.environ["GAMEBALL_URL"],
         batching=Batching(
             linger=float(os.environ.get("LINGER", "0.05")),
