@@ -216,7 +216,10 @@ class Sending:
         close = asyncio.create_task(self._gameball.aclose(timeout=self._job.drain))
         again = asyncio.create_task(interrupts.second.wait())
         await asyncio.wait({close, again}, return_when=asyncio.FIRST_COMPLETED)
-        await _end(close, again)  # a cancelled close goes on until the next one ends it
+        if again.done():
+            await self._gameball.aclose(timeout=0)  # of two closes the earlier deadline counts
+        await close
+        await _end(again)
 
     async def _drain(self, ending: Ending, interrupts: Interrupts) -> None:
         """Deliver what the client holds, in the time that requests in flight have; a Ctrl-C ends it."""
