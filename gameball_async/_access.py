@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from hashlib import sha256
 from urllib.parse import urlsplit
 
 import attrs
 
+from ._proxies import is_local
 from ._version import __version__
 from ._wire import SingleDialect, dialect
 from .errors import ConfigurationError
@@ -71,6 +74,34 @@ class Access:
     def secrets(self) -> tuple[str, ...]:
         """What must not appear in any message."""
         return tuple(filter(None, (self._api_key, self._secret_key)))
+
+    def warnings(self) -> Iterator[str]:
+        """Say what works and is probably a mistake: an address without encryption, a key that is none."""
+        if urlsplit(self.base_url).scheme == "http" and not is_local(self.base_url):
+            yield (
+                "base_url is an http address of another machine: the API key and your customers' data can be read on "
+                "the way, use https."
+            )
+        for argument, variable, key in (
+            ("api_key", "GAMEBALL_API_KEY", self._api_key),
+            ("secret_key", "GAMEBALL_SECRET_KEY", self._secret_key),
+        ):
+            if key and (key[0] in _QUOTES or key[-1] in _QUOTES):
+                yield f"{argument} is in quotation marks, which are sent with it: remove them, perhaps from {variable}."
+            elif _PLACEHOLDER.fullmatch(key):
+                yield (
+                    f"{argument} is the placeholder of an example: pass the key from Gameball's dashboard, or set "
+                    f"{variable}."
+                )
+
+
+_QUOTES = "\"'`"
+
+_PLACEHOLDER = re.compile(
+    r"((my|your|the)[-_]?)?((live|test)[-_]?)?(api|secret)[-_]?key([-_]?here)?|change[-_]?me|x{3,}|<.*>|\{.*\}",
+    re.IGNORECASE,
+)
+"""What examples put in the place of a key."""
 
 
 def _checked_key(argument: str, value: str | None, variable: str) -> str:

@@ -6,14 +6,15 @@ long to wait, and leaves the waiting to the flusher, so that no task is held by 
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import cast
 
 import anyio
 import anyio.to_thread
@@ -23,7 +24,10 @@ import tenacity
 from ._config import Retry
 from ._interruption import interruption, running_task
 from ._logger import logger
-from ._outcome import clean_words, read_answer
+from ._network import KEEP_ALIVE, Network
+from ._outcome import read_answer
+from ._proxies import Proxy, proxy_for
+from ._redaction import clean_words
 from ._verdict import Answer, Verdict
 from .errors import ConfigurationError
 
@@ -76,7 +80,7 @@ class Delivery:
     ) -> None:
         self._url = url
         self._parsed_url = httpx.URL(url)  # once: for a string httpx does it with each request
-        # plain answers, so that reading is bounded by what arrives
+        # plain answers are asked for, because they cost less; a compressed one is read all the same
         self._headers = httpx.Headers({**headers, "Accept-Encoding": "identity"})
         self._timeout = timeout
         self._secrets = secrets
@@ -93,15 +97,20 @@ class Delivery:
         """
         if self._injected is not None:
             return
-        try:
-            if self._url.startswith("https:"):
+        if self._parsed_url.scheme == "https":
+            try:
                 self._ssl = await anyio.to_thread.run_sync(_default_ssl_context)
+            except Exception as error:  # noqa: BLE001 of many types: a file that is missing, or holds something else
+                raise ConfigurationError(
+                    f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be loaded "
+                    f"({type(error).__name__}): correct the variable or unset it, and check with "
+                    "`gameball-async doctor`."
+                ) from None
+        proxy = proxy_for(self._url)
+        try:
             self._free.append(self._new_client())
-        except Exception as error:  # noqa: BLE001 of many types: an unknown scheme, a package or a file that is missing
-            raise ConfigurationError(  # without the error's text: a proxy's address may hold a password
-                f"no HTTP client can be made here ({type(error).__name__}): look at HTTPS_PROXY, ALL_PROXY and "
-                "SSL_CERT_FILE, with `gameball-async doctor` for one."
-            ) from None
+        except Exception as error:  # noqa: BLE001 of many types: an unknown scheme, a port that is none, a missing package
+            raise _unusable_proxy(proxy, error) from None
 
     async def post(self, body: bytes, private: Iterable[str] = ()) -> Answer:
         """Make one attempt. Whatever happens to it is an answer; only cancellation passes through.
@@ -147,42 +156,41 @@ class Delivery:
     async def _answer(self, client: HTTPClient, body: bytes, secrets: tuple[str, ...]) -> Answer:
         if client.is_closed:
             return Answer(verdict=Verdict.FAILED, words="the http_client that was given is closed")
+        exchange = client.exchange if isinstance(client, _OwnClient) else _Exchange(self._parsed_url, self._timeout)
         try:
             request = client.build_request("POST", self._parsed_url, headers=self._headers, content=body)
+            sender = client if isinstance(client, _OwnClient) else exchange.joined(client)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
             return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
         request.stream = _Body(body)
-        if request.url.scheme == "https" and client is not self._injected:
-            request.extensions["trace"] = _Connecting()
+        exchange.begin()
+        return await self._exchange(sender, request, exchange, secrets)
+
+    async def _exchange(
+        self, client: HTTPClient, request: httpx.Request, exchange: _Exchange, secrets: tuple[str, ...]
+    ) -> Answer:
         task = running_task()
         try:
-            return await self._exchange(client, request, secrets)
-        except _NEVER_SENT as error:
-            return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
+            with exchange.limit(_PHASES):
+                # no redirect is ever followed: the keys would go with it
+                await client.send(request, stream=True, follow_redirects=False)
         except BaseException as error:  # noqa: BLE001 whatever a transport or hook raises, the batch must get an answer
             if (own := interruption(error, task)) is not None:
                 raise own from None
-            return Answer(verdict=Verdict.AMBIGUOUS, words=_described(error, secrets))
-
-    async def _exchange(self, client: HTTPClient, request: httpx.Request, secrets: tuple[str, ...]) -> Answer:
-        limit = _PHASES * self._timeout
-        response = None
-        with anyio.move_on_after(limit):
-            # no redirect is ever followed: the keys would go with it
-            response = await client.send(request, stream=True, follow_redirects=False)
-        if response is None:
-            return Answer(verdict=Verdict.AMBIGUOUS, words=f"nothing within {limit:g} s")
-        try:
-            content, complete = await _bounded_body(response, self._timeout)
-        finally:
-            await response.aclose()
+            await exchange.find_response(error)
+            if exchange.status is None:
+                is_unsent = exchange.is_unsent or isinstance(error, _NEVER_SENT)
+                verdict = Verdict.FAILED if is_unsent else Verdict.AMBIGUOUS
+                return Answer(verdict=verdict, words=_described(error, secrets))
+        if exchange.status is None:
+            return Answer(verdict=Verdict.AMBIGUOUS, words=f"nothing within {_PHASES * self._timeout:g} s")
         return read_answer(
-            response.status_code,
-            response.headers,
-            content,
-            complete=complete,
+            exchange.status,
+            exchange.headers,
+            exchange.content,
+            complete=exchange.is_complete,
             wall_now=time.time(),
             secrets=secrets,
         )
@@ -197,12 +205,7 @@ class Delivery:
             (self._free if is_fit else self._spent).append(client)
 
     def _new_client(self) -> HTTPClient:
-        return httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            timeout=self._timeout,
-            trust_env=not _is_loopback(self._url),  # a proxy is never the way to this machine
-            verify=self._ssl,
-        )
+        return _OwnClient(self._parsed_url, self._timeout, self._ssl, proxy_for(self._url))
 
 
 def _described(error: BaseException, secrets: tuple[str, ...]) -> str:
@@ -227,24 +230,220 @@ def _system_words(error: BaseException) -> str:
     return ""
 
 
-class _Connecting:
-    """Closes a connection whose TLS handshake ends in cancellation; httpcore 1.0 leaves it to the garbage collector.
+def _unusable_proxy(proxy: Proxy | None, error: Exception) -> ConfigurationError:
+    """Say which variable is wrong, without its value, which may hold a password."""
+    if proxy is None:
+        return ConfigurationError(f"no HTTP client can be made here ({type(error).__name__}): reinstall httpx.")
+    if isinstance(error, ImportError):
+        return ConfigurationError(
+            f'the proxy in {proxy.variable} needs a package that is missing: pip install "httpx[socks]".'
+        )
+    return ConfigurationError(
+        f"the proxy in {proxy.variable} cannot be used ({type(error).__name__}): give an address such as "
+        "http://proxy.example:3128 or socks5://proxy.example:1080, or list the host in NO_PROXY; check with "
+        "`gameball-async doctor`."
+    )
 
-    httpx calls it with the name of each step of a request, and what the step brought.
+
+# ---------------------------------------------------------------- one request and its response
+
+
+class _Exchange:
+    """One request and the response to it, which is kept before any hook of the user's client can raise.
+
+    Args:
+        url: the request's; the responses to others, such as an authentication's, are no answers.
+        timeout: seconds.
+
+    Attributes:
+        status: of the response; None if there is none.
+        headers: of the response.
+        content: the beginning of its body, as it was sent.
+        is_complete: whether the body was read to its end, or as far as it is needed.
     """
 
-    def __init__(self) -> None:
-        self._connection: Any = None
+    def __init__(self, url: httpx.URL, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self.begin()
 
-    async def __call__(self, step: str, brought: Mapping[str, Any]) -> None:
-        if step.endswith("connect_tcp.complete"):
-            self._connection = brought["return_value"]
-        elif step.endswith("start_tls.failed") and self._connection is not None:
-            await self._connection.aclose()
+    def begin(self) -> None:
+        """Forget the last response."""
+        self.status: int | None = None
+        self.headers = httpx.Headers()
+        self.content = b""
+        self.is_complete = False
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether it is certain that no byte of the request was written."""
+        return False
+
+    @contextmanager
+    def limit(self, timeouts: int) -> Iterator[None]:
+        """Give up after so many timeouts."""
+        with anyio.move_on_after(timeouts * self._timeout):
+            yield
+
+    def joined(self, client: HTTPClient) -> HTTPClient:
+        """Return a user's client that shares everything, and in which this exchange comes before the user's hooks."""
+        hooks = client.event_hooks
+        client = copy.copy(client)
+        client.event_hooks = {
+            "request": [*hooks["request"], self.on_request],
+            "response": [self.on_response, *hooks["response"]],
+        }
+        return client
+
+    async def on_request(self, request: httpx.Request) -> None:
+        """Begin anew if the request is sent again, as some kinds of authentication do."""
+        if request.url == self._url:
+            self.begin()
+
+    async def on_response(self, response: httpx.Response) -> None:
+        """Keep a response, and leave a copy of its body to the hooks that follow."""
+        if not self._is_mine(response):
+            return
+        self.status, self.headers = response.status_code, response.headers
+        if response.is_stream_consumed:  # by the user's transport
+            self._keep_decoded(response)
+            return
+        await self._read(response)
+        response.stream = _Body(self.content)
+
+    def _is_mine(self, response: httpx.Response) -> bool:
+        try:
+            return response.request.url == self._url
+        except RuntimeError:  # made by hand, without a request
+            return True
+
+    def _keep_decoded(self, response: httpx.Response) -> None:
+        self.headers = httpx.Headers(response.headers)
+        self.headers.pop("Content-Encoding", None)
+        with suppress(httpx.StreamError):
+            self.content, self.is_complete = response.content[:LONGEST_ANSWER], True
+
+    async def _read(self, response: httpx.Response) -> None:
+        """Read the body as far as it is needed; a status is an answer even if the body breaks."""
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream), "an async client's response"  # noqa: S101 an invariant
+        content = bytearray()
+        is_ended = False
+        # left by `break`, httpcore's generators would make trio warn; cancelled, they unwind
+        with suppress(Exception), anyio.CancelScope() as reading, self.limit(1):
+            async for chunk in stream:
+                content += chunk
+                if len(content) > LONGEST_ANSWER:
+                    reading.cancel()
+            is_ended = True
+        self.content = bytes(content[:LONGEST_ANSWER])
+        self.is_complete = is_ended or len(content) > LONGEST_ANSWER
+        with suppress(Exception):
+            await stream.aclose()
+
+    async def find_response(self, error: BaseException) -> None:
+        """Keep the response that an error brings, as `httpx.HTTPStatusError` does."""
+        if self.status is not None:
+            return
+        response = next(filter(None, map(_response, _causes(error))), None)
+        if response is not None and not (response.is_closed and not response.is_stream_consumed):
+            await self.on_response(response)
+        elif response is not None and self._is_mine(response):
+            self.status, self.headers = response.status_code, response.headers
+
+
+def _causes(error: BaseException | None, depth: int = 10) -> Iterator[BaseException]:
+    """An error, those that it wraps, and those that led to it."""
+    if error is None or not depth:
+        return
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner, depth - 1)
+    yield from _causes(error.__cause__ or error.__context__, depth - 1)
+
+
+def _response(error: BaseException) -> httpx.Response | None:
+    response = getattr(error, "response", None)
+    return response if isinstance(response, httpx.Response) else None
+
+
+class _OwnExchange(_Exchange):
+    """An exchange over this client's own network, which knows what was sent and whether the process was suspended."""
+
+    def __init__(self, url: httpx.URL, timeout: float, transport: _Transport) -> None:
+        self._transport = transport
+        super().__init__(url, timeout)
+
+    def begin(self) -> None:
+        """Forget the last response."""
+        super().begin()
+        self._transport.network.begin()
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether it is certain that no byte of the request was written."""
+        return self._transport.network.is_unsent
+
+    @contextmanager
+    def limit(self, timeouts: int) -> Iterator[None]:
+        """Let the network give up after so many timeouts: it does not count time in which the process was suspended."""
+        network = self._transport.network
+        network.limit(timeouts * self._timeout)
+        if network.stream is not None:
+            yield
+            return
+        with anyio.move_on_after(timeouts * self._timeout) as network.backstop:
+            yield
+
+    async def on_response(self, response: httpx.Response) -> None:
+        """Keep a response, and close its connection if more than the response has arrived."""
+        await super().on_response(response)
+        await self._transport.close_surplus()
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """httpx's transport with one connection over this client's own network."""
+
+    def __init__(self, context: ssl.SSLContext, proxy: Proxy | None) -> None:
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
+        super().__init__(verify=context, trust_env=False, limits=limits, proxy=None if proxy is None else proxy.url)
+        self.network = Network(self._pool._network_backend)  # noqa: SLF001 httpx has no argument for it
+        self._pool._network_backend = self.network  # noqa: SLF001 likewise
+
+    async def close_surplus(self) -> None:
+        """Close the connection if bytes have arrived that do not belong to the last response.
+
+        They would be taken for the response to the next request.
+        """
+        stream = self.network.stream
+        if stream is not None and (self._has_unparsed_bytes or not stream.is_quiet):
+            await stream.aclose()
+
+    @property
+    def _has_unparsed_bytes(self) -> bool:
+        for connection in self._pool.connections:
+            inner: object = connection
+            while (wrapped := getattr(inner, "_connection", None)) is not None:  # of a proxy, or of any protocol
+                inner = wrapped
+            parser = getattr(inner, "_h11_state", None)
+            if parser is not None and parser.trailing_data[0]:
+                return True
+        return False
+
+
+class _OwnClient(httpx.AsyncClient):
+    """An HTTP client with one connection."""
+
+    def __init__(self, url: httpx.URL, timeout: float, context: ssl.SSLContext, proxy: Proxy | None) -> None:
+        transport = _Transport(context, proxy)
+        self.exchange = _OwnExchange(url, timeout, transport)
+        hooks = {"response": [self.exchange.on_response]}
+        super().__init__(transport=transport, timeout=timeout, trust_env=False, event_hooks=hooks)
 
 
 class _Body(httpx.AsyncByteStream):
-    """A request's body in one piece. httpx's own is an async generator, which trio warns of if it is cancelled."""
+    """A body in one piece. httpx's own is an async generator, which trio warns of if it is cancelled."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -266,28 +465,6 @@ class _Piece(AsyncIterator[bytes]):
 @functools.cache
 def _default_ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
-
-
-async def _bounded_body(response: httpx.Response, timeout: float) -> tuple[bytes, bool]:  # noqa: ASYNC109 one of two limits
-    """The body as far as it is needed, and whether that is all; a status is an answer even if the body breaks."""
-    if response.is_stream_consumed:  # by an event hook of the user's client
-        return response.content[:LONGEST_ANSWER], True
-    content = bytearray()
-    try:
-        with anyio.move_on_after(timeout) as reading:
-            async for chunk in response.aiter_raw():
-                content += chunk
-                if len(content) > LONGEST_ANSWER:
-                    # cancelled, httpcore's generators unwind; left by `break`, trio would warn of them
-                    reading.cancel()
-    except (httpx.TransportError, httpx.StreamError):
-        return bytes(content), False
-    return bytes(content[:LONGEST_ANSWER]), len(content) > LONGEST_ANSWER or not reading.cancelled_caught
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class Backoff:

@@ -14,11 +14,12 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import cast
 
+from ._decoding import decode_body
+from ._redaction import clean_words
 from ._verdict import Answer, Verdict
 
-LONGEST_WORDS = 200
-"""Characters of the server's own words that are kept for a message."""
-
+LONGEST_BODY = 64 * 1024
+"""Bytes of a decoded body that are looked at."""
 
 _BY_CODE = {
     50: Verdict.HALT,  # v3: Gameball is disabled
@@ -67,28 +68,83 @@ def read_answer(
     Args:
         status: the HTTP status.
         headers: the HTTP headers, with case-insensitive or lower-case names.
-        body: the body, or as much of it as was read.
+        body: the body as it was received, perhaps compressed, or as much of it as was read.
         complete: whether the connection delivered the body to its end.
         wall_now: seconds since the Unix epoch, for a `Retry-After` that is a date.
         secrets: what must not appear in the words, such as the keys.
     """
-    content = _content(body)
-    code = _integer(_first(content, "code", "errorCode", "ErrorCode"))
+    if coding := headers.get("content-encoding"):
+        body, is_decoded = decode_body(body, coding, LONGEST_BODY)
+        complete = complete and is_decoded
+    parsed = _parsed(body)
+    content = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
+    error = _error(content)
+    code = _integer(_first(content, *_CODE)) or _integer(_first(error, *_CODE))
     if code == status:
         code = None  # a gateway's JSON; Gameball's codes are never statuses
-    words = _first(content, "message", "errorMsg", "ErrorMsg")
+    foreign = _foreign(headers.get("content-type", ""), body, is_json=parsed is not _NOT_JSON, complete=complete)
+    verdict = _verdict(status, code, body, complete=complete)
+    if status in _SUCCESS and not _is_failure(content, error):
+        verdict = Verdict.HALT if foreign and _is_page(foreign, body) else Verdict.DELIVERED
+    words = None
+    if verdict is not Verdict.DELIVERED:  # nobody needs the words of a success, and redaction takes its time
+        words = _first(content, *_WORDS) or _first(error, *_WORDS)
     return Answer(
-        verdict=_verdict(status, code, content, body, complete=complete),
+        verdict=verdict,
         status=status,
         code=code,
         words=clean_words(words, secrets) if isinstance(words, str) else "",
         retry_after=parse_retry_after(headers.get("retry-after"), wall_now),
+        foreign=foreign if status in _SUCCESS else "",
     )
 
 
-def _verdict(status: int, code: int | None, content: dict[str, object], body: bytes, *, complete: bool) -> Verdict:
-    if status in _SUCCESS and _first(content, "success", "Success") is not False:
-        return Verdict.DELIVERED
+_CODE = ("code", "errorCode", "ErrorCode")
+_WORDS = ("message", "errorMsg", "ErrorMsg")
+
+
+_NOT_THE_KEY = "Gameball does not accept the API key. Copy it again from Gameball's dashboard"
+_WANTS_SECRET = "Gameball wants the secret key, or another one. Set secret_key"  # noqa: S105 a message
+_DISABLED = "Gameball is disabled for this account. Enable it in Gameball's dashboard"
+
+_REMEDY_BY_CODE = {
+    50: _DISABLED,
+    1000: _NOT_THE_KEY,
+    1001: _WANTS_SECRET,
+    1006: _WANTS_SECRET,
+    6000: _DISABLED,
+    8000: "The account's plan does not contain this. Choose another api_version or another plan",
+}
+_NOT_HERE = "Nothing takes events at this address. Check base_url and api_version"
+_REMEDY_BY_STATUS = {
+    401: _NOT_THE_KEY,
+    403: "Gameball forbids it. Check the API key, secret_key, and the versions that the account allows",
+    404: _NOT_HERE,
+    405: _NOT_HERE,
+}
+_REDIRECT = range(300, 400)
+
+
+def halt_remedy(answer: Answer) -> str:
+    """Say what is wrong with the client if an answer halts it, and how to fix it: key, address or account."""
+    if answer.code in _REMEDY_BY_CODE:
+        return _REMEDY_BY_CODE[answer.code]
+    if answer.status in _REMEDY_BY_STATUS:
+        return _REMEDY_BY_STATUS[answer.status]
+    if answer.foreign:
+        return (
+            f"The answer is a page ({answer.foreign}) and not Gameball's. Check base_url, and whether a login page or "
+            "a proxy is in between"
+        )
+    if answer.status in _REDIRECT:
+        return "The address redirects, which is not followed because the keys would go with it. Correct base_url"
+    if answer.code is not None:
+        return "Check the API key, secret_key and the account"
+    return "The answer is not Gameball's. Check base_url"
+
+
+def _verdict(status: int, code: int | None, body: bytes, *, complete: bool) -> Verdict:
+    """What a failure means for its batch; a success whose body says that it failed is a refusal."""
     if code in _BY_CODE:
         return _BY_CODE[code]
     by_status = _BY_STATUS_WITH_CODE if code is not None else _BY_STATUS
@@ -105,13 +161,60 @@ def _code_may_be_cut_off(status: int, body: bytes) -> bool:
     return status == 404 and bool(body)  # noqa: PLR2004
 
 
-def _content(body: bytes) -> dict[str, object]:
+def _is_failure(content: dict[str, object], error: dict[str, object]) -> bool:
+    """Whether the body of a 2xx says that the request failed."""
+    success = _first(content, "success", "Success")
+    if success is None:
+        return _integer(_first(error, *_CODE)) is not None
+    return success in (False, 0) or (isinstance(success, str) and success.strip().lower() in ("false", "0"))
+
+
+def _error(content: dict[str, object]) -> dict[str, object]:
+    """The object that describes the error, where the body has one: `{"error": {"code": 2001}}`."""
+    error = _first(content, "error", "Error", "errors", "Errors")
+    if isinstance(error, list):
+        error = next(iter(cast("list[object]", error)), None)
+    return cast("dict[str, object]", error) if isinstance(error, dict) else {}
+
+
+# ---------------------------------------------------------------- bodies that are not Gameball's
+
+_NOT_JSON = object()
+_PAGES = ("text/html", "application/xhtml+xml")
+
+
+def _parsed(body: bytes) -> object:
     try:
         # not msgspec: a code must be found in nearly-JSON too, with a byte order mark or a lone surrogate
-        content: object = json.loads(body.removeprefix(BOM_UTF8))
+        return json.loads(body.removeprefix(BOM_UTF8))
     except (ValueError, RecursionError):
-        return {}
-    return cast("dict[str, object]", content) if isinstance(content, dict) else {}
+        return _NOT_JSON
+
+
+def _foreign(content_type: str, body: bytes, *, is_json: bool, complete: bool) -> str:
+    """The type of a body that is not JSON, as Gameball's are; empty if it is, or if that is unknown."""
+    if is_json or not _text_of(body):
+        return ""
+    declared = re.sub(r"[^\x21-\x7e]", "", content_type.partition(";")[0]).lower()[:_LONGEST_TYPE]
+    is_page = declared in _PAGES or _text_of(body).startswith(b"<")
+    if not complete and not is_page:
+        return ""
+    return declared or ("text/html" if is_page else "an unnamed type")
+
+
+def _is_page(content_type: str, body: bytes) -> bool:
+    """Whether a body is a page for people: of a login, a captive portal, or another server's."""
+    return content_type in _PAGES or _text_of(body).startswith(b"<")
+
+
+def _text_of(body: bytes) -> bytes:
+    return body[:100].lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n")
+
+
+_LONGEST_TYPE = 60
+
+
+# ---------------------------------------------------------------- fields
 
 
 def _first(content: dict[str, object], *keys: str) -> object:
@@ -142,21 +245,3 @@ def parse_retry_after(value: str | None, wall_now: float) -> float | None:
         return max(0.0, date.timestamp() - wall_now)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-_PERSONAL = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+|\+?\d(?:[\s().-]{0,2}\d){6,}")
-"""What looks like an e-mail address or a phone number: a server may echo them in its words."""
-
-
-_SHORTEST_SECRET = 3  # a player's id may be "1", and masking every 1 would help nobody
-
-
-def clean_words(words: str, secrets: Iterable[str] = ()) -> str:
-    """Make foreign words fit for a log: short, on one line, without keys and personal data."""
-    for secret in secrets:
-        words = (
-            re.sub(re.escape(secret), "***", words, flags=re.IGNORECASE) if len(secret) >= _SHORTEST_SECRET else words
-        )
-    words = _PERSONAL.sub("***", words[: 10 * LONGEST_WORDS])
-    words = " ".join("".join(char if char.isprintable() else " " for char in words).split())
-    return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"

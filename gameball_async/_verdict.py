@@ -77,6 +77,7 @@ class Answer:
         code: Gameball's error code, if the body had one.
         words: the server's or the transport's own words, cleaned.
         retry_after: seconds that the server asked to wait, if it did.
+        foreign: the type of a successful answer's body that is not JSON, as Gameball's are; empty if it is.
     """
 
     verdict: Verdict
@@ -84,6 +85,7 @@ class Answer:
     code: int | None = None
     words: str = ""
     retry_after: float | None = None
+    foreign: str = ""
 
     @property
     def sign(self) -> Sign:

@@ -10,6 +10,7 @@ from .._config import Retry
 from .._delivery import Backoff
 from .._events import Event
 from .._failures import Failures
+from .._outcome import halt_remedy
 from .._pacing import Gate, GateState
 from .._receipt import Delivered
 from .._verdict import FAILURES, Answer, Sign, Verdict
@@ -255,8 +256,8 @@ def _unknown(answer: Answer) -> OutcomeUnknown:
 
 def _halted(answer: Answer) -> ClientHalted:
     return ClientHalted(
-        f"Gameball refuses this client ({answer.summary}). Check the keys, api_version, base_url, the plan and that "
-        "Gameball is enabled; events are kept meanwhile, and a probe goes out every minute.",
+        f"Gameball refuses this client ({answer.summary}). {halt_remedy(answer)}; `gameball-async doctor` checks it. "
+        "Events are kept meanwhile, and a probe goes out every minute.",
         status=answer.status or 0,
         code=answer.code,
     )

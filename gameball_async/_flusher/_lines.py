@@ -49,6 +49,7 @@ class Lines:
         self._in_flight = 0
         self._unanswered_since = math.inf
         """The start of the first request that was not followed by a success; `inf` if none is outstanding."""
+        self._has_logged_foreign = False
 
     def request_starts(self, now: float) -> None:
         """A request is about to be sent."""
@@ -56,12 +57,20 @@ class Lines:
         self._unanswered_since = min(self._unanswered_since, now)
 
     def request_ends(self, events: int, attempt: int, answer: Answer, seconds: float, now: float) -> None:
-        """A request has ended; logged only at the level debug."""
+        """A request has ended; logged only at the level debug, or once if its answer is not Gameball's."""
         self._in_flight -= 1
         if self._in_flight:
             self._unanswered_since = min(self._unanswered_since, now)
         elif self._trouble is None:
             self._unanswered_since = math.inf
+        if answer.foreign and answer.verdict is Verdict.DELIVERED and not self._has_logged_foreign:
+            self._has_logged_foreign = True
+            _log.warning(
+                "the server answered HTTP %d with %s instead of JSON. The events count as delivered; if they do not "
+                "appear in Gameball's dashboard, check base_url with `gameball-async doctor`. This is logged once.",
+                answer.status,
+                answer.foreign,
+            )
         if _requests_log.isEnabledFor(logging.DEBUG):
             _requests_log.debug(
                 "%s, attempt %d: %s (%s) in %.3f s",

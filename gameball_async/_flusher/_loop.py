@@ -25,6 +25,7 @@ from .._delivery import CONNECTIONS, Delivery
 from .._events import Event
 from .._failures import Failures, OnFailure
 from .._journal import JournalWriter
+from .._logger import logger
 from .._observer import ObservedClient, Observer
 from .._pacing import Gate, GateState, Spacing, Windows
 from .._runtime import Runtime
@@ -37,6 +38,8 @@ from ._intake import Intake
 from ._observed_intake import ObservedIntake
 from ._store import Hooks, Store
 from ._watch import Sending, Watch
+
+_log = logger("gameball_async")
 
 _NOT_SENT = Answer(verdict=Verdict.NOT_SENT)
 _INTERRUPTED = Answer(verdict=Verdict.INTERRUPTED, words="the request was cancelled on its way")
@@ -88,6 +91,8 @@ class Flusher:
         self.requests = 0
         self.retries = 0
         self.in_flight = 0
+        self._access = access
+        self._has_warned = False
         self._dialect = dialect
         self._make_delivery = make_delivery
         limits = rate.windows() if rate is not None else ()
@@ -136,6 +141,7 @@ class Flusher:
         """
         self._turn = anyio.Lock()
         self.watch.started()
+        self._warn_of_access()
         delivery = self._make_delivery()
         try:
             await self.store.open(runtime)
@@ -161,6 +167,12 @@ class Flusher:
             if self._closing_at is not None:
                 await self.store.close()
                 await self.failures.report_without_waiting()  # of what the disk has refused meanwhile
+
+    def _warn_of_access(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            for warning in self._access.warnings():
+                _log.warning(warning)
 
     def close(self, deadline: float) -> None:
         """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""

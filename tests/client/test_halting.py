@@ -35,7 +35,7 @@ async def test_a_refused_client_keeps_everything_and_goes_on_by_itself(
     async with client(sandbox) as gameball:
         for player, name, number in placed:
             await gameball.track(player, name, {"number": number})
-        with pytest.raises(ClientHalted, match="Check the keys"):
+        with pytest.raises(ClientHalted, match="gameball-async doctor"):
             await gameball.flush()
         stats = gameball.stats()
         assert stats.halted is not None

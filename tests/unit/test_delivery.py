@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
+import httpcore
 import httpx
 import pytest
 import respx
@@ -121,7 +122,8 @@ async def test_the_proxy_of_the_environment_is_honoured_but_never_for_this_machi
         ("http://[::1]:8000", False),
     ]:
         made = delivery(url=host + "/api/v3.0/integrations/event")
-        assert made._take().trust_env is honoured, host
+        client = cast("Any", made._take())
+        assert isinstance(client._transport._pool, httpcore.AsyncHTTPProxy) is honoured, host
         await made.aclose()
 
 

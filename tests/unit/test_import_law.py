@@ -18,11 +18,10 @@ PACKAGE = Path(gameball_async.__file__).parent
 FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "below all",
-        frozenset(
-            "errors _version _bell _counted _interruption _logger _platform _remedies _reminder _seldom".split()  # noqa: SIM905
-        ),
+        frozenset({"errors", "_version", "_bell", "_counted", "_interruption", "_logger", "_network", "_platform"})
+        | {"_proxies", "_remedies", "_reminder", "_seldom"},
     ),
-    ("level 0", frozenset({"_config", "_events", "_stats", "_receipt", "_verdict"})),
+    ("level 0", frozenset({"_config", "_events", "_stats", "_receipt", "_verdict", "_decoding", "_redaction"})),
     ("level 1", frozenset({"_buffer", "_observer", "_pacing", "_outcome", "_wire"})),
     ("level 2", frozenset({"_delivery", "_access", "_admission", "_failures", "_journal", "_runtime"})),
     ("level 3", frozenset({"_flusher"})),
@@ -41,6 +40,7 @@ PUBLIC = frozenset({"__init__", "errors", "sandbox", "testing"})
 
 DOORS = {
     "httpx": {"_delivery", "cli"},  # `doctor` goes the client's way to the API, step by step
+    "httpcore": {"_network"},
     "tenacity": {"_delivery"},
     "msgspec": {"_events", "_wire", "_outcome"},
     "sqlite3": {"_journal"},

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async._outcome import LONGEST_WORDS, clean_words, parse_retry_after, read_answer
+from gameball_async._outcome import parse_retry_after, read_answer
+from gameball_async._redaction import LONGEST_WORDS, clean_words
 from gameball_async._verdict import SIGNS, Answer, Sign, Verdict
 
 from .strategies import examples
@@ -197,10 +198,15 @@ SUCCESSES = [
     b'{"response":{},"Success":true,"ErrorMsg":"string","ErrorCode":0}',
     b'{"success":true,"gameballStatus":"disabled","message":"Gameball is disabled","learnMore":"https://docs"}',
     b'{"success":null}',
-    b'{"success":"false"}',
-    b'{"success":0}',
+    b'{"success":"true"}',
+    b'{"success":1}',
+    b'{"success":true,"error":{"code":2001}}',
+    b'{"error":null}',
+    b'{"error":{}}',
+    b'{"errors":[]}',
+    b'{"error":{"code":0}}',
+    b'{"code":1,"message":"done"}',
     b"Event tracked successfully",
-    b"<html>OK</html>",
     b'{"success":fal',
     b'{"success":true',
     b"\xff\xfe",
@@ -214,6 +220,52 @@ def test_any_2xx_is_success_whatever_its_body_is(body: bytes, complete: bool) ->
     assert {read(status, body, complete=complete).verdict for status in range(200, 300)} == {DELIVERED}
 
 
+PAGES = {
+    "declared": ("text/html; charset=utf-8", b"<!DOCTYPE html><title>Login</title>", "text/html"),
+    "declared in capitals": ("TEXT/HTML", b"Please log in", "text/html"),
+    "XHTML": ("application/xhtml+xml", b"<html/>", "application/xhtml+xml"),
+    "not declared": ("", b"<html>OK</html>", "text/html"),
+    "declared as something else": ("text/plain", b" \r\n<html>OK</html>", "text/plain"),
+    "declared as JSON": ("application/json", b"<html>OK</html>", "application/json"),
+    "with a byte order mark": ("", b"\xef\xbb\xbf<html>", "text/html"),
+    "in UTF-16": ("", "\ufeff<html>".encode("utf-16-le"), "text/html"),
+    "XML": ("text/xml", b"<?xml version='1.0'?><ok/>", "text/xml"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_successful_page_is_not_gameballs_and_halts(page: str, complete: bool) -> None:  # noqa: FBT001
+    """A login page, a captive portal, another server: the event was certainly not applied."""
+    declared, body, told = PAGES[page]
+    answer = read(200, body, complete=complete, content_type=declared)
+
+    assert (answer.verdict, answer.foreign) == (HALT, told)
+
+
+@pytest.mark.parametrize(
+    ("declared", "body", "told"),
+    [
+        ("text/plain", b"Event tracked successfully", "text/plain"),
+        ("image/png; x=1", b"\x89PNG", "image/png"),
+        ("", b"It works!", "an unnamed type"),
+        ("text/x\x1b[31m", b"It works!", "text/x[31m"),
+        ("application/json", b"oops", "application/json"),
+        # Gameball's own
+        ("application/json", b"{}", ""),
+        ("text/html", b"{}", ""),
+        ("text/html", b" ", ""),
+        ("text/html", b"", ""),
+        ("", b"null", ""),
+        ("", b"", ""),
+    ],
+)
+def test_a_success_that_is_not_json_is_noted(declared: str, body: bytes, told: str) -> None:
+    answer = read(200, body, content_type=declared)
+
+    assert (answer.verdict, answer.foreign) == (DELIVERED, told)
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -223,6 +275,17 @@ def test_any_2xx_is_success_whatever_its_body_is(body: bytes, complete: bool) ->
         (b'{"success":false,"code":6000}', HALT),
         (b'{"Success":false,"ErrorCode":1000}', HALT),
         (b'{"success":false,"code":5000}', FAILED),
+        (b'{"success":"false"}', REFUSED),
+        (b'{"success":" False "}', REFUSED),
+        (b'{"Success":"FALSE","errorCode":"2001"}', BUSY),
+        (b'{"success":0}', REFUSED),
+        (b'{"success":0.0}', REFUSED),
+        (b'{"success":"0"}', REFUSED),
+        (b'{"success":false,"error":{"code":2001}}', BUSY),
+        (b'{"error":{"code":2001}}', BUSY),
+        (b'{"error":{"code":"3003","message":"bad"}}', REFUSED),
+        (b'{"Error":{"Code":1,"ErrorCode":1000}}', HALT),
+        (b'{"errors":[{"code":6000}]}', HALT),
     ],
 )
 @pytest.mark.parametrize("status", [200, 202])
@@ -243,6 +306,14 @@ def test_a_2xx_whose_body_says_success_is_false_is_a_failure(status: int, body: 
         (b'{"code":2001,"type":7,"documentationUrl":null,"requestId":{}}', 2001, ""),
         (b'{"code":2001,"more":' + b"[" * 500 + b"]" * 500 + b"}", 2001, ""),
         (b'{"message":"busy"}', None, "busy"),
+        (b'{"error":{"code":2001,"message":"busy"}}', 2001, "busy"),
+        (b'{"Error":{"errorCode":"2001","errorMsg":"busy"}}', 2001, "busy"),
+        (b'{"errors":[{"code":2001,"message":"busy"},{"code":3003}]}', 2001, "busy"),
+        (b'{"code":2001,"message":"busy","error":{"code":3003,"message":"bad"}}', 2001, "busy"),
+        (b'{"error":"busy"}', None, ""),
+        (b'{"error":[]}', None, ""),
+        (b'{"errors":["busy"]}', None, ""),
+        (b'{"error":{"code":{"code":2001}}}', None, ""),
     ],
 )
 def test_every_field_of_an_error_is_optional_and_of_any_type(body: bytes, code: int | None, words: str) -> None:

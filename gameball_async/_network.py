@@ -1,0 +1,220 @@
+"""The network below the client's own connections: what a timer proves, and when a connection may be used again."""
+
+from __future__ import annotations
+
+import math
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import anyio
+import httpcore
+
+KEEP_ALIVE = 1.0
+"""Seconds a connection may be idle and still be used again.
+
+It must be well below the idle timeouts of common servers, because a server that closes a connection while a request is
+on its way leaves its outcome unknown: 2 s for gunicorn, 5 s for uvicorn, Node.js and Apache, 60 s for AWS's load
+balancers, 75 s for nginx, 130 s for Kestrel, 900 s for Cloudflare.
+"""
+
+_LOOK = 0.1
+"""Seconds to look into the socket once more after a timer has fired. What is there already is read at once."""
+
+_LATE = 0.05
+"""Seconds by which a timer is late if the process was suspended or starved meanwhile."""
+
+_MOST_LOOKS = 10
+
+_REQUEST_LINE = b"POST "
+"""How each request begins; a proxy is sent CONNECT first, and a body begins with a brace."""
+
+
+class Network(httpcore.AsyncNetworkBackend):
+    """The connections of one HTTP client, one at a time.
+
+    Attributes:
+        backend: opens the connections.
+        is_unsent: whether a connection was being opened and no byte of the request has been written.
+        stream: what the latest request was written to.
+        backstop: limits a request that does not come as far as this network, because a test replaces the transport.
+    """
+
+    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
+        self.backend = backend
+        self.is_unsent = False
+        self.stream: Stream | None = None
+        self.backstop = anyio.CancelScope()
+        self._ends_at = math.inf
+        self._looks = 0
+
+    def begin(self) -> None:
+        """Begin another request."""
+        self.is_unsent = False
+        self.stream = None
+
+    def limit(self, seconds: float) -> None:
+        """From now on, reading may take so many seconds in all."""
+        self._ends_at = anyio.current_time() + seconds
+        self._looks = 0
+
+    def left(self) -> float:
+        """How long the next read may take; after the limit there is one short look into the socket.
+
+        Raises:
+            httpcore.ReadTimeout: if there is no time left.
+        """
+        left = self._ends_at - anyio.current_time()
+        if left > 0:
+            return left
+        if self._looks:
+            raise httpcore.ReadTimeout("the answer took too long")
+        return self._look()
+
+    def extend(self, seconds: float) -> None:
+        """Do not count time during which the process was suspended."""
+        if seconds > 0:
+            self._ends_at += seconds
+
+    def expire(self, late: float, *, is_readable: bool) -> None:
+        """Decide whether a timer that has fired proves that there is no answer.
+
+        If the process was suspended, the answer may be in the socket: then the next read is a short look.
+
+        Args:
+            late: by how many seconds the timer was late.
+            is_readable: whether there is something to read.
+
+        Raises:
+            httpcore.ReadTimeout: if it does.
+        """
+        if self._looks and (self._looks >= _MOST_LOOKS or not (late >= _LATE or is_readable)):
+            raise httpcore.ReadTimeout("no answer in time")
+        self._look()
+
+    def _look(self) -> float:
+        self._looks += 1
+        self._ends_at = anyio.current_time() + _LOOK
+        return _LOOK
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 httpcore's interface
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to a server or a proxy."""
+        self.is_unsent = True
+        self.backstop.deadline = math.inf
+        return Stream(await self.backend.connect_tcp(host, port, timeout, local_address, socket_options), self)
+
+
+class Stream(httpcore.AsyncNetworkStream):
+    """One connection.
+
+    Args:
+        stream: httpcore's own.
+        network: whose it is.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, network: Network) -> None:
+        self._stream = stream
+        self._network = network
+        self._is_used = False
+        self._is_closed = False
+        self._is_reading_behind = False
+        self._used_at = 0.0
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 httpcore's interface
+        """Read what comes next, and never give up while there is something in the socket."""
+        network = self._network
+        while True:
+            left = min(network.left(), math.inf if timeout is None else timeout)
+            began = anyio.current_time()
+            try:
+                data = await self._stream.read(max_bytes, left)
+            except httpcore.ReadTimeout:
+                self._is_reading_behind = True  # on asyncio, a cancelled read goes on filling anyio's buffer
+                late = anyio.current_time() - began - left
+                network.expire(late, is_readable=bool(self.get_extra_info("is_readable")))
+            else:
+                network.extend(anyio.current_time() - began - left)
+                self._used_at = time.time()
+                return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 httpcore's interface
+        """Write, unless it would be a request's first byte and the connection cannot be used any more."""
+        if buffer.startswith(_REQUEST_LINE):
+            self._begin_request()
+        try:
+            await self._stream.write(buffer, timeout)
+        except httpcore.WriteTimeout:
+            if self.get_extra_info("is_readable"):
+                # the server answers without reading on; after this error httpcore reads the answer
+                raise httpcore.WriteError("the server stopped reading") from None
+            raise
+
+    def _begin_request(self) -> None:
+        if self._is_used and not (self._is_fresh and self.is_quiet):
+            raise httpcore.ConnectionNotAvailable  # the pool opens another one
+        if not self.is_quiet:
+            raise httpcore.ConnectError("the server closed the connection or sent data before the request")
+        self._is_used = True
+        network = self._network
+        network.is_unsent = False
+        network.stream = self
+        network.backstop.deadline = math.inf
+
+    @property
+    def _is_fresh(self) -> bool:
+        # by the wall clock as well: the monotonic one may stand still while a machine sleeps
+        return 0 <= time.time() - self._used_at < KEEP_ALIVE
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the connection is open and nothing has arrived that was not read yet."""
+        if self._is_reading_behind:
+            return False
+        secured = self.get_extra_info("ssl_object")
+        # a server may send session tickets right after the handshake, which are no data
+        if (secured is None or self._is_used) and self.get_extra_info("is_readable"):
+            return False
+        if secured is None:
+            return True
+        try:
+            secured.read(1)
+        except ssl.SSLWantReadError:
+            return True
+        except (OSError, ValueError):
+            pass
+        return False
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 httpcore's interface
+    ) -> httpcore.AsyncNetworkStream:
+        """Secure the connection, or close it."""
+        try:
+            secured = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            # httpcore 1.0 leaves the connection of a cancelled handshake to the garbage collector
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
+        return Stream(secured, self._network)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        self._is_closed = True
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 httpcore's interface
+        """What httpcore asks about a connection."""
+        if self._is_closed and info == "is_readable":  # trio cannot tell of a closed socket
+            return True
+        return self._stream.get_extra_info(info)
