@@ -21,6 +21,7 @@ class Stub:
     Attributes:
         status: the HTTP status of every answer.
         body: its body.
+        headers: further headers.
         date: its `Date`; None for none.
         port: where it listens.
         asked: the first lines of the requests, in order.
@@ -28,6 +29,7 @@ class Stub:
 
     status: int = 400
     body: bytes = b'{"code":4,"message":"The PlayerUniqueId field is required."}'
+    headers: dict[str, str] = attrs.field(factory=dict[str, str])
     date: str | None = None
     port: int = 0
     asked: list[str] = attrs.field(factory=list[str])
@@ -47,6 +49,8 @@ def serving(stub: Stub, context: ssl.SSLContext | None = None) -> Generator[Stub
             stub.asked.append(self.requestline)
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
             self.send_response_only(stub.status)
+            for name, value in stub.headers.items():
+                self.send_header(name, value)
             if stub.date is not None:
                 self.send_header("Date", stub.date)
             self.send_header("Content-Length", str(len(stub.body)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import zlib
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -124,7 +126,8 @@ ANSWERS = [
     (Fault.html(400), "ok skip", "an empty request is refused"),
     (Fault.redirect(), "fail skip", "HTTP 307: it points elsewhere"),
     (Fault.status(200), "warn skip", "HTTP 200 to an empty request, which Gameball refuses"),
-    (Fault.success_false(), "warn skip", "HTTP 200 to an empty request"),
+    (Fault.success_false(), "warn skip", "HTTP 200 with code 13 to an empty request"),
+    (Fault.html(200), "fail skip", "HTTP 200 with text/html instead of JSON: this is not Gameball's API"),
     (Fault.reset_before(), "fail skip", "connected, and no answer"),
     (Fault.truncate(), "ok skip", "an empty request is refused"),
     (Fault.huge(100_000), "ok ok", "an empty request is refused"),
@@ -277,7 +280,64 @@ def test_a_kind_of_proxy_that_needs_a_further_package_is_told_with_the_package(m
     assert "password" not in json.dumps(found)
 
 
+# ------------------------------------------------------------------ compressed answers
+
+REFUSAL = b'{"code":1001,"message":"secret key required"}'
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "code"),
+    [
+        ("gzip", gzip.compress(REFUSAL, mtime=0), 1001),
+        ("deflate", zlib.compress(REFUSAL), 1001),
+        ("gzip", gzip.compress(REFUSAL, mtime=0)[:15], None),
+        ("nonsense", REFUSAL, None),
+        ("gzip", gzip.compress(bytes(64 * 1024 * 1024), mtime=0), None),
+    ],
+    ids=["gzip", "deflate", "truncated", "unknown", "bomb"],
+)
+def test_a_compressed_answer_is_read(coding: str, body: bytes, code: int | None) -> None:
+    with serving(Stub(status=401, body=body, headers={"Content-Encoding": coding})) as stub:
+        found = doctor("--base-url", f"http://127.0.0.1:{stub.port}")
+    assert ("with code 1001" in found["answer"]["words"]) == (code is not None)
+    assert ("wants a secret key" in found["access"]["words"]) == (code is not None)
+
+
+def test_a_code_inside_an_error_is_read() -> None:
+    with serving(Stub(status=401, body=b'{"error":{"code":1001}}')) as stub:
+        found = doctor("--base-url", f"http://127.0.0.1:{stub.port}")
+    assert "wants a secret key" in found["access"]["words"]
+
+
 # ------------------------------------------------------------------ proxies
+
+
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy", "https_proxy"])
+def test_the_variable_that_names_the_proxy_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{port}")
+    assert f"proxy that {variable} names" in doctor("--base-url", "https://gameball.invalid")["tcp"]["remedy"]
+
+
+@pytest.mark.parametrize("exceptions", ["fe80::/10", "[::1]", "[fe80::]/10", "10.0.0.0/8,[::1]:80", "[::"])
+def test_any_exceptions_from_the_proxy_can_be_read(exceptions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Stub()) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", exceptions)
+        found = doctor("--base-url", "http://gameball.invalid")
+    assert verdicts(found) == "warn skip ok skip ok ok skip"
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "localhost.", "[::ffff:127.0.0.1]", "foo.localhost", "2130706433", "127.1"]
+)
+def test_no_spelling_of_this_machine_goes_through_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Stub()) as stub, serving(Stub()) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        found = doctor("--base-url", f"http://{host}:{stub.port}")
+    assert proxy.asked == []
+    assert found["address"]["verdict"] == "ok"
 
 
 def test_a_proxy_is_gone_through_and_its_password_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:

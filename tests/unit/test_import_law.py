@@ -38,6 +38,9 @@ PURE = FLOORS[1][1] | FLOORS[2][1]
 PUBLIC = frozenset({"__init__", "errors", "sandbox", "testing"})
 """The rooms whose names users import, and so level 5."""
 
+SHARED = frozenset({"_outcome", "_proxies"})
+"""The rooms that `doctor` uses beside public names: what an answer means and where it goes stand in one place."""
+
 DOORS = {
     "httpx": {"_delivery", "cli"},  # `doctor` goes the client's way to the API, step by step
     "httpcore": {"_network"},
@@ -174,7 +177,10 @@ def test_level_5_uses_public_names_only() -> None:
     private = [
         str(found)
         for found, target in INNER
-        if found.room in LEVEL_5 and found.room != room_of(target) and not _is_public(found, target)
+        if found.room in LEVEL_5
+        and found.room != room_of(target)
+        and not _is_public(found, target)
+        and not (found.importer.startswith("gameball_async.cli.doctor.") and room_of(target) in SHARED)
     ]
 
     assert private == []

@@ -46,6 +46,7 @@ def answer(way: Way) -> Finding:
         )
     came = way.answer
     said = f"HTTP {came.status}" + (f" with code {came.code}" if came.code is not None else "")
+    said += f" with {came.foreign}" if came.foreign else ""
     verdict, words, remedy = next(meaning[1:] for meaning in _ANSWERS if meaning[0](came))
     return Finding(check, verdict, said + words, remedy)
 
@@ -86,6 +87,12 @@ _ANSWERS: tuple[tuple[Callable[[Answer], bool], Verdict, str, str | None], ...] 
         Verdict.FAIL,
         ": it points elsewhere, where the client does not follow, as the key would go with it",
         "Give the address it points to as --base-url, if it is Gameball's.",
+    ),
+    (
+        lambda came: bool(came.foreign),
+        Verdict.FAIL,
+        " instead of JSON: this is not Gameball's API",
+        "Check --base-url, and whether a login page or a proxy is in between.",
     ),
     (
         lambda _: True,

@@ -34,13 +34,22 @@ def findings(way: Way) -> Iterator[Finding]:
         yield fail(
             "address",
             f"no request can be made with the settings of the environment ({way.reason})",
-            "Correct what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR hold.",
+            _correction(way),
         )
         return
     yield address(way)
     yield dns(way)
     yield tcp(way)
     yield tls(way)
+
+
+def _correction(way: Way) -> str:
+    """Name the variable that is wrong; its value may hold a password."""
+    if isinstance(way.error, ImportError):
+        return f'{way.proxy_variable} names a SOCKS proxy: pip install "httpx[socks]".'
+    if way.proxy_variable is None or isinstance(way.error, OSError):
+        return "Correct SSL_CERT_FILE or SSL_CERT_DIR, or unset it."
+    return f"Correct {way.proxy_variable}: it must hold an address such as http://proxy.example:3128."
 
 
 def address(way: Way) -> Finding:
@@ -82,7 +91,7 @@ def tcp(way: Way) -> Finding:
     if way.cause(ConnectionRefusedError):
         remedy = "Nothing listens there: start it, or correct --base-url."
     if way.proxy is not None:
-        remedy = f"Check the proxy that {way.scheme.upper()}_PROXY names, or name the host in NO_PROXY."
+        remedy = f"Check the proxy that {way.proxy_variable} names, or name the host in NO_PROXY."
     return fail(check, f"no connection to {goal} ({way.reason})", remedy)
 
 
@@ -99,7 +108,7 @@ def tls(way: Way) -> Finding:
         return fail(
             check,
             f"the proxy {way.proxy} refuses ({way.reason})",
-            f"Let it connect to {way.host}, or give {way.scheme.upper()}_PROXY its user and password.",
+            f"Let it connect to {way.host}, or give {way.proxy_variable} its user and password.",
         )
     if (error := way.cause(ssl.SSLCertVerificationError)) is not None:
         remedy = _REMEDIES_OF_TRUST.get(error.verify_code, _UNKNOWN_AUTHORITY)

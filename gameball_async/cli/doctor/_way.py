@@ -6,17 +6,17 @@ Gameball's pages say how it is refused ("The PlayerUniqueId field is required.")
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import attrs
 import httpx
 
 from gameball_async import __version__
+from gameball_async._outcome import read_answer
+from gameball_async._proxies import Proxy, is_local, proxy_for
 
 from .._words import printable
 
@@ -48,6 +48,7 @@ class Answer:
     Attributes:
         status: the HTTP status.
         code: Gameball's own code; None if the body has none.
+        foreign: the type of a successful answer's body that is not JSON; empty if it is.
         date: the header `Date`; None if there is none.
         sent_at: this machine's clock when the request left, in seconds since the Unix epoch.
         came_at: the same when the answer began to come.
@@ -55,6 +56,7 @@ class Answer:
 
     status: int
     code: int | None
+    foreign: str
     date: str | None
     sent_at: float
     came_at: float
@@ -70,6 +72,7 @@ class Way:
         port: where it is to listen.
         path: where events go.
         proxy: host and port of the proxy between; None if there is none.
+        proxy_variable: the name of the variable that names it; None if there is none.
         with_key: whether an API key went with it.
         peer: the address that was connected to; None if no connection came about.
         tls: the version that was agreed on; None if none was.
@@ -82,6 +85,7 @@ class Way:
     port: int
     path: str
     proxy: str | None
+    proxy_variable: str | None
     with_key: bool
     peer: str | None = None
     tls: str | None = None
@@ -91,7 +95,7 @@ class Way:
     @property
     def is_loopback(self) -> bool:
         """Whether it ends on this machine."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return is_local(f"//[{self.host}]" if ":" in self.host else f"//{self.host}")
 
     @property
     def is_impossible(self) -> bool:
@@ -139,29 +143,18 @@ def go(base_url: str, api_version: str, keys: Keys) -> Way:
         port=parts.port or (443 if parts.scheme == "https" else 80),
         path=parts.path.rstrip("/") + path,
         proxy=None,
+        proxy_variable=None,
         with_key=keys.api_key is not None,
     )
     steps = _Steps()
     try:
-        way = way if way.is_loopback else attrs.evolve(way, proxy=_proxy(way))
-        answer = _answer(base_url.rstrip("/") + path, _headers(keys), steps, trust_env=not way.is_loopback)
+        if (proxy := proxy_for(base_url)) is not None:
+            way = attrs.evolve(way, proxy_variable=proxy.variable)
+            way = attrs.evolve(way, proxy=proxy.address)  # never more of it, as it may hold a password
+        answer = _answer(base_url.rstrip("/") + path, _headers(keys), steps, proxy)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
         return attrs.evolve(way, peer=steps.peer, tls=steps.tls, error=error)
     return attrs.evolve(way, peer=steps.peer, tls=steps.tls, answer=answer)
-
-
-def _proxy(way: Way) -> str | None:
-    """Host and port of the proxy that the environment names; never more of it, as it may hold a password.
-
-    Raises:
-        ValueError: if it is no address.
-    """
-    proxies = getproxies()
-    url = proxies.get(way.scheme) or proxies.get("all")
-    if not url or proxy_bypass(way.host):
-        return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
 
 
 def _headers(keys: Keys) -> dict[str, str]:
@@ -174,7 +167,7 @@ def _headers(keys: Keys) -> dict[str, str]:
     return headers | {name: key for name, key in named.items() if key is not None}
 
 
-def _answer(url: str, headers: Mapping[str, str], steps: _Steps, *, trust_env: bool) -> Answer:
+def _answer(url: str, headers: Mapping[str, str], steps: _Steps, proxy: Proxy | None) -> Answer:
     """Make the request.
 
     Raises:
@@ -183,16 +176,18 @@ def _answer(url: str, headers: Mapping[str, str], steps: _Steps, *, trust_env: b
         ValueError: if the proxy that the environment names is no address.
         ImportError: if it is of a kind that needs a further package.
     """
-    # as the client: the environment names the authorities to trust, also where it is not asked for a proxy
-    trust = httpx.create_ssl_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with httpx.Client(timeout=PATIENCE, verify=trust, trust_env=trust_env, follow_redirects=False) as client:
+    trust = httpx.create_ssl_context() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    address = None if proxy is None else proxy.url
+    with httpx.Client(timeout=PATIENCE, verify=trust, trust_env=False, proxy=address) as client:
         sent_at = time.time()
         with client.stream("POST", url, content=_EMPTY, headers=headers, extensions={"trace": steps}) as response:
             came_at = time.time()
-            code = _code(response.status_code, _beginning(response))
+            body, complete = _beginning(response)
+            answer = read_answer(response.status_code, response.headers, body, complete=complete, wall_now=came_at)
             return Answer(
                 status=response.status_code,
-                code=code,
+                code=answer.code,
+                foreign=answer.foreign,
                 date=response.headers.get("date"),
                 sent_at=sent_at,
                 came_at=came_at,
@@ -215,24 +210,16 @@ class _Steps:
             self.tls = tls.version() or "TLS"
 
 
-def _beginning(response: httpx.Response) -> bytes:
-    """As much of the body as holds a code; a status is an answer even if its body breaks or never ends."""
+def _beginning(response: httpx.Response) -> tuple[bytes, bool]:
+    """As much of the body as is needed, and whether that is all; a status is an answer even if its body never ends."""
     content, until = bytearray(), time.monotonic() + PATIENCE
     try:
         for chunk in response.iter_raw():
             content += chunk
-            if len(content) > _LONGEST_ANSWER or time.monotonic() > until:
+            if len(content) > _LONGEST_ANSWER:
                 break
+            if time.monotonic() > until:
+                return bytes(content), False
     except httpx.TransportError:
-        pass
-    return bytes(content)
-
-
-def _code(status: int, body: bytes) -> int | None:
-    try:
-        content: object = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    code = cast("dict[str, object]", content).get("code") if isinstance(content, dict) else None
-    is_code = isinstance(code, int) and not isinstance(code, bool) and code != status  # a gateway's is the status again
-    return cast("int", code) if is_code else None
+        return bytes(content), False
+    return bytes(content[:_LONGEST_ANSWER]), True
