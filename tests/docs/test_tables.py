@@ -37,6 +37,7 @@ from gameball_async._flusher._backlog import _LONGEST_CLOSE
 from gameball_async._journal._adoption import ADOPT_MOST
 from gameball_async._journal._exchange import ACK_LAG
 from gameball_async._journal._origin import RETRY_AFTER
+from gameball_async._network import KEEP_ALIVE
 from gameball_async._outcome import read_answer
 from gameball_async._pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS
 
@@ -104,6 +105,7 @@ def test_the_fixed_values_are_those_of_the_code() -> None:
         HALT_PROBE_INTERVAL,
         OUTAGE_PLAYERS,
         LONGEST_ANSWER,
+        KEEP_ALIVE,
         close_timeout,
         _LONGEST_CLOSE,
         ACK_LAG,
