@@ -98,7 +98,7 @@ class Access:
 _QUOTES = "\"'`"
 
 _PLACEHOLDER = re.compile(
-    r"((my|your|the)[-_]?)?((live|test)[-_]?)?(api|secret)[-_]?key([-_]?here)?|change[-_]?me|x{3,}|<.*>|\{.*\}",
+    r"(my|your)[-_]?((gameball|live|test)[-_]?)?((api|secret)[-_]?)?key([-_]?here)?|change[-_]?me|x{3,}|<.*>|\{.*\}",
     re.IGNORECASE,
 )
 """What examples put in the place of a key."""
