@@ -105,7 +105,7 @@ class Trouble:
 
 TROUBLES = {
     "refused": Trouble("ConnectError: Connection refused", address=lambda _: "http://127.0.0.1:1"),
-    "no such name": Trouble("ConnectError: ", address=lambda _: "http://gameball.invalid"),
+    "no such name": Trouble("ConnectError: ", address=lambda _: "https://gameball.invalid"),
     "no TLS": Trouble("ConnectError: [SSL", address=lambda url: url.replace("http:", "https:")),
     "reset": Trouble("ReadError: Connection reset by peer", Fault.reset_before()),
     "500": Trouble("HTTP 500", Fault.status(500)),
