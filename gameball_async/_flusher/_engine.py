@@ -207,7 +207,8 @@ class Engine:
         self.state = state
         if state is State.STOPPED:
             self.flusher.interrupt(self._death())
-            self._watch_waiting()
+            if self.flusher.pending:
+                self._watch_waiting()
         else:
             self.flusher.watch.closed(self.now())
         self.flusher.ring()

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from gameball_async import AsyncGameball, Batching, ObservedClient, Observer, Receipt, WrongLoop
+from gameball_async._flusher._backlog import Backlog
 from gameball_async._runtime import _ThreadCall
 from gameball_async.sandbox import Sandbox
 
@@ -208,7 +209,9 @@ def test_the_journals_own_thread_is_refused_because_it_would_wait_for_itself(
 ) -> None:
     """A log handler that tracks is called there."""
     gameball = client(sandbox, journal=tmp_path)
-    worker = gameball._engine.flusher.store._writer._worker  # type: ignore[attr-defined]
+    store = gameball._engine.flusher.store
+    assert isinstance(store, Backlog)
+    worker = store._writer._worker
     tell, heard = worker._tell, list[type[BaseException]]()
 
     def tell_and_track() -> None:

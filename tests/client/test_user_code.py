@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.abc
 import anyio.to_thread
 import httpx
 import pytest
@@ -282,8 +281,7 @@ async def test_ctrl_c_passes_through_user_code() -> None:
     struck = KeyboardInterrupt()
     assert interruption(struck, task) is struck
     group = interruption(BaseExceptionGroup("several", [SystemExit(1), struck]), task)
-    assert isinstance(group, BaseExceptionGroup)
-    assert group.exceptions == (struck,)
+    assert repr(group) == repr(BaseExceptionGroup("several", [struck]))
     for call in (_raise_interrupt, _raise_interrupt_later):
         failures = Failures(call)
         failures.add([Event("player", "event", None, None, b"")], DeliveryError("no"))
