@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from ._output import run
+from ._signals import exit_when_interrupted
 
 _EXTRAS = {"click": "cli", "rich": "cli", "starlette": "sandbox", "uvicorn": "sandbox"}
 
@@ -15,6 +16,7 @@ def main() -> None:
     Raises:
         SystemExit: always, with 0 if everything was delivered, 1 if not, 2 for a wrong usage.
     """
+    exit_when_interrupted()  # first, for importing takes a while
     try:
         from ._commands import app  # noqa: PLC0415 what it imports may be missing, and that is told below
 

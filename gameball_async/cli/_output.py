@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
-from ._signals import EXIT_CODE, exit_when_interrupted
+from ._signals import EXIT_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -22,7 +22,6 @@ def run(command: Callable[[], None]) -> None:
         SystemExit: with 1 if what it printed could not be written, else whatever the command raises.
     """
     prepare()
-    exit_when_interrupted()
     try:
         try:
             command()
