@@ -72,9 +72,9 @@ def make_gameball() -> AsyncGameball:
 async def work() -> None:
     """Consume until SIGTERM or Ctrl-C; then deliver what is left."""
     gameball = make_gameball()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):  # not loop.add_signal_handler(), which Windows lacks
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     async with anyio.create_task_group() as tasks:  # asyncio's own has no start(), which waits until the client runs
         await tasks.start(gameball.run)
         queue = await asyncio.start_server(partial(consume, gameball), "127.0.0.1", int(os.environ.get("PORT", "9000")))

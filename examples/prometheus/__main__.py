@@ -16,9 +16,9 @@ from .collector import GameballCollector
 
 async def sell(base_url: str) -> None:
     """Track an order now and then, until SIGTERM or Ctrl-C."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):  # not loop.add_signal_handler(), which Windows lacks
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     async with AsyncGameball("any-key", base_url=base_url) as gameball:
         REGISTRY.register(GameballCollector(gameball))
         server, _ = start_http_server(int(os.environ.get("PORT", "9464")), "127.0.0.1")

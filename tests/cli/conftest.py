@@ -100,7 +100,7 @@ class Process:
             self._streams -= 1
             self._news.notify_all()
 
-    def wait_for(self, text: bytes, timeout: float = 30) -> None:
+    def wait_for(self, text: bytes, timeout: float = 100) -> None:
         """Block until this was printed."""
 
         def is_over() -> bool:
@@ -114,7 +114,7 @@ class Process:
         """Send a signal, Ctrl-C by default."""
         self._process.send_signal(number)
 
-    def end(self, timeout: float = 30) -> int:
+    def end(self, timeout: float = 100) -> int:
         """Wait for its end and return its exit code."""
         code = self._process.wait(timeout)
         for thread in self._threads:

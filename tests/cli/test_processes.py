@@ -43,7 +43,7 @@ STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_after_a_signal_resume_sends_the_rest_exactly_once(sandbox: Sandbox, tmp_path: Path, number: int) -> None:
     path = written(tmp_path / "events", events_of(players=10, each=30))
-    process = Process("send", path, "--base-url", sandbox.url, *SLOW, "--drain", "0.5")
+    process = Process("send", path, "--base-url", sandbox.url, *SLOW, "--drain", "30")
     sandbox.wait_for(lambda tally: tally.applied >= 20, timeout=30)
     process.interrupt(number)
     assert process.end() == 130

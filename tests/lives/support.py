@@ -89,7 +89,7 @@ class Process:
         """Send SIGINT to it and its children, as a terminal does."""
         os.killpg(self._process.pid, signal.SIGINT)
 
-    def end(self, *, timeout: float = 30, traceback: bool = False, warning: bool = False) -> int:
+    def end(self, *, timeout: float = 100, traceback: bool = False, warning: bool = False) -> int:
         """Wait for its end; returns the exit code, negative if it was a signal's.
 
         Args:
