@@ -73,7 +73,8 @@ def test_the_first_example_says_soon_that_its_address_does_not_answer(tmp_path: 
     arguments = command(README.blocks()[0], "https://localhost:1", tmp_path)
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stderr is not None
-        line = process.stderr.readline()
+        placeholder, line = process.stderr.readline(), process.stderr.readline()
         process.kill()
+    assert placeholder.startswith("api_key is the placeholder of an example")
     assert line.startswith("Gameball is out of reach at https://localhost:1 (no answer: ConnectError: ")
     assert "2 events are waiting; retries continue." in line
