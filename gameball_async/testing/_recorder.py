@@ -224,8 +224,12 @@ class Recorder(Assertions, AsyncGameball):
         self._life.start()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Stay in the caller's own task until `aclose`, as the client does."""
-        await self._life.run(task_status)
+        """Stay in the caller's task group until `aclose`, and close if that is cancelled, as the client does."""
+        try:
+            await self._life.run(task_status)
+        except anyio.get_cancelled_exc_class():
+            self.stop_sending()
+            raise
 
     async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 as the client's
         """Return at once, or raise the `ClientHalted` or `FlushTimeout` that keeps events pending."""

@@ -7,7 +7,9 @@ import threading
 import weakref
 
 import anyio
+import anyio.to_thread
 import pytest
+from sniffio import current_async_library
 
 from gameball_async import Batching, ClientHalted, ConfigurationError, Retry
 from gameball_async import _pacing as pacing
@@ -214,10 +216,13 @@ async def test_a_closed_client_is_not_kept_alive(sandbox: Sandbox, meters: Meter
 async def test_a_client_that_is_forgotten_still_warns_and_leaves_its_counts(sandbox: Sandbox, meters: Meters) -> None:
     async def live() -> None:
         gameball = client(sandbox, OpenTelemetry(meter_provider=meters.provider), batching=Batching(linger=60))
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(gameball.run)
+
+        async def track_in_a_loop_that_ends() -> None:
+            await gameball.start()
             await gameball.track("player123", "event")
-            tasks.cancel_scope.cancel()
+
+        backend = current_async_library()
+        await anyio.to_thread.run_sync(lambda: anyio.run(track_in_a_loop_that_ends, backend=backend))
         assert meters.number("gameball.client.accepted.events") == 1
         assert meters.number("gameball.client.buffered.events") == 1
 
