@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 _CODINGS_AT_MOST = 5
 """Content codings of one body, at most; real servers apply one."""
@@ -69,13 +69,16 @@ def _deflate(body: bytes, limit: int) -> tuple[bytes, bool]:
 
 
 def _brotli(body: bytes, limit: int) -> tuple[bytes, bool]:
+    make: Any
     try:
-        from brotli import Decompressor  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
+        import brotli  # type: ignore[import-not-found,import-untyped,unused-ignore] # pyright: ignore # noqa: PGH003, PLC0415
+
+        make = cast("Any", brotli).Decompressor
     except ImportError:
-        from brotlicffi import (  # type: ignore[import-not-found,import-untyped,no-redef,unused-ignore]  # noqa: PLC0415
-            Decompressor,
-        )
-    decompressor: Any = Decompressor()
+        import brotlicffi  # type: ignore[import-not-found,import-untyped,unused-ignore] # pyright: ignore # noqa: PGH003, PLC0415
+
+        make = cast("Any", brotlicffi).Decompressor
+    decompressor: Any = make()
     # before 1.2 there is no such argument, and so no bound: then the body counts as undecodable
     output: bytes = decompressor.process(body, output_buffer_limit=limit)
     return output, bool(decompressor.is_finished())

@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import cast
 
@@ -179,7 +179,8 @@ class Delivery:
         except BaseException as error:  # noqa: BLE001 whatever a transport or hook raises, the batch must get an answer
             if (own := interruption(error, task)) is not None:
                 raise own from None
-            await exchange.find_response(error)
+            with suppress(Exception):  # an error of the user's may be of any shape
+                await exchange.find_response(error)
             if exchange.status is None:
                 is_unsent = exchange.is_unsent or isinstance(error, _NEVER_SENT)
                 verdict = Verdict.FAILED if is_unsent else Verdict.AMBIGUOUS
@@ -280,7 +281,7 @@ class _Exchange:
         return False
 
     @contextmanager
-    def limit(self, timeouts: int) -> Iterator[None]:
+    def limit(self, timeouts: int) -> Generator[None]:
         """Give up after so many timeouts."""
         with anyio.move_on_after(timeouts * self._timeout):
             yield
@@ -358,7 +359,7 @@ def _causes(error: BaseException | None, depth: int = 10) -> Iterator[BaseExcept
         return
     yield error
     if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from _causes(inner, depth - 1)
     yield from _causes(error.__cause__ or error.__context__, depth - 1)
 
@@ -386,7 +387,7 @@ class _OwnExchange(_Exchange):
         return self._transport.network.is_unsent
 
     @contextmanager
-    def limit(self, timeouts: int) -> Iterator[None]:
+    def limit(self, timeouts: int) -> Generator[None]:
         """Let the network give up after so many timeouts: it does not count time in which the process was suspended."""
         network = self._transport.network
         network.limit(timeouts * self._timeout)

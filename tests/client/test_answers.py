@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -64,7 +64,7 @@ async def test_a_compressed_answer_means_what_it_says(coding: str) -> None:
             response(compress(b'{"success":true,"code":0,"message":""}'), Content_Encoding=name),
         ]
     )
-    with RawServer(lambda *_: next(answers)) as server:
+    with RawServer(lambda _, __: next(answers)) as server:
         async with client(server.url) as gameball:
             busy_then_refused = await outcome(gameball)
             not_successful = await outcome(gameball)
@@ -82,7 +82,7 @@ async def test_a_compressed_answer_means_what_it_says(coding: str) -> None:
 )
 async def test_a_compressed_refusal_of_the_client_halts_it(status: str, code: int) -> None:
     body = gzip.compress(b'{"code":%d}' % code)
-    with RawServer(lambda *_: response(body, status, Content_Encoding="gzip")) as server:
+    with RawServer(lambda _, __: response(body, status, Content_Encoding="gzip")) as server:
         async with client(server.url) as gameball:
             receipt = await gameball.track("player123", "event")
             await until(lambda: gameball.stats().halted)
@@ -93,7 +93,7 @@ async def test_a_compressed_refusal_of_the_client_halts_it(status: str, code: in
 
 async def test_a_compressed_404_with_a_code_is_about_the_event() -> None:
     body = gzip.compress(b'{"code":3017,"message":"no such event"}')
-    with RawServer(lambda *_: response(body, "404 X", Content_Encoding="gzip")) as server:
+    with RawServer(lambda _, __: response(body, "404 X", Content_Encoding="gzip")) as server:
         async with client(server.url) as gameball:
             refused = await outcome(gameball)
     assert isinstance(refused, Rejected)
@@ -115,7 +115,7 @@ async def test_a_refusal_whose_body_cannot_be_decoded_is_asked_again(case: str) 
     """It may have been a 2001."""
     coding, body = UNDECODABLE[case]
     answers = iter([response(body, "422 X", Content_Encoding=coding), response(b"{}")])
-    with RawServer(lambda *_: next(answers)) as server:
+    with RawServer(lambda _, __: next(answers)) as server:
         async with client(server.url) as gameball:
             delivered = await outcome(gameball)
     assert isinstance(delivered, Delivered)
@@ -131,7 +131,7 @@ async def test_an_answer_without_a_body_may_name_a_coding(coding: str) -> None:
             response(b"", "422 X", Content_Encoding=coding),
         ]
     )
-    with RawServer(lambda *_: next(answers)) as server:
+    with RawServer(lambda _, __: next(answers)) as server:
         async with client(server.url) as gameball:
             outcomes = [await outcome(gameball) for _ in range(3)]
     assert [type(each) for each in outcomes] == [Delivered, Delivered, Rejected]
@@ -149,7 +149,7 @@ async def test_a_page_instead_of_an_answer_halts_and_names_its_type(
     """A login page, a captive portal or another server takes no events: none counts as delivered."""
     body = gzip.compress(LOGIN) if coding == "gzip" else LOGIN
     page = response(body, Content_Type="text/html; charset=utf-8", Content_Encoding=coding)
-    with RawServer(lambda *_: page) as server:
+    with RawServer(lambda _, __: page) as server:
         async with client(server.url) as gameball:
             receipt = await gameball.track("player123", "event")
             with pytest.raises(ClientHalted, match="text/html"):
@@ -164,7 +164,7 @@ async def test_a_page_instead_of_an_answer_halts_and_names_its_type(
 
 async def test_an_answer_that_is_not_json_counts_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """Gameball may answer with any body; a mistyped address may answer with any text."""
-    with RawServer(lambda *_: response(b"It works!", Content_Type="text/plain")) as server:
+    with RawServer(lambda _, __: response(b"It works!", Content_Type="text/plain")) as server:
         async with client(server.url) as gameball:
             for _ in range(3):
                 await gameball.send("player123", {"event": None})
@@ -220,8 +220,7 @@ async def consume(answer: httpx.Response) -> None:
 
 async def parse(answer: httpx.Response) -> None:
     """Fails for each answer that is not JSON, also for a successful one."""
-    (await answer.aread()) and answer.json()
-    if not answer.content:
+    if not await answer.aread() or not answer.json():
         raise ValueError
 
 
@@ -246,7 +245,7 @@ async def test_a_hook_that_raises_hides_no_answer(
         ]
     )
     hooks = {"response": [hook]}
-    with RawServer(lambda *_: next(answers, response(b"", "401 X"))) as server:
+    with RawServer(lambda _, __: next(answers, response(b"", "401 X"))) as server:
         async with (
             httpx.AsyncClient(event_hooks=hooks, trust_env=False) as http_client,
             client(server.url, http_client) as gameball,
@@ -271,7 +270,7 @@ async def test_a_hook_that_raises_hides_no_answer(
 async def test_a_hook_that_fails_on_a_body_it_cannot_decode_hides_no_status() -> None:
     answers = iter([response(b"plain", "503 X", Content_Encoding="gzip"), response(b"plain", Content_Encoding="gzip")])
     hooks = {"response": [read_and_raise]}
-    with RawServer(lambda *_: next(answers)) as server:
+    with RawServer(lambda _, __: next(answers)) as server:
         async with (
             httpx.AsyncClient(event_hooks=hooks, trust_env=False) as http_client,
             client(server.url, http_client) as gameball,
@@ -319,7 +318,7 @@ class TokenAuth(httpx.Auth):
     def __init__(self, url: str) -> None:
         self._url = url
 
-    async def async_auth_flow(self, request: httpx.Request):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         answer = yield httpx.Request("POST", self._url)
         answer.raise_for_status()
         yield request
@@ -327,7 +326,7 @@ class TokenAuth(httpx.Auth):
 
 async def test_the_answer_to_another_request_is_not_gameballs(sandbox: Sandbox) -> None:
     """A token server's 401 says nothing about the key."""
-    with RawServer(lambda *_: response(b"", "401 X")) as tokens:
+    with RawServer(lambda _, __: response(b"", "401 X")) as tokens:
         async with (
             httpx.AsyncClient(auth=TokenAuth(tokens.url), trust_env=False) as http_client,
             client(sandbox.url, http_client) as gameball,
@@ -343,7 +342,7 @@ async def test_an_answer_before_a_second_attempt_does_not_count() -> None:
     """Digest authentication sends the request again; the 401 that asked for it is no refusal."""
     challenge = response(b"", "401 X", WWW_Authenticate='Digest realm="r", nonce="n"')
     answers = iter([challenge, response(b"")])
-    with RawServer(lambda *_: next(answers)) as server:
+    with RawServer(lambda _, __: next(answers)) as server:
         async with (
             httpx.AsyncClient(auth=httpx.DigestAuth("user", "password"), trust_env=False) as http_client,
             client(server.url, http_client) as gameball,
@@ -355,7 +354,7 @@ async def test_an_answer_before_a_second_attempt_does_not_count() -> None:
 async def test_a_redirect_to_nowhere_is_a_redirect(own: bool) -> None:  # noqa: FBT001
     """httpx raises for an address that is none."""
 
-    with RawServer(lambda *_: response(b"", "302 Found", Location="https://[::1")) as server:
+    with RawServer(lambda _, __: response(b"", "302 Found", Location="https://[::1")) as server:
         async with (
             httpx.AsyncClient(trust_env=False) as http_client,
             client(server.url, http_client if own else None) as gameball,

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import anyio.lowlevel
 import anyio.to_thread
@@ -80,7 +81,7 @@ SURPLUS = {
 @pytest.mark.parametrize("answer", SURPLUS)
 async def test_bytes_beyond_a_response_answer_no_other_request(answer: str, context: ssl.SSLContext | None) -> None:
     answers = iter([SURPLUS[answer], BUSY, OK])
-    with RawServer(lambda *_: next(answers), context=context) as server:
+    with RawServer(lambda _, __: next(answers), context=context) as server:
         async with client(server.url) as gameball:
             with contextlib.suppress(Rejected):
                 await gameball.send("player123", {"first": None})
@@ -116,7 +117,7 @@ async def test_bytes_that_arrive_later_answer_no_other_request(context: ssl.SSLC
 
 
 async def test_a_connection_in_order_is_used_again(context: ssl.SSLContext | None) -> None:
-    with RawServer(lambda *_: OK, context=context) as server:
+    with RawServer(lambda _, __: OK, context=context) as server:
         async with client(server.url) as gameball:
             for number in range(10):
                 await gameball.send("player123", {f"event{number}": None})
@@ -126,7 +127,7 @@ async def test_a_connection_in_order_is_used_again(context: ssl.SSLContext | Non
 async def test_a_connection_that_the_server_announces_to_close_is_not_used_again(
     context: ssl.SSLContext | None,
 ) -> None:
-    with RawServer(lambda *_: response(b"{}", Connection="close"), context=context) as server:
+    with RawServer(lambda _, __: response(b"{}", Connection="close"), context=context) as server:
         async with client(server.url, report=True) as gameball:
             for number in range(3):
                 await gameball.send("player123", {f"event{number}": None})
@@ -204,7 +205,9 @@ async def test_a_server_that_speaks_before_the_request_gets_none() -> None:
 
 
 def backend() -> httpcore.AsyncNetworkBackend:
-    return httpcore.TrioBackend() if sniffio.current_async_library() == "trio" else httpcore.AnyIOBackend()
+    trio, anyio_backend = cast("Any", httpcore.TrioBackend), cast("Any", httpcore.AnyIOBackend)
+    made: httpcore.AsyncNetworkBackend = trio() if sniffio.current_async_library() == "trio" else anyio_backend()
+    return made
 
 
 # ---------------------------------------------------------------- timers

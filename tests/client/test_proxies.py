@@ -94,7 +94,7 @@ def test_any_other_address_has_one(host: str, monkeypatch: pytest.MonkeyPatch) -
 async def test_no_key_for_this_machine_goes_through_a_proxy(
     host: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with RawServer(lambda *_: response(b"{}")) as proxy:
+    with RawServer(lambda _, __: response(b"{}")) as proxy:
         for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(variable, proxy.url)
         async with client(sandbox.url.replace("127.0.0.1", host)) as gameball:
@@ -168,7 +168,7 @@ def test_exceptions_are_read_by_this_table(
 async def test_a_client_starts_with_any_exceptions_and_uses_the_proxy(
     exceptions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with RawServer(lambda *_: response(b"{}")) as proxy:
+    with RawServer(lambda _, __: response(b"{}")) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", exceptions)
         async with client("http://api.gameball.invalid") as gameball:
