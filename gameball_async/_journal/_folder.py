@@ -18,7 +18,7 @@ from .._config import PathLike
 from .._platform import hold_lock, is_process_gone, open_private, release_lock, sync_folder
 from ..errors import JournalError
 from . import _schema
-from ._image import kind_of
+from ._image import kind_of, open_regular
 from ._state import MARK, State, read_mark
 
 JOURNAL, LOCK = ".journal", ".lock"
@@ -121,7 +121,7 @@ def remove_reserve(path: Path) -> None:
         OSError: if that fails.
     """
     with suppress(FileNotFoundError):
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             while chunk := file.read(2**20):
                 if chunk.strip(b"\0"):
                     return

@@ -29,6 +29,7 @@ _WAL_VERSION = 3007000
 _WAL_MAGIC = b"\x37\x7f\x06"  # the fourth byte is 0x82 or 0x83
 _INNER, _LEAF = b"\x05", b"\x0d"
 _MOST_LEVELS = 20  # of a tree
+_MOST_BYTES = 2**30  # of a row, as SQLite has it
 _SIZES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)  # bytes of a value by its serial type
 _MASK = 0xFFFFFFFF
 
@@ -63,7 +64,7 @@ class Wal:
     Attributes:
         frames: all of them, damaged ones included.
         readable: how many of them SQLite would read: up to the last commit before the first damaged frame.
-        synced: how many of them were certainly committed: another transaction follows, and it was begun after a sync.
+        synced: how many of them were certainly committed.
     """
 
     frames: Sequence[Frame] = ()
@@ -95,14 +96,18 @@ def read_wal(path: Path) -> Wal:
         is_intact &= frame.is_valid
         if is_intact and frame.size:
             readable = frame.index + 1
-    commits = [frame.index for frame in frames if frame.size]
-    # a transaction is begun after the one before it was synced
-    synced = max((index + 1 for index in commits if index + 1 < len(frames)), default=0)
+    synced = begin = 0
+    for frame in frames:
+        if frame.size:
+            # a transaction is begun after the one before it was synced; the last may be torn, unless it is whole
+            if frame.index + 1 < len(frames) or all(other.is_whole for other in frames[begin:]):
+                synced = frame.index + 1
+            begin = frame.index + 1
     return Wal(frames, readable, max(readable, synced))
 
 
 def _content_of(path: Path) -> bytes:
-    with os.fdopen(_open(path), "rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         return file.read()
 
 
@@ -348,7 +353,7 @@ class Image:
     def _payload(self, page: bytes, at: int, size: int) -> bytes:
         """What a cell holds, with the pages that it overflows to."""
         usable = self.page_size
-        if size > self.pages * usable:
+        if size > _MOST_BYTES:
             raise ValueError
         most, least = usable - 35, (usable - 12) * 32 // 255 - 23
         if size <= most:
@@ -369,14 +374,14 @@ def _opened(path: Path | None) -> int | None:
     if path is None:
         return None
     try:
-        return _open(path)
+        return open_regular(path)
     except FileNotFoundError:
         return None
 
 
 def kind_of(path: Path) -> Literal["database", "wal"] | None:
     """What a file is by its first bytes; None if it is neither, or cannot be read."""
-    with suppress(OSError), os.fdopen(_open(path), "rb") as file:
+    with suppress(OSError), os.fdopen(open_regular(path), "rb") as file:
         first = file.read(len(MAGIC))
         if first == MAGIC:
             return "database"
@@ -385,8 +390,12 @@ def kind_of(path: Path) -> Literal["database", "wal"] | None:
     return None
 
 
-def _open(path: Path) -> int:
-    """Open a regular file, and nothing that would wait or lead elsewhere."""
+def open_regular(path: Path) -> int:
+    """Open a regular file to read it, and nothing that would wait or lead elsewhere.
+
+    Raises:
+        OSError: if it cannot be opened, or is something else.
+    """
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | O_BINARY
     descriptor = os.open(path, os.O_RDONLY | flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

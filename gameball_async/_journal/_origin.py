@@ -487,10 +487,9 @@ class Origin:
         missing = stranded.state.events - saved
         self._note(
             logging.ERROR,
-            "%s while the journal had it open: %d of its events were saved to %s%s; keep what did that away from the "
-            "journal's folder",
+            "%s while the journal had it open: %s saved to %s%s; keep what did that away from the journal's folder",
             self._misplacement,
-            saved,
+            counted(saved, "event", "were"),
             path.name,
             f", {missing} could not be saved, and are lost unless they are in memory" if missing > 0 else "",
         )

@@ -53,7 +53,8 @@ _SHORT_WAL = 16  # pages: while the disk is full, what was given up has to last
 
 _PROBE = MIB  # with less than that a disk is full: a group of events may need as much
 _LEFT_BY_LETTERS = MIB // 4  # what is sealed and removed goes on needing some
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (*_FULL, errno.EFBIG)  # a reserve may be too large for a limit that events are not
 _MAY_BE_NO_ROOM = (
     sqlite3.SQLITE_FULL,  # or the file has reached its limit
     sqlite3.SQLITE_IOERR,  # what SQLite makes of a quota that is used up, or of a sync that finds no room
@@ -180,11 +181,13 @@ class Room:
 
         Where nothing can be reserved, what the file system tells of its room has to do.
         """
+        if self._bytes_to_limit() < beside:
+            return False
         try:
             self._allocate(size, beside)
         except OSError as error:
-            return error.errno not in _NO_ROOM[:2]  # a reserve can be too large where events are not
-        return self._bytes_to_limit() >= beside
+            return error.errno not in _FULL
+        return True
 
     def _bytes_to_limit(self) -> float:
         """Bytes that the larger of the journal's files may still grow by, where files have a limit (`ulimit -f`)."""

@@ -58,8 +58,8 @@ class Saved:
         if not self.affected:
             return f"{saved}, none is lost"
         lost = f"up to {self.affected} {'is' if self.affected == 1 else 'are'} lost or may have been sent"
-        doubtful = f"{self.doubtful} of them {'is' if self.doubtful == 1 else 'are'} among the dead letters"
-        return f"{saved}, {lost}" + (f", {doubtful}" if self.doubtful else "")
+        doubtful = f", and what may have been sent is among the dead letters ({counted(self.doubtful, 'event')})"
+        return f"{saved}, {lost}" + (doubtful if self.doubtful else "")
 
 
 def salvage(

@@ -122,7 +122,7 @@ class Mark:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = open_private(path, os.O_WRONLY | os.O_CREAT)
+        self._descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0))
 
     def write(self, state: State) -> None:
         """Record a state that was committed. Best effort: without it less damage is found."""

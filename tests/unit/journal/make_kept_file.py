@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tests.unit.journal.make_kept_file tests/unit/journal/schema-1.journal
+    python -m tests.unit.journal.make_kept_file tests/unit/journal/schema-2.journal
 """
 
 from __future__ import annotations

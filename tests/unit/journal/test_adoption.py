@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from gameball_async import _platform
+from gameball_async import DeadLetters, _platform
 from gameball_async._journal import _adoption, _folder, _schema
 from gameball_async._journal._folder import Folder, take_lock
 from gameball_async._journal._state import VERSION
@@ -27,8 +27,6 @@ from gameball_async._journal._status import inspect_journal
 from gameball_async.errors import JournalError
 
 from .helpers import Asked, Desk, names, newest, opened, python, result_of, row, rows, written
-
-KEPT = Path(__file__).with_name("schema-1.journal")
 
 OWNER = """
 import sys, json
@@ -236,12 +234,18 @@ def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path, caplog: pyte
     assert f"{path.name} is left alone: database is locked" in caplog.text
 
 
-def test_the_kept_file_of_schema_1_can_be_opened(tmp_path: Path) -> None:
-    (tmp_path / "000000000000001-1-00000000.journal").write_bytes(KEPT.read_bytes())
+@pytest.mark.parametrize("name", ["schema-1", "schema-1-killed", "schema-2"])
+def test_a_kept_file_of_an_earlier_version_can_be_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    for kept in Path(__file__).parent.glob(f"{name}.journal*"):
+        (tmp_path / kept.name.replace(name, "000000000000001-1-00000000")).write_bytes(kept.read_bytes())
+    [shown] = inspect_journal(tmp_path)
+    assert (shown.pending, shown.problem) == (6, None)
 
     with opened(tmp_path) as desk:
         source = desk.sources[0]
-        assert (source.events, source.next_seq) == (6, 8)
+        assert source.events == 6
         assert source.sealed == [[row(1), row(3)]]
         assert desk.read(origin=0).rows == [
             row(4),
@@ -249,6 +253,39 @@ def test_the_kept_file_of_schema_1_can_be_opened(tmp_path: Path) -> None:
             row(6, together=5),
             row(7)._replace(mobile=None),
         ]
+        desk.writer.forget(0, [1, 3])
+    with opened(tmp_path) as desk:
+        assert desk.seqs(0) == [4, 5, 6, 7]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", ["schema-1", "schema-1-killed"])
+def test_damage_to_a_kept_file_of_an_earlier_version_is_repaired(tmp_path: Path, name: str) -> None:
+    for kept in Path(__file__).parent.glob(f"{name}.journal*"):
+        (tmp_path / kept.name.replace(name, "000000000000001-1-00000000")).write_bytes(kept.read_bytes())
+    path = tmp_path / "000000000000001-1-00000000.journal"
+    path.write_bytes(bytes(100) + path.read_bytes()[100:])
+
+    with opened(tmp_path) as desk:
+        assert desk.sources[0].events == 6
+
+
+def test_the_kept_dead_letters_of_an_earlier_version_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "dead-letters.db").write_bytes(Path(__file__).with_name("schema-1-dead-letters.db").read_bytes())
+
+    [letter] = DeadLetters(tmp_path)
+
+    assert (letter.kind, letter.status, letter.event and letter.event.name) == ("rejected", 400, "review")
+
+
+def test_all_syncs_reach_the_drive_itself(tmp_path: Path) -> None:
+    """On macOS an fsync ends at the drive's cache; elsewhere these settings change nothing."""
+    with opened(tmp_path) as desk:
+        own = desk.writer._worker._holdings.own
+        assert own is not None
+        assert own.file is not None
+        for pragma in ("fullfsync", "checkpoint_fullfsync"):
+            assert _schema.pragma(own.file._db, pragma) == 1
 
 
 def test_a_file_of_an_earlier_schema_is_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
