@@ -20,7 +20,7 @@ from ._room import Note, Room
 from ._state import State, destination_of, is_destination_of
 
 ADOPT_MOST = 100
-"""Files that are adopted at one start: each costs three descriptors, of which many systems allow 1,024."""
+"""Files that are adopted at one start: each costs five descriptors, of which many systems allow 1,024."""
 
 _PATIENCE = 0.1  # seconds that a start waits in all for those who look at files without an owner
 _BETWEEN_TRIES = 0.002

@@ -8,13 +8,15 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from zlib import crc32
 
 import attrs
 
+from .._platform import CAN_MOVE_OPEN_FILES
 from . import _schema
 from ._records import readable, records, row_of
 from ._rows import Row
-from ._state import Mark, State
+from ._state import Mark, State, text_of
 
 HEADROOM = 4 * 1024 * 1024
 """Bytes beyond the limit: for the appends that were on their way, and once more for what deletes and seals need."""
@@ -40,13 +42,15 @@ class _Place:
     """A file that is open: its path, its device and inode, and its bytes after the last commit."""
 
     path: str
-    identity: tuple[int, int]
+    device: int
+    inode: int
     size: int
 
-    @property
-    def name(self) -> str:
-        """Its name in the folder."""
-        return Path(self.path).name
+    @classmethod
+    def of(cls, path: str) -> _Place:
+        """What is at a path."""
+        status = _status(path)
+        return cls(path, status.st_dev, status.st_ino, status.st_size)
 
 
 class JournalFile:
@@ -60,7 +64,6 @@ class JournalFile:
 
     Attributes:
         path: where it is.
-        state: its state as of the last commit.
         next_seq: one more than the greatest seq that ever was in it.
         events: how many events lie in it.
         sealed: the batches that it was opened with.
@@ -83,9 +86,11 @@ class JournalFile:
         self._members_of: dict[int, list[int]] = {}
         self._held: set[int] = set()
         self._places: list[_Place] = []
+        self._wal: int | None = None  # to look at its size, in a tenth of the time of a path
         try:
-            self.state = _schema.bring_up_to_date(self._db, position)
-            self.next_seq, self.events = self.state.next_seq, self.state.events
+            self._whole = state = _schema.bring_up_to_date(self._db, position)
+            self._fixed, self._commits, self._is_open = state.fixed, state.commits, state.is_open
+            self.next_seq, self.events = self._stored = state.next_seq, state.events
             page_size = _schema.pragma(self._db, "page_size")
             self._page_size = page_size
             self._most_pages = None if max_bytes is None else (max_bytes + HEADROOM) // page_size
@@ -109,9 +114,15 @@ class JournalFile:
         return pages * self._page_size
 
     @property
+    def state(self) -> State:
+        """Its state as of the last commit."""
+        next_seq, events = self._stored
+        return self._whole._replace(next_seq=next_seq, events=events, commits=self._commits, is_open=self._is_open)
+
+    @property
     def file_id(self) -> str:
         """Its name for ever."""
-        return self.state.file_id
+        return self._whole.file_id
 
     @property
     def is_empty(self) -> bool:
@@ -149,6 +160,7 @@ class JournalFile:
             self._db.execute("PRAGMA temp_store=MEMORY")  # the disk of the temporary files may be the full one
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._places = []  # both are shorter now
             self._note_places()
 
     def close(self, *, is_done: bool = False) -> None:
@@ -157,10 +169,13 @@ class JournalFile:
         Args:
             is_done: whether to record that it was closed cleanly.
         """
-        if is_done and self.state.is_open:
+        if is_done and self._is_open:
             with suppress(sqlite3.Error):  # on a full disk: it passes for a file whose process died
                 self._db.execute("BEGIN")
                 self._commit(is_open=False)
+        if self._wal is not None:
+            os.close(self._wal)  # no locks of SQLite's are on it
+            self._wal = None
         self._db.close()
 
     # ---------------------------------------------------------------- transactions
@@ -170,7 +185,7 @@ class JournalFile:
 
         So a file tells by itself, whatever becomes of the `-wal`, that there should be one.
         """
-        if not self.state.is_open:
+        if not self._is_open:
             self._db.execute("BEGIN")
             self._commit(is_open=True)
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -180,9 +195,10 @@ class JournalFile:
         """Begin a transaction.
 
         Raises:
-            MisplacedError: if the files at its path are others, or shorter than they were.
+            MisplacedError: if the `-wal` is shorter than it was; after the commit it would only have a hole.
         """
-        self.check_places()
+        if self._wal is not None and os.lseek(self._wal, 0, os.SEEK_END) < self._places[-1].size:
+            raise _schema.MisplacedError(f"{self.path.name}-wal was truncated")
         self._db.execute("BEGIN")
 
     def commit(self) -> None:
@@ -191,39 +207,33 @@ class JournalFile:
         Raises:
             MisplacedError: if the files at its path are others.
         """
-        if self.next_seq != self.state.next_seq or self._db.total_changes != self._changes:
-            self._commit(is_open=self.state.is_open)
+        if self._db.total_changes != self._changes or self.next_seq != self._stored[0]:
+            self._commit(is_open=self._is_open)
         else:
             self._db.execute("COMMIT")
         self._note_places()
 
     def _commit(self, *, is_open: bool) -> None:
-        before = self.state
-        state = State(
-            before.file_id,
-            self.next_seq,
-            self.events,
-            before.commits + 1,
-            before.position,
-            before.destination,
-            is_open,
-        )
+        next_seq, events, commits = self.next_seq, self.events, self._commits + 1
+        text = text_of(next_seq, events, commits, is_open, self._fixed)
         self._db.execute(
             "UPDATE state SET next_seq = ?, events = ?, commits = ?, is_open = ?, checksum = ?",
-            (state.next_seq, state.events, state.commits, is_open, state.checksum),
+            (next_seq, events, commits, is_open, crc32(text)),
         )
         used_bytes = self._measure()
         self._db.execute("COMMIT")
-        self.state, self.used_bytes, self._changes = state, used_bytes, self._db.total_changes
+        self._stored, self._commits, self._is_open = (next_seq, events), commits, is_open
+        self.used_bytes, self._changes = used_bytes, self._db.total_changes
         if self._mark is not None:
-            self._mark.write(state)
+            self._mark.write(text)
 
     def assign(self, destination: str) -> None:
         """Record where its events go."""
         self._db.execute("BEGIN")
         self._db.execute("UPDATE state SET destination = ?", (destination,))
-        self.state = attrs.evolve(self.state, destination=destination)
-        self._commit(is_open=self.state.is_open)
+        self._whole = self._whole._replace(destination=destination)
+        self._fixed = self._whole.fixed
+        self._commit(is_open=self._is_open)
 
     # ---------------------------------------------------------------- moving on
 
@@ -256,28 +266,29 @@ class JournalFile:
             MisplacedError: otherwise.
         """
         for place in self._places:
-            status = _status(place.path)
-            if (status.st_dev, status.st_ino) != place.identity:
-                raise _schema.MisplacedError(f"{place.name} was replaced")
-            if status.st_size < place.size:
-                raise _schema.MisplacedError(f"{place.name} was truncated")
+            if _status(place.path).st_size < place.size:
+                raise _schema.MisplacedError(f"{Path(place.path).name} was truncated")
+        self._note_places()
 
     def _note_places(self) -> None:
-        """Note the sizes after a commit; likewise what is at the path after the first one.
+        """Note the sizes after a commit; after the first one also what is at the path.
 
         Raises:
-            MisplacedError: if the files at its path are others.
+            MisplacedError: if the files at its path are others, or the database is shorter.
         """
         if not self._places:
-            for path in (str(self.path), f"{self.path}-wal"):
-                status = _status(path)
-                self._places.append(_Place(path, (status.st_dev, status.st_ino), status.st_size))
+            self._places = [_Place.of(str(self.path)), _Place.of(f"{self.path}-wal")]
+            if self._wal is None and CAN_MOVE_OPEN_FILES:
+                self._wal = os.open(self._places[-1].path, os.O_RDONLY)
             return
         for place in self._places:
             status = _status(place.path)
-            if (status.st_dev, status.st_ino) != place.identity:
-                raise _schema.MisplacedError(f"{place.name} was replaced")
-            place.size = status.st_size
+            size = status.st_size
+            if status.st_ino != place.inode or status.st_dev != place.device:
+                raise _schema.MisplacedError(f"{Path(place.path).name} was replaced")
+            if size < place.size and place is self._places[0]:  # SQLite itself truncates the `-wal` now and then
+                raise _schema.MisplacedError(f"{self.path.name} was truncated")
+            place.size = size
 
     # ---------------------------------------------------------------- changes
 

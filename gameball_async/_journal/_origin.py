@@ -177,7 +177,7 @@ class Origin:
                 mark.close(sync=False)
             raise
         if mark is not None:
-            mark.write(file.state)
+            mark.write(file.state.text)
         self._mark = mark
         if file.damaged_batches:
             self._note(

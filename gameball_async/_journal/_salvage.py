@@ -102,7 +102,7 @@ def copy(stranded: JournalFile, to: Path) -> int:
         sqlite3.Error: likewise.
     """
     state = stranded.state
-    make_database(to, attrs.evolve(state, events=0, commits=state.commits + 1, is_open=False))
+    make_database(to, state._replace(events=0, commits=state.commits + 1, is_open=False))
     with closing(JournalFile(to)) as file:
         known: set[int] = set()
         for group in _groups(stranded.readable()):
@@ -187,7 +187,7 @@ def _copy(leftover: Leftover, to: Path, dead_letters: DeadLetters, least_next_se
     truth = leftover.truth
     state = truth or State(uuid.uuid4().hex, destination=_NOWHERE)
     next_seq = max(state.next_seq, least_next_seq)
-    make_database(to, attrs.evolve(state, next_seq=next_seq, events=0, commits=state.commits + 1, is_open=False))
+    make_database(to, state._replace(next_seq=next_seq, events=0, commits=state.commits + 1, is_open=False))
     with closing(leftover.image()) as image, closing(JournalFile(to)) as file:
         known: set[int] = set()
         for group in _groups(_rows(image, leftover, known, are_doubtful=False)):

@@ -81,6 +81,21 @@ def test_a_failure_is_told_in_words_and_by_names_of_the_code(row: dict[str, str]
         assert hasattr(known, call) or name in {"on_failure", *DropReason.__members__}, name
 
 
+@pytest.mark.parametrize(
+    "name",
+    sorted({name for row in TABLES["What can happen to its files/What happens"] for name in code_in(row["Test"])}),
+)
+def test_each_row_of_what_can_happen_has_its_test(name: str) -> None:
+    tests = Path(__file__).parent.parent / "unit"
+    named = [
+        node.name
+        for path in (*tests.glob("journal/test_*.py"), *tests.glob("journal_dead_letters/test_*.py"))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert named.count(name) == 1
+
+
 def test_every_kind_of_dead_letter_stands() -> None:
     assert [code_in(row["Kind"])[0] for row in TABLES["Dead letters/Kind"]] == list(DeadLetterKind)
 
