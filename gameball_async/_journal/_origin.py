@@ -468,9 +468,9 @@ class Origin:
         descriptor = take_lock(self._folder.lock(stem))
         if descriptor is None:  # pragma: no cover another process looks for strays: it is tried again
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        path, former = self._folder.journal(stem), self._path
+        path, former, events = self._folder.journal(stem), self._path, stranded.state.events
         try:
-            saved = copy(stranded, path)
+            saved, found = copy(stranded, path, set(self._doubtful))
             set_aside(former)  # a close removes the `-wal` at that path, whosever it is
         except BaseException:
             self._folder.remove(stem)
@@ -484,7 +484,7 @@ class Origin:
         self.file = file = self._opened()
         file.record_use()
         self.heed_room()
-        missing = stranded.state.events - saved
+        missing = events - found
         self._note(
             logging.ERROR,
             "%s while the journal had it open: %s saved to %s%s; keep what did that away from the journal's folder",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -91,11 +91,16 @@ def salvage(
     return saved
 
 
-def copy(stranded: JournalFile, to: Path) -> int:
+def copy(stranded: JournalFile, to: Path, without: Collection[int]) -> tuple[int, int]:
     """Copy what an open file still holds, whatever has become of it on the disk.
 
+    Args:
+        stranded: the file.
+        to: the path of the new one.
+        without: the seqs of events that are not copied.
+
     Returns:
-        How many events were copied.
+        How many events were copied, and how many were read.
 
     Raises:
         OSError: if the new file cannot be written.
@@ -108,12 +113,12 @@ def copy(stranded: JournalFile, to: Path) -> int:
         for group in _groups(stranded.readable()):
             fresh = [row for row in group if row.seq not in known]
             known.update(row.seq for row in fresh)
-            _store(file, fresh)
+            _store(file, [row for row in fresh if row.seq not in without])
         file.begin()
         for batch in stranded.batches():
             file.seal(*batch)
         file.commit()
-        return file.events
+        return file.events, len(known)
 
 
 def finish(path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_move_that_the_disk_cuts_short_is_begun_anew(tmp_path: Path, monkeypat
         desk.append(*rows(1, 50))
         copy, failures = _salvage.copy, iter([OSError(28, "No space left on device")])
 
-        def copy_in_vain(*arguments: object) -> int:
+        def copy_in_vain(*arguments: object) -> tuple[int, int]:
             for error in failures:
                 raise error
             return copy(*arguments)  # type: ignore[arg-type] # they are handed on
