@@ -12,6 +12,7 @@ import os
 import signal
 from decimal import Decimal
 from functools import partial
+from types import FrameType
 
 import anyio
 from msgspec import DecodeError, Struct, json
@@ -73,8 +74,12 @@ async def work() -> None:
     """Consume until SIGTERM or Ctrl-C; then deliver what is left."""
     gameball = make_gameball()
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):  # not loop.add_signal_handler(), which Windows lacks
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)  # not loop.add_signal_handler(), which Windows lacks
     async with anyio.create_task_group() as tasks:  # asyncio's own has no start(), which waits until the client runs
         await tasks.start(gameball.run)
         queue = await asyncio.start_server(partial(consume, gameball), "127.0.0.1", int(os.environ.get("PORT", "9000")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from types import FrameType
 
 from prometheus_client import REGISTRY, start_http_server
 
@@ -17,8 +18,12 @@ from .collector import GameballCollector
 async def sell(base_url: str) -> None:
     """Track an order now and then, until SIGTERM or Ctrl-C."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):  # not loop.add_signal_handler(), which Windows lacks
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)  # not loop.add_signal_handler(), which Windows lacks
     async with AsyncGameball("any-key", base_url=base_url) as gameball:
         REGISTRY.register(GameballCollector(gameball))
         server, _ = start_http_server(int(os.environ.get("PORT", "9464")), "127.0.0.1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -68,8 +67,9 @@ class Feed(Generic[T]):
         except BaseException as problem:  # noqa: BLE001 raised where the items are taken
             error = problem
         finally:
-            if isinstance(self._items, Generator):
-                self._items.close()  # and with it the file that it reads
+            close = getattr(self._items, "close", None)
+            if close is not None:
+                close()  # and with it the file that a generator reads
         self._hand_over(_End(error))
 
     def _hand_over(self, item: T | _End) -> None:

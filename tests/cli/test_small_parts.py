@@ -304,6 +304,8 @@ def test_an_argument_in_a_suggested_command_can_be_typed_as_it_is(
 @pytest.mark.parametrize("system", ["linux", "win32"])
 def test_a_console_of_windows_gets_a_bar_without_a_term(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TERM", raising=False)
-    monkeypatch.setattr("sys.stderr", type("Terminal", (io.StringIO,), {"isatty": lambda _: True})())
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setattr("sys.platform", system)
     assert isinstance(display_for("title"), Bar) == (system == "win32")

@@ -191,7 +191,8 @@ def test_the_number_of_a_request_is_beside_its_time_however_long_it_is(
 ) -> None:
     sandbox._desk.ledger._number = 999_998
     page.set_viewport_size({"width": width, "height": DESK[1]})
-    send(sandbox, [("a player with a rather long id", {"place_order": {}})] * 2)
+    events = dict[str, object](place_order={})
+    send(sandbox, [("a player with a rather long id", events)] * 2)
     cell = page.locator("tr", has_text="#1000000").locator(".when")
     expect(cell).to_be_visible()
     tops = cell.evaluate("cell => [...cell.children].flatMap(part => [...part.getClientRects()].map(box => box.top))")

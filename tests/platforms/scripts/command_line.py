@@ -17,6 +17,7 @@ def run(*arguments: str | Path, code: int = 0) -> str:
     sys.argv = ["gameball-async", *map(str, arguments)]
     printed = io.BytesIO()
     stream = io.TextIOWrapper(printed, encoding="cp1252", write_through=True)
+    ended_with: object = None
     with redirect_stdout(stream), redirect_stderr(stream):
         try:
             main()
