@@ -29,6 +29,7 @@ _log = logger("gameball_async")
 FILE_NAME = "dead-letters.db"
 
 _APPLICATION_ID = 0x67624C31  # "gbL1": by it a file that is something else is recognised
+_WITHOUT_CHECKSUMS = 1  # version of the schema
 _BUSY_TIMEOUT = 5.0  # seconds for another process's transaction; none of ours lasts longer than its syncs
 _BETWEEN_LOOKS = 0.001  # seconds between two looks whether that has ended
 _MOST_TRIES = 3  # files that one write tries: a disk that damages each of them is not to be filled
@@ -53,6 +54,7 @@ _STEPS = (
         UNIQUE (file_id, seq)
     )
     """,
+    "ALTER TABLE letters ADD COLUMN checksum INTEGER",
 )
 """How a file comes from one version of the schema to the next; the first step makes it.
 
@@ -139,12 +141,17 @@ class LetterFile:
     def _fetch(self, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
         with closing(self._opened()) as connection:
             connection.execute("BEGIN")  # one look: a first burial that ends between two would pass for damage
-            return connection.execute(query, values).fetchall() if _version(connection) else []
+            version = _version(connection)
+            if version == _WITHOUT_CHECKSUMS:  # reading changes no file, so what is missing is added in between
+                connection.execute("CREATE TEMP VIEW letters AS SELECT *, NULL AS checksum FROM main.letters")
+            return connection.execute(query, values).fetchall() if version else []
 
     def _opened(self) -> sqlite3.Connection:
         # mode=rw: SQLite must not make the file, it would give it the umask's permissions
         uri = f"{self._path.absolute().as_uri()}?mode=rw"
-        return sqlite3.connect(uri, uri=True, timeout=_BETWEEN_LOOKS, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, timeout=_BETWEEN_LOOKS, isolation_level=None)
+        connection.text_factory = _decoded
+        return connection
 
     # ---------------------------------------------------------------- the file
 
@@ -222,6 +229,11 @@ class LetterFile:
             raise JournalError(
                 f"{self._path} cannot be used ({error.strerror}): check the folder's path and permissions."
             ) from error
+
+
+def _decoded(text: bytes) -> str:
+    """Decode a column; one that is damaged comes back changed, which its checksum shows."""
+    return text.decode("utf-8", "replace")
 
 
 class _Foreign(sqlite3.DatabaseError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from zlib import crc32
 
 import attrs
 
@@ -16,13 +18,13 @@ from ._rows import Letter
 
 BURY = (
     "INSERT INTO letters (file_id, seq, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, "
-    "email, encoded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (file_id, seq) DO NOTHING"
+    "email, encoded, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (file_id, seq) DO NOTHING"
 )
 """Takes what `row_of` and `damaged_row_of` make."""
 
 SELECT = (
-    "SELECT id, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, email, encoded "
-    "FROM letters"
+    "SELECT id, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, email, encoded, "
+    "checksum FROM letters"
 )
 """Gives what `letter_of` takes."""
 
@@ -99,20 +101,41 @@ def row_of(file_id: str, letter: Letter, now: float) -> tuple[object, ...]:
     """
     error, event = letter.error, letter.event
     code = None if error.code is None else storable_integer(error.code)
-    why = (_kind_of(error), _storable(str(error)), error.status, code, error.may_have_arrived, now)
+    why = (str(_kind_of(error)), _storable(str(error)), error.status, code, int(error.may_have_arrived), now)
     encoded = event._encoded  # noqa: SLF001 Event shows it to no one outside the package
-    return (file_id, letter.seq, *why, event.player_unique_id, event.name, event.mobile, event.email, encoded)
+    columns = (*why, event.player_unique_id, event.name, event.mobile, event.email, encoded)
+    return (file_id, letter.seq, *columns, _checksum_of(columns))
 
 
 def damaged_row_of(file_id: str, seq: int, raw: bytes, reason: str, now: float) -> tuple[object, ...]:
     """The row of what was an event once; see `row_of`."""
-    why = (DeadLetterKind.DAMAGED, _storable(reason), None, None, True, now)
-    return (file_id, seq, *why, None, None, None, None, raw)
+    why = (str(DeadLetterKind.DAMAGED), _storable(reason), None, None, 1, now)
+    columns = (*why, None, None, None, None, raw)
+    return (file_id, seq, *columns, _checksum_of(columns))
 
 
 def letter_of(row: tuple[Any, ...]) -> DeadLetter:
-    """What a row tells."""
-    number, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, email, encoded = row
+    """What a row tells; if its checksum is wrong, that it is damaged. Rows of the first version have none."""
+    number, *columns, checksum = row
+    with suppress(TypeError, ValueError, OverflowError, OSError):  # what a damaged column may cause
+        if checksum is None or checksum == _checksum_of(tuple(columns)):
+            return _whole_letter(number, columns)
+    encoded = columns[-1]
+    return DeadLetter(
+        id=number,
+        event=None,
+        kind=DeadLetterKind.DAMAGED,
+        reason="it was damaged in the file of the dead letters",
+        status=None,
+        code=None,
+        may_have_arrived=True,
+        buried_at=datetime.fromtimestamp(0, UTC),
+        raw=encoded if isinstance(encoded, bytes) else repr(encoded).encode(),
+    )
+
+
+def _whole_letter(number: int, columns: list[Any]) -> DeadLetter:
+    kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, email, encoded = columns
     is_damaged = kind == DeadLetterKind.DAMAGED
     return DeadLetter(
         id=number,
@@ -125,6 +148,10 @@ def letter_of(row: tuple[Any, ...]) -> DeadLetter:
         buried_at=datetime.fromtimestamp(buried_at, UTC),
         raw=encoded if is_damaged else None,
     )
+
+
+def _checksum_of(columns: tuple[object, ...]) -> int:
+    return crc32(repr(columns).encode())
 
 
 def storable_integer(number: int) -> int:

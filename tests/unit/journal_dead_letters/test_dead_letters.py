@@ -268,7 +268,7 @@ def test_a_file_made_this_instant_by_another_process_holds_nothing(tmp_path: Pat
 def test_the_file_says_what_it_is_and_of_which_version(tmp_path: Path) -> None:
     DeadLetters(tmp_path).add("file", [letter(1)])
     with database(tmp_path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
         assert connection.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"gbL1"),)
 
 
@@ -322,7 +322,7 @@ def test_a_newer_schema_is_told_and_left_alone(tmp_path: Path) -> None:
     letters = DeadLetters(tmp_path)
     letters.add("file", [letter(1)])
     with database(tmp_path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     with pytest.raises(JournalError, match=r"written by a later version of gameball_async: install that"):
         list(letters)
     with pytest.raises(JournalError, match="later version"):
@@ -330,6 +330,34 @@ def test_a_newer_schema_is_told_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="later version"):
         letters.add("file", [letter(2)])
     assert [path.name for path in tmp_path.iterdir()] == ["dead-letters.db"]
+
+
+@pytest.mark.parametrize("column", ["player", "name", "encoded", "reason", "kind", "email", "code", "buried_at"])
+def test_a_letter_that_was_altered_in_its_file_is_damaged(tmp_path: Path, column: str) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1), letter(2)])
+    with database(tmp_path) as connection:
+        connection.execute(f"UPDATE letters SET {column} = CAST(x'c1ff' AS TEXT) WHERE id = 1")
+
+    damaged, whole = letters
+
+    assert (damaged.kind, damaged.event, damaged.metadata) == (DeadLetterKind.DAMAGED, None, {})
+    assert letters.get(1) == damaged
+    assert whole.event is not None
+
+
+def test_letters_of_the_first_version_are_read_without_a_change_and_upgraded_by_a_burial(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[1] / "journal" / "schema-1-dead-letters.db", tmp_path / "dead-letters.db")
+    content = (tmp_path / "dead-letters.db").read_bytes()
+    letters = DeadLetters(tmp_path)
+
+    former = list(letters)
+
+    assert former
+    assert (tmp_path / "dead-letters.db").read_bytes() == content
+    letters.add("another file", [letter(1)])
+    assert list(letters)[: len(former)] == former
+    assert len(letters) == len(former) + 1
 
 
 def _overwritten(path: Path) -> None:
