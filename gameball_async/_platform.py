@@ -60,8 +60,12 @@ def open_private(path: Path, flags: int) -> int:
     return descriptor
 
 
-def hold_lock(path: Path) -> int | None:
+def hold_lock(path: Path, *, keep_mode: bool = False) -> int | None:
     """Lock a file for this process; it is made if it is missing.
+
+    Args:
+        path: the file.
+        keep_mode: leave the permissions of a file that exists as they are.
 
     Returns:
         The descriptor that holds the lock, for `release_lock`; None if another process has the lock.
@@ -74,7 +78,7 @@ def hold_lock(path: Path) -> int | None:
         try:
             _try_lock(descriptor)
             if not CAN_MOVE_OPEN_FILES or _is_at(path, descriptor):
-                if hasattr(os, "fchmod"):
+                if hasattr(os, "fchmod") and not keep_mode:
                     os.fchmod(descriptor, 0o600)
                 return descriptor
         except BlockingIOError:

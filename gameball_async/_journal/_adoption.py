@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from contextlib import suppress
@@ -15,6 +16,7 @@ from . import _schema
 from ._dead_letters import DeadLetters
 from ._folder import JOURNAL, RESERVE, Folder, is_gone, remove_reserve, take_lock
 from ._forks import Guard
+from ._leftover import beside, file_id_of
 from ._origin import Origin
 from ._room import Note, Room
 from ._state import State, destination_of, is_destination_of
@@ -24,6 +26,12 @@ ADOPT_MOST = 100
 
 _PATIENCE = 0.1  # seconds that a start waits in all for those who look at files without an owner
 _BETWEEN_TRIES = 0.002
+
+
+_REPLACED = (
+    "another file has taken the place of the journal's file %s: of its events up to %d %s lost or may have been sent; "
+    "if you have a copy of it, put it into the folder"
+)
 
 
 class _Becomes(Enum):
@@ -70,6 +78,8 @@ class Holdings:
         self._dead_letters = dead_letters
         self._notes = notes
         self._marks: dict[str, State] = {}
+        self._seen: dict[str, str] = {}  # the files that were looked into, by their name for ever
+        self._replaced: dict[str, tuple[str, int]] = {}  # those that others have taken the place of, and their events
         self.room = Room(notes)
 
     def take(self, max_bytes: int) -> Origin:
@@ -147,6 +157,7 @@ class Holdings:
     def _adopt_all(self, stems: list[str], adopted: list[Origin]) -> None:
         """Take the files that lie there; one that cannot be taken harms none of the others."""
         self._marks = self._folder.marks()
+        self._seen, self._replaced = {}, {}
         foreign: list[str] = []
         deadline = time.monotonic() + _PATIENCE
         for place, stem in enumerate(stems):
@@ -159,6 +170,7 @@ class Holdings:
                 self._note("the journal's file %s is left alone: %s", stem + JOURNAL, _schema.reason_of(error))
             else:
                 adopted += [origin] if origin is not None else []
+        self._report_replaced()
         if foreign:
             self._note(
                 "files of the journal that hold events of another account and are left alone: %d, among them %s: start "
@@ -207,6 +219,10 @@ class Holdings:
         leftover = origin.examine(self._marks)
         if leftover.is_blank:
             return _Becomes.EMPTY
+        if leftover.file_id is not None:
+            self._check_identity(origin.stem, leftover.file_id)
+        elif self._is_elsewhere(origin.stem):
+            return _Becomes.EMPTY
         if leftover.truth is not None and not self._is_for_us(leftover.truth):
             return _Becomes.FOREIGN
         file = origin.adopt(leftover)
@@ -217,6 +233,38 @@ class Holdings:
         if not file.state.destination or not is_destination_of(self._account, file.state.destination):
             file.assign(destination_of(self._account))
         return _Becomes.ADOPTED
+
+    def _check_identity(self, stem: str, file_id: str) -> None:
+        """Check that a file is not a copy of another one, whose events would be sent twice.
+
+        Raises:
+            DamagedError: if it is one.
+        """
+        mark = self._folder.mark_of(stem)
+        original = self._seen.get(file_id)
+        if original is None and (mark is None or mark.file_id != file_id):
+            other = self._folder.stem_of(file_id)
+            is_there = other is not None and _file_id_of(self._folder.journal(other)) == file_id
+            original = other if is_there else None
+        if original is not None and original != stem:
+            raise _schema.DamagedError(f"it is a copy of {original}{JOURNAL}")
+        self._seen[file_id] = stem
+        if mark is not None and mark.file_id != file_id:
+            self._replaced[mark.file_id] = (stem, mark.events)
+
+    def _is_elsewhere(self, stem: str) -> bool:
+        """Whether there is nothing but a mark, and the file that it belongs to has another name now."""
+        path, mark = self._folder.journal(stem), self._folder.mark_of(stem)
+        if mark is None or any(os.path.lexists(file) for file in (path, beside(path))):
+            return False
+        others = (self._folder.journal(other) for other in self._folder.stems() if other != stem)
+        return any(_file_id_of(other) == mark.file_id for other in others)
+
+    def _report_replaced(self) -> None:
+        """Report the events of files that others have taken the place of, unless they were found elsewhere."""
+        for file_id, (stem, events) in self._replaced.items():
+            if events and file_id not in self._seen:
+                self._notes.append((logging.ERROR, _REPLACED, (stem + JOURNAL, events, "is" if events == 1 else "are")))
 
     def _is_for_us(self, state: State) -> bool:
         return self._adopts_any or is_destination_of(self._account, state.destination)
@@ -272,17 +320,17 @@ class Holdings:
     def _set_aside(self, origin: Origin, reason: str) -> None:
         """Rename a file that nobody can use, with the reason beside it."""
         origin.close()
-        lock = None
+        lock, loss = None, ""
         try:
-            origin.set_aside(reason)
+            loss = origin.set_aside(reason)
             lock = self._folder.lock(origin.stem)
         except OSError as error:
             reason = f"{reason}; it cannot be renamed: {_schema.reason_of(error)}"
         self._notes.append(
             (
                 logging.ERROR,
-                "the journal's file %s is damaged (%s): it is kept with .damaged at its end, and a note beside it",
-                (origin.stem + JOURNAL, reason),
+                "the journal's file %s is damaged (%s): %sit is kept with .damaged at its end, and a note beside it",
+                (origin.stem + JOURNAL, reason, loss and f"{loss}; "),
             )
         )
         self._release(origin, lock)
@@ -300,3 +348,9 @@ def _is_known_to_be_empty(origin: Origin) -> bool:
     with suppress(sqlite3.Error):
         return origin.file is not None and origin.file.is_empty
     return False
+
+
+def _file_id_of(path: Path) -> str | None:
+    with suppress(OSError):
+        return file_id_of(path)
+    return None

@@ -89,6 +89,11 @@ class Folder:
         found = (read_mark(path) for path in self.path.glob("*" + MARK))
         return {mark.file_id: mark for mark in found if mark is not None}
 
+    def stem_of(self, file_id: str) -> str | None:
+        """The file whose mark has this name for ever; None if there is none."""
+        marks = ((path.stem, read_mark(path)) for path in self.path.glob("*" + MARK))
+        return next((stem for stem, mark in marks if mark is not None and mark.file_id == file_id), None)
+
     def next_position(self) -> int:
         """A position behind those of all files in it; the folder must be locked."""
         positions = [position_of(path.name) for path in self.path.iterdir()]

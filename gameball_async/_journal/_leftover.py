@@ -32,6 +32,7 @@ class Leftover:
         main: the database, or the file that was found to be it; None if there is none that belongs to the `-wal`.
         wal: the frames of its `-wal`.
         frames: how many of them are applied: those that were committed.
+        file_id: its name for ever, as it tells itself; None if it does not.
         state: what SQLite would read; None if that is damaged.
         truth: the newest state that is known; None if there is none.
         reason: what is damaged; None if SQLite may open the files.
@@ -45,6 +46,7 @@ class Leftover:
     main: Path | None
     wal: Wal
     frames: int
+    file_id: str | None
     state: State | None
     truth: State | None
     reason: str | None
@@ -100,6 +102,7 @@ def examine(path: Path, marks: Mapping[str, State], own_mark: State | None) -> L
         main=files.main,
         wal=wal,
         frames=frames,
+        file_id=None if known is None else known.file_id,
         state=state,
         truth=truth,
         reason=reason,
@@ -108,6 +111,17 @@ def examine(path: Path, marks: Mapping[str, State], own_mark: State | None) -> L
         is_blank=(is_unused and (truth is None or not truth.commits)) or is_removed,
         is_cut=is_cut,
     )
+
+
+def file_id_of(path: Path) -> str | None:
+    """The name for ever of the file at a path; None if it cannot be read.
+
+    Raises:
+        OSError: if the files cannot be read.
+    """
+    files = _Files.at(path, None)
+    state = files.of_main or _newest(files.of_wal)
+    return None if state is None else state.file_id
 
 
 @attrs.frozen(kw_only=True)

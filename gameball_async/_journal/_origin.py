@@ -25,7 +25,7 @@ from ._leftover import Leftover, examine
 from ._operations import Append, Bury, Completion, Forget, Operation, Read, refusals
 from ._room import Note, Room
 from ._rows import Loaded, Row, Source
-from ._salvage import copy, finish, note, salvage, set_aside
+from ._salvage import copy, finish, note, salvage, set_aside, set_strangers_aside
 from ._state import Mark, State
 
 _SMALL = 64 * 1024 * 1024
@@ -169,6 +169,7 @@ class Origin:
     def _opened(self) -> JournalFile:
         mark = None
         with suppress(OSError):
+            set_strangers_aside(self._path)
             mark = Mark(self._folder.mark(self.stem))
         try:
             file = JournalFile(self._path, self._max_bytes, mark=mark, position=position_of(self.stem))
@@ -214,20 +215,21 @@ class Origin:
         """Whether what is at its path is the open file, or may be."""
         return self._stranded is None and self._place_error() is None
 
-    def set_aside(self, reason: str) -> None:
+    def set_aside(self, reason: str) -> str:
         """Rename the closed file, with the reason beside it.
+
+        Returns:
+            What has become of its events.
 
         Raises:
             OSError: if that fails.
         """
         mark = self._folder.mark_of(self.stem)
-        note(
-            self._path,
-            reason,
-            "Its events are lost or may have been sent" + (f": {mark.events} at most" if mark else ""),
-        )
+        loss = "its events are lost or may have been sent" + (f", {mark.events} at most" if mark else "")
+        note(self._path, reason, loss.capitalize())
         set_aside(self._path)
         self._folder.mark(self.stem).unlink(missing_ok=True)
+        return loss
 
     def source(self, file: JournalFile) -> Source:
         """What lies in it, for the event loop."""

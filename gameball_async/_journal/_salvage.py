@@ -7,6 +7,7 @@ finishes the exchange.
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, suppress
@@ -144,12 +145,40 @@ def set_aside(path: Path) -> None:
     """
     with suppress(FileNotFoundError):
         path.rename(_free(path, ".damaged"))
-    for other in (path.with_suffix(MARK), path.with_suffix(RESERVE), path.with_suffix(LOCK)):
-        if kind_of(other) is not None:
-            other.rename(_free(path, f".damaged{other.suffix}"))
+    set_strangers_aside(path)
     for suffix in ("-wal", "-journal"):  # they must not meet the fresh file: SQLite would write them into that
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(_free(path, f".damaged{suffix}"))
+
+
+def set_strangers_aside(path: Path) -> None:
+    """Rename files of other kinds that have got the names of a mark, a reserve or a lock: they may hold events.
+
+    Args:
+        path: of the database; its lock is held.
+
+    Raises:
+        OSError: if a file cannot be renamed.
+    """
+    for suffix in (MARK, RESERVE):
+        other = path.with_suffix(suffix)
+        if kind_of(other) is not None or (suffix == MARK and _size_of(other) > _MOST_OF_A_MARK):
+            other.rename(_free(path, f".damaged{suffix}"))
+    lock = path.with_suffix(LOCK)
+    if _size_of(lock) > _MOST_OF_A_MARK:
+        copy_of_it = open_private(_free(path, f".damaged{LOCK}"), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with lock.open("rb") as source, os.fdopen(copy_of_it, "wb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+        os.truncate(lock, 0)  # renamed, it would no longer keep others away
+
+
+_MOST_OF_A_MARK = 1024  # bytes; a lock has less
+
+
+def _size_of(path: Path) -> int:
+    return path.lstat().st_size if path.is_file() else 0
 
 
 def _free(path: Path, suffix: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 
-from .._platform import hold_lock as take_lock  # whoever starts meanwhile sees that the owner is gone, and waits
+from .._platform import hold_lock as take_lock
 from .._platform import release_lock
 from ..errors import JournalError
 from . import _schema
@@ -92,14 +92,15 @@ def inspect_journal(folder: str | os.PathLike[str]) -> list[JournalFile]:
 def _look_at(journal: Folder, stem: str) -> JournalFile | None:
     """Look at one file; None if it is gone, or not there yet."""
     path = journal.journal(stem)
-    if not any(file.exists() for file in (path, beside(path), path.with_suffix(SALVAGED))):
+    if not any(os.path.lexists(file) for file in (path, beside(path), path.with_suffix(SALVAGED))):
         return None
     shown = JournalFile(path=path, size_bytes=_size(path), reserve_bytes=_bytes_of(journal.reserve(stem)))
     if not journal.lock(stem).exists():  # nobody owns it, and a look makes no lock
         return _look_into(journal, stem, shown)
     with Guard():  # a child that is forked now would keep the lock
         try:
-            descriptor = take_lock(journal.lock(stem))
+            # without a number in it: a client that starts meanwhile sees that the owner is gone, and waits
+            descriptor = take_lock(journal.lock(stem), keep_mode=True)
         except OSError as error:
             return attrs.evolve(
                 shown, problem=f"its lock cannot be tried ({error.strerror}): look as the user whose client wrote it."
@@ -120,7 +121,7 @@ def _look_into(journal: Folder, stem: str, shown: JournalFile) -> JournalFile | 
     """Look into a file that nobody owns, without changing anything in the folder; None if it is gone."""
     if shown.path.with_suffix(SALVAGED).exists():
         return attrs.evolve(shown, problem="it is damaged: the next client that starts ends its rescue.")
-    if not shown.path.exists() and not beside(shown.path).exists():
+    if not os.path.lexists(shown.path) and not beside(shown.path).exists():
         return None
     try:
         leftover = examine(shown.path, journal.marks(), journal.mark_of(stem))

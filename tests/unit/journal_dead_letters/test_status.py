@@ -22,6 +22,7 @@ from gameball_async._journal._folder import make_database, make_private, take_lo
 from gameball_async._journal._rows import Row, Source
 from gameball_async._journal._state import State
 from gameball_async._journal._writer import JournalWriter
+from gameball_async._platform import hold_lock
 
 STEM = "000001700000000-99-0123abcd"
 ACCEPTED = 1_700_000_000.25
@@ -222,10 +223,10 @@ def test_a_file_that_is_removed_while_its_lock_is_tried_is_not_shown_and_leaves_
 ) -> None:
     path = orphan(tmp_path, 1)
 
-    def remove_and_take(lock: Path) -> int | None:
+    def remove_and_take(lock: Path, *, keep_mode: bool) -> int | None:
         path.unlink()
         lock.unlink()
-        return take_lock(lock)
+        return hold_lock(lock, keep_mode=keep_mode)
 
     monkeypatch.setattr(_status, "take_lock", remove_and_take)
     assert inspect_journal(tmp_path) == []
