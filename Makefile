@@ -10,6 +10,7 @@ BENCH_READY := .venv-bench/.ready
 JOBS ?= 2
 SEEDS ?= 2000
 CRASHES ?= 2000
+DAMAGES ?= 5000
 STORM ?= 15
 EVENTS ?= 1000000
 ROUNDS ?= 5
@@ -42,12 +43,13 @@ demo: $(READY) ## real shop data through an embedded sandbox, with faults, compa
 test: $(TEST_TOOLS) ## every test, in several processes: make test JOBS=4
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
-soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many crashes: make soak SEEDS=20000 STORM=15 CRASHES=2000
+soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many crashes, damaged files: make soak SEEDS=20000 CRASHES=2000 DAMAGES=5000
 	@set -e; export GAMEBALL_SEED=$${GAMEBALL_SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
 	  echo "soak from seed $$GAMEBALL_SEED: repeat it with GAMEBALL_SEED=$$GAMEBALL_SEED make soak"; set -x; \
 	  $(BIN)/python -m tests.simulation --first $$GAMEBALL_SEED --seeds $(SEEDS); \
 	  GAMEBALL_SOAK=$(STORM) $(BIN)/python -m pytest tests/chaos tests/lives; \
-	  GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash
+	  GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash; \
+	  $(BIN)/python -m tests.journal_fuzz --first $$GAMEBALL_SEED --rounds $(DAMAGES)
 
 soak-journal: $(READY) ## a backlog written to a journal, killed and drained: make soak-journal EVENTS=10000000
 	$(BIN)/python -m benchmarks.backlog --events $(EVENTS)
