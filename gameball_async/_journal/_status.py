@@ -119,7 +119,7 @@ def _look_at(journal: Folder, stem: str) -> JournalFile | None:
 
 def _look_into(journal: Folder, stem: str, shown: JournalFile) -> JournalFile | None:
     """Look into a file that nobody owns, without changing anything in the folder; None if it is gone."""
-    if shown.path.with_suffix(SALVAGED).exists():
+    if os.path.lexists(shown.path.with_suffix(SALVAGED)):
         return attrs.evolve(shown, problem="it is damaged: the next client that starts ends its rescue.")
     if not os.path.lexists(shown.path) and not beside(shown.path).exists():
         return None
