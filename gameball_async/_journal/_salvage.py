@@ -107,6 +107,18 @@ def copy(stranded: JournalFile, to: Path, without: Collection[int]) -> tuple[int
         OSError: if the new file cannot be written.
         sqlite3.Error: likewise.
     """
+    unfinished = to.with_suffix(_UNFINISHED)  # a crash leaves no second file with the same events
+    try:
+        counts = _copy_open(stranded, unfinished, without)
+    except BaseException:
+        _remove(unfinished)
+        raise
+    unfinished.rename(to)
+    sync_folder(to.parent)
+    return counts
+
+
+def _copy_open(stranded: JournalFile, to: Path, without: Collection[int]) -> tuple[int, int]:
     state = stranded.state
     make_database(to, state._replace(events=0, commits=state.commits + 1, is_open=False))
     with closing(JournalFile(to)) as file:
