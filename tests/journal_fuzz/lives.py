@@ -62,7 +62,12 @@ class Life:
     folder: Path
 
     def client(
-        self, on_failure: Callable[[Event, DeliveryError], None], http_client: httpx.AsyncClient, *, any_: bool = False
+        self,
+        on_failure: Callable[[Event, DeliveryError], None],
+        http_client: httpx.AsyncClient,
+        *,
+        any_: bool = False,
+        linger: float = 0.01,
     ) -> AsyncGameball:
         """A client with this life's account and folder."""
         return AsyncGameball(
@@ -71,7 +76,7 @@ class Life:
             journal=Journal(self.folder, adopt="any" if any_ else "same"),
             rate=None,
             timeout=20,
-            batching=Batching(linger=0, buffer_events=Random(self.seed).choice([5, 30, 1000]), wait_timeout=30),
+            batching=Batching(linger=linger, buffer_events=Random(self.seed).choice([5, 30, 1000]), wait_timeout=30),
             retry=Retry(initial=0.02, maximum=0.05, max_attempts=10**6),
             on_failure=on_failure,
             http_client=http_client,
@@ -116,7 +121,7 @@ class Tracker:
         """Track events that stay in the journal."""
         for player in self._players:
             await self._track(player, self._random.choice([STUCK, STUCK, LOST, None]))
-        for _ in range(self._random.choice([0, 5, 50, 150])):
+        for _ in range(self._random.choice([0, 5, 30, 100])):
             await self._track(self._random.choice(self._players))
 
     async def _track(self, player: str, name: str | None = None) -> bool:
