@@ -205,7 +205,7 @@ class Holdings:
             if not isinstance(error, Exception) or not _schema.is_unreadable(error):
                 self._release(origin)
                 raise
-            self._set_aside(origin, _schema.reason_of(error))
+            self._set_aside(origin, _schema.reason_of(error), is_copy=isinstance(error, _schema.CopyError))
             return None
         if becomes is _Becomes.FOREIGN:
             self._release(origin)
@@ -238,7 +238,7 @@ class Holdings:
         """Check that a file is not a copy of another one, whose events would be sent twice.
 
         Raises:
-            DamagedError: if it is one.
+            CopyError: if it is one.
         """
         mark = self._folder.mark_of(stem)
         original = self._seen.get(file_id)
@@ -247,7 +247,7 @@ class Holdings:
             is_there = other is not None and _file_id_of(self._folder.journal(other)) == file_id
             original = other if is_there else None
         if original is not None and original != stem:
-            raise _schema.DamagedError(f"it is a copy of {original}{JOURNAL}")
+            raise _schema.CopyError(f"it is a copy of {original}{JOURNAL}")
         self._seen[file_id] = stem
         if mark is not None and mark.file_id != file_id:
             self._replaced[mark.file_id] = (stem, mark.events)
@@ -317,12 +317,12 @@ class Holdings:
             self._note("the journal's file %s cannot be removed: %s", origin.stem + JOURNAL, _schema.reason_of(error))
         self._release(origin, lock)
 
-    def _set_aside(self, origin: Origin, reason: str) -> None:
+    def _set_aside(self, origin: Origin, reason: str, *, is_copy: bool = False) -> None:
         """Rename a file that nobody can use, with the reason beside it."""
         origin.close()
         lock, loss = None, ""
         try:
-            loss = origin.set_aside(reason)
+            loss = origin.set_aside(reason, is_copy=is_copy)
             lock = self._folder.lock(origin.stem)
         except OSError as error:
             reason = f"{reason}; it cannot be renamed: {_schema.reason_of(error)}"

@@ -215,8 +215,12 @@ class Origin:
         """Whether what is at its path is the open file, or may be."""
         return self._stranded is None and self._place_error() is None
 
-    def set_aside(self, reason: str) -> str:
+    def set_aside(self, reason: str, *, is_copy: bool = False) -> str:
         """Rename the closed file, with the reason beside it.
+
+        Args:
+            reason: why nobody can use it.
+            is_copy: whether all that is in it is in another file, too.
 
         Returns:
             What has become of its events.
@@ -226,6 +230,8 @@ class Origin:
         """
         mark = self._folder.mark_of(self.stem)
         loss = "its events are lost or may have been sent" + (f", {mark.events} at most" if mark else "")
+        if is_copy and mark is None:
+            loss = "its events are sent from that file"
         note(self._path, reason, loss.capitalize())
         set_aside(self._path)
         self._folder.mark(self.stem).unlink(missing_ok=True)

@@ -66,6 +66,10 @@ class DamagedError(Exception):
     """SQLite can read the file, but it is not what a journal looks like."""
 
 
+class CopyError(DamagedError):
+    """The file is a copy of another one in the folder."""
+
+
 class MisplacedError(Exception):
     """The open files are not the ones at their path any more: they were removed, moved, replaced or truncated."""
 

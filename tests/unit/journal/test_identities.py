@@ -21,7 +21,7 @@ def test_a_copy_of_a_file_is_set_aside_and_not_sent_again(tmp_path: Path, caplog
     found = start(left.folder)
 
     assert sorted(found.arrived) == sorted(left.alive)
-    assert f"it is a copy of {main.name}" in caplog.text
+    assert f"it is a copy of {main.name}): its events are sent from that file" in caplog.text
     assert (left.folder / f"copy of {main.name}.damaged").exists()
 
 
