@@ -27,6 +27,7 @@ from gameball_async import (
     JournalError,
     inspect_journal,
 )
+from gameball_async._journal._state import MARK, read_mark
 from gameball_async.sandbox import Sandbox
 
 from .damages import AT_REST, WHILE_OPEN, Damage, Place
@@ -456,8 +457,17 @@ def untraceable(before: Mapping[str, set[Key]], folder: Path) -> set[Key]:
     """The events of clients of whose files nothing is left: no later client can know that there were any."""
     left: set[str] = set()
     if folder.is_dir():
-        left = {path.stem for path in folder.iterdir() if path.suffix in _TRACES and path.lstat().st_size}
+        left = {path.stem for path in folder.iterdir() if path.suffix in _TRACES and _is_trace(path)}
     return {key for stem, keys in before.items() if stem not in left for key in keys}
+
+
+def _is_trace(path: Path) -> bool:
+    """Whether something can be known from a file; a mark that is damaged says nothing."""
+    if path.is_symlink() or not path.is_file():
+        return True
+    if path.suffix == MARK:
+        return read_mark(path) is not None or path.stat().st_size > 1024
+    return bool(path.read_bytes().strip(b"\0"))
 
 
 _TRACES = (".journal", ".journal-wal", ".mark")
