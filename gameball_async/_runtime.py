@@ -8,6 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -128,7 +129,7 @@ class Runtime(ABC):
                 if struck is not None and (scope := call.withdraw()) is not None:
                     with suppress(RuntimeError):  # the loop has ended, and the call with it
                         self.call_soon_from_thread(scope.cancel)
-                if call.ended.wait(_LOOK) or self.has_ended:
+                if call.wait(_LOOK) or self.has_ended:
                     break
             except BaseException as error:  # noqa: BLE001 raised below, when it is certain that the call has no effect
                 struck = struck or error
@@ -212,16 +213,16 @@ class TrioRuntime(Runtime):
 class _ThreadCall(Generic[_T]):
     """A coroutine function that a thread waits for: run in the loop, unless it is withdrawn before it begins.
 
-    Attributes:
-        ended: set when it has ended, or will never begin.
+    A signal handler may raise anywhere in the waiting thread. So nothing here takes a lock in Python code, as
+    `threading.Event` does: it would stay locked, and block the thread and the loop forever. `dict.setdefault` and
+    `SimpleQueue` are atomic.
     """
 
     def __init__(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> None:
-        self.ended = threading.Event()
         self._function = function
-        self._lock = threading.Lock()
-        self._scope: anyio.CancelScope | None = None
-        self._is_withdrawn = False
+        self._claim: dict[str, anyio.CancelScope | None] = {}  # the scope of the run, or None: withdrawn; first wins
+        self._has_ended = False
+        self._end: SimpleQueue[None] = SimpleQueue()
         self._results: list[_T] = []
         self._error: BaseException | None = None
 
@@ -229,25 +230,33 @@ class _ThreadCall(Generic[_T]):
         """Run it, in the loop."""
         try:
             with anyio.CancelScope() as scope:
-                with self._lock:
-                    if self._is_withdrawn:
-                        return
-                    self._scope = scope
+                if self._claim.setdefault("scope", scope) is None:
+                    return
                 self._results.append(await self._function())
         except BaseException as error:
             self._error = error
             if not isinstance(error, Exception):
                 raise  # the loop ends
         finally:
-            self.ended.set()
+            self._set_ended()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait in the thread until it has ended, or will never begin; return whether that is so."""
+        with suppress(Empty):
+            if not self._has_ended:
+                self._end.get(timeout=seconds)
+        return self._has_ended
 
     def withdraw(self) -> anyio.CancelScope | None:
         """Let it never begin; if it has begun, return the scope to cancel in the loop. More than once is allowed."""
-        with self._lock:
-            self._is_withdrawn = True
-        if self._scope is None:
-            self.ended.set()
-        return self._scope
+        scope = self._claim.setdefault("scope", None)
+        if scope is None:
+            self._set_ended()
+        return scope
+
+    def _set_ended(self) -> None:
+        self._has_ended = True
+        self._end.put(None)
 
     def result(self, struck: BaseException | None) -> _T:
         """What it returned; else raise what struck the waiting thread, or what it raised.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import anyio
 import pytest
 
-from gameball_async import AsyncGameball, Batching, ObservedClient, Observer, Receipt, WrongLoop
+from gameball_async import AsyncGameball, Batching, ObservedClient, Observer, Receipt, WrongLoop, _runtime
 from gameball_async._flusher._backlog import Backlog
 from gameball_async._runtime import _ThreadCall
 from gameball_async.sandbox import Sandbox
@@ -202,6 +206,59 @@ def test_further_interruptions_do_not_keep_an_interrupted_call_from_being_withdr
         assert not admission.is_waited_for
     assert (gameball.stats().accepted, strikes) == (1, [])
     assert held(sandbox) == ["first"]
+
+
+class StepStriker:
+    """A trace function that raises at one step of the code that waits for the loop, as a signal handler may.
+
+    Attributes:
+        has_struck: whether that step was reached.
+    """
+
+    FILES = frozenset({_runtime.__file__, threading.__file__, queue.__file__})
+
+    def __init__(self, step: int) -> None:
+        self.has_struck = False
+        self._steps_left = step
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> StepStriker | None:
+        if frame.f_code.co_filename not in self.FILES:
+            return None
+        frame.f_trace_opcodes = True
+        self._steps_left -= event == "opcode"
+        if self._steps_left < 0 and not self.has_struck:
+            self.has_struck = True
+            raise SoftTimeLimit
+        return self
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_call_that_is_interrupted_at_any_step_ends_and_harms_no_later_call(loop: str, sandbox: Sandbox) -> None:
+    gameball = client(sandbox)
+    struck_at = list[int]()
+
+    def call_and_strike() -> None:
+        for step in itertools.count():
+            striker = StepStriker(step)
+            sys.settrace(striker)
+            try:
+                with suppress(SoftTimeLimit):
+                    gameball.track_threadsafe("player", "interrupted")
+            finally:
+                sys.settrace(None)
+            if not striker.has_struck:
+                break
+            struck_at.append(step)
+        gameball.track_threadsafe("player", "later")
+
+    with Life(gameball, loop)():
+        caller = threading.Thread(target=call_and_strike, daemon=True)
+        caller.start()
+        caller.join(60)
+        assert not caller.is_alive(), f"the call that was struck at step {len(struck_at)} never ended"
+    assert len(struck_at) > 50
+    assert_conserved(gameball.stats())
+    assert held(sandbox)[-1] == "later"
 
 
 def test_the_journals_own_thread_is_refused_because_it_would_wait_for_itself(
