@@ -39,6 +39,7 @@ _BY_STATUS = {
     403: Verdict.HALT,
     404: Verdict.HALT,  # a wrong route answers an empty 404; Gameball's own 404 has a code
     405: Verdict.HALT,  # likewise: this is not Gameball's address
+    407: Verdict.HALT,  # a proxy's answer: no event is to blame
     408: Verdict.FAILED,
     425: Verdict.FAILED,
     429: Verdict.RATE_LIMITED,
@@ -121,6 +122,7 @@ _REMEDY_BY_STATUS = {
     403: "Gameball forbids it. Check the API key, secret_key, and the versions that the account allows",
     404: _NOT_HERE,
     405: _NOT_HERE,
+    407: "A proxy wants a user and a password. Check HTTPS_PROXY and HTTP_PROXY, or list the host in NO_PROXY",
 }
 _REDIRECT = range(300, 400)
 

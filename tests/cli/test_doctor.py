@@ -117,6 +117,7 @@ def test_why_gameball_does_not_let_in_is_told(fault: Fault, words: str, remedy: 
 ANSWERS = [
     (Fault.status(404), "fail skip", "nothing takes events there"),
     (Fault.status(405), "fail skip", "nothing takes events there"),
+    (Fault.status(407), "fail skip", "a proxy wants a user and a password"),
     (Fault.status(404, code=3), "ok ok", "an empty request is refused"),
     (Fault.status(400), "ok skip", "an empty request is refused"),
     (Fault.status(429), "warn skip", "the rate limit is used up"),

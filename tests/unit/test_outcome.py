@@ -115,6 +115,7 @@ STATUSES = [
     (404, HALT),
     (405, HALT),
     (406, REFUSED),
+    (407, HALT),
     (408, FAILED),
     (409, REFUSED),
     (410, REFUSED),

@@ -23,7 +23,7 @@ Beyond that, a `Retry-After` that is a date is misread by as much, and so is the
 
 _REDIRECT, _REFUSAL, _FAILURE = range(300, 400), range(400, 500), range(500, 600)
 _NOT_LET_IN = (401, 403)
-_NOT_FOUND, _NO_METHOD, _TOO_MANY = 404, 405, 429
+_NOT_FOUND, _NO_METHOD, _PROXY_KEYS, _TOO_MANY = 404, 405, 407, 429
 
 
 def findings(way: Way) -> Iterator[Finding]:
@@ -63,6 +63,12 @@ _ANSWERS: tuple[tuple[Callable[[Answer], bool], Verdict, str, str | None], ...] 
         Verdict.WARN,
         ": the rate limit is used up",
         "Give each process of the account its --share. The events wait, they are not lost.",
+    ),
+    (
+        lambda came: came.status == _PROXY_KEYS,
+        Verdict.FAIL,
+        ": a proxy wants a user and a password",
+        "Give them in HTTPS_PROXY or HTTP_PROXY, or list the host in NO_PROXY.",
     ),
     (
         lambda came: (came.status == _NOT_FOUND and came.code is None) or came.status == _NO_METHOD,
