@@ -62,12 +62,7 @@ class Life:
     folder: Path
 
     def client(
-        self,
-        on_failure: Callable[[Event, DeliveryError], None],
-        http_client: httpx.AsyncClient,
-        *,
-        any_: bool = False,
-        linger: float = 0.01,
+        self, on_failure: Callable[[Event, DeliveryError], None], http_client: httpx.AsyncClient, *, any_: bool = False
     ) -> AsyncGameball:
         """A client with this life's account and folder."""
         return AsyncGameball(
@@ -76,7 +71,7 @@ class Life:
             journal=Journal(self.folder, adopt="any" if any_ else "same"),
             rate=None,
             timeout=20,
-            batching=Batching(linger=linger, buffer_events=Random(self.seed).choice([5, 30, 1000]), wait_timeout=30),
+            batching=Batching(linger=0.01, buffer_events=Random(self.seed).choice([5, 30, 1000]), wait_timeout=30),
             retry=Retry(initial=0.02, maximum=0.05, max_attempts=10**6),
             on_failure=on_failure,
             http_client=http_client,

@@ -316,7 +316,7 @@ class _Round:
 
     async def _send(self, account: str, *, any_: bool = False, is_fresh: bool = False) -> None:
         life = Life(account=account, number=8, seed="later", url=self._sandbox.url, folder=self._folder)
-        client = life.client(self._failed, self._http_client, any_=any_, linger=1)
+        client = life.client(self._failed, self._http_client, any_=any_)
         await client.start()
         if is_fresh:
             for player in sorted({key.player for key in self._ledger.names if key.player.startswith(account)}):
