@@ -74,7 +74,7 @@ REPLIES = {
     # delivered
     "ok": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, body=b'{"success":true}'),
     "created": Reply(meaning=Meaning.DELIVERED, applies=True, status=201),
-    "ok_html": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, body=_HTML),
+    "ok_words": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, body=b"OK"),
     "ok_cut": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, body=b'{"success":true}', cut=True),
     "ok_later": Reply(meaning=Meaning.DELIVERED, applies=True, status=200, retry_after="5", pause=5),
     # refused
