@@ -504,9 +504,10 @@ class Backoff:
 
     def pause(self, answer: Answer, failed_probes: int) -> float:
         """Seconds that the whole client waits after an answer, if it has to."""
-        if answer.retry_after is not None:
+        is_limited = answer.verdict is Verdict.RATE_LIMITED
+        if answer.retry_after or (answer.retry_after is not None and not is_limited):
             return answer.retry_after
-        if answer.verdict is Verdict.RATE_LIMITED:
+        if is_limited:  # also with a `Retry-After` of 0 or in the past, else each 429 would bring the next at once
             return max(_SHORTEST_PAUSE, self._spread(self._exponential(self._state(answer, failed_probes + 1))))
         return self._spread(self._exponential(self._state(answer, failed_probes + 1)))
 

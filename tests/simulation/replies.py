@@ -116,7 +116,7 @@ REPLIES = {
     "limited_2": Reply(meaning=Meaning.LIMITED, status=429, retry_after="2", pause=2),
     "limited_1_5": Reply(meaning=Meaning.LIMITED, status=429, body=_HTML, retry_after="1.5", pause=1.5),
     "limited_date": Reply(meaning=Meaning.LIMITED, status=429, retry_after="date", pause=7),
-    "limited_past": Reply(meaning=Meaning.LIMITED, status=429, retry_after="-3", pause=0),
+    "limited_past": Reply(meaning=Meaning.LIMITED, status=429, retry_after="-3"),
     "limited_words": Reply(meaning=Meaning.LIMITED, status=429, retry_after="soon"),
     "limited_endless": Reply(meaning=Meaning.LIMITED, status=429, retry_after="9" * 400, pause=300),
     # halt

@@ -114,7 +114,7 @@ def test_batches_in_any_order_do_not_disturb_each_other() -> None:
 # ---------------------------------------------------------------- the whole client
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.5, 7.0, 10.0**9, math.inf])
+@pytest.mark.parametrize("seconds", [0.5, 7.0, 10.0**9, math.inf])
 @pytest.mark.parametrize("verdict", [Verdict.RATE_LIMITED, Verdict.FAILED, Verdict.BUSY])
 def test_a_pause_is_as_long_as_the_server_asked(verdict: Verdict, seconds: float) -> None:
     answer = Answer(verdict=verdict, retry_after=seconds)
@@ -132,9 +132,22 @@ def test_a_pause_has_jitter_as_well() -> None:
     assert backoff(Retry(jitter=0.5), 1.0).pause(FAILED, 2) == 1.0
 
 
+@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.FAILED, Verdict.BUSY])
+def test_a_retry_after_of_nothing_on_any_answer_but_a_429_is_no_pause(verdict: Verdict) -> None:
+    assert backoff(Retry(), 0.9).pause(Answer(verdict=verdict, retry_after=0.0), 5) == 0.0
+
+
 @pytest.mark.parametrize("random", [0.0, 0.999])
-def test_a_429_without_retry_after_pauses_for_a_second_at_least(random: float) -> None:
+@pytest.mark.parametrize("seconds", [None, 0.0])
+def test_a_429_without_a_time_to_wait_pauses_for_a_second_at_least(seconds: float | None, random: float) -> None:
     """The shorter of the two windows is a second: asking earlier meets the same refusal (fact sheet, section 7)."""
-    limited = Answer(verdict=Verdict.RATE_LIMITED, status=429)
+    limited = Answer(verdict=Verdict.RATE_LIMITED, status=429, retry_after=seconds)
 
     assert backoff(Retry(), random).pause(limited, 0) >= 1.0
+
+
+@pytest.mark.parametrize("seconds", [None, 0.0])
+def test_the_pauses_of_429s_without_a_time_to_wait_grow(seconds: float | None) -> None:
+    limited = Answer(verdict=Verdict.RATE_LIMITED, status=429, retry_after=seconds)
+
+    assert [backoff().pause(limited, failed_probes) for failed_probes in (1, 3, 9)] == [1.0, 4.0, 60.0]
