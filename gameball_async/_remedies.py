@@ -106,7 +106,7 @@ def as_dict(value: object, subject: str) -> str | None:  # noqa: PLR0911 one tab
     if _has(record, "_asdict"):  # a named tuple, or a row of SQLAlchemy
         return f"{subject}._asdict()"
     if _has(record, "to_dict"):  # pandas
-        return f"{subject}.to_dict()"
+        return f"{subject}.iloc[0].to_dict()" if _has(record, "iterrows") else f"{subject}.to_dict()"
     if _has(record, "keys") and _has(record, "__getitem__"):  # a row of sqlite3 or asyncpg
         return f"dict({subject})"
     return None
@@ -145,6 +145,8 @@ def _for_scalar(key: str, value: object, subject: str) -> str | None:  # noqa: A
         return f"decode it to a string; it is not UTF-8, so for example {raw}.hex()."
     if _is_scalar_of_numpy(value):
         return _for_numpy(value, subject)
+    if _has(type(value), "get_secret_value"):  # pydantic; its str() is asterisks
+        return f"send its value if Gameball may show it, for example {subject}.get_secret_value()."
     if _has(type(value), "as_py"):  # Arrow
         return f"convert it, for example {subject}.as_py()."
     if isinstance(value, timedelta):

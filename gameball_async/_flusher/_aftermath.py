@@ -257,7 +257,7 @@ def _unknown(answer: Answer) -> OutcomeUnknown:
 def _halted(answer: Answer) -> ClientHalted:
     return ClientHalted(
         f"Gameball refuses this client ({answer.summary}). {halt_remedy(answer)}; `gameball-async doctor` checks it. "
-        "Events are kept meanwhile, and a probe goes out every minute.",
+        "Events are kept.",
         status=answer.status or 0,
         code=answer.code,
     )

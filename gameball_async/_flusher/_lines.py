@@ -66,8 +66,9 @@ class Lines:
         if answer.foreign and answer.verdict is Verdict.DELIVERED and not self._has_logged_foreign:
             self._has_logged_foreign = True
             _log.warning(
-                "the server answered HTTP %d with %s instead of JSON. The events count as delivered; if they do not "
-                "appear in Gameball's dashboard, check base_url with `gameball-async doctor`. This is logged once.",
+                "the server answered HTTP %d with a body (%s) that is not JSON. The events count as delivered; "
+                "if they do not appear in Gameball's dashboard, check base_url with `gameball-async doctor`. "
+                "This is logged once.",
                 answer.status,
                 answer.foreign,
             )
@@ -147,7 +148,7 @@ class Lines:
 
     def _tell_of(self, state: GateState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
         if state is GateState.HALTED:
-            _log.error("%s %s waiting.", halted, counted(self._waiting(), "event", "are"))
+            _log.error("%s A probe is sent every minute. %s waiting.", halted, counted(self._waiting(), "event", "are"))
         elif state is GateState.PAUSED:
             _log.warning(
                 "Gameball asked for a pause, %.0f s in all (%s)%s. %s waiting. If others use this account too, divide "

@@ -8,6 +8,7 @@ its mark has lost commits, whatever happened to it.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -144,7 +145,7 @@ class Mark:
             os.close(self._descriptor)
 
 
-if hasattr(os, "pwrite"):
+if sys.platform != "win32" and hasattr(os, "pwrite"):
 
     def _write_at_start(descriptor: int, data: bytes) -> None:
         os.pwrite(descriptor, data, 0)

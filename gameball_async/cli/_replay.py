@@ -227,7 +227,7 @@ def _in_words(counts: Counts, left: int) -> list[tuple[str, str]]:
 def _tell_ending(ending: Ending) -> None:
     match ending.how:
         case How.HALTED:
-            print_line(f"Stopped, as Gameball refuses this client: {ending.reason} Nothing is lost.")
+            print_line(f"Stopped: {ending.reason}")
         case How.NO_ROOM:
             print_line(f"Stopped: {ending.reason}")
         case How.INTERRUPTED:

@@ -323,7 +323,7 @@ def _lines_in_words(ledger: Ledger) -> str:
 def _print_ending(ending: Ending) -> None:
     match ending.how:
         case How.HALTED:
-            print_line(f"Stopped, as Gameball refuses this client: {ending.reason} Nothing is lost.")
+            print_line(f"Stopped: {ending.reason}")
         case How.NO_ROOM:
             print_line(f"Stopped: {ending.reason} Make room, or name another file.")
         case How.INTERRUPTED:

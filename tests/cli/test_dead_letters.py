@@ -339,7 +339,7 @@ def test_a_wrong_key_stops_the_replay_and_everything_stays(
     monkeypatch.setenv("GAMEBALL_API_KEY", "wrong-key-987654321")
     result = replay("--all")
     assert result.exit_code == 1
-    assert "Stopped, as Gameball refuses this client" in result.stdout
+    assert "Stopped: Gameball refuses this client (HTTP" in result.stdout
     assert "wrong-key" not in result.output
     assert ids(DeadLetters(folder)) == [1, 2]
 

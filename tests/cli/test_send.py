@@ -185,7 +185,7 @@ def test_a_wrong_key_is_told_at_once_and_nothing_is_lost(
     monkeypatch.setenv("GAMEBALL_API_KEY", "wrong-key-987654321")
     result = send(path)
     assert result.exit_code == 1
-    assert "Stopped, as Gameball refuses this client" in result.stdout
+    assert "Stopped: Gameball refuses this client (HTTP" in result.stdout
     assert "HTTP 401" in result.stdout
     assert "--resume" in result.stdout
     everything = result.output + "".join(file.read_text() for file in tmp_path.iterdir())

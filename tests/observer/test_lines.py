@@ -230,7 +230,7 @@ def test_a_halt_is_an_error_at_once_even_in_an_outage(log: Log) -> None:
         log.halted(second)
     log.lines.freed(10)
     assert log.told()[1:-1] == [
-        ("ERROR", "Gameball refuses this client (HTTP 401). Check the keys. 7 events are waiting.")
+        ("ERROR", f"{HALTED} A probe is sent every minute. 7 events are waiting."),
     ]
 
 

@@ -223,8 +223,7 @@ async def test_the_mark_of_a_dropped_event_goes_with_it(sandbox: Sandbox) -> Non
     async with client(sandbox, notebook, batching=batching) as gameball:
         for name in ("a", "b", "c"):
             await gameball.track("player123", name)
-    (start,) = notebook.starts
-    assert start.marks == ("mark of b", "mark of c")
+    assert [mark for start in notebook.starts for mark in start.marks] == ["mark of b", "mark of c"]
 
 
 async def test_marks_go_through_a_journal(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -490,9 +489,9 @@ async def test_a_client_whose_task_was_cancelled_starts_once_and_closes_once(san
         await tasks.start(gameball.run)
         await gameball.track("player123", "event")
         tasks.cancel_scope.cancel()
-    assert notebook.told == ["start", "track event"]
     await gameball.aclose()
     await gameball.aclose()
+    assert notebook.told[:2] == ["start", "track event"]
     assert (notebook.told.count("start"), notebook.told.count("close")) == (1, 1)
     assert notebook.settled == {"delivered": 1}
 

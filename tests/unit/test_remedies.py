@@ -488,7 +488,10 @@ def test_ids_of_numpy_and_pandas_are_suggested_as_their_strings() -> None:
 
 def test_a_row_of_pandas_is_metadata_as_its_dict() -> None:
     pandas = pytest.importorskip("pandas")
-    row = pandas.DataFrame({"n": [1], "x": ["y"]}).iloc[0]
+    frame = pandas.DataFrame({"n": [1], "x": ["y"]})
+    row = frame.iloc[0]
+    with pytest.raises(InvalidEvent, match=r"for example metadata\.iloc\[0\]\.to_dict\(\)\.$"):
+        validate_event("player123", "e", frame)
 
     with pytest.raises(InvalidEvent, match=r"for example metadata\.to_dict\(\)\.$"):
         validate_event("player123", "e", row)
@@ -499,3 +502,11 @@ def test_a_row_of_pandas_is_metadata_as_its_dict() -> None:
 def test_a_timestamp_of_pandas_is_sent_to_the_nanosecond() -> None:
     pandas = pytest.importorskip("pandas")
     validate_event("player123", "e", {"at": pandas.Timestamp("2026-01-31T12:00:00.000000001Z")})
+
+
+def test_a_secret_of_pydantic_is_not_suggested_as_its_asterisks() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    value = pydantic.SecretStr("s3cret")
+    with pytest.raises(InvalidEvent, match=r"for example value\.get_secret_value\(\)\.$") as refused:
+        validate_event("player123", "e", {"token": value})
+    assert "s3cret" not in str(refused.value)

@@ -75,7 +75,7 @@ def dns(way: Way) -> Finding:
         return fail(
             check,
             f"the name {way.host} cannot be looked up ({error.strerror})",
-            "Check the spelling of --base-url, and this machine's or container's DNS.",
+            "Check this machine's network and DNS, and the spelling of --base-url if you gave one.",
         )
     return ok(check, f"the name {way.host} is known")
 
