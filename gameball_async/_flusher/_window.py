@@ -162,8 +162,10 @@ class Window:
             self._hooks.on_restored(batch)
 
     def _on_read(self, feed: Feed, frontier: float, loaded: Loaded | JournalError) -> None:
+        if isinstance(loaded, JournalError):
+            return  # the journal has ended: a further read would be refused at once, again and again
         self._is_reading = False
-        if isinstance(loaded, JournalError) or self.is_closed:
+        if self.is_closed:
             return
         if loaded.unreadable:
             self._write_off(feed, loaded.unreadable)

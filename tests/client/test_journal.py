@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -41,6 +41,7 @@ from gameball_async import (
 from gameball_async._flusher._backlog import Backlog
 from gameball_async._flusher._engine import State
 from gameball_async._journal._thread import Worker
+from gameball_async._journal._writer import JournalWriter
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import (
@@ -674,6 +675,40 @@ async def test_a_bug_in_the_journals_thread_while_a_batch_is_sealed_ends_a_flush
     async with client(sandbox, batching=Batching(linger=60), journal=tmp_path) as gameball:
         await gameball.track("player123", "event", {"number": 1})
         monkeypatch.setattr(Worker, "_commit", fail)
+        with pytest.raises(JournalError, match="the journal stopped"):
+            await gameball.flush()
+        assert (await gameball.aclose(timeout=0)).kept == 1
+    assert sandbox.requests == []
+
+
+async def test_after_a_bug_in_the_journals_thread_it_is_not_asked_again_and_again_for_what_it_holds(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(sandbox, batching=Batching(linger=60), journal=tmp_path) as gameball:
+        await gameball.track("player123", "event", {"number": 1})
+        gameball.stop_sending()
+    read, reads, answers = JournalWriter.read, list[int](), list[Any]()
+
+    def observed(
+        writer: JournalWriter, origin: int, after: int, events: int, size: int, done: Callable[[Any], None]
+    ) -> None:
+        def answered(loaded: Any) -> None:
+            answers.append(loaded)
+            done(loaded)
+
+        reads.append(origin)
+        read(writer, origin, after, events, size, answered)
+
+    def fail(_: Worker, group: Sequence[object]) -> list[object]:
+        if group:
+            raise RuntimeError
+        return []
+
+    monkeypatch.setattr(JournalWriter, "read", observed)
+    monkeypatch.setattr(Worker, "_commit", fail)
+    async with client(sandbox, journal=tmp_path) as gameball:
+        await until(lambda: answers)
+        assert len(reads) == 1
         with pytest.raises(JournalError, match="the journal stopped"):
             await gameball.flush()
         assert (await gameball.aclose(timeout=0)).kept == 1
