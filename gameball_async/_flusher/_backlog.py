@@ -138,7 +138,7 @@ class Backlog(Store):
     def _on_opened(self, opened: list[Source] | JournalError) -> None:
         if isinstance(opened, JournalError):
             self._refusal = opened
-        else:
+        elif not self._is_closing:  # else it took longer than the close, and the files are left to the next client
             self._next_seq = opened[-1].next_seq
             self._window = Window(opened, self._writer, self._buffer, self._batching, self._hooks)
 
@@ -157,7 +157,10 @@ class Backlog(Store):
 
     async def close(self) -> None:
         """Put on disk what is queued, and leave the files to the next client."""
-        if self._window is None or self._window.is_closed:
+        if self._window is None:
+            self.abandon()
+            return
+        if self._window.is_closed:
             return
         self._is_closing = self._window.is_closed = True
         closed = anyio.Event()

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from random import random
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 
 from .._access import Access
@@ -104,7 +103,7 @@ class Flusher:
         self._turn: anyio.Lock
         self._idle_until = -math.inf
         self._closing_at: float | None = None
-        self._ends_at_deadline: list[anyio.abc.TaskGroup] = []
+        self._ends_at_deadline: list[anyio.CancelScope] = []
 
     def _new_store(self, journal: Journal | None, batching: Batching, account: bytes) -> Store:
         if journal is None:
@@ -144,13 +143,16 @@ class Flusher:
         self._warn_of_access()
         delivery = self._make_delivery()
         try:
-            await self.store.open(runtime)
-            await delivery.prepare()
+            with anyio.CancelScope() as opening:
+                self._end_at_deadline(opening)
+                await self.store.open(runtime)
+                await delivery.prepare()
+            self._ends_at_deadline.clear()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(runtime.protected(self.failures.report))
                 tasks.start_soon(runtime.protected(self.watch.report), self._time)
                 async with anyio.create_task_group() as workers:
-                    self._end_at_deadline(workers)
+                    self._end_at_deadline(workers.cancel_scope)
                     for _ in range(CONNECTIONS):
                         workers.start_soon(runtime.protected(self._work), delivery)
                     await anyio.lowlevel.checkpoint()
@@ -158,7 +160,7 @@ class Flusher:
                 self.aftermath.give_up(DropReason.CLOSED, "the client was closed before delivery", self.now())
                 self.failures.finish()
                 self.watch.finish()
-                self._end_at_deadline(tasks)
+                self._end_at_deadline(tasks.cancel_scope)
             await self.failures.report_without_waiting()
         finally:
             self._ends_at_deadline.clear()
@@ -182,16 +184,16 @@ class Flusher:
         self._hurry()
         self.intake.admission.dismiss()
 
-    def _end_at_deadline(self, tasks: anyio.abc.TaskGroup) -> None:
-        """Cancel these tasks at the deadline of the close, also of one that is yet to come."""
-        self._ends_at_deadline.append(tasks)
+    def _end_at_deadline(self, scope: anyio.CancelScope) -> None:
+        """Cancel this scope at the deadline of the close, also of one that is yet to come."""
+        self._ends_at_deadline.append(scope)
         self._set_deadlines()
 
     def _set_deadlines(self) -> None:
         if self._closing_at is not None:
             left = self._closing_at - self.now()
-            for tasks in self._ends_at_deadline:
-                tasks.cancel_scope.deadline = anyio.current_time() + left
+            for scope in self._ends_at_deadline:
+                scope.deadline = anyio.current_time() + left
 
     async def flush(self, timeout: float | None, check: Callable[[], object]) -> None:  # noqa: ASYNC109 the user's
         """Wait until everything accepted so far is settled.

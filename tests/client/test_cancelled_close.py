@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -279,6 +281,86 @@ async def test_the_context_of_aiohttp(sandbox: Sandbox) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert_all_held(sandbox, gameball)
+
+
+# ---------------------------------------------------------------- while the journal opens
+
+
+class SlowJournal(logging.Filter):
+    """Holds up the journal's thread at the first line that it logs, as a disk that hangs would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_held = threading.Event()
+        self.goes_on = threading.Event()
+        self.was_waited_for = False
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 the name is the base class's
+        if self.is_its_thread(threading.current_thread()):
+            self.is_held.set()
+            self.was_waited_for = not self.goes_on.wait(30)  # so that a close that waits ends, and fails
+        return True
+
+    @staticmethod
+    def is_its_thread(thread: threading.Thread) -> bool:
+        return thread.name == "gameball-journal"
+
+    async def end(self) -> None:
+        self.goes_on.set()
+        await until(lambda: not any(map(self.is_its_thread, threading.enumerate())))
+        await checkpoint()
+
+
+@pytest.fixture
+def slow_journal() -> Iterator[SlowJournal]:
+    slow, log = SlowJournal(), logging.getLogger("gameball_async")
+    log.addFilter(slow)
+    yield slow
+    slow.goes_on.set()
+    log.removeFilter(slow)
+
+
+async def leave_events(sandbox: Sandbox, folder: Path) -> None:
+    async with client(sandbox, batching=LINGERING, journal=folder) as gameball:
+        await track_all(gameball)
+        gameball.stop_sending()
+
+
+async def run_and_cancel(gameball: AsyncGameball, is_opening: threading.Event) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gameball.run)
+        await until(is_opening.is_set)
+        tasks.cancel_scope.cancel()
+
+
+async def start_and_close(gameball: AsyncGameball, is_opening: threading.Event) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gameball.start)
+        await until(is_opening.is_set)
+        await gameball.aclose(0.05)
+
+
+@pytest.mark.parametrize("live", [run_and_cancel, start_and_close])
+async def test_a_close_does_not_wait_for_a_journal_that_opens_too_slowly(
+    live: Callable[[AsyncGameball, threading.Event], Awaitable[None]],
+    sandbox: Sandbox,
+    tmp_path: Path,
+    slow_journal: SlowJournal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it finds there at last goes to the next client."""
+    monkeypatch.setattr("gameball_async._flusher._engine.CLOSE_TIMEOUT", 0.05)
+    await leave_events(sandbox, tmp_path)
+    (tmp_path / "damaged.journal").write_bytes(b"no database" * 1000)  # there is a line about it
+    gameball = client(sandbox, journal=tmp_path)
+    await live(gameball, slow_journal.is_held)
+    assert "closed" in repr(gameball)
+    assert not slow_journal.was_waited_for
+    await slow_journal.end()
+    assert gameball.stats().pending == 0
+    async with client(sandbox, journal=tmp_path) as following:
+        await following.flush()
+    assert_all_held(sandbox, following)
 
 
 # ---------------------------------------------------------------- what cannot be delivered

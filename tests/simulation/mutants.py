@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -25,6 +26,7 @@ from gameball_async._flusher import Engine, Flusher, State
 from gameball_async._flusher._aftermath import Aftermath
 from gameball_async._pacing import Gate, GateState, Spacing, Windows
 from gameball_async._receipt import SharedOutcome
+from gameball_async._runtime import current_runtime
 from gameball_async._verdict import Sign, Verdict
 
 Mutate = Callable[..., Any]
@@ -310,7 +312,7 @@ def _count_from_the_start(start: Mutate, windows: Windows) -> None:
 
 
 def _leave_a_task(send: Mutate, flusher: Flusher, *args: Any) -> Any:
-    flusher._ends_at_deadline[0].start_soon(anyio.sleep, 10_000)
+    current_runtime().spawn(partial(anyio.sleep, 10_000))
     return send(flusher, *args)
 
 

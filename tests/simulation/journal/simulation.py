@@ -135,7 +135,9 @@ class _Life:
         self.oracle.idle()
 
     def _stuck(self, what: str) -> None:
-        if not self.oracle.is_crashed:
+        if self.oracle.is_crashed:  # the disk never answers again, and yet everything that waits has to end
+            self.oracle.failures.append(f"after the crash: {what}")
+        else:
             self.oracle.fail(what)
 
     def _stop(self) -> None:
