@@ -12,7 +12,7 @@ from .loops import BACKENDS
 from .mutants import MUTANTS, Mutant
 from .simulation import simulate
 
-SEEDS = range(100)
+SEEDS = range(200)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.name))
