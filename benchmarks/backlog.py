@@ -72,7 +72,7 @@ def _client(folder: Path, url: str) -> AsyncGameball:
         "key",
         base_url=url,
         rate=None,
-        journal=Journal(folder, max_bytes=_LARGEST),
+        journal=Journal(folder, max_bytes=_LARGEST, adopt="any"),
         batching=Batching(buffer_events=_WINDOW, wait_timeout=60),
     )
 

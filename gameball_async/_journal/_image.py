@@ -189,14 +189,15 @@ def _mended(
     """The page and the size of a frame whose checksum is wrong, and whether the page itself is whole.
 
     If the page is whole, its checksum can be taken back to the header: there is one page number and one size from
-    which it follows. If those make no sense, it is the page that is damaged.
+    which it follows. If neither of them is the one in the header, or they make no sense, the page is damaged.
     """
     first, second = _before(found, data, order)
     one = (first - stored[0] - stored[1]) & _MASK
     other = (second - stored[1] - first) & _MASK
     page, size = struct.unpack(">2I", struct.pack(f"{order}2I", one, other))
     stated_page, stated_size = struct.unpack_from(">2I", head)
-    if 0 < page < 2**24 and size < 2**24:  # one chance in 2**16 that it only seems so
+    is_likely = page == stated_page or size == stated_size
+    if is_likely and 0 < page < 2**24 and size < 2**24:
         return page, size, True
     if head[8:16] != salts:
         return 0, 0, False
@@ -308,13 +309,18 @@ class Image:
             page = self.page(int.from_bytes(page[first : first + 4], "big"))
         return None
 
+    def _numbers(self) -> list[int]:
+        """The numbers of the pages with content; damage can make `pages` far larger."""
+        in_file = range(1, -(-self._main_size // self.page_size) + 1)
+        return [number for number in sorted({*in_file, *self._versions}) if 0 < number <= self.pages]
+
     def rows(self) -> Iterator[tuple[int, bool, int, Values]]:
         """Every row of every table, in the order of the pages.
 
         Yields:
             The index of the version of its page, whether that is the newest, the row's number, and its values.
         """
-        for number in range(1, self.pages + 1):
+        for number in self._numbers():
             newest = -1
             for index, page in self.versions(number):
                 newest = max(newest, index)

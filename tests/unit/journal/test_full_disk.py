@@ -282,12 +282,12 @@ def test_dead_letters_that_fail_for_another_reason_are_waited_for_on_a_full_disk
     with opened(folder) as desk:
         desk.append(*rows(1, 2))
         fill(desk, disk, 3)
-        _set_version(folder, 2)
+        _set_version(folder, 3)
         desk.writer.bury(desk.own, [LETTER])
         while own_of(desk).failure is None:
             desk.append(row(3))
         assert "a later version of gameball_async" in str(own_of(desk).failure)
-        _set_version(folder, 1)
+        _set_version(folder, 2)
         assert desk.seqs() == [2]
     assert len(letters) == 2
 

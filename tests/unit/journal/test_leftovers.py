@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._journal import _adoption, _folder
+from gameball_async._journal import _adoption, _folder, _image
 from gameball_async._journal._image import read_wal
 from gameball_async._journal._origin import Origin
 from gameball_async._journal._status import inspect_journal
@@ -526,3 +526,9 @@ def test_a_missing_folder_is_still_an_error_to_look_at(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="there is no journal"):
         inspect_journal(tmp_path / "missing")
     assert not _folder.Folder(tmp_path / "missing").path.exists()
+
+
+def test_a_frame_with_an_absurd_number_costs_no_time() -> None:
+    frame = _image.Frame(index=0, page=2**31, size=2**31, data=bytes(4096), is_whole=True, is_valid=False)
+    with closing(_image.Image(None, _image.Wal([frame], 1, 1), 1)) as image:
+        assert list(image.rows()) == []
