@@ -93,7 +93,7 @@ def test_a_bad_line_costs_only_itself(bad: str | bytes, after: str) -> None:
     [
         (b'x,"no end', "a quote is opened and not closed in its record"),
         (b'x,"early" end', "not CSV: ',' expected after '\"'"),
-        (b"x", "1 cells where the header has 2"),
+        (b"x", "1 cell where the header has 2"),
         (b"x,y,z", "3 cells where the header has 2"),
         (b",nobody", 'column "id" is empty'),
         (b"x,\xe9", "byte 3 of the line (0xe9) is not UTF-8"),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gameball_async.sandbox import Sandbox
 
 CHROMIUM = shutil.which("chromium")
+
+expect.set_options(timeout=30_000)  # milliseconds: a busy machine shows a change late
+
 PHONE, DESK = (360, 780), (1440, 900)
 """Sizes of a window: width and height."""
 
