@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import cast
 
 import anyio
 import sniffio
@@ -32,7 +33,8 @@ def interruption(error: BaseException, task: object) -> BaseException | None:
         task: the `running_task` from before it was awaited.
     """
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(lambda part: not isinstance(part, BaseExceptionGroup) and _must_pass(part, task))
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.subgroup(lambda part: not isinstance(part, BaseExceptionGroup) and _must_pass(part, task))
     return error if _must_pass(error, task) else None
 
 

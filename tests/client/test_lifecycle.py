@@ -170,11 +170,13 @@ async def test_a_client_that_stops_sending_waits_for_no_answer_beyond_the_timeou
     await gameball.track("player123", "event")
     await until(lambda: gameball.stats().in_flight)
     gameball.stop_sending()
+    report = None
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(gameball.aclose, 3600)
             await checkpoint()
             report = await gameball.aclose(timeout=0)
+    assert report is not None
     assert [entry.error.may_have_arrived for entry in report.undelivered] == [True]
 
 

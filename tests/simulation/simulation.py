@@ -186,7 +186,7 @@ class _Simulation:
         self._server.is_calm = True
         self.oracle.trace.note("calm")
         await self._users.done.wait()
-        ledger, accepted = self.oracle.ledger, -1
+        ledger, accepted, bound = self.oracle.ledger, -1, 0.0
         while len(ledger.accepted) > accepted:  # what a callback has tracked meanwhile has a deadline of its own
             accepted, bound = len(ledger.accepted), self.oracle.requests.drain_bound()
             with anyio.move_on_after(bound):
