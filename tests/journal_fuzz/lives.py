@@ -165,17 +165,18 @@ class Victim:
         self._process.start()
         theirs.close()
 
-    def kill(self) -> Ledger:
-        """Kill it as soon as it has done its work; returns what it was told."""
-        try:
-            assert self._news.poll(PATIENCE), "the client hangs"
-            ledger: Ledger = self._news.recv()
-            return ledger
-        finally:
-            self._process.kill()
-            self._process.join()
-            self._process.close()
-            self._news.close()
+    def result(self) -> Ledger:
+        """Wait until it has done its work; returns what it was told."""
+        assert self._news.poll(PATIENCE), "the client hangs"
+        ledger: Ledger = self._news.recv()
+        return ledger
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._news.close()
 
 
 def _live(life: Life, news: Connection) -> None:

@@ -164,10 +164,15 @@ class Rounds:
         return Filled(folder=left, older=older, ledger=ledger, arrivals=tuple(arrivals_in(self._sandbox, 0)))
 
     async def _fill_and_kill(self, lives: Sequence[Life]) -> Ledger:
-        """Let clients work in processes of their own, and kill these."""
+        """Let clients work in processes of their own; kill them when all are done, or a late one adopts files."""
         ledger = Ledger()
-        for victim in [Victim(life) for life in lives]:
-            ledger += await anyio.to_thread.run_sync(victim.kill)
+        victims = [Victim(life) for life in lives]
+        try:
+            for victim in victims:
+                ledger += await anyio.to_thread.run_sync(victim.result)
+        finally:
+            for victim in victims:
+                victim.kill()
         return ledger
 
     async def _fill_and_close(self, lives: Sequence[Life], older: Path, left: Path, *, is_clean: bool) -> Ledger:
