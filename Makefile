@@ -49,7 +49,7 @@ soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many cra
 	  $(BIN)/python -m tests.simulation --first $$GAMEBALL_SEED --seeds $(SEEDS); \
 	  GAMEBALL_SOAK=$(STORM) $(BIN)/python -m pytest tests/chaos tests/lives; \
 	  GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash; \
-	  GAMEBALL_FUZZ_SEVERAL=1 $(BIN)/python -m tests.journal_fuzz --first $$GAMEBALL_SEED --rounds $(DAMAGES)
+	  $(BIN)/python -m tests.journal_fuzz --first $$GAMEBALL_SEED --rounds $(DAMAGES)
 
 soak-journal: $(READY) ## a backlog written to a journal, killed and drained: make soak-journal EVENTS=10000000
 	$(BIN)/python -m benchmarks.backlog --events $(EVENTS)

@@ -41,6 +41,7 @@ class Leftover:
         has_doubtful_pages: whether the older versions of damaged pages may have such events.
         is_blank: whether nothing is in it.
         is_cut: whether its process died, and the `-wal` is gone that it must have had.
+        is_mark_lost: whether its process died, and the mark is missing or damaged, which would show what is missing.
     """
 
     main: Path | None
@@ -54,6 +55,7 @@ class Leftover:
     has_doubtful_pages: bool
     is_blank: bool
     is_cut: bool
+    is_mark_lost: bool
 
     def image(self) -> Image:
         """Its pages; to be closed."""
@@ -84,7 +86,10 @@ def examine(path: Path, marks: Mapping[str, State], own_mark: State | None) -> L
         state, first_page = _state_in(image), image.page(1)
     _check_version(first_page, state or known)
     synced = _newest(files.of_wal, wal.synced)
-    frames = wal.committed if mark is not None and (synced is None or mark.commits > synced.commits) else wal.synced
+    had_mark = known is not None and bool(known.destination) and (known.is_open or bool(wal.frames))
+    is_mark_lost = had_mark and mark is None
+    is_more_synced = is_mark_lost or (mark is not None and (synced is None or mark.commits > synced.commits))
+    frames = wal.committed if is_more_synced else wal.synced
     in_wal = _newest(files.of_wal, frames)
     truth = max((one for one in (state, files.of_main, in_wal, mark) if one is not None), key=_commits, default=None)
     is_wal_gone = not beside(path).exists()
@@ -93,6 +98,8 @@ def examine(path: Path, marks: Mapping[str, State], own_mark: State | None) -> L
     certain_from, has_doubtful_pages = _doubt(files, frames)
     if reason is None and is_cut and mark is None:
         reason, certain_from = "its -wal is missing", _NONE_CERTAIN
+    if reason is None and is_mark_lost and len(wal.frames) > wal.readable:
+        reason = "its -wal and its mark are damaged"
     with closing(Image(files.main, wal, frames)) as image:
         if truth is not None and _is_doubtful(_state_in(image), truth, wal):
             certain_from = _NONE_CERTAIN
@@ -110,6 +117,7 @@ def examine(path: Path, marks: Mapping[str, State], own_mark: State | None) -> L
         has_doubtful_pages=has_doubtful_pages,
         is_blank=(is_unused and (truth is None or not truth.commits)) or is_removed,
         is_cut=is_cut,
+        is_mark_lost=is_mark_lost,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from .._counted import counted
-from .._platform import release_lock
+from .._platform import release_lock, sync_folder
 from ..errors import JournalError
 from . import _schema
 from ._dead_letters import DeadLetters
@@ -164,6 +164,14 @@ class Origin:
                 "its mark tells, no event was in it",
                 self._path.name,
             )
+        elif leftover.is_mark_lost and leftover.reason is None:
+            self._note(
+                logging.ERROR,
+                "the mark of the journal's file %s is missing or damaged, and its process died while it was open: its "
+                "events are sent; if the end of its -wal is missing too, it is unknown how many are lost, and some may "
+                "be sent twice",
+                self._path.name,
+            )
         return file
 
     def _opened(self) -> JournalFile:
@@ -179,6 +187,10 @@ class Origin:
             raise
         if mark is not None:
             mark.write(file.state.text)
+            if mark.is_new:
+                mark.sync()
+                with suppress(OSError):  # without a mark less damage is found, that is all
+                    sync_folder(self._path.parent)
         self._mark = mark
         if file.damaged_batches:
             self._note(
@@ -196,7 +208,7 @@ class Origin:
 
     def _salvage(self, leftover: Leftover, reason: str) -> None:
         saved = salvage(self._path, leftover, reason, self._dead_letters, least_next_seq=self._next_seq)
-        self._missing += saved.affected or 0
+        self._missing += saved.affected
         self._note(
             logging.ERROR,
             "the journal's file %s is damaged (%s): %s; it is kept with .damaged at its end, and a note beside it",

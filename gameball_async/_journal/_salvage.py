@@ -43,19 +43,22 @@ class Saved:
     Attributes:
         events: how many events were saved, to be sent as usual.
         doubtful: how many may have been sent already, and are among the dead letters now.
-        affected: how many of its events were not saved, those included; None if it is not known how many it had.
+        affected: how many of its events were not saved, those included, as far as its state or its mark tells.
+        is_count_known: whether no more than those can be missing.
     """
 
     events: int
     doubtful: int
-    affected: int | None
+    affected: int
+    is_count_known: bool
 
     @property
     def text(self) -> str:
         """It in words."""
         saved = f"{counted(self.events, 'event', 'were')} saved"
-        if self.affected is None:
-            return f"{saved}, and it is unknown how many are lost"
+        if not self.is_count_known:
+            missing = f", at least {counted(self.affected, 'event', 'are')} missing" if self.affected else ""
+            return f"{saved}{missing}, and it is unknown how many are lost"
         if not self.affected:
             return f"{saved}, none is lost"
         lost = f"up to {self.affected} {'is' if self.affected == 1 else 'are'} lost or may have been sent"
@@ -243,9 +246,10 @@ def _copy(leftover: Leftover, to: Path, dead_letters: DeadLetters, least_next_se
         for group in _groups(_rows(image, leftover, known, are_doubtful=True)):
             dead_letters.add(file.file_id, [Letter(row.seq, _event(row), _DOUBT) for row in group])
             doubtful += len(group)
-    if truth is None or (leftover.is_cut and leftover.state is truth):
-        return Saved(saved, doubtful, None)
-    return Saved(saved, doubtful, max(0, truth.events - saved))
+    is_count_known = truth is not None and not leftover.is_mark_lost
+    if leftover.is_cut and leftover.state is truth:
+        is_count_known = False
+    return Saved(saved, doubtful, 0 if truth is None else max(0, truth.events - saved), is_count_known)
 
 
 def _store(file: JournalFile, rows: list[Row]) -> None:

@@ -1,8 +1,8 @@
 """What a journal file records about itself, and the copy of it beside the file that shows when the file falls behind.
 
-The copy, the mark, is written after each commit and before the commit is acknowledged. It is not synced: after a loss
-of power it may be older than the file, but it is never ahead of what is durable. A file whose own state is older than
-its mark has lost commits, whatever happened to it.
+The copy, the mark, is written after each commit and before the commit is acknowledged. It is synced only when it is
+made: after a loss of power it may be older than the file, but it is there, and it is never ahead of what is durable. A
+file whose own state is older than its mark has lost commits, whatever happened to it.
 """
 
 from __future__ import annotations
@@ -122,12 +122,16 @@ class Mark:
     Args:
         path: where it is; the file is made if it is missing.
 
+    Attributes:
+        is_new: whether nothing was in it.
+
     Raises:
         OSError: if it cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0))
+        self.is_new = not os.fstat(self._descriptor).st_size
 
     def write(self, text: bytes) -> None:
         """Record the text of a state that was committed. Best effort: without it less damage is found."""
@@ -136,11 +140,15 @@ class Mark:
         except OSError:
             pass
 
+    def sync(self) -> None:
+        """Let it survive a loss of power, as far as the disk can."""
+        with suppress(OSError):
+            os.fsync(self._descriptor)
+
     def close(self, *, sync: bool) -> None:
         """Close it, after a sync if the file was closed cleanly."""
-        with suppress(OSError):
-            if sync:
-                os.fsync(self._descriptor)
+        if sync:
+            self.sync()
         with suppress(OSError):
             os.close(self._descriptor)
 
