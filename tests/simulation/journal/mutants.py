@@ -17,6 +17,19 @@ from gameball_async._verdict import Verdict
 from ..mutants import Mutant, Mutate, _conclude_with, _mutant, _nothing
 from .folder import Folder
 
+# -------------------------------------------------------------------- on their way to the disk
+
+
+def _keep_counting_bytes(advance: Mutate, backlog: Backlog) -> None:
+    size = backlog._arrivals.size
+    advance(backlog)
+    backlog._arrivals.size = size
+
+
+def _count_too_few_bytes(queue: Mutate, backlog: Backlog, rows: Any, size: int, now: float) -> Any:
+    return queue(backlog, rows, size - 1, now)
+
+
 # -------------------------------------------------------------------- seals and acknowledgements
 
 
@@ -231,6 +244,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "should have kept",
         (Aftermath, "give_up", _give_up_what_is_kept),
     ),
+    _mutant(
+        "counts bytes that are stored as on their way",
+        "on their way to the disk",
+        (Backlog, "_advance", _keep_counting_bytes),
+    ),
+    _mutant("counts a byte too few", "on their way to the disk", (Backlog, "_queue", _count_too_few_bytes)),
     _mutant("tells nobody that a close keeps events", "deadlock", (Backlog, "interrupt", _nothing)),
 )
 """Every mutant; the tests catch each of them."""

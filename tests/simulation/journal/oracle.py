@@ -14,7 +14,7 @@ from gameball_async._flusher._backlog import Backlog
 from gameball_async._receipt import SharedOutcome
 
 from ..hooks import Crash, watch_close
-from ..ledger import LONGEST_CONTACT, Placed, Trace
+from ..ledger import LONGEST_CONTACT, Placed, Trace, held_bytes
 from ..oracle import Oracle, count_tasks
 from .calls import JournalCalls
 from .history import History, JournalLedger, number_of
@@ -63,6 +63,7 @@ class JournalOracle(Oracle):
         self._steps = 0
         self._idle_reads = 0
         self._state_at_read: object = None
+        self._on_the_way: list[tuple[Arrival, int, int]] = []
         writer.on_commit = self._commit_step
 
     def fail(self, what: str) -> None:
@@ -133,6 +134,14 @@ class JournalOracle(Oracle):
             if row.together is not None:
                 kept.group = (name, row.together)
             self.calls.accepted(kept)
+        self._on_the_way.append((arrival, len(arrival.rows), self._size_of(arrival)))
+
+    def _size_of(self, arrival: Arrival) -> int:
+        """Bytes that the events of a call count with; those of one request have one contact."""
+        asked = [self.kept.kept[number_of(row.encoded)].asked for row in arrival.rows]
+        contact = len(asked[0].mobile or "") + len(asked[0].email or "")
+        sizes = [held_bytes(track, len(row.encoded)) for track, row in zip(asked, arrival.rows, strict=True)]
+        return contact + sum(sizes)
 
     def accepted(self, arrival: Arrival) -> None:
         """Note that events count as accepted."""
@@ -186,8 +195,17 @@ class JournalOracle(Oracle):
         if not self._life_plan.crash_in_commit:
             self._step()
         self._look(transition)
+        self._check_on_the_way()
         if transition == "_on_read":
             self._check_progress()
+
+    def _check_on_the_way(self) -> None:
+        """What is on its way to the disk is counted, until the disk has answered it and all calls before it."""
+        self._on_the_way = [entry for entry in self._on_the_way if not entry[0].is_gone]
+        truth = sum(events for _, events, _ in self._on_the_way), sum(size for _, _, size in self._on_the_way)
+        counted = self.backlog._arrivals.events, self.backlog._arrivals.size
+        if counted != truth:
+            self.fail(f"the client counts (events, bytes) = {counted} on their way to the disk, the truth is {truth}")
 
     def _check_progress(self) -> None:
         """A read that lets nothing in is not repeated before something has changed."""
@@ -231,6 +249,7 @@ class JournalOracle(Oracle):
         super().idle()
         if self._gameball is not None and not self.failures:
             self.kept.note_promises()
+            self._check_on_the_way()
             self._check_reading()
 
     def _check_reading(self) -> None:
