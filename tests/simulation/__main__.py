@@ -7,6 +7,7 @@
     python -m tests.simulation --seeds 20000                 many of both kinds, on both loops, from a random seed on
     python -m tests.simulation --seeds 20000 --first 0       the same ones again
     python -m tests.simulation --seeds 20000 --journal       many with a journal
+    python -m tests.simulation --trace-hash --seeds 500      what is observable of them, compared with the record
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import random
 import sys
 
+from . import traces
 from .loops import BACKENDS
 from .soak import KINDS, run_timed, say, soak
 
@@ -30,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     kinds = list(KINDS)
     if options.seed is not None:
         return _replay(options.seed, backends, kinds[-1] if options.journal else kinds[0])
+    if options.trace_hash:
+        wanted = traces.blocks(kinds[-1:] if options.journal else kinds, backends, options.seeds)
+        return _compare_traces(traces.fingerprints(wanted, options.jobs), write=options.write)
     first = random.randrange(MOST_SEEDS) if options.first is None else options.first
     say(f"seeds {first} to {first + options.seeds - 1}: repeat them with --first {first} --seeds {options.seeds}")
     seeds = range(first, first + options.seeds)
@@ -46,7 +51,20 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--journal", action="store_true", help="with a journal (default: soak through both kinds, replay without one)"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per CPU)")
+    parser.add_argument("--trace-hash", action="store_true", help="compare what is observable with what is recorded")
+    parser.add_argument("--write", action="store_true", help="with --trace-hash: record it")
     return parser.parse_args(arguments)
+
+
+def _compare_traces(found: dict[traces.Block, str], *, write: bool) -> int:
+    if write:
+        traces.write(found)
+    recorded = traces.recorded()
+    differing = [block for block, value in found.items() if recorded.get(block) != value]
+    for kind, backend, first in differing:
+        say(f"seeds {first} to {first + traces.BLOCK - 1} {kind} on {backend} differ from what is recorded")
+    say(*(f"{value}  {name}" for name, value in traces.overall(found).items()))
+    return bool(differing)
 
 
 def _replay(seed: int, backends: list[str], kind: str) -> int:

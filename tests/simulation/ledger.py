@@ -18,6 +18,13 @@ from .plan import Track
 Outcome = Delivered | DeliveryError
 
 
+OBSERVABLE = frozenset(
+    {"life", "accepted", "request", "ended", "settled", "told", "flush", "close", "closed", "calm", "kill", "crash"}
+    | {"abandoned", "found"}
+)
+"""Kinds of lines that say what users and the server see, in words of the simulation's own."""
+
+
 class Trace:
     """What happened, in order; two runs of one seed have the same.
 
@@ -28,10 +35,24 @@ class Trace:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._entries: list[tuple[float, str, tuple[object, ...]]] = []
+        self._observed = hashlib.sha256()
 
     def note(self, what: str, *details: object) -> None:
         """Write one line."""
         self._entries.append((self._now(), what, details))
+        if what in OBSERVABLE:
+            self.observe(what, *details)
+        elif what == "log":
+            self.observe(what)  # that there is a line, and not how it is worded
+
+    def observe(self, *details: object) -> None:
+        """Add to the fingerprint of what is observable, without a line."""
+        self._observed.update(f"{self._now():.6f} {details!r}\n".encode())
+
+    @property
+    def observed(self) -> str:
+        """A fingerprint of what users and the server see: it has to stay when only the inside of the client changes."""
+        return self._observed.hexdigest()
 
     def lines(self, last: int | None = None) -> list[str]:
         """The last lines, or all, fit to be read."""
@@ -153,6 +174,7 @@ class Ledger:
         del self.pending[placed.asked.number]
         self.queues[placed.asked.player].remove(placed)
         self._trace.note("settled", placed.asked.number, type(outcome).__name__)
+        self._trace.observe(*_facts(outcome))
 
     def check(self, stats: Stats) -> None:
         """Conservation: the client's accounts are the truth."""
@@ -184,3 +206,11 @@ class Ledger:
                 self._fail(f"the receipt of event {placed.asked.number} is pending for ever")
             elif outcome is not placed.outcome:
                 self._fail(f"the receipt of event {placed.asked.number} changed its outcome")
+
+
+def _facts(outcome: Outcome) -> tuple[object, ...]:
+    """What an outcome says, without its message."""
+    if isinstance(outcome, Delivered):
+        return (outcome.status, outcome.attempts, outcome.maybe_duplicate)
+    reason = outcome.reason.name if isinstance(outcome, Dropped) else None
+    return (outcome.status, outcome.code, outcome.may_have_arrived, reason)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
+import attrs
 import trio
 
 from gameball_async import AsyncGameball, Delivered
@@ -54,6 +55,7 @@ class Oracle:
         self._takes = 0
         self._flushed_at = -1.0
         self._tasks_before = 0
+        self._observed: tuple[object, ...] = ()
 
     def fail(self, what: str) -> None:
         """Note what is wrong, and end the run."""
@@ -141,6 +143,7 @@ class Oracle:
         if self._gameball is None or self.failures:
             return
         self.ledger.collect()
+        self._observe_stats()
         self.life.is_dead |= self.life.is_killed
         if self.life.is_killed and self.state is State.RUNNING:
             self.fail("the flusher is dead, and the client does not know")
@@ -150,6 +153,15 @@ class Oracle:
             self.requests.check_idle()
             self._check_hurried()
             self._check_told_numbers()
+
+    def _observe_stats(self) -> None:
+        """Add the numbers that the client tells to the fingerprint whenever they have changed."""
+        stats = self.gameball.stats()
+        numbers = {name: value for name, value in attrs.asdict(stats).items() if type(value) is int}
+        facts = (*numbers.items(), stats.paused_until is not None, stats.halted is not None)
+        if facts != self._observed:
+            self._observed = facts
+            self.trace.observe(*facts)
 
     def _check_hurried(self) -> None:
         """What a flush or a close found waiting for its linger or backoff went at once, if it may go at all."""

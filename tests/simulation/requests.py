@@ -113,6 +113,7 @@ class Requests:
             is_probe=self.flusher is not None and self.flusher.gate.state is not GateState.OPEN,
         )
         self._trace.note("request", f"#{attempt.number}", player, attempt.numbers)
+        self._trace.observe(request.method, str(request.url), body)
         self._check_limits(attempt)
         self._check_contacts(attempt, fields)
         self._check_order(attempt)

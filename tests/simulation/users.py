@@ -99,6 +99,7 @@ class Users:
             if kind not in ("send", "await") or error not in [event.outcome for event in call.placed]:
                 self._oracle.fail(f"{kind} raised {error!r}, which none of its events has")
         except GameballError as error:
+            self._oracle.trace.observe("raised", kind, type(error).__name__)
             self._oracle.calls.check_error(call, error, self._oracle.flusher)
         finally:
             self._oracle.calls.end(call)
