@@ -1,0 +1,1 @@
+"""What users rely on, written down: names and signatures, the command line, messages, and the journal's format."""
