@@ -15,7 +15,7 @@ from .support import client, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
-NAMES = ["first", "second", "third"]
+NAMES = ["comment", "purchase", "review"]
 
 
 @pytest.mark.parametrize("has_journal", [False, True], ids=["memory", "journal"])
@@ -27,15 +27,15 @@ async def test_calls_that_are_still_queued_are_made_when_the_background_task_is_
 
     async def slow(event: Event, _: DeliveryError) -> None:
         told.append(event.name)
-        if event.name == NAMES[0]:
+        if len(told) == 1:
             await anyio.sleep_forever()
 
     gameball = client(sandbox, on_failure=slow, journal=tmp_path if has_journal else None)
     await gameball.start()
     for player, name in enumerate(NAMES):
         await gameball.track(f"player-{player}", name)
-    await until(lambda: gameball.stats().rejected == len(NAMES))
-    assert told == NAMES[:1]
+    await until(lambda: told and gameball.stats().rejected == len(NAMES))
+    assert len(told) == 1
 
     closing = asyncio.ensure_future(gameball.aclose())
     await until(lambda: "closing" in repr(gameball))
@@ -44,6 +44,6 @@ async def test_calls_that_are_still_queued_are_made_when_the_background_task_is_
             task.cancel()
     report = await closing
 
-    assert told == NAMES
+    assert sorted(told) == NAMES
     assert report.kept == 0
     assert "closed" in repr(gameball)
