@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 
 from gameball_async import DeliveryError, Event
@@ -18,10 +18,24 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 NAMES = ["comment", "purchase", "review"]
 
 
-@pytest.mark.parametrize("has_journal", [False, True], ids=["memory", "journal"])
+def background() -> asyncio.Task[object]:
+    [task] = [task for task in asyncio.all_tasks() if task.get_name() == "gameball_async flusher"]
+    return task
+
+
+@pytest.mark.parametrize("is_cancelled_again", [False, True], ids=["once", "again while it closes connections"])
 async def test_calls_that_are_still_queued_are_made_when_the_background_task_is_cancelled_during_a_close(
-    *, has_journal: bool, sandbox: Sandbox, tmp_path: Path
+    *, is_cancelled_again: bool, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    aclose, is_closing_connections = httpx.AsyncClient.aclose, asyncio.Event()
+
+    async def close_slowly(http_client: httpx.AsyncClient) -> None:
+        await aclose(http_client)
+        if is_cancelled_again and not is_closing_connections.is_set():
+            is_closing_connections.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(httpx.AsyncClient, "aclose", close_slowly)
     sandbox.script(Fault.status(422))
     told: list[str] = []
 
@@ -30,20 +44,23 @@ async def test_calls_that_are_still_queued_are_made_when_the_background_task_is_
         if len(told) == 1:
             await anyio.sleep_forever()
 
-    gameball = client(sandbox, on_failure=slow, journal=tmp_path if has_journal else None)
+    gameball = client(sandbox, on_failure=slow)
     await gameball.start()
-    for player, name in enumerate(NAMES):
-        await gameball.track(f"player-{player}", name)
-    await until(lambda: told and gameball.stats().rejected == len(NAMES))
-    assert len(told) == 1
+    for rejected, name in enumerate(NAMES, 1):  # one after another, so that there is one connection
+        await gameball.track("player-1", name)
+        await gameball.flush()
+        assert gameball.stats().rejected == rejected
+    await until(lambda: told)
+    assert told == NAMES[:1]
 
     closing = asyncio.ensure_future(gameball.aclose())
     await until(lambda: "closing" in repr(gameball))
-    for task in asyncio.all_tasks():
-        if task.get_name() == "gameball_async flusher":
-            task.cancel()
+    background().cancel()
+    if is_cancelled_again:
+        await is_closing_connections.wait()
+        background().cancel()
     report = await closing
 
-    assert sorted(told) == NAMES
+    assert told == NAMES
     assert report.kept == 0
     assert "closed" in repr(gameball)
