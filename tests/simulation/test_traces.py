@@ -5,9 +5,12 @@ All 500 recorded seeds are compared by `python -m tests.simulation --trace-hash 
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from .loops import BACKENDS
+from .plan import make_plan
+from .simulation import simulate
 from .soak import KINDS
 from .traces import BLOCK, blocks, fingerprint, recorded
 
@@ -26,3 +29,12 @@ def test_the_traces_of_a_block_of_seeds_are_those_that_are_recorded(block: tuple
 def test_all_blocks_are_recorded_and_differ() -> None:
     assert set(recorded()) == set(blocks(KINDS, BACKENDS, SEEDS))
     assert len(set(recorded().values())) == len(recorded())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_client_that_sends_a_millisecond_later_has_another_fingerprint(backend: str) -> None:
+    plan = make_plan(0)
+    later = attrs.evolve(plan, batching=attrs.evolve(plan.batching, linger=plan.batching.linger + 0.001))
+    before, after = simulate(0, backend, plan), simulate(0, backend, later)
+    assert not before.failures + after.failures
+    assert before.trace.observed != after.trace.observed
