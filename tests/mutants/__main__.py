@@ -14,11 +14,15 @@ import queue
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from .mutations import Mutation, mutations_of
-from .trial import ROOT, Copy, Verdict
+from .trial import ROOT, STAGES, Copy, Failure
+
+_T = TypeVar("_T")
 
 
 def main() -> int:
@@ -46,27 +50,32 @@ def _try_out(sample: list[Mutation], jobs: int) -> int:
         for number in range(jobs):
             copies.put(Copy(Path(folder, str(number))))
 
-        def try_out(mutation: Mutation) -> Verdict:
+        def in_a_copy(work: Callable[[Copy], _T]) -> _T:
             copy = copies.get()
             try:
-                return copy.try_out(mutation)
+                return work(copy)
             finally:
                 copies.put(copy)
 
-        first = copies.get()
-        if (failing := first.check()) is not None:
-            _say(f"without a change this fails already: {failing}")
-            return 1
-        copies.put(first)
-        verdicts: list[Verdict] = []
-        for verdict in threads.map(try_out, sample):
-            _say(f"{verdict.killed_by or 'SURVIVED':<20} {_named(verdict.mutation)}")
-            verdicts.append(verdict)
-    survivors = [verdict.mutation for verdict in verdicts if verdict.killed_by is None]
+        def run(stage: str) -> Failure | None:
+            return in_a_copy(lambda copy: copy.run([stage]))
+
+        def try_out(mutation: Mutation) -> Failure | None:
+            return in_a_copy(lambda copy: copy.try_out(mutation))
+
+        _say("first without a change")
+        for failure in threads.map(run, STAGES):
+            if failure is not None:
+                _say(f"this fails already: {failure.stage}", failure.said)
+                return 1
+        survivors: list[Mutation] = []
+        for mutation, failure in zip(sample, threads.map(try_out, sample), strict=True):
+            _say(f"{failure.stage if failure else 'SURVIVED':<20} {_named(mutation)}")
+            survivors += [] if failure else [mutation]
     for mutation in survivors:
         _say("", _named(mutation), mutation.diff)
-    killed = len(sample) - len(survivors)
-    _say("", f"{killed} of {len(sample)} noticed: {100 * killed / len(sample):.1f} %")
+    noticed = len(sample) - len(survivors)
+    _say("", f"{noticed} of {len(sample)} noticed: {100 * noticed / len(sample):.1f} %")
     return 0
 
 

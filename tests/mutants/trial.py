@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -16,13 +16,16 @@ from .mutations import Mutation
 ROOT = Path(__file__).parents[2]
 
 PYTEST = ("pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--timeout", "60")
+IGNORED = ("--ignore", "tests/client/test_pacing.py", "--ignore", "tests/client/test_faults.py")
+"""Slow ones, whose subject is simulated as well."""
+
 STAGES: dict[str, tuple[str, ...]] = {
     "20 simulated seeds": ("tests.simulation", "--first", "0", "--seeds", "20", "--jobs", "1"),
     "frozen": (*PYTEST, "tests/frozen"),
     "unit": (*PYTEST, "tests/unit", "--ignore", "tests/unit/journal", "--ignore", "tests/unit/test_import_law.py"),
     "journal": (*PYTEST, "tests/unit/journal"),
     "100 simulated seeds": ("tests.simulation", "--first", "20", "--seeds", "100", "--jobs", "1"),
-    "client": (*PYTEST, "tests/client", "tests/observer", "--ignore", "tests/client/test_pacing.py"),
+    "client": (*PYTEST, "tests/client", "tests/observer", *IGNORED),
 }
 """Modules to run with `python -m`, quick ones first.
 
@@ -34,17 +37,11 @@ LONGEST = 600.0
 
 
 @attrs.frozen
-class Verdict:
-    """What came of one change.
+class Failure:
+    """The stage that failed, and what it printed last."""
 
-    Attributes:
-        killed_by: the stage that noticed it; None if none did.
-        said: what that printed last.
-    """
-
-    mutation: Mutation
-    killed_by: str | None
-    said: str = ""
+    stage: str
+    said: str
 
 
 class Copy:
@@ -59,20 +56,17 @@ class Copy:
         ignored = shutil.ignore_patterns(".*", "build", "dist", "__pycache__", "node_modules", "*.egg-info")
         shutil.copytree(ROOT, self._root, ignore=ignored)
 
-    def check(self) -> str | None:
-        """Run the stages without a change; returns the stage that fails."""
-        return self._run(STAGES)[0]
-
-    def try_out(self, mutation: Mutation) -> Verdict:
+    def try_out(self, mutation: Mutation) -> Failure | None:
         """Make one change, and run the stages until one of them notices it."""
         path = self._root / mutation.path
         path.write_text(mutation.after, encoding="utf-8")
         try:
-            return Verdict(mutation, *self._run(_order(mutation.path)))
+            return self.run(_order(mutation.path))
         finally:
             path.write_text(mutation.before, encoding="utf-8")
 
-    def _run(self, stages: Sequence[str] | dict[str, tuple[str, ...]]) -> tuple[str | None, str]:
+    def run(self, stages: Iterable[str]) -> Failure | None:
+        """Run stages, until one of them fails."""
         environment = os.environ | {"PYTHONPATH": str(self._root), "PYTHONDONTWRITEBYTECODE": "1"}
         for stage in stages:
             process = subprocess.Popen(
@@ -91,10 +85,10 @@ class Copy:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, 9)
                 process.communicate()
-                return stage, f"no end after {LONGEST:.0f} s"
+                return Failure(stage, f"no end after {LONGEST:.0f} s")
             if process.returncode:
-                return stage, "\n".join(output.splitlines()[-5:])
-        return None, ""
+                return Failure(stage, "\n".join(output.splitlines()[-20:]))
+        return None
 
 
 def _order(path: str) -> list[str]:
