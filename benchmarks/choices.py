@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from gameball_async._buffer._batch import Batch, Stage
+from gameball_async._buffer._batch import Batch, BatchState
 from gameball_async._receipt import SharedOutcome
 
 from .harness import Benchmark, Column, Figures, Measurement, Setting
@@ -81,7 +81,7 @@ def _attrs() -> _Layout:
         "number": 0,
         **dict.fromkeys(names, 0),
     }  # the number is the first argument, as in Batch
-    values |= {"ambiguous": False, "is_recorded": False, "stage": Stage.OPEN, "seqs": (), "_boundaries": ()}
+    values |= {"ambiguous": False, "is_recorded": False, "stage": BatchState.OPEN, "seqs": (), "_boundaries": ()}
     values |= {"mobile": None, "email": None, "body": None, "following": None, "successes_seen": None}
     fields = {name: attrs.field(default=value) for name, value in values.items()}
     fields |= {"events": attrs.field(factory=dict), "shared": attrs.field(factory=SharedOutcome)}

@@ -12,12 +12,12 @@ import attrs
 
 from ._proxies import is_local
 from ._version import __version__
-from ._wire import SingleDialect, dialect
+from ._wire import ApiVersion, dialect
 from .errors import ConfigurationError
 
 
 @attrs.frozen
-class Access:
+class Endpoint:
     """Address, dialect and keys of one account.
 
     Attributes:
@@ -26,30 +26,30 @@ class Access:
     """
 
     base_url: str
-    dialect: SingleDialect
+    dialect: ApiVersion
     _api_key: str = attrs.field(repr=False)
     _secret_key: str = attrs.field(repr=False)
 
     @classmethod
-    def checked(cls, api_key: str | None, secret_key: str | None, api_version: str, base_url: str) -> Access:
+    def checked(cls, api_key: str | None, secret_key: str | None, api_version: str, base_url: str) -> Endpoint:
         """Take missing keys from the environment, and refuse what cannot work.
 
         Raises:
             ConfigurationError: naming the argument and the remedy, never the key.
         """
-        access = cls(
+        endpoint = cls(
             _checked_base_url(base_url),
             dialect(api_version),
             _checked_key("api_key", api_key, "GAMEBALL_API_KEY"),
             _checked_key("secret_key", secret_key, "GAMEBALL_SECRET_KEY"),
         )
-        if not access._api_key:
+        if not endpoint._api_key:
             raise ConfigurationError("api_key is missing: pass it, or set GAMEBALL_API_KEY in the environment.")
-        if access.dialect.needs_secret and not access._secret_key:
+        if endpoint.dialect.needs_secret and not endpoint._secret_key:
             raise ConfigurationError(
                 f"{api_version} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
             )
-        return access
+        return endpoint
 
     @property
     def account(self) -> bytes:

@@ -11,7 +11,7 @@ import anyio
 _T = TypeVar("_T")
 
 
-class Admission:
+class FairQueue:
     """Lets producers try again one after another, as room is made.
 
     Only the first in the queue is woken, and it passes the turn on when it leaves, whether it was

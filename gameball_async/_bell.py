@@ -7,7 +7,7 @@ from contextlib import suppress
 import anyio
 
 
-class Bell:
+class Notifier:
     """Wakes all present waiters at once; unlike an event it can ring again, and outlives a loop."""
 
     __slots__ = ("_event", "_waiting")

@@ -15,13 +15,13 @@ from typing import Self, TypeVar
 import anyio
 import anyio.abc
 
-from ._access import Access
+from ._access import Endpoint
 from ._config import Batching, Journal, PathLike, RateLimit, Retry
 from ._counted import counted
 from ._delivery import Delivery, HTTPClient
 from ._events import NAME, PLAYER, Metadata, OnPadded, contact, encode_event, text
 from ._failures import OnFailure
-from ._flusher import CLOSE_TIMEOUT, CloseReport, Engine, Flusher, State, engines
+from ._flusher import CLOSE_TIMEOUT, ClientState, CloseReport, Flusher, Lifecycle, lifecycles
 from ._logger import logger
 from ._observer import Observer
 from ._receipt import Delivered, Outcome, Receipt
@@ -100,7 +100,7 @@ class AsyncGameball:
         http_client: HTTPClient | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._access = Access.checked(api_key, secret_key, api_version, base_url)
+        self._endpoint = Endpoint.checked(api_key, secret_key, api_version, base_url)
         self._batching = _checked_type("batching", batching, Batching)
         self._retry = _checked_retry(retry, self._batching)
         self._rate = None if rate is None else _checked_type("rate", rate, RateLimit)
@@ -112,7 +112,7 @@ class AsyncGameball:
         self._http_client = None if http_client is None else _checked_type("http_client", http_client, HTTPClient)
         self._timeout = _checked_timeout(timeout)
         self._on_padded = _PaddingLog().note
-        self._engine = self._new_engine()
+        self._lifecycle = self._new_lifecycle()
         _clients.add(self)
 
     # ---------------------------------------------------------------- events
@@ -152,11 +152,11 @@ class AsyncGameball:
             LifecycleError: if the client is closed, or lives in another loop or thread.
         """
         event = _prepared(player_unique_id, name, metadata, mobile, email, self._on_padded)
-        engine = self._engine
-        intake = engine.flusher.intake
-        shared = intake.offer(*event, engine.accepting_now())
-        if shared is None and engine.state is State.RUNNING:
-            shared = await intake.wait_to_offer(*event, engine.accepting_now)
+        engine = self._lifecycle
+        admission = engine.flusher.admission
+        shared = admission.offer(*event, engine.accepting_now())
+        if shared is None and engine.state is ClientState.RUNNING:
+            shared = await admission.wait_to_offer(*event, engine.accepting_now)
         if shared is None:
             raise engine.full
         if engine.flusher.store.is_journal:
@@ -183,8 +183,8 @@ class AsyncGameball:
             LifecycleError: as `track` does.
         """
         event = _prepared(player_unique_id, name, metadata, mobile, email, self._on_padded)
-        engine = self._engine
-        shared = engine.flusher.intake.offer(*event, engine.accepting_now())
+        engine = self._lifecycle
+        shared = engine.flusher.admission.offer(*event, engine.accepting_now())
         if shared is None:
             raise engine.full
         engine.flusher.store.claim(shared)
@@ -217,7 +217,7 @@ class AsyncGameball:
         async def track_in_loop() -> Receipt:
             return await self.track(player_unique_id, name, metadata, mobile=mobile, email=email)
 
-        return self._engine.run_from_thread(track_in_loop)
+        return self._lifecycle.run_from_thread(track_in_loop)
 
     async def send(
         self,
@@ -251,12 +251,12 @@ class AsyncGameball:
         mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
         player = text(PLAYER, player_unique_id, on_padded)
         encoded = _encoded_events(events, on_padded)
-        engine = self._engine
+        engine = self._lifecycle
         engine.check_running()
-        intake = engine.flusher.intake
-        shared = intake.offer_batch(player, encoded, mobile, email, engine.now())
+        admission = engine.flusher.admission
+        shared = admission.offer_batch(player, encoded, mobile, email, engine.now())
         if shared is None:
-            shared = await intake.wait_to_offer_batch(player, encoded, mobile, email, engine.accepting_now)
+            shared = await admission.wait_to_offer_batch(player, encoded, mobile, email, engine.accepting_now)
         if shared is None:
             raise engine.full
         outcomes = [await shared.wait(name) for name in encoded]
@@ -271,7 +271,7 @@ class AsyncGameball:
             ConfigurationError: if the environment's proxies or certificates cannot be used.
             LifecycleError: if it is closed, or runs in another loop; `FlusherDied` if it cannot begin.
         """
-        await self._engine.start()
+        await self._lifecycle.start()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the client in the caller's task group, until `aclose`: ``await task_group.start(gameball.run)``.
@@ -285,7 +285,7 @@ class AsyncGameball:
             JournalError: if the journal cannot be opened.
             FlusherDied: if it crashes.
         """
-        await self._engine.run(task_status)
+        await self._lifecycle.run(task_status)
 
     async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 the user's setting
         """Wait until every event accepted before the call is settled; linger and backoff are skipped.
@@ -299,11 +299,11 @@ class AsyncGameball:
             JournalError: at once, if the journal cannot store anything at present.
             LifecycleError: if the client does not run.
         """
-        if self._engine.state is State.CLOSED:
+        if self._lifecycle.state is ClientState.CLOSED:
             raise ClientClosed("the client is closed and holds nothing: flush before you close.")
-        self._engine.check_running()
+        self._lifecycle.check_running()
         limit = None if timeout is None else _checked_timeout(timeout, zero=True)
-        await self._engine.flusher.flush(limit, self._engine.check_alive)
+        await self._lifecycle.flusher.flush(limit, self._lifecycle.check_alive)
 
     def stop_sending(self) -> None:
         """Begin a close that starts no further request; await `aclose` to finish those in flight.
@@ -314,7 +314,7 @@ class AsyncGameball:
         Raises:
             WrongLoop: if the client runs in another loop.
         """
-        self._engine.stop_sending()
+        self._lifecycle.stop_sending()
 
     async def aclose(self, timeout: float = CLOSE_TIMEOUT) -> CloseReport:  # noqa: ASYNC109 the user's setting
         """Accept nothing more, deliver what can be delivered in time, and end.
@@ -336,7 +336,7 @@ class AsyncGameball:
         Raises:
             WrongLoop: if the client runs in another loop.
         """
-        return await self._engine.close(_checked_timeout(timeout, zero=True))
+        return await self._lifecycle.close(_checked_timeout(timeout, zero=True))
 
     async def __aenter__(self) -> Self:
         try:
@@ -354,7 +354,7 @@ class AsyncGameball:
         await self._close_at_exit()
 
     async def _close_at_exit(self) -> None:
-        await self._engine.close(CLOSE_TIMEOUT, shield=True)
+        await self._lifecycle.close(CLOSE_TIMEOUT, shield=True)
 
     # ---------------------------------------------------------------- looking
 
@@ -364,18 +364,18 @@ class AsyncGameball:
         Callable at any time and from any thread; only in the loop's own thread are all counts of
         one instant.
         """
-        return self._engine.flusher.stats()
+        return self._lifecycle.flusher.stats()
 
     def __repr__(self) -> str:
-        state = self._engine.state.name.lower()
-        return f"<AsyncGameball {self._access.dialect.version} at {self._access.base_url}, {state}>"
+        state = self._lifecycle.state.name.lower()
+        return f"<AsyncGameball {self._endpoint.dialect.version} at {self._endpoint.base_url}, {state}>"
 
     def __del__(self) -> None:
         if not hasattr(self, "_engine"):
             return  # the constructor raised
-        state, pending = self._engine.state, self._engine.flusher.pending
-        self._engine.forget()
-        if state is State.RUNNING or (pending and state is not State.CLOSED):
+        state, pending = self._lifecycle.state, self._lifecycle.flusher.pending
+        self._lifecycle.forget()
+        if state is ClientState.RUNNING or (pending and state is not ClientState.CLOSED):
             warnings.warn(
                 f"{self!r} was not closed, {counted(pending, 'event', 'have')} no outcome: use `async with`, or await "
                 "aclose().",
@@ -386,13 +386,13 @@ class AsyncGameball:
 
     # ---------------------------------------------------------------- making
 
-    def _new_engine(self) -> Engine:
+    def _new_lifecycle(self) -> Lifecycle:
         make_delivery = partial(  # not a method: the engine must not keep the client alive
             Delivery,
-            self._access.url,
-            self._access.headers,
+            self._endpoint.url,
+            self._endpoint.headers,
             timeout=self._timeout,
-            secrets=self._access.secrets,
+            secrets=self._endpoint.secrets,
             http_client=self._http_client,
         )
         flusher = Flusher(
@@ -400,26 +400,26 @@ class AsyncGameball:
             retry=self._retry,
             rate=self._rate,
             journal=self._journal,
-            access=self._access,
+            endpoint=self._endpoint,
             make_delivery=make_delivery,
             on_failure=self._on_failure,
             observer=self._observer,
         )
-        return Engine(flusher)
+        return Lifecycle(flusher)
 
     def _forget_parent(self) -> None:
         """In a forked child: what the parent holds is the parent's to send; begin anew."""
-        _parents_engines.append(self._engine)
-        self._engine = self._new_engine()
+        _parents_lifecycles.append(self._lifecycle)
+        self._lifecycle = self._new_lifecycle()
 
 
 _clients: weakref.WeakSet[AsyncGameball] = weakref.WeakSet()
-_parents_engines: list[Engine] = []  # never freed: that would close sockets which the parent uses
+_parents_lifecycles: list[Lifecycle] = []  # never freed: that would close sockets which the parent uses
 
 
 def _forget_parents() -> None:
     reminder.forget()
-    engines.clear()
+    lifecycles.clear()
     for client in _clients:
         client._forget_parent()  # noqa: SLF001 the same class's own
 
@@ -431,7 +431,7 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 @atexit.register
 def _log_losses() -> None:
     """Log what is left in clients that were not closed."""
-    for engine in list(engines):
+    for engine in list(lifecycles):
         engine.log_loss()
 
 

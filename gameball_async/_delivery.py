@@ -27,8 +27,8 @@ from ._logger import logger
 from ._network import KEEP_ALIVE, Network
 from ._outcome import read_answer
 from ._proxies import Proxy, proxy_for
-from ._redaction import clean_words
-from ._verdict import Answer, Verdict
+from ._redaction import redact_message
+from ._verdict import Answer, Decision
 from .errors import ConfigurationError
 
 HTTPClient = httpx.AsyncClient
@@ -142,7 +142,7 @@ class Delivery:
         try:
             client = self._take()
         except Exception as error:  # noqa: BLE001 the environment has changed since `prepare`, and nothing was sent
-            return Answer(verdict=Verdict.FAILED, words=type(error).__name__)
+            return Answer(verdict=Decision.FAILED, words=type(error).__name__)
         is_fit = False
         try:
             answer = await self._answer(client, body, secrets)
@@ -155,21 +155,21 @@ class Delivery:
 
     async def _answer(self, client: HTTPClient, body: bytes, secrets: tuple[str, ...]) -> Answer:
         if client.is_closed:
-            return Answer(verdict=Verdict.FAILED, words="the http_client that was given is closed")
-        exchange = client.exchange if isinstance(client, _OwnClient) else _Exchange(self._parsed_url, self._timeout)
+            return Answer(verdict=Decision.FAILED, words="the http_client that was given is closed")
+        exchange = client.exchange if isinstance(client, _OwnClient) else _HttpExchange(self._parsed_url, self._timeout)
         try:
             request = client.build_request("POST", self._parsed_url, headers=self._headers, content=body)
             sender = client if isinstance(client, _OwnClient) else exchange.joined(client)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
-            return Answer(verdict=Verdict.FAILED, words=_described(error, secrets))
+            return Answer(verdict=Decision.FAILED, words=_described(error, secrets))
         request.stream = _Body(body)
         exchange.begin()
         return await self._exchange(sender, request, exchange, secrets)
 
     async def _exchange(
-        self, client: HTTPClient, request: httpx.Request, exchange: _Exchange, secrets: tuple[str, ...]
+        self, client: HTTPClient, request: httpx.Request, exchange: _HttpExchange, secrets: tuple[str, ...]
     ) -> Answer:
         task = running_task()
         try:
@@ -183,10 +183,10 @@ class Delivery:
                 await exchange.find_response(error)
             if exchange.status is None:
                 is_unsent = exchange.is_unsent or isinstance(error, _NEVER_SENT)
-                verdict = Verdict.FAILED if is_unsent else Verdict.AMBIGUOUS
+                verdict = Decision.FAILED if is_unsent else Decision.AMBIGUOUS
                 return Answer(verdict=verdict, words=_described(error, secrets))
         if exchange.status is None:
-            return Answer(verdict=Verdict.AMBIGUOUS, words=f"nothing within {_PHASES * self._timeout:g} s")
+            return Answer(verdict=Decision.AMBIGUOUS, words=f"nothing within {_PHASES * self._timeout:g} s")
         return read_answer(
             exchange.status,
             exchange.headers,
@@ -213,7 +213,7 @@ def _described(error: BaseException, secrets: tuple[str, ...]) -> str:
     name = type(error).__name__
     if not isinstance(error, httpx.TransportError):
         return name  # an error of an unknown kind may quote what it was given, keys included
-    words = clean_words(_system_words(error) or str(error), secrets)
+    words = redact_message(_system_words(error) or str(error), secrets)
     return f"{name}: {words}" if words else name
 
 
@@ -249,7 +249,7 @@ def _unusable_proxy(proxy: Proxy | None, error: Exception) -> ConfigurationError
 # ---------------------------------------------------------------- one request and its response
 
 
-class _Exchange:
+class _HttpExchange:
     """One request and the response to it, which is kept before any hook of the user's client can raise.
 
     Args:
@@ -369,7 +369,7 @@ def _response(error: BaseException) -> httpx.Response | None:
     return response if isinstance(response, httpx.Response) else None
 
 
-class _OwnExchange(_Exchange):
+class _OwnExchange(_HttpExchange):
     """An exchange over this client's own network, which knows what was sent and whether the process was suspended."""
 
     def __init__(self, url: httpx.URL, timeout: float, transport: _Transport) -> None:
@@ -484,27 +484,27 @@ class Backoff:
         )
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda answer: answer.verdict in _RETRIABLE),
-            stop=lambda state: state.kwargs["strikes"] >= retry.max_attempts,
+            stop=lambda state: state.kwargs["solo_failures"] >= retry.max_attempts,
             wait=self._wait,
             retry_error_callback=lambda _: None,
         )
 
-    def after(self, answer: Answer, *, attempts: int, strikes: int) -> float | None:
+    def after(self, answer: Answer, *, attempts: int, solo_failures: int) -> float | None:
         """Seconds until a batch goes again, or None if it must not go again as it is.
 
         Args:
             answer: what the last attempt brought.
             attempts: requests sent with this batch so far.
-            strikes: those that failed although other players' requests succeeded meanwhile.
+            solo_failures: those that failed although other players' requests succeeded meanwhile.
         """
-        state = self._state(answer, attempts, strikes=strikes)
+        state = self._state(answer, attempts, solo_failures=solo_failures)
         self._retrying.begin()
         action = self._retrying.iter(state)
         return float(action) if isinstance(action, tenacity.DoSleep) else None
 
     def pause(self, answer: Answer, failed_probes: int) -> float:
         """Seconds that the whole client waits after an answer, if it has to."""
-        is_limited = answer.verdict is Verdict.RATE_LIMITED
+        is_limited = answer.verdict is Decision.RATE_LIMITED
         if answer.retry_after or (answer.retry_after is not None and not is_limited):
             return answer.retry_after
         if is_limited:  # also with a `Retry-After` of 0 or in the past, else each 429 would bring the next at once
@@ -514,9 +514,9 @@ class Backoff:
     def _wait(self, state: tenacity.RetryCallState) -> float:
         assert state.outcome is not None, "tenacity waits after an outcome"  # noqa: S101 an invariant
         match state.outcome.result().verdict:
-            case Verdict.RATE_LIMITED | Verdict.HALT:
+            case Decision.RATE_LIMITED | Decision.HALT:
                 return 0.0  # the whole client waits
-            case Verdict.BUSY:
+            case Decision.BUSY:
                 return self._spread(self._retry.initial)  # somebody else's request is soon over
             case _:
                 return self._spread(self._exponential(state))
@@ -534,4 +534,4 @@ class Backoff:
 _SHORTEST_PAUSE = 1.0
 """Seconds after a 429 that names none: they clear the window of one second."""
 
-_RETRIABLE = frozenset(Verdict) - {Verdict.DELIVERED, Verdict.REFUSED}
+_RETRIABLE = frozenset(Decision) - {Decision.DELIVERED, Decision.REFUSED}

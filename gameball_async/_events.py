@@ -239,9 +239,9 @@ def _check_key(name: str, key: object) -> str:
 
 def _converted_value(name: str, key: str, value: object) -> object:
     if not isinstance(value, (list, tuple)):
-        return _converted_scalar(_Place(name, key), value)
+        return _converted_scalar(_ValuePath(name, key), value)
     items = cast("Sequence[object]", value)
-    place = _Place(name, key, items)
+    place = _ValuePath(name, key, items)
     converted: list[object] = []
     for index, item in enumerate(items):
         place.index = index
@@ -250,7 +250,7 @@ def _converted_value(name: str, key: str, value: object) -> object:
 
 
 @attrs.define
-class _Place:
+class _ValuePath:
     """Where a value is, for messages.
 
     Attributes:
@@ -275,7 +275,7 @@ class _Place:
         return InvalidEvent(f"event {quoted(self.name)}, key {quoted(self.key)}: {what} is {problem}")
 
 
-def _converted_scalar(place: _Place, value: object, member: str = "") -> object:
+def _converted_scalar(place: _ValuePath, value: object, member: str = "") -> object:
     match value:
         case Enum():
             return _converted_scalar(place, value.value, f"{member}.value")
@@ -291,7 +291,7 @@ def _converted_scalar(place: _Place, value: object, member: str = "") -> object:
     raise place.error(f"{kind(value)}; Gameball takes numbers, strings and arrays of these: {remedy}")
 
 
-def _converted_common(place: _Place, value: str | float | date | UUID, member: str) -> object:
+def _converted_common(place: _ValuePath, value: str | float | date | UUID, member: str) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise place.error(f"NaN or infinite, which JSON cannot carry: {leave_out(place.array)}")
     if is_missing(value):
@@ -313,7 +313,7 @@ def _converted_common(place: _Place, value: str | float | date | UUID, member: s
             return str(value)
 
 
-def _converted_decimal(place: _Place, value: Decimal, member: str) -> msgspec.Raw:
+def _converted_decimal(place: _ValuePath, value: Decimal, member: str) -> msgspec.Raw:
     if not value.is_finite():
         raise place.error(f"NaN or infinite, which JSON cannot carry: {leave_out(place.array)}")
     _, digits, exponent = value.as_tuple()

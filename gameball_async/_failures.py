@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ._bell import Bell
+from ._bell import Notifier
 from ._counted import counted
 from ._events import Event
 from ._interruption import interruption, running_task
 from ._logger import logger
-from ._seldom import Seldom
+from ._seldom import LogThrottle
 from .errors import DeliveryError
 
 OnFailure = Callable[[Event, DeliveryError], Awaitable[None] | None]
@@ -25,7 +25,7 @@ OnFailure = Callable[[Event, DeliveryError], Awaitable[None] | None]
 _log = logger("gameball_async")
 
 
-class Failures:
+class FailureCallbacks:
     """A queue before the user's callback, so that it never runs inside `track` or between two sends.
 
     Args:
@@ -35,9 +35,9 @@ class Failures:
     def __init__(self, on_failure: OnFailure | None) -> None:
         self._on_failure = on_failure
         self._queue: deque[tuple[Event, DeliveryError]] = deque()
-        self._added = Bell()
+        self._added = Notifier()
         self._finishing = False
-        self._raised = Seldom()
+        self._raised = LogThrottle()
         self._latest = ("", "")
 
     def add(self, events: Iterable[Event], error: DeliveryError) -> None:

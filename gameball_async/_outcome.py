@@ -15,35 +15,35 @@ from email.utils import parsedate_to_datetime
 from typing import cast
 
 from ._decoding import decode_body
-from ._redaction import clean_words
-from ._verdict import Answer, Verdict
+from ._redaction import redact_message
+from ._verdict import Answer, Decision
 
 LONGEST_BODY = 64 * 1024
 """Bytes of a decoded body that are looked at."""
 
 _BY_CODE = {
-    50: Verdict.HALT,  # v3: Gameball is disabled
-    1000: Verdict.HALT,  # bad or missing API key
-    1001: Verdict.HALT,  # secret key required
-    1002: Verdict.HALT,  # forbidden
-    1006: Verdict.HALT,  # secret key required, on one page
-    2001: Verdict.BUSY,
-    5000: Verdict.FAILED,  # Gameball's own word for a failure; only a bare 500 is ambiguous
-    5003: Verdict.FAILED,
-    6000: Verdict.HALT,  # Gameball is disabled
-    8000: Verdict.HALT,  # the feature is not in the plan
+    50: Decision.HALT,  # v3: Gameball is disabled
+    1000: Decision.HALT,  # bad or missing API key
+    1001: Decision.HALT,  # secret key required
+    1002: Decision.HALT,  # forbidden
+    1006: Decision.HALT,  # secret key required, on one page
+    2001: Decision.BUSY,
+    5000: Decision.FAILED,  # Gameball's own word for a failure; only a bare 500 is ambiguous
+    5003: Decision.FAILED,
+    6000: Decision.HALT,  # Gameball is disabled
+    8000: Decision.HALT,  # the feature is not in the plan
 }
 
 _BY_STATUS = {
-    401: Verdict.HALT,
-    403: Verdict.HALT,
-    404: Verdict.HALT,  # a wrong route answers an empty 404; Gameball's own 404 has a code
-    405: Verdict.HALT,  # likewise: this is not Gameball's address
-    407: Verdict.HALT,  # a proxy's answer: no event is to blame
-    408: Verdict.FAILED,
-    425: Verdict.FAILED,
-    429: Verdict.RATE_LIMITED,
-    500: Verdict.AMBIGUOUS,
+    401: Decision.HALT,
+    403: Decision.HALT,
+    404: Decision.HALT,  # a wrong route answers an empty 404; Gameball's own 404 has a code
+    405: Decision.HALT,  # likewise: this is not Gameball's address
+    407: Decision.HALT,  # a proxy's answer: no event is to blame
+    408: Decision.FAILED,
+    425: Decision.FAILED,
+    429: Decision.RATE_LIMITED,
+    500: Decision.AMBIGUOUS,
 }
 
 _BY_STATUS_WITH_CODE = {status: verdict for status, verdict in _BY_STATUS.items() if status not in (404, 500)}
@@ -86,15 +86,15 @@ def read_answer(
     foreign = _foreign(headers.get("content-type", ""), body, is_json=parsed is not _NOT_JSON, complete=complete)
     verdict = _verdict(status, code, body, complete=complete)
     if status in _SUCCESS and not _is_failure(content, error):
-        verdict = Verdict.HALT if foreign and _is_page(foreign, body) else Verdict.DELIVERED
+        verdict = Decision.HALT if foreign and _is_page(foreign, body) else Decision.DELIVERED
     words = None
-    if verdict is not Verdict.DELIVERED:  # nobody needs the words of a success, and redaction takes its time
+    if verdict is not Decision.DELIVERED:  # nobody needs the words of a success, and redaction takes its time
         words = _first(content, *_WORDS) or _first(error, *_WORDS)
     return Answer(
         verdict=verdict,
         status=status,
         code=code,
-        words=clean_words(words, secrets) if isinstance(words, str) else "",
+        words=redact_message(words, secrets) if isinstance(words, str) else "",
         retry_after=parse_retry_after(headers.get("retry-after"), wall_now),
         foreign=foreign if status in _SUCCESS else "",
     )
@@ -145,7 +145,7 @@ def halt_remedy(answer: Answer) -> str:
     return "The answer is not Gameball's. Check base_url"
 
 
-def _verdict(status: int, code: int | None, body: bytes, *, complete: bool) -> Verdict:
+def _verdict(status: int, code: int | None, body: bytes, *, complete: bool) -> Decision:
     """What a failure means for its batch; a success whose body says that it failed is a refusal."""
     if code in _BY_CODE:
         return _BY_CODE[code]
@@ -154,8 +154,8 @@ def _verdict(status: int, code: int | None, body: bytes, *, complete: bool) -> V
         return by_status[status]
     if status in _REFUSAL or status in _SUCCESS:
         # a refusal whose code was cut off may have been a 2001; it was not applied, so asking again is safe
-        return Verdict.REFUSED if complete else Verdict.FAILED
-    return Verdict.FAILED if status in _FAILURE else Verdict.HALT
+        return Decision.REFUSED if complete else Decision.FAILED
+    return Decision.FAILED if status in _FAILURE else Decision.HALT
 
 
 def _code_may_be_cut_off(status: int, body: bytes) -> bool:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
 
-from ._verdict import Sign
+from ._verdict import ServerHealth
 
 LONGEST_PAUSE = 300.0
 """Seconds that a `Retry-After` is honoured, at most. The longest documented window is 30 s; a server
@@ -26,7 +26,7 @@ OUTAGE_PLAYERS = 5
 failure in five at random that happens once in 3,000 requests."""
 
 
-class Windows:
+class RateWindows:
     """Sliding windows, exact where the server counts: a slot is free again at completion + window.
 
     A request that is in flight occupies its slot, because the server may count it at any moment
@@ -37,7 +37,7 @@ class Windows:
     """
 
     def __init__(self, limits: Iterable[tuple[int, float]]) -> None:
-        self._windows = [_Window(requests, seconds) for requests, seconds in limits]
+        self._windows = [_RateWindow(requests, seconds) for requests, seconds in limits]
         self._in_flight = 0
 
     def free_at(self, now: float) -> float:
@@ -55,7 +55,7 @@ class Windows:
             window.completed.append(now)
 
 
-class _Window:
+class _RateWindow:
     """One window: the completions that still count in it."""
 
     __slots__ = ("completed", "requests", "seconds")
@@ -104,7 +104,7 @@ _SPREAD = 0.5
 a request that starts late would cost a slot."""
 
 
-class GateState(Enum):
+class BreakerState(Enum):
     """Whether requests go at all."""
 
     OPEN = auto()
@@ -113,7 +113,7 @@ class GateState(Enum):
     HALTED = auto()
 
 
-class Gate:
+class CircuitBreaker:
     """Pauses of the whole client: nothing goes until a time, then one probe shows whether all may go.
 
     ==========  =====================================  ==========================================
@@ -131,7 +131,7 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self.state = GateState.OPEN
+        self.state = BreakerState.OPEN
         self.until = -math.inf
         self.failed_probes = 0
         self._asked_until = -math.inf  # by the server, whatever happened since
@@ -144,14 +144,14 @@ class Gate:
 
     def start(self) -> bool:
         """Note that a request starts; True if it is the probe."""
-        self._probing = self.state is not GateState.OPEN
+        self._probing = self.state is not BreakerState.OPEN
         return self._probing
 
-    def finish(self, sign: Sign, player: str | None, *, probe: bool, now: float, pause: float) -> None:
+    def finish(self, health: ServerHealth, player: str | None, *, probe: bool, now: float, pause: float) -> None:
         """Note what an attempt said.
 
         Args:
-            sign: see `Sign`.
+            health: see `ServerHealth`.
             player: whose request it was; None if it failed before, so that this says little about others.
             probe: what `start` returned for it.
             now: the present time.
@@ -159,39 +159,39 @@ class Gate:
         """
         if probe:
             self._probing = False
-        decides = probe or self.state is GateState.OPEN
-        self.failed_probes += probe and sign is not Sign.NONE
-        match sign:
-            case Sign.HALT:
+        decides = probe or self.state is BreakerState.OPEN
+        self.failed_probes += probe and health is not ServerHealth.NONE
+        match health:
+            case ServerHealth.HALT:
                 asked = min(pause, LONGEST_PAUSE)
-                self._close(GateState.HALTED, max(self.until, now + max(HALT_PROBE_INTERVAL, asked)))
-            case Sign.PAUSE:
-                state = GateState.HALTED if self.state is GateState.HALTED else GateState.PAUSED
+                self._close(BreakerState.HALTED, max(self.until, now + max(HALT_PROBE_INTERVAL, asked)))
+            case ServerHealth.PAUSE:
+                state = BreakerState.HALTED if self.state is BreakerState.HALTED else BreakerState.PAUSED
                 self._asked_until = max(self._asked_until, now + min(pause, LONGEST_PAUSE))
                 self._close(state, max(self.until, self._asked_until))
-            case Sign.TROUBLED if probe and self.state is GateState.HALTED:
+            case ServerHealth.TROUBLED if probe and self.state is BreakerState.HALTED:
                 self.until = max(self.until, now + HALT_PROBE_INTERVAL)
-            case Sign.TROUBLED if decides:
+            case ServerHealth.TROUBLED if decides:
                 self._failing |= {player} if player is not None else set()
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:
-                    self._close(GateState.OUTAGE, max(self.until, now + pause))
-            case Sign.WORKING if decides and self.until <= now:  # else a pause was asked for meanwhile
+                    self._close(BreakerState.OUTAGE, max(self.until, now + pause))
+            case ServerHealth.WORKING if decides and self.until <= now:  # else a pause was asked for meanwhile
                 self._open()
             case _:
                 pass
 
     def skip_wait(self) -> None:
         """Let the probe of an outage go at once; a pause that the server asked for is not skipped."""
-        if self.state is GateState.OUTAGE:
+        if self.state is BreakerState.OUTAGE:
             self.until = self._asked_until
 
-    def _close(self, state: GateState, until: float) -> None:
+    def _close(self, state: BreakerState, until: float) -> None:
         self.state = state
         self.until = until
         self._failing.clear()
 
     def _open(self) -> None:
-        self.state = GateState.OPEN
+        self.state = BreakerState.OPEN
         self.until = -math.inf
         self.failed_probes = 0
         self._failing.clear()

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ._bell import Bell
+from ._bell import Notifier
 from .errors import DeliveryError, LifecycleError
 
 
@@ -55,7 +55,7 @@ class SharedOutcome:
         self.outcome: Outcome | None = None
         self.moved: dict[str, SharedOutcome] | None = None
         self.interruption: LifecycleError | None = None
-        self.changed: Bell | None = None
+        self.changed: Notifier | None = None
         self.check: Callable[[], object] = _anywhere
         self.marks: dict[str, object] | None = None
 
@@ -104,7 +104,7 @@ class SharedOutcome:
             if holder.interruption is not None:
                 raise holder.interruption.with_traceback(None)
             holder.check()
-            bell = holder.changed = holder.changed or Bell()
+            bell = holder.changed = holder.changed or Notifier()
             await bell.wait()
         return outcome
 

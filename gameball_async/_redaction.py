@@ -39,7 +39,7 @@ _ORDINARY_WORD = re.compile(r"[A-Z]?[a-z]{1,15}", re.ASCII)  # too short and too
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
-def clean_words(words: str, secrets: Iterable[str] = ()) -> str:
+def redact_message(words: str, secrets: Iterable[str] = ()) -> str:
     """Make foreign words fit for a log: short, on one line, without keys and personal data.
 
     Args:

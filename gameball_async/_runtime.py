@@ -52,7 +52,7 @@ class Signal(Protocol):
         ...
 
 
-class Runtime(ABC):
+class Backend(ABC):
     """One running loop. It is bound once, and every call is checked against it.
 
     Attributes:
@@ -136,7 +136,7 @@ class Runtime(ABC):
         return call.result(struck)
 
 
-class AsyncioRuntime(Runtime):
+class AsyncioBackend(Backend):
     """An asyncio loop, of any implementation."""
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ class _TrioSignal:
         return self._event.wait().__await__()
 
 
-class TrioRuntime(Runtime):
+class TrioBackend(Backend):
     """A trio run; the background task is a system task, which ends with the run."""
 
     def __init__(self) -> None:
@@ -273,7 +273,7 @@ class _ThreadCall(Generic[_T]):
         raise FlusherDied(_LOOP_ENDED) from None
 
 
-def current_runtime() -> Runtime:
+def current_backend() -> Backend:
     """The loop of the caller, which must be in one."""
     native = anyio.lowlevel.current_token().native_token
-    return AsyncioRuntime() if isinstance(native, asyncio.AbstractEventLoop) else TrioRuntime()
+    return AsyncioBackend() if isinstance(native, asyncio.AbstractEventLoop) else TrioBackend()

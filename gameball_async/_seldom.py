@@ -11,7 +11,7 @@ INTERVAL = 60.0
 """Seconds between two lines about the same. A person reads no faster, and a broken shop fails a thousand times."""
 
 
-class Seldom:
+class LogThrottle:
     """Counts what happens, and says when to tell of it.
 
     Attributes:

@@ -7,7 +7,7 @@ from enum import Enum, auto
 import attrs
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What becomes of the batch."""
 
     DELIVERED = auto()
@@ -34,11 +34,11 @@ class Verdict(Enum):
         return self.name.lower().replace("_", " ")
 
 
-FAILURES = frozenset({Verdict.FAILED, Verdict.AMBIGUOUS})
+FAILURES = frozenset({Decision.FAILED, Decision.AMBIGUOUS})
 """What a server brings about that is in trouble or cannot be reached."""
 
 
-class Sign(Enum):
+class ServerHealth(Enum):
     """What an attempt says about the server, whatever it means for its own batch."""
 
     WORKING = auto()
@@ -53,16 +53,16 @@ class Sign(Enum):
     """The attempt was interrupted here and says nothing."""
 
 
-SIGNS = {
-    Verdict.DELIVERED: Sign.WORKING,
-    Verdict.REFUSED: Sign.WORKING,
-    Verdict.BUSY: Sign.WORKING,
-    Verdict.FAILED: Sign.TROUBLED,
-    Verdict.AMBIGUOUS: Sign.TROUBLED,
-    Verdict.RATE_LIMITED: Sign.PAUSE,
-    Verdict.HALT: Sign.HALT,
-    Verdict.INTERRUPTED: Sign.NONE,
-    Verdict.NOT_SENT: Sign.NONE,
+HEALTH = {
+    Decision.DELIVERED: ServerHealth.WORKING,
+    Decision.REFUSED: ServerHealth.WORKING,
+    Decision.BUSY: ServerHealth.WORKING,
+    Decision.FAILED: ServerHealth.TROUBLED,
+    Decision.AMBIGUOUS: ServerHealth.TROUBLED,
+    Decision.RATE_LIMITED: ServerHealth.PAUSE,
+    Decision.HALT: ServerHealth.HALT,
+    Decision.INTERRUPTED: ServerHealth.NONE,
+    Decision.NOT_SENT: ServerHealth.NONE,
 }
 """What each verdict says about the server."""
 
@@ -80,7 +80,7 @@ class Answer:
         foreign: the type of a successful answer's body that is not JSON, as Gameball's are; empty if it is.
     """
 
-    verdict: Verdict
+    verdict: Decision
     status: int | None = None
     code: int | None = None
     words: str = ""
@@ -88,13 +88,13 @@ class Answer:
     foreign: str = ""
 
     @property
-    def sign(self) -> Sign:
+    def health(self) -> ServerHealth:
         """What it says about the server."""
-        return Sign.PAUSE if self._asks_for_a_pause else SIGNS[self.verdict]
+        return ServerHealth.PAUSE if self._asks_for_a_pause else HEALTH[self.verdict]
 
     @property
     def _asks_for_a_pause(self) -> bool:
-        return self.retry_after is not None and self.verdict is not Verdict.HALT
+        return self.retry_after is not None and self.verdict is not Decision.HALT
 
     @property
     def summary(self) -> str:

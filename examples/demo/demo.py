@@ -15,11 +15,11 @@ from gameball_async import AsyncGameball, Batching, RateLimit, Retry
 from gameball_async.cli._columns import Columns, MetadataColumn
 from gameball_async.cli._compare import Sent
 from gameball_async.cli._display import Spoken, display_for
-from gameball_async.cli._files import Files, Reading, Trouble
-from gameball_async.cli._ledger import Ledger
+from gameball_async.cli._files import Files, ReadFailure, ReadOptions
+from gameball_async.cli._ledger import RunTracker
 from gameball_async.cli._report import print_answers, print_line
-from gameball_async.cli._rows import Draft, MetadataValue, Row
-from gameball_async.cli._sending import How, Job, Sending
+from gameball_async.cli._rows import Draft, InputRow, MetadataValue
+from gameball_async.cli._sending import Run, RunInput, StopReason
 from gameball_async.cli._signals import EXIT_CODE, Interrupts
 from gameball_async.cli._words import counted, duration
 from gameball_async.sandbox import Fault, Sandbox
@@ -27,7 +27,7 @@ from gameball_async.sandbox import Fault, Sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gameball_async.cli._sending import Ending
+    from gameball_async.cli._sending import RunResult
 
 EXCERPT = Path(__file__).parent / "data" / "online_retail_excerpt.csv.gz"
 _TOO_MANY = 429
@@ -114,15 +114,15 @@ class Shop:
         tally: what they held so far.
     """
 
-    def __init__(self, rows: Iterator[Row | Trouble]) -> None:
+    def __init__(self, rows: Iterator[InputRow | ReadFailure]) -> None:
         self.tally = Tally()
         self._rows = rows
-        self._invoice: list[Row] = []
+        self._invoice: list[InputRow] = []
 
-    def events(self) -> Iterator[Row | Trouble]:
+    def events(self) -> Iterator[InputRow | ReadFailure]:
         """Make the events; each carries the row it comes from."""
         for row in self._rows:
-            if isinstance(row, Trouble):
+            if isinstance(row, ReadFailure):
                 yield row
                 continue
             yield from self._close_invoice(row)
@@ -136,13 +136,13 @@ class Shop:
                 yield row
         yield from self._close_invoice(None)
 
-    def _close_invoice(self, following: Row | None) -> Iterator[Row]:
+    def _close_invoice(self, following: InputRow | None) -> Iterator[InputRow]:
         if not self._invoice or (following is not None and _invoice(following) == _invoice(self._invoice[0])):
             return
         yield from self._counted([_checkout(self._invoice)])
         self._invoice = []
 
-    def _counted(self, events: Sequence[Row]) -> Iterator[Row]:
+    def _counted(self, events: Sequence[InputRow]) -> Iterator[InputRow]:
         for event in events:
             if isinstance(event.content, Draft):
                 self.tally.add(event.content)
@@ -153,22 +153,22 @@ def _names_no_customer(reason: str) -> bool:
     return str(COLUMNS.player) in reason
 
 
-def _metadata(row: Row) -> dict[str, object]:
+def _metadata(row: InputRow) -> dict[str, object]:
     return dict(row.content.metadata or {}) if isinstance(row.content, Draft) else {}
 
 
-def _invoice(row: Row) -> object:
+def _invoice(row: InputRow) -> object:
     return _metadata(row).get("invoice")
 
 
-def _events_of(row: Row, draft: Draft) -> list[Row]:
+def _events_of(row: InputRow, draft: Draft) -> list[InputRow]:
     quantity = (draft.metadata or {}).get("quantity", 0)
     pieces = quantity if isinstance(quantity, int) else 0
     names = ["return"] if pieces < 0 else ["buy", "buy_in_bulk"] if pieces >= _BULK else ["buy"]
     return [attrs.evolve(row, content=attrs.evolve(draft, name=name)) for name in names]
 
 
-def _checkout(items: Sequence[Row]) -> Row:
+def _checkout(items: Sequence[InputRow]) -> InputRow:
     last = items[-1]
     assert isinstance(last.content, Draft)  # noqa: S101 only rows with a customer are kept
     total = Decimal(0)
@@ -196,9 +196,9 @@ def main() -> None:
 
 async def run(path: str, sandbox: Sandbox) -> bool:
     """Send order lines to a sandbox, print the table, and return whether it holds exactly their events."""
-    files = Files([path], Reading(columns=COLUMNS))
+    files = Files([path], ReadOptions(columns=COLUMNS))
     shop, rate = Shop(files.rows()), RateLimit()
-    ledger = Ledger(names=[EXCERPT.name])
+    tracker = RunTracker(names=[EXCERPT.name])
     display = display_for("real orders of a gift shop")
     gameball = AsyncGameball(
         "demo", base_url=sandbox.url, rate=rate, batching=Batching(wait_timeout=60), retry=Retry(initial=0.2)
@@ -209,13 +209,15 @@ async def run(path: str, sandbox: Sandbox) -> bool:
             "a second and 1,200 in 30 seconds. On the way it fails, resets, asks to wait and cuts answers short."
         )
         async with gameball:
-            job = Job(rows=shop.events(), ledger=ledger, display=display, expected=lambda: None, windows=rate.windows())
-            sending = Sending(gameball, job)
+            job = RunInput(
+                rows=shop.events(), tracker=tracker, display=display, expected=lambda: None, windows=rate.windows()
+            )
+            sending = Run(gameball, job)
             ending = await sending.run(interrupts)
     return _report(shop.tally, sending, sandbox, ending)
 
 
-def _report(tally: Tally, sending: Sending, sandbox: Sandbox, ending: Ending) -> bool:
+def _report(tally: Tally, sending: Run, sandbox: Sandbox, ending: RunResult) -> bool:
     comparison = tally.sent.compare(sandbox.holdings())
     answers = _answers(tally, sending, sandbox)
     print_answers("Real orders of a gift shop, through a sandbox", answers)
@@ -223,12 +225,12 @@ def _report(tally: Tally, sending: Sending, sandbox: Sandbox, ending: Ending) ->
         print_line(f"The order lines were not read to their end: {trouble.reason}")
     for difference in comparison.differences[:5]:
         print_line(difference)
-    if ending.how is How.INTERRUPTED:
+    if ending.how is StopReason.INTERRUPTED:
         print_line("Stopped before the end, as you wished.")
         raise SystemExit(EXIT_CODE)
     print_line("Data: D. Chen, Online Retail, UCI Machine Learning Repository, 2015, doi 10.24432/C5BW33, CC BY 4.0.")
     is_equal = (
-        ending.how is How.FINISHED
+        ending.how is StopReason.FINISHED
         and not sending.troubles
         and comparison.sent > 0
         and not comparison.differences
@@ -244,7 +246,7 @@ def _report(tally: Tally, sending: Sending, sandbox: Sandbox, ending: Ending) ->
     return is_equal
 
 
-def _answers(tally: Tally, sending: Sending, sandbox: Sandbox) -> list[tuple[str, str]]:
+def _answers(tally: Tally, sending: Run, sandbox: Sandbox) -> list[tuple[str, str]]:
     """Answer what a shop owner would ask; every sum is the sum of the parts that stand next to it."""
     stats, match = sending.stats, tally.sent.match(sandbox.holdings())
     rows, nameless, events = tally.rows, tally.without_customer, tally.events.total()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ._batch import Batch, event_bytes, held_bytes
-from ._counts import Counts
-from ._one_change import one_change, reentrant
+from ._counts import Counters
+from ._one_change import non_reentrant, reentrant
 from ._queues import Buffer
 
-__all__ = ["Batch", "Buffer", "Counts", "event_bytes", "held_bytes", "one_change", "reentrant"]
+__all__ = ["Batch", "Buffer", "Counters", "event_bytes", "held_bytes", "non_reentrant", "reentrant"]

@@ -10,10 +10,10 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from ._batch import Batch, Stage
+from ._batch import Batch, BatchState
 
 
-class ByAge(OrderedDict[int, Batch]):
+class AgeIndex(OrderedDict[int, Batch]):
     """The oldest batch of each number, in order of opening: the parts of a split batch share its number."""
 
     def leave(self, batch: Batch) -> None:
@@ -26,7 +26,7 @@ class ByAge(OrderedDict[int, Batch]):
         else:
             del self[batch.number]
 
-    def restamp(self, now: float) -> None:
+    def rebase_clock(self, now: float) -> None:
         """Take the present time for the opening of every batch."""
         for batch in self.values():
             batch.opened_at = now
@@ -60,7 +60,7 @@ class ByAge(OrderedDict[int, Batch]):
     def unsealed(self) -> Batch | None:
         """The oldest batch that is not sealed; None if all are."""
         # a sealed batch is skipped, not the halves behind it; few are sealed: in flight, or backing off
-        return next((batch for batch in self.parts() if batch.stage is not Stage.SEALED), None)
+        return next((batch for batch in self.parts() if batch.stage is not BatchState.SEALED), None)
 
     def parts(self) -> Iterator[Batch]:
         """Every batch, with all parts of what was split."""

@@ -44,7 +44,7 @@ def held_bytes(player_unique_id: str, events: Mapping[str, bytes], mobile: str |
     return texts + len(events) * per_event(player_unique_id) + contact_bytes(mobile, email)
 
 
-class Stage(Enum):
+class BatchState(Enum):
     """Where a batch is in its life; it only moves down this list."""
 
     OPEN = auto()
@@ -68,18 +68,18 @@ class Batch:
         mobile: the mobile number that at least one of its events came with.
         email: the e-mail address, likewise.
         opened_at: when its first event was accepted, in seconds of the loop's clock.
-        stage: see `Stage`.
+        stage: see `BatchState`.
         shared: the outcome that its receipts wait for.
         following: the player's next batch.
         body: the bytes of the request, once it is sealed.
         attempts: requests sent with it.
         earlier_attempts: requests sent with the batch that it was split from.
-        strikes: attempts that failed although other players' requests succeeded meanwhile.
+        solo_failures: attempts that failed although other players' requests succeeded meanwhile.
         successes_seen: requests of the client that had succeeded when its last attempt failed.
         last_failure: why its last attempt failed, in words; None if none has.
         ambiguous: whether an attempt ended without an answer that settles it.
         per_event: bytes that each event counts with, beside its encoding and its name.
-        origin: the file of the journal that its events lie in; 0 if they lie in memory alone.
+        segment: the file of the journal that its events lie in; 0 if they lie in memory alone.
         seqs: their places in that file, in the order of `events`.
         epoch: the epoch of its latest event; epochs count the calls of flush.
         is_recorded: whether the journal knows it as a sealed batch.
@@ -100,14 +100,14 @@ class Batch:
         "mobile",
         "number",
         "opened_at",
-        "origin",
         "per_event",
         "player_unique_id",
+        "segment",
         "seqs",
         "shared",
         "size",
+        "solo_failures",
         "stage",
-        "strikes",
         "successes_seen",
     )
 
@@ -120,17 +120,17 @@ class Batch:
         self.mobile: str | None = None
         self.email: str | None = None
         self.opened_at = opened_at
-        self.stage = Stage.OPEN
+        self.stage = BatchState.OPEN
         self.shared = SharedOutcome()
         self.following: Batch | None = None
         self.body: bytes | None = None
         self.attempts = 0
         self.earlier_attempts = 0
-        self.strikes = 0
+        self.solo_failures = 0
         self.successes_seen: int | None = None
         self.last_failure: str | None = None
         self.ambiguous = False
-        self.origin = 0
+        self.segment = 0
         self.seqs: tuple[int, ...] = ()
         self.is_recorded = False
         # Epochs count the calls of flush. Nearly every batch lives within one, so an event's epoch is not kept
@@ -232,11 +232,11 @@ class Batch:
         for name, encoded in items:
             part.add(name, encoded, self.epoch)
         part._boundaries = boundaries
-        part.stage = Stage.CLOSED
+        part.stage = BatchState.CLOSED
         part.last_failure = self.last_failure
         part.ambiguous = self.ambiguous
         part.earlier_attempts = self.earlier_attempts + self.attempts
-        part.origin = self.origin
+        part.segment = self.segment
         self.shared.move(part.events, part.shared)
         return part
 

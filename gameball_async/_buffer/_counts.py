@@ -9,7 +9,7 @@ from ..errors import Dropped, OutcomeUnknown, Rejected
 
 
 @attrs.define
-class Counts:
+class Counters:
     """The ledger: accepted = delivered + rejected + dropped + unknown + pending."""
 
     accepted: int = 0

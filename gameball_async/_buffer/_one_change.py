@@ -12,16 +12,16 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Changing(Protocol):
+class NonReentrant(Protocol):
     """Whatever is changed by one call at a time."""
 
     is_changing: bool
 
 
-_B = TypeVar("_B", bound=Changing)
+_B = TypeVar("_B", bound=NonReentrant)
 
 
-def one_change(
+def non_reentrant(
     method: Callable[Concatenate[_B, _P], _T],
 ) -> Callable[Concatenate[_B, _P], _T]:
     """Refuse to begin a change in the midst of another: only a finalizer or a signal handler can try."""

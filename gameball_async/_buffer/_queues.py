@@ -12,13 +12,16 @@ from .._config import Batching
 from .._events import Event
 from .._receipt import Outcome, SharedOutcome
 from ..errors import Dropped, InvalidEvent, LifecycleError
-from ._age import ByAge
-from ._batch import Batch, Overhead, Stage, contact_bytes, event_bytes, held_bytes
-from ._counts import Counts
-from ._one_change import one_change, reentrant
-from ._schedule import Place, Player, Schedule
+from ._age import AgeIndex
+from ._batch import Batch, BatchState, Overhead, contact_bytes, event_bytes, held_bytes
+from ._counts import Counters
+from ._one_change import non_reentrant, reentrant
+from ._schedule import Player, PlayerState, Schedule
 
-_OPEN, _LINGERING = Stage.OPEN, Place.LINGERING  # Python 3.11 takes 60 ns to look up a member, as long as a call
+_OPEN, _LINGERING = (
+    BatchState.OPEN,
+    PlayerState.LINGERING,
+)  # Python 3.11 takes 60 ns to look up a member, as long as a call
 
 _MOST_OVERHEAD = 256
 """Bytes of a request that are neither an event nor an id, in any dialect; a test compares."""
@@ -46,7 +49,7 @@ class Buffer:
         on_settled: Callable[[], object] = lambda: None,
         check_waiting: Callable[[], object] = lambda: None,
     ) -> None:
-        self.counts = Counts()
+        self.counts = Counters()
         self._on_settled = on_settled
         self._check_waiting = check_waiting
         self.is_changing = False
@@ -55,7 +58,7 @@ class Buffer:
         self._players: dict[str, Player] = {}
         self._schedule = Schedule(on_due)
         self._numbers = itertools.count()
-        self._by_age = ByAge()
+        self._by_age = AgeIndex()
         self._epoch = 0
         self._pending_of_epoch: dict[int, int] = {}  # of all epochs but the present one
 
@@ -75,7 +78,7 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        origin: int = 0,
+        segment: int = 0,
         seqs: tuple[int, ...] = (),
     ) -> SharedOutcome | None:
         """Accept one event into its player's last batch, or into a new one; None if there is no room.
@@ -89,7 +92,7 @@ class Buffer:
         try:
             player = self._players.get(player_unique_id)
             if player is None or mobile is not None or email is not None:
-                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, origin, seqs)
+                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, segment, seqs)
             # what nearly every event meets, in one place: each call would cost as much as all of these tests
             batch, size, counts, batching = player.tail, len(encoded), self.counts, self._batching
             if (
@@ -97,9 +100,9 @@ class Buffer:
                 or name in batch.events
                 or len(batch.events) >= batching.max_events
                 or batch.size + size >= batching.max_bytes
-                or batch.origin != origin
+                or batch.segment != segment
             ):
-                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, origin, seqs)
+                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, segment, seqs)
             held = size + len(name) + batch.per_event
             if counts.pending >= batching.buffer_events or counts.pending_bytes + held > batching.buffer_bytes:
                 return None
@@ -112,7 +115,7 @@ class Buffer:
             counts.accepted += 1
             counts.pending += 1
             counts.pending_bytes += held
-            if player.place is _LINGERING and self._is_full(batch):
+            if player.player_state is _LINGERING and self._is_full(batch):
                 self._schedule.make_ready(player)
             return batch.shared
         finally:
@@ -126,12 +129,12 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        origin: int,
+        segment: int,
         seqs: tuple[int, ...],
     ) -> SharedOutcome | None:
         player = self._players.get(player_unique_id)
         growth = None
-        if player is not None and player.tail.origin == origin:
+        if player is not None and player.tail.segment == segment:
             growth = self._growth(player.tail, name, encoded, mobile, email)
         if growth is None:
             self.check_size(player_unique_id, name, len(encoded), mobile, email)
@@ -142,7 +145,7 @@ class Buffer:
             return None
         if player is None or growth is None:
             batch = self._open(player_unique_id, mobile, email, now)
-            batch.origin, batch.seqs = origin, seqs
+            batch.segment, batch.seqs = segment, seqs
             self._add(batch, name, encoded)
             self._append(player, batch, now)
         else:
@@ -151,11 +154,11 @@ class Buffer:
             batch.adopt(mobile, email, growth)
             batch.seqs += seqs
             self._add(batch, name, encoded)
-            if player.place is Place.LINGERING and self._is_full(batch):
+            if player.player_state is PlayerState.LINGERING and self._is_full(batch):
                 self._schedule.make_ready(player)
         return batch.shared
 
-    @one_change
+    @non_reentrant
     def offer_batch(
         self,
         player_unique_id: str,
@@ -163,7 +166,7 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        origin: int = 0,
+        segment: int = 0,
         seqs: tuple[int, ...] = (),
     ) -> SharedOutcome | None:
         """Accept events as one batch of their own, due at once; None if there is no room.
@@ -174,9 +177,9 @@ class Buffer:
         self.check_batch(player_unique_id, events, mobile, email)
         if not self.has_room(len(events), held_bytes(player_unique_id, events, mobile, email)):
             return None
-        return self._offer_closed(player_unique_id, events, mobile, email, now, origin, seqs).shared
+        return self._offer_closed(player_unique_id, events, mobile, email, now, segment, seqs).shared
 
-    @one_change
+    @non_reentrant
     def restore(
         self,
         player_unique_id: str,
@@ -184,11 +187,11 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        origin: int,
+        segment: int,
         seqs: tuple[int, ...],
     ) -> Batch:
         """Take over a batch that an earlier process sealed, and may have sent; whatever its size, and the room."""
-        batch = self._offer_closed(player_unique_id, events, mobile, email, now, origin, seqs)
+        batch = self._offer_closed(player_unique_id, events, mobile, email, now, segment, seqs)
         batch.ambiguous = batch.is_recorded = True
         return batch
 
@@ -199,14 +202,14 @@ class Buffer:
         mobile: str | None,
         email: str | None,
         now: float,
-        origin: int,
+        segment: int,
         seqs: tuple[int, ...],
     ) -> Batch:
         batch = self._open(player_unique_id, mobile, email, now)
-        batch.origin, batch.seqs = origin, seqs
+        batch.segment, batch.seqs = segment, seqs
         for name, encoded in events.items():
             self._add(batch, name, encoded)
-        batch.stage = Stage.CLOSED
+        batch.stage = BatchState.CLOSED
         self._append(self._players.get(player_unique_id), batch, now)
         return batch
 
@@ -223,7 +226,7 @@ class Buffer:
                     f"several calls, or raise {limit}."
                 )
 
-    @one_change
+    @non_reentrant
     def refuse_newest(self, encoded: bytes, error: Dropped) -> SharedOutcome:
         """Accept an event and drop it at once, so that it is counted."""
         shared = SharedOutcome()
@@ -241,7 +244,7 @@ class Buffer:
 
     def _growth(self, batch: Batch, name: str, encoded: bytes, mobile: str | None, email: str | None) -> int | None:
         """Bytes that the event's contact adds to the batch; None if the event cannot join it."""
-        if batch.stage is not Stage.OPEN or name in batch.events or len(batch.events) >= self._batching.max_events:
+        if batch.stage is not BatchState.OPEN or name in batch.events or len(batch.events) >= self._batching.max_events:
             return None
         growth = batch.growth(mobile, email, self._overhead)
         if growth is None or batch.size + growth + len(encoded) + 1 > self._batching.max_bytes:
@@ -283,7 +286,7 @@ class Buffer:
             return
         player.tail.following = batch
         player.tail = batch
-        if player.place is Place.LINGERING:
+        if player.player_state is PlayerState.LINGERING:
             self._schedule.make_ready(player)  # nothing can merge into its head any more
 
     def _is_full(self, batch: Batch) -> bool:
@@ -291,12 +294,12 @@ class Buffer:
 
     # ---------------------------------------------------------------- due, take
 
-    @one_change
+    @non_reentrant
     def due_at(self, now: float) -> float:
         """When the next batch may be taken: at once if not above `now`, `inf` if there is none."""
         return self._schedule.due_at(now)
 
-    @one_change
+    @non_reentrant
     def take(self, now: float, *, untried_first: bool = False) -> Batch | None:
         """Seal and return the batch that has been due longest, or None if nothing is due.
 
@@ -308,12 +311,12 @@ class Buffer:
         if self._schedule.due_at(now) > now:
             return None
         batch = self._schedule.take(untried_first=untried_first).head
-        batch.stage = Stage.SEALED
+        batch.stage = BatchState.SEALED
         return batch
 
     # ---------------------------------------------------------------- settle, give back, split
 
-    @one_change
+    @non_reentrant
     def settle(self, batch: Batch, outcome: Outcome, now: float) -> None:
         """Give all events of a batch their outcome, and let the player's next batch move up."""
         self.counts.settle(len(batch.events), batch.held_bytes, outcome)
@@ -323,17 +326,17 @@ class Buffer:
         batch.shared.settle(outcome)
         self._on_settled()
 
-    @one_change
-    def give_back(self, batch: Batch, at: float) -> None:
+    @non_reentrant
+    def requeue(self, batch: Batch, at: float) -> None:
         """Keep a batch that was taken for another, identical try at the time `at`."""
         self._schedule.back_off(self._players[batch.player_unique_id], at)
 
-    @one_change
+    @non_reentrant
     def split(self, batch: Batch) -> None:
         """Replace a batch that was taken by its two halves, due at once and before all later batches."""
         player = self._players[batch.player_unique_id]
         older, newer = batch.halves(self._overhead(batch.player_unique_id, batch.mobile, batch.email))
-        batch.stage = Stage.SETTLED
+        batch.stage = BatchState.SETTLED
         self.counts.pending_bytes += contact_bytes(batch.mobile, batch.email)  # of two batches from now on
         self._by_age[batch.number] = older
         player.head = older
@@ -352,7 +355,7 @@ class Buffer:
 
     def _unlink(self, batch: Batch, now: float) -> None:
         """Take a batch out of its player's chain: the head, or the one behind a head that is sealed."""
-        batch.stage = Stage.SETTLED
+        batch.stage = BatchState.SETTLED
         self._by_age.leave(batch)
         player = self._players[batch.player_unique_id]
         if player.head is not batch:
@@ -377,7 +380,7 @@ class Buffer:
     def _place_head(self, player: Player, now: float) -> None:
         head = player.head
         due = head.opened_at + self._batching.linger
-        may_merge = head.stage is Stage.OPEN and head.following is None and not self._is_full(head)
+        may_merge = head.stage is BatchState.OPEN and head.following is None and not self._is_full(head)
         if may_merge and now < due and head.first_epoch == self._epoch:
             self._schedule.linger(player, due)
         else:
@@ -385,8 +388,8 @@ class Buffer:
 
     # ---------------------------------------------------------------- flush
 
-    @one_change
-    def hurry(self) -> int:
+    @non_reentrant
+    def flush_now(self) -> int:
         """Make everything accepted so far due at once, and return its epoch for `pending_until`."""
         flushed = self._epoch
         if pending := self.counts.pending - sum(self._pending_of_epoch.values()):
@@ -396,7 +399,7 @@ class Buffer:
         self._schedule.end_backoffs()
         return flushed
 
-    @one_change
+    @non_reentrant
     def skip_backoff(self) -> None:
         """Make every batch that waits for its next try due at once."""
         self._schedule.end_backoffs()
@@ -407,10 +410,10 @@ class Buffer:
 
     # ---------------------------------------------------------------- age, drop
 
-    @one_change
-    def restamp(self, now: float) -> None:
+    @non_reentrant
+    def rebase_clock(self, now: float) -> None:
         """Take the present time for the opening of every batch: until now there was no clock."""
-        self._by_age.restamp(now)
+        self._by_age.rebase_clock(now)
 
     def oldest_at(self) -> float | None:
         """When the oldest unsettled batch was opened, or None if there is none."""
@@ -429,9 +432,9 @@ class Buffer:
 
     def _is_in_flight(self, batch: Batch) -> bool:
         """Whether a request of its player is being sent."""
-        return self._players[batch.player_unique_id].place is Place.IN_FLIGHT
+        return self._players[batch.player_unique_id].player_state is PlayerState.IN_FLIGHT
 
-    @one_change
+    @non_reentrant
     def drop_oldest(self, error: Dropped, now: float) -> Event | None:
         """Give up the oldest event that is not sealed; None if all are.
 
@@ -462,9 +465,9 @@ class Buffer:
 
     def _close(self, batch: Batch) -> None:
         """Let no further event into a batch; without that it waits for nothing."""
-        batch.stage = Stage.CLOSED
+        batch.stage = BatchState.CLOSED
         player = self._players[batch.player_unique_id]
-        if player.head is batch and player.place is Place.LINGERING:
+        if player.head is batch and player.player_state is PlayerState.LINGERING:
             self._schedule.make_ready(player)
 
     def interrupt(self, error: LifecycleError | None) -> None:

@@ -23,10 +23,10 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from ._batch import Batch
-from ._timers import Timers
+from ._timers import TimerHeap
 
 
-class Place(Enum):
+class PlayerState(Enum):
     """Where a player stands; the module's table says what that means."""
 
     LINGERING = auto()
@@ -40,12 +40,12 @@ class Place(Enum):
 class Player:
     """A player with events: a chain of batches from head to tail."""
 
-    __slots__ = ("head", "place", "tail")
+    __slots__ = ("head", "player_state", "tail")
 
     def __init__(self, batch: Batch) -> None:
         self.head = batch
         self.tail = batch
-        self.place = Place.GONE
+        self.player_state = PlayerState.GONE
 
 
 class Schedule:
@@ -57,8 +57,8 @@ class Schedule:
 
     def __init__(self, on_due: Callable[[float], object]) -> None:
         self._on_due = on_due
-        self._lingering: Timers[Player] = Timers()
-        self._backing_off: Timers[Player] = Timers()
+        self._lingering: TimerHeap[Player] = TimerHeap()
+        self._backing_off: TimerHeap[Player] = TimerHeap()
         # who became ready when; two queues, so that the untried ones can be preferred in O(1)
         self._untried: OrderedDict[Player, int] = OrderedDict()
         self._tried: OrderedDict[Player, int] = OrderedDict()
@@ -68,39 +68,39 @@ class Schedule:
 
     def linger(self, player: Player, until: float) -> None:
         """Let the head wait for more events."""
-        self._move(player, Place.LINGERING)
+        self._move(player, PlayerState.LINGERING)
         self._lingering.add(player, until)
         self._on_due(until)
 
     def make_ready(self, player: Player) -> None:
         """Let the head be taken as soon as its turn comes."""
-        self._move(player, Place.READY)
+        self._move(player, PlayerState.READY)
         queue = self._tried if player.head.attempts else self._untried
         queue[player] = next(self._order)
         self._on_due(-math.inf)
 
     def back_off(self, player: Player, until: float) -> None:
         """Let the head wait for its next try."""
-        self._move(player, Place.BACKING_OFF)
+        self._move(player, PlayerState.BACKING_OFF)
         self._backing_off.add(player, until)
         self._on_due(until)
 
     def leave(self, player: Player) -> None:
         """Forget a player who has no events any more."""
-        self._move(player, Place.GONE)
+        self._move(player, PlayerState.GONE)
 
-    def _move(self, player: Player, place: Place) -> None:
-        match player.place:
-            case Place.LINGERING:
+    def _move(self, player: Player, player_state: PlayerState) -> None:
+        match player.player_state:
+            case PlayerState.LINGERING:
                 self._lingering.remove(player)
-            case Place.BACKING_OFF:
+            case PlayerState.BACKING_OFF:
                 self._backing_off.remove(player)
-            case Place.READY:
+            case PlayerState.READY:
                 if self._untried.pop(player, None) is None:
                     del self._tried[player]
             case _:
                 pass
-        player.place = place
+        player.player_state = player_state
 
     # ---------------------------------------------------------------- who comes next
 
@@ -119,7 +119,7 @@ class Schedule:
         else:
             player = first_tried
         assert player is not None, "`due_at` said that somebody is ready"  # noqa: S101 an invariant
-        self._move(player, Place.IN_FLIGHT)
+        self._move(player, PlayerState.IN_FLIGHT)
         return player
 
     def end_lingers(self) -> None:
@@ -132,7 +132,7 @@ class Schedule:
         for player in self._backing_off.in_order():
             self.make_ready(player)
 
-    def _collect_due(self, timers: Timers[Player], now: float) -> float:
+    def _collect_due(self, timers: TimerHeap[Player], now: float) -> float:
         """Make ready whose time has come; returns the next time."""
         while (at := timers.next_at()) is not None and at <= now:
             self.make_ready(timers.soonest())

@@ -12,7 +12,7 @@ _FEW = 64
 """Entries that are kept however many of them are stale."""
 
 
-class Timers(Generic[_T]):
+class TimerHeap(Generic[_T]):
     """A heap of times. Leaving is O(1): the entry stays behind, until it is due or most entries are stale."""
 
     def __init__(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._engine import CLOSE_TIMEOUT, Engine, State, engines
+from ._engine import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
 from ._loop import Flusher
 from ._report import CloseReport, Undelivered
 
-__all__ = ["CLOSE_TIMEOUT", "CloseReport", "Engine", "Flusher", "State", "Undelivered", "engines"]
+__all__ = ["CLOSE_TIMEOUT", "ClientState", "CloseReport", "Flusher", "Lifecycle", "Undelivered", "lifecycles"]

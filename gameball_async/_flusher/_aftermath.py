@@ -9,29 +9,29 @@ from .._buffer import Batch, Buffer
 from .._config import Retry
 from .._delivery import Backoff
 from .._events import Event
-from .._failures import Failures
+from .._failures import FailureCallbacks
 from .._outcome import halt_remedy
-from .._pacing import Gate, GateState
+from .._pacing import BreakerState, CircuitBreaker
 from .._receipt import Delivered
-from .._verdict import FAILURES, Answer, Sign, Verdict
+from .._verdict import FAILURES, Answer, Decision, ServerHealth
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from ._report import Undelivered
-from ._store import Store
-from ._watch import Watch
+from ._store import MemoryStorage
+from ._watch import Reporting
 
 AWAITED_BACKOFF = 1.0
 """Seconds between two tries of one batch, at most, while a call of flush or a close waits for it."""
 
 
-class Aftermath:
+class Settlement:
     """Settles batches, splits them, or keeps them for another try.
 
     Args:
         buffer: where the batches are.
         store: keeps what is there beside the buffer.
-        gate: is told what each answer says about the server.
+        breaker: is told what each answer says about the server.
         failures: is told of each event that will not arrive.
-        watch: is told of everything.
+        reporting: is told of everything.
         retry: the user's settings.
         random: gives numbers from 0 up to 1.
 
@@ -46,10 +46,10 @@ class Aftermath:
     def __init__(
         self,
         buffer: Buffer,
-        store: Store,
-        gate: Gate,
-        failures: Failures,
-        watch: Watch,
+        store: MemoryStorage,
+        breaker: CircuitBreaker,
+        failures: FailureCallbacks,
+        reporting: Reporting,
         retry: Retry,
         random: Callable[[], float],
     ) -> None:
@@ -60,9 +60,9 @@ class Aftermath:
         self.undelivered: list[Undelivered] = []
         self._buffer = buffer
         self._store = store
-        self._gate = gate
+        self._breaker = breaker
         self._failures = failures
-        self._watch = watch
+        self._reporting = reporting
         self._retry = retry
         self._backoff = Backoff(retry, random)
         self._has_given_up = False
@@ -77,32 +77,32 @@ class Aftermath:
 
     def note(self, batch: Batch, answer: Answer, *, probe: bool, now: float) -> None:
         """Tell the gate and the counters what the answer says about the server."""
-        before, sign = self._gate.state, answer.sign
+        before, health = self._breaker.state, answer.health
         # nearly every answer needs none, and tenacity takes its time for it
-        pause = 0.0 if sign is Sign.WORKING else self._backoff.pause(answer, self._gate.failed_probes)
+        pause = 0.0 if health is ServerHealth.WORKING else self._backoff.pause(answer, self._breaker.failed_probes)
         # a retry says little about other players, but while it is not slowed down, the gate must see an outage
         player = batch.player_unique_id if batch.attempts == 1 or self._is_awaited else None
-        self._gate.finish(sign, player, probe=probe, now=now, pause=pause)
-        if answer.verdict is Verdict.DELIVERED:
+        self._breaker.finish(health, player, probe=probe, now=now, pause=pause)
+        if answer.verdict is Decision.DELIVERED:
             self._successes += 1
         self._note_failure(batch, answer)
-        if answer.verdict in (Verdict.AMBIGUOUS, Verdict.INTERRUPTED):
+        if answer.verdict in (Decision.AMBIGUOUS, Decision.INTERRUPTED):
             self.ambiguous += 1
             batch.ambiguous = True
-        if answer.status is not None and answer.verdict in (Verdict.FAILED, Verdict.AMBIGUOUS):
+        if answer.status is not None and answer.verdict in (Decision.FAILED, Decision.AMBIGUOUS):
             # only what the server answered may be the batch's own fault; a broken connection says nothing about it
-            batch.strikes += self._successes > (batch.successes_seen or 0)
+            batch.solo_failures += self._successes > (batch.successes_seen or 0)
             batch.successes_seen = self._successes
-        if self._gate.state is not before:
+        if self._breaker.state is not before:
             self._on_gate_change(answer, now)
-        self._watch.look_at(self._gate, answer, self.halted, now)
+        self._reporting.look_at(self._breaker, answer, self.halted, now)
 
     def _note_failure(self, batch: Batch, answer: Answer) -> None:
-        if answer.verdict in FAILURES or answer.verdict is Verdict.RATE_LIMITED:
+        if answer.verdict in FAILURES or answer.verdict is Decision.RATE_LIMITED:
             batch.last_failure = self._last_failure = answer.summary
-        elif answer.verdict is Verdict.INTERRUPTED:
+        elif answer.verdict is Decision.INTERRUPTED:
             self._last_failure = self._last_failure or answer.summary
-        elif answer.sign is Sign.WORKING:
+        elif answer.health is ServerHealth.WORKING:
             self._last_failure = None
 
     @property
@@ -117,42 +117,42 @@ class Aftermath:
     def _on_gate_change(self, answer: Answer, now: float) -> None:
         if self.halted is not None:
             self._resumed_at = now
-        self.halted = _halted(answer) if self._gate.state is GateState.HALTED else None
-        if self._gate.state is GateState.OPEN:
+        self.halted = _halted(answer) if self._breaker.state is BreakerState.HALTED else None
+        if self._breaker.state is BreakerState.OPEN:
             self._buffer.skip_backoff()
 
     def conclude(self, batch: Batch, answer: Answer, now: float) -> None:
         """Settle the batch, split it, or keep it for another try."""
         match answer.verdict:
-            case Verdict.DELIVERED:
+            case Decision.DELIVERED:
                 attempts = batch.earlier_attempts + batch.attempts
                 delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
                 self._buffer.settle(batch, delivered, now)
                 self._store.forget(batch)
-                self._watch.delivered(len(batch.events), delivered)
-            case Verdict.REFUSED:
+                self._reporting.delivered(len(batch.events), delivered)
+            case Decision.REFUSED:
                 self._refuse(batch, answer, now)
-            case Verdict.AMBIGUOUS | Verdict.INTERRUPTED if self._retry.ambiguous == "report":
+            case Decision.AMBIGUOUS | Decision.INTERRUPTED if self._retry.ambiguous == "report":
                 self._fail(batch, _unknown(answer), now)
-            case Verdict.INTERRUPTED | Verdict.NOT_SENT:
-                self._give_back(batch, now)
+            case Decision.INTERRUPTED | Decision.NOT_SENT:
+                self._requeue(batch, now)
             case _:
                 self._try_again(batch, answer, now)
 
     def _try_again(self, batch: Batch, answer: Answer, now: float) -> None:
-        wait = self._backoff.after(answer, attempts=batch.attempts, strikes=batch.strikes)
+        wait = self._backoff.after(answer, attempts=batch.attempts, solo_failures=batch.solo_failures)
         if wait is None:
             self._refuse(batch, answer, now)
         elif self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after:
             self._drop_expired(batch, answer.summary, now)
         else:
             # long waits are for a server in trouble, and the gate sees to these
-            self._give_back(batch, now + (min(wait, AWAITED_BACKOFF) if self._is_awaited else wait))
+            self._requeue(batch, now + (min(wait, AWAITED_BACKOFF) if self._is_awaited else wait))
 
-    def _give_back(self, batch: Batch, at: float) -> None:
+    def _requeue(self, batch: Batch, at: float) -> None:
         if self._retry.ambiguous == "report" and not batch.ambiguous:
             self._store.unseal(batch)  # it was not applied: should the process end now, the next one may send it
-        self._buffer.give_back(batch, at)
+        self._buffer.requeue(batch, at)
 
     def _refuse(self, batch: Batch, answer: Answer, now: float) -> None:
         if len(batch.events) > 1:
@@ -174,7 +174,7 @@ class Aftermath:
     def _fail(self, batch: Batch, error: DeliveryError, now: float) -> None:
         events = batch.as_events()
         self._buffer.settle(batch, error, now)
-        self._store.bury(batch, error)
+        self._store.dead_letter(batch, error)
         self.tell(events, error)
 
     def tell(self, events: list[Event], error: DeliveryError) -> None:
@@ -182,7 +182,7 @@ class Aftermath:
         self._failures.add(events, error)
         if self.is_ending:
             self.undelivered.extend(Undelivered(event, error) for event in events)
-        self._watch.failed([event.name for event in events], error)
+        self._reporting.failed([event.name for event in events], error)
 
     def take_over(self, batch: Batch) -> None:
         """A batch comes from the journal that an earlier process had sealed: it may have been sent."""
@@ -195,7 +195,7 @@ class Aftermath:
 
     def expire(self, now: float) -> float:
         """Drop what an outage has kept for too long; returns when the next batch is that old."""
-        if self._gate.state not in (GateState.OUTAGE, GateState.PAUSED):
+        if self._breaker.state not in (BreakerState.OUTAGE, BreakerState.PAUSED):
             return math.inf
         if now < self._resumed_at + self._retry.give_up_after:
             return self._resumed_at + self._retry.give_up_after
@@ -212,9 +212,9 @@ class Aftermath:
         if not self._store.is_journal:
             self._settle_the_rest(reason, why, now)
         elif not self._has_given_up:
-            self._watch.kept(_because(why, self.last_failure))
+            self._reporting.kept(_because(why, self.last_failure))
         self._has_given_up = True
-        self._watch.tell_all(now)
+        self._reporting.tell_all(now)
 
     def _settle_the_rest(self, reason: DropReason, why: str, now: float) -> None:
         if self.halted is not None:

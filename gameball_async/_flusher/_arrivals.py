@@ -6,13 +6,13 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from .._journal import Append, Row
+from .._journal import Append, StoredEvent
 from .._receipt import StoredOutcome
 from .._runtime import Signal
 from ..errors import JournalError
 
 
-class Arrival(StoredOutcome, Append):
+class PendingAppend(StoredOutcome, Append):
     """The events of one call, and the outcome that their receipts wait for until they join a batch.
 
     Attributes:
@@ -29,7 +29,7 @@ class Arrival(StoredOutcome, Append):
 
     __slots__ = ("answered", "error", "is_answered", "is_claimed", "is_gone", "now", "rows", "size", "was_counted")
 
-    def __init__(self, rows: Sequence[Row], size: int, now: float, check: Callable[[], object]) -> None:
+    def __init__(self, rows: Sequence[StoredEvent], size: int, now: float, check: Callable[[], object]) -> None:
         # the bases' attributes as well: there is one of these for nearly every event, and each call costs
         self.outcome = self.moved = self.interruption = self.changed = self.marks = self._joined = None
         self.is_durable = False
@@ -52,7 +52,7 @@ class Arrival(StoredOutcome, Append):
             answered.set_result(None)
 
 
-class Arrivals:
+class PendingAppends:
     """The calls whose events are not both stored and claimed yet, and those behind them.
 
     Attributes:
@@ -64,14 +64,14 @@ class Arrivals:
     def __init__(self) -> None:
         self.events = 0
         self.size = 0
-        self.queue: deque[Arrival] = deque()
+        self.queue: deque[PendingAppend] = deque()
 
     @property
-    def frontier(self) -> float:
+    def first_undecided(self) -> float:
         """The seq of the oldest event that is still on its way; `inf` if there is none."""
         return self.queue[0].rows[0].seq if self.queue else math.inf
 
     @property
-    def oldest(self) -> Arrival | None:
+    def oldest(self) -> PendingAppend | None:
         """The oldest call."""
         return self.queue[0] if self.queue else None

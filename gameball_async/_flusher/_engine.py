@@ -13,12 +13,12 @@ from weakref import WeakSet
 import anyio
 import anyio.abc
 
-from .._bell import Bell
+from .._bell import Notifier
 from .._counted import counted
 from .._interruption import is_cancelled
 from .._logger import logger
 from .._reminder import reminder
-from .._runtime import Runtime, current_runtime
+from .._runtime import Backend, current_backend
 from ..errors import (
     BufferFull,
     ClientClosed,
@@ -45,11 +45,11 @@ _NOT_CLOSED = "the client was not closed before its event loop ended (use `async
 
 _log = logger("gameball_async")
 
-engines: WeakSet[Engine] = WeakSet()
+lifecycles: WeakSet[Lifecycle] = WeakSet()
 """Every client's, for the log at the interpreter's exit."""
 
 
-class State(Enum):
+class ClientState(Enum):
     """What the engine does, and so what may be called."""
 
     NEW = auto()
@@ -64,10 +64,10 @@ class State(Enum):
     """Nothing is pending and nothing runs."""
 
 
-_RUNNING = State.RUNNING  # Python 3.11 takes 60 ns to look up a member
+_RUNNING = ClientState.RUNNING  # Python 3.11 takes 60 ns to look up a member
 
 
-class Engine:
+class Lifecycle:
     """The flusher and the task that owns it. It knows nothing of the client, so that a forgotten one can warn.
 
     Attributes:
@@ -76,17 +76,17 @@ class Engine:
 
     def __init__(self, flusher: Flusher) -> None:
         self.flusher = flusher
-        self.state = State.NEW
-        self._runtime: Runtime | None = None
+        self.state = ClientState.NEW
+        self._backend: Backend | None = None
         self._cause: BaseException | None = None
         self.is_forgotten = False
         self._is_under_way = False
         self._closers = 0
         self._is_watched = False
         self._is_loss_logged = False
-        self._changed = Bell()
+        self._changed = Notifier()
         flusher.check_waiting = self._check_waiting
-        engines.add(self)
+        lifecycles.add(self)
 
     # ---------------------------------------------------------------- life
 
@@ -98,9 +98,9 @@ class Engine:
             JournalError: if the journal cannot be opened.
             FlusherDied: if it crashes at once; with the reason as its cause.
         """
-        if runtime := self._bind():
-            runtime.spawn(self._serve)
-        while self.state is State.RUNNING and not self._is_under_way:
+        if backend := self._bind():
+            backend.spawn(self._serve)
+        while self.state is ClientState.RUNNING and not self._is_under_way:
             await self._changed.wait()
         self._check_opened()
         self.check_alive()
@@ -113,16 +113,16 @@ class Engine:
             JournalError: if the journal cannot be opened.
             FlusherDied: if the flusher crashes; with the reason as its cause.
         """
-        runtime = self._bind()
-        if runtime is None:
+        backend = self._bind()
+        if backend is None:
             raise WrongLoop("the client runs already: either start() it or run() it, once.")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(runtime.protected(self._serve_shielded), task_status.started)
+            tasks.start_soon(backend.protected(self._serve_shielded), task_status.started)
             try:
-                while self.state in (State.RUNNING, State.CLOSING):
+                while self.state in (ClientState.RUNNING, ClientState.CLOSING):
                     await self._changed.wait()
             except BaseException:
-                if self.state is State.RUNNING:
+                if self.state is ClientState.RUNNING:
                     self._begin_close(CLOSE_TIMEOUT)
                 raise
         self._check_opened()
@@ -134,28 +134,28 @@ class Engine:
         if isinstance(self._cause, _MENDABLE) and not self._is_under_way:
             raise self._cause.with_traceback(None)
 
-    def _bind(self) -> Runtime | None:
+    def _bind(self) -> Backend | None:
         """Bind to the caller's loop, or return None if it is bound to it already."""
-        if self.state is State.RUNNING:
+        if self.state is ClientState.RUNNING:
             self.check_running()
             return None
-        if self.state is not State.NEW:
+        if self.state is not ClientState.NEW:
             raise self._unavailable()
-        runtime = self._bind_to_current()
-        self.state = State.RUNNING
-        return runtime
+        backend = self._bind_to_current()
+        self.state = ClientState.RUNNING
+        return backend
 
-    def _bind_to_current(self) -> Runtime:
+    def _bind_to_current(self) -> Backend:
         """Live in the caller's loop from now on; if it is another than before, time goes on where it stood."""
-        runtime, flusher = current_runtime(), self.flusher
-        if self._runtime is None:
-            flusher.now = runtime.now
-            flusher.buffer.restamp(flusher.now())
-        elif not self._runtime.is_current:
-            ahead = flusher.now() - runtime.now()
-            flusher.now = lambda: runtime.now() + ahead
-        self._runtime = runtime
-        return runtime
+        backend, flusher = current_backend(), self.flusher
+        if self._backend is None:
+            flusher.now = backend.now
+            flusher.buffer.rebase_clock(flusher.now())
+        elif not self._backend.is_current:
+            ahead = flusher.now() - backend.now()
+            flusher.now = lambda: backend.now() + ahead
+        self._backend = backend
+        return backend
 
     async def _serve_shielded(self, on_under_way: Callable[[], object]) -> None:
         with anyio.CancelScope(shield=True):
@@ -168,7 +168,7 @@ class Engine:
             on_under_way()
 
         try:
-            await self.flusher.run(self._bound_runtime, under_way)
+            await self.flusher.run(self._bound_backend, under_way)
         except Exception as error:  # noqa: BLE001 a crash must be told to the callers, who are elsewhere
             self._on_crash(error)
             await self.flusher.failures.report_without_waiting()
@@ -179,38 +179,38 @@ class Engine:
                 await self._cut_short(_NOT_CLOSED if self.is_forgotten else _CUT_SHORT)
             raise
         finally:
-            if self.state is not State.CLOSED:
-                self._end(State.CLOSED if self._is_done else State.STOPPED)
+            if self.state is not ClientState.CLOSED:
+                self._end(ClientState.CLOSED if self._is_done else ClientState.STOPPED)
 
     @property
     def _is_left_alone(self) -> bool:
         """Whether nobody can drain what is left, now that the background task was cancelled."""
-        is_closing_alone = self.state is State.CLOSING and (not self._closers or self.flusher.store.is_closed)
+        is_closing_alone = self.state is ClientState.CLOSING and (not self._closers or self.flusher.store.is_closed)
         return self.is_forgotten or is_closing_alone
 
     @property
     def _is_done(self) -> bool:
         is_settled = self.flusher.store.is_journal or not self.flusher.pending
-        return self.state is State.CLOSING and is_settled and not self.flusher.failures
+        return self.state is ClientState.CLOSING and is_settled and not self.flusher.failures
 
     def _on_crash(self, error: Exception) -> None:
         reason = self._cause = _innermost(error)
-        if self.state is State.RUNNING:
-            self.state = State.STOPPED  # before a log handler, or anything else, may track
+        if self.state is ClientState.RUNNING:
+            self.state = ClientState.STOPPED  # before a log handler, or anything else, may track
         if isinstance(reason, _MENDABLE):
             _log.error("the client stops: %s", reason)
         else:  # without the error's text: it may quote a player's id
             _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))
-        self.flusher.aftermath.give_up(DropReason.FLUSHER_DIED, "the flusher crashed", self.now())
+        self.flusher.settlement.give_up(DropReason.FLUSHER_DIED, "the flusher crashed", self.now())
 
-    def _end(self, state: State) -> None:
+    def _end(self, state: ClientState) -> None:
         self.state = state
-        if state is State.STOPPED:
+        if state is ClientState.STOPPED:
             self.flusher.interrupt(self._death())
             if self.flusher.pending:
                 self._watch_waiting()
         else:
-            self.flusher.watch.closed(self.now())
+            self.flusher.reporting.closed(self.now())
         self.flusher.ring()
         self._changed.ring()
 
@@ -224,31 +224,31 @@ class Engine:
         """
         shield = shield or is_cancelled() or anyio.current_effective_deadline() == -math.inf
         with anyio.CancelScope(shield=shield):
-            if self.state in (State.RUNNING, State.CLOSING):
+            if self.state in (ClientState.RUNNING, ClientState.CLOSING):
                 self._check_loop()
                 self._begin_close(timeout)
-            elif self.state is not State.CLOSED:
+            elif self.state is not ClientState.CLOSED:
                 self._bind_to_current()
                 self._begin_close(timeout)
                 await self._close_inline()
             await self._wait_until_closed(shield=shield)
-        undelivered, kept = tuple(self.flusher.aftermath.undelivered), self.flusher.pending
-        return CloseReport(undelivered, kept, self.flusher.aftermath.last_failure if undelivered or kept else None)
+        undelivered, kept = tuple(self.flusher.settlement.undelivered), self.flusher.pending
+        return CloseReport(undelivered, kept, self.flusher.settlement.last_failure if undelivered or kept else None)
 
     async def _wait_until_closed(self, *, shield: bool) -> None:
         cancelled: BaseException | None = None
         self._closers += 1
         try:
-            while self.state is not State.CLOSED:
+            while self.state is not ClientState.CLOSED:
                 try:
                     await self._changed.wait()
                 except asyncio.CancelledError as error:  # by `Task.cancel`, from which no scope shields
                     if not shield and not self._is_last_to_close:
                         raise
                     cancelled = error
-                if self.state is State.STOPPED and cancelled is None:
+                if self.state is ClientState.STOPPED and cancelled is None:
                     await self._close_inline()  # the task was cancelled meanwhile: what is left is drained from here
-                elif self.state is State.STOPPED:
+                elif self.state is ClientState.STOPPED:
                     await self._cut_short()  # both were: the loop is ending
         finally:
             self._closers -= 1
@@ -258,11 +258,11 @@ class Engine:
     @property
     def _is_last_to_close(self) -> bool:
         """Whether the background task has left the close to the one caller who waits for it."""
-        return self.state is State.STOPPED and self._closers == 1
+        return self.state is ClientState.STOPPED and self._closers == 1
 
     def stop_sending(self) -> None:
         """Start no further request, and begin the close: it ends when the requests in flight have ended."""
-        if self.state in (State.RUNNING, State.CLOSING):
+        if self.state in (ClientState.RUNNING, ClientState.CLOSING):
             self._check_loop()
             self.flusher.sends_new = False
             self._begin_close(math.inf)
@@ -270,17 +270,17 @@ class Engine:
             self.flusher.sends_new = False
 
     def _begin_close(self, timeout: float) -> None:
-        self.state = State.CLOSING
+        self.state = ClientState.CLOSING
         self.flusher.close(self.now() + timeout)
 
     async def _close_inline(self) -> None:
         """Drain in the caller's task: there is no background task, or it was cancelled before the close."""
-        self.state = State.CLOSING
+        self.state = ClientState.CLOSING
         try:
             if not self.flusher.store.is_closed:
                 self.flusher.interrupt(None)
             if self._has_work_left:
-                await self.flusher.run(self._bound_runtime, lambda: None)
+                await self.flusher.run(self._bound_backend, lambda: None)
         except Exception as error:  # noqa: BLE001 the report tells what was not delivered
             self._on_crash(error)
         finally:
@@ -288,13 +288,13 @@ class Engine:
 
     async def _cut_short(self, why: str = _CUT_SHORT) -> None:
         """Settle whatever is left, tell on_failure and the log, and end."""
-        self.state = State.CLOSING
-        self.flusher.aftermath.give_up(DropReason.CLOSED, why, self.now())
+        self.state = ClientState.CLOSING
+        self.flusher.settlement.give_up(DropReason.CLOSED, why, self.now())
         try:
             await self.flusher.failures.report_without_waiting()
         finally:
             self.flusher.store.abandon()
-            self._end(State.CLOSED)
+            self._end(ClientState.CLOSED)
 
     @property
     def _has_work_left(self) -> bool:
@@ -311,13 +311,13 @@ class Engine:
             reminder.call_later(self._log_waiting)
 
     def _log_waiting(self) -> None:
-        self._is_watched, waiting = self.state is State.NEW, self.flusher.pending
-        if waiting and self.state is State.NEW:
+        self._is_watched, waiting = self.state is ClientState.NEW, self.flusher.pending
+        if waiting and self.state is ClientState.NEW:
             _log.warning(
                 "%s waiting in a client that was not started: use `async with`, or await start().",
                 counted(waiting, "event", "are"),
             )
-        elif waiting and self.state is State.STOPPED and self._cause is None:
+        elif waiting and self.state is ClientState.STOPPED and self._cause is None:
             _log.warning(
                 "%s waiting in a client whose event loop has ended, or whose task was cancelled: await aclose(), which "
                 "delivers what is left.",
@@ -327,10 +327,10 @@ class Engine:
     def log_loss(self) -> None:
         """Log what is left in a client that nobody will start or close any more; once."""
         left = self.flusher.pending
-        if not left or self.state is State.CLOSED or self._is_loss_logged:
+        if not left or self.state is ClientState.CLOSED or self._is_loss_logged:
             return
         self._is_loss_logged = True
-        if self.state is State.NEW:
+        if self.state is ClientState.NEW:
             _log.error(
                 "the client was not started (use `async with`, or await start()); %s lost.",
                 counted(left, "event", "are"),
@@ -343,9 +343,9 @@ class Engine:
     def forget(self) -> None:
         """The client is gone. What is left is logged now, or when the event loop ends that still sends it."""
         self.is_forgotten = True
-        if self.state is State.STOPPED:
+        if self.state is ClientState.STOPPED:
             self.flusher.store.abandon()
-        is_sending = self.state in (State.RUNNING, State.CLOSING) and not self._bound_runtime.has_ended
+        is_sending = self.state in (ClientState.RUNNING, ClientState.CLOSING) and not self._bound_backend.has_ended
         if not is_sending:
             self.log_loss()
 
@@ -353,18 +353,18 @@ class Engine:
 
     def accepting_now(self) -> float:
         """The present time, if an event may be accepted now from here; else raise."""
-        if self._runtime is None:
+        if self._backend is None:
             self._watch_waiting()
-        elif self.state is not _RUNNING or not self._runtime.is_current:
+        elif self.state is not _RUNNING or not self._backend.is_current:
             self.check_running()
         return self.flusher.now()
 
     @property
     def full(self) -> BufferFull:
         """The error for an event that found no room."""
-        remedy = "Start the client. " if self.state is State.NEW else ""
-        return self.flusher.intake.full(
-            f"{self.flusher.aftermath.halted} " if self.flusher.aftermath.halted is not None else remedy
+        remedy = "Start the client. " if self.state is ClientState.NEW else ""
+        return self.flusher.admission.full(
+            f"{self.flusher.settlement.halted} " if self.flusher.settlement.halted is not None else remedy
         )
 
     def now(self) -> float:
@@ -372,16 +372,16 @@ class Engine:
         return self.flusher.now()
 
     @property
-    def _bound_runtime(self) -> Runtime:
-        assert self._runtime is not None, "whatever runs is bound to a loop"  # noqa: S101 an invariant
-        return self._runtime
+    def _bound_backend(self) -> Backend:
+        assert self._backend is not None, "whatever runs is bound to a loop"  # noqa: S101 an invariant
+        return self._backend
 
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine function in the client's loop from another thread, and wait for it."""
-        if self.state is not State.RUNNING:
+        if self.state is not ClientState.RUNNING:
             raise self._unavailable()
-        runtime = self._bound_runtime
-        if runtime.is_own_thread:
+        backend = self._bound_backend
+        if backend.is_own_thread:
             raise WrongLoop(
                 "track_threadsafe() was called in the client's own thread, which it would block: use track()."
             )
@@ -390,33 +390,33 @@ class Engine:
                 "track_threadsafe() was called in the journal's thread, which would wait for itself: a log handler "
                 "that tracks must do so in a thread of its own, with logging.handlers.QueueListener for one."
             )
-        return runtime.run_from_thread(function)
+        return backend.run_from_thread(function)
 
     def check_alive(self) -> None:
         """Raise if the background task ended before the close."""
-        if self.state is State.STOPPED:
+        if self.state is ClientState.STOPPED:
             raise self._death()
 
     def check_running(self) -> None:
         """Raise unless the engine runs, and in the caller's loop."""
-        if self.state is not State.RUNNING:
+        if self.state is not ClientState.RUNNING:
             raise self._unavailable()
         self._check_loop()
 
     def _check_waiting(self) -> None:
         """Raise unless the outcome of an event can be waited for here and now."""
-        if self.state is State.NEW:
+        if self.state is ClientState.NEW:
             raise NotStarted(
                 "the client is not started, so the event is not sent: use `async with`, or await start() first."
             )
-        if self._runtime is not None and not self._runtime.is_current:
+        if self._backend is not None and not self._backend.is_current:
             raise WrongLoop(
                 "the receipt's client lives in another event loop or thread: await the receipt in that loop; "
                 "elsewhere, receipt.done says whether the outcome is known."
             )
 
     def _check_loop(self) -> None:
-        if self._runtime is not None and not self._runtime.is_current:
+        if self._backend is not None and not self._backend.is_current:
             raise WrongLoop(
                 "the client lives in another event loop or thread: use track_threadsafe() from a thread, and a client "
                 "of its own for each loop."
@@ -424,9 +424,9 @@ class Engine:
 
     def _unavailable(self) -> Exception:
         match self.state:
-            case State.NEW:
+            case ClientState.NEW:
                 return NotStarted("the client is not started: use `async with`, or await start() first.")
-            case State.STOPPED:
+            case ClientState.STOPPED:
                 return self._death()
             case _:
                 return ClientClosed("the client is closed: make a new one, or close it later.")

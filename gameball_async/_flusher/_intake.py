@@ -6,22 +6,22 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
-from .._admission import Admission
+from .._admission import FairQueue
 from .._buffer import Buffer, event_bytes, held_bytes
 from .._config import Batching
 from .._counted import counted
 from .._events import Event
-from .._failures import Failures
+from .._failures import FailureCallbacks
 from .._receipt import SharedOutcome
 from ..errors import BufferFull, Dropped, DropReason
-from ._backlog import Backlog
-from ._store import Store
-from ._watch import Watch
+from ._backlog import JournalStorage
+from ._store import MemoryStorage
+from ._watch import Reporting
 
 _T = TypeVar("_T")
 
 
-class Intake:
+class Admission:
     """Lets events into the buffer, by the policy of `Batching(when_full=...)`.
 
     Args:
@@ -29,17 +29,19 @@ class Intake:
         store: what keeps events beside it; with a journal, they go through it.
         batching: what happens when there is no room.
         failures: is told of dropped events.
-        watch: likewise.
+        reporting: likewise.
     """
 
-    def __init__(self, buffer: Buffer, store: Store, batching: Batching, failures: Failures, watch: Watch) -> None:
-        self.admission = Admission()
+    def __init__(
+        self, buffer: Buffer, store: MemoryStorage, batching: Batching, failures: FailureCallbacks, reporting: Reporting
+    ) -> None:
+        self.admission = FairQueue()
         self._buffer = buffer
         self._store = store
-        self._entrance = store if isinstance(store, Backlog) else buffer
+        self._entrance = store if isinstance(store, JournalStorage) else buffer
         self._batching = batching
         self._failures = failures
-        self._watch = watch
+        self._reporting = reporting
         self._drops = batching.when_full in ("drop_oldest", "drop_newest")
         self._dropped: list[tuple[Event, Dropped]] = []
 
@@ -95,7 +97,7 @@ class Intake:
 
     def full(self, remedy: str) -> BufferFull:
         """The error for an event that found no room."""
-        if isinstance(self._store, Backlog):
+        if isinstance(self._store, JournalStorage):
             return BufferFull(
                 f"the journal is full: {self._store.fullness}. {remedy}Track the event later, or raise "
                 "Journal(max_bytes=...)."
@@ -139,9 +141,9 @@ class Intake:
         dropped, self._dropped = self._dropped, []
         for event, error in dropped:
             self._failures.add([event], error)
-            self._watch.failed([event.name], error)
+            self._reporting.failed([event.name], error)
         if dropped:
-            self._watch.tell(now)
+            self._reporting.tell(now)
 
     def _error(self) -> Dropped:
         return Dropped(

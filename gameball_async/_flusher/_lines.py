@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from .._counted import counted
 from .._logger import logger
-from .._pacing import GateState
-from .._seldom import INTERVAL, Seldom
-from .._verdict import FAILURES, Answer, Sign, Verdict
+from .._pacing import BreakerState
+from .._seldom import INTERVAL, LogThrottle
+from .._verdict import FAILURES, Answer, Decision, ServerHealth
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown
 
 _LONG_PAUSE = 30.0
@@ -31,7 +31,7 @@ _log = logger("gameball_async")
 _requests_log = logger("gameball_async.requests")
 
 
-class Lines:
+class LogReporter:
     """Says what is worth a line, and when.
 
     Args:
@@ -43,7 +43,7 @@ class Lines:
         self._waiting = waiting
         self._address = address
         self._losses: dict[tuple[type[DeliveryError], DropReason | None], _Loss] = {}
-        self._trouble: _Trouble | None = None
+        self._trouble: _Outage | None = None
         self._untold = 0
         self._told_at = -math.inf
         self._in_flight = 0
@@ -63,7 +63,7 @@ class Lines:
             self._unanswered_since = min(self._unanswered_since, now)
         elif self._trouble is None:
             self._unanswered_since = math.inf
-        if answer.foreign and answer.verdict is Verdict.DELIVERED and not self._has_logged_foreign:
+        if answer.foreign and answer.verdict is Decision.DELIVERED and not self._has_logged_foreign:
             self._has_logged_foreign = True
             _log.warning(
                 "the server answered HTTP %d with a body (%s) that is not JSON. The events count as delivered; "
@@ -97,10 +97,10 @@ class Lines:
 
     def failed(self, answer: Answer) -> None:
         """A request has failed, and the gate stays open."""
-        self._trouble = self._trouble or _Trouble(self._unanswered_since)
+        self._trouble = self._trouble or _Outage(self._unanswered_since)
         self._trouble.note(answer)
 
-    def held(self, state: GateState, answer: Answer, halted: ClientHalted | None, until: float, now: float) -> None:
+    def held(self, state: BreakerState, answer: Answer, halted: ClientHalted | None, until: float, now: float) -> None:
         """A request has ended, and the gate is closed.
 
         Args:
@@ -110,9 +110,9 @@ class Lines:
             until: when the next request may go.
             now: the present time.
         """
-        trouble = self._trouble = self._trouble or _Trouble(now)
+        trouble = self._trouble = self._trouble or _Outage(now)
         trouble.state, trouble.until = state, until
-        if answer.sign is not Sign.NONE:
+        if answer.health is not ServerHealth.NONE:
             trouble.note(answer)
             self._unanswered_since = self._unanswered_since if answer.verdict in FAILURES else math.inf
         if state in trouble.told:
@@ -124,10 +124,10 @@ class Lines:
         else:
             _log.debug("no requests for %.1f s: %s", until - now, answer.summary)
 
-    def _is_worth_a_line(self, state: GateState, seconds: float, now: float) -> bool:
-        if state is GateState.HALTED:
+    def _is_worth_a_line(self, state: BreakerState, seconds: float, now: float) -> bool:
+        if state is BreakerState.HALTED:
             return True
-        return now >= self._told_at + INTERVAL and (state is GateState.OUTAGE or seconds > _LONG_PAUSE)
+        return now >= self._told_at + INTERVAL and (state is BreakerState.OUTAGE or seconds > _LONG_PAUSE)
 
     def tell_of_outage(self, now: float) -> None:
         """Log an outage that has lasted for a while, whatever the gate makes of it, and that was not logged yet."""
@@ -135,21 +135,21 @@ class Lines:
             return
         if not self._waiting():  # what has failed was given up, and that is logged
             self._unanswered_since = math.inf
-            if self._trouble is not None and self._trouble.state is GateState.OPEN:
+            if self._trouble is not None and self._trouble.state is BreakerState.OPEN:
                 self._trouble = None
             return
-        trouble = self._trouble = self._trouble or _Trouble(self._unanswered_since)
-        is_asked_for = trouble.state is GateState.PAUSED and trouble.cause
-        state = GateState.PAUSED if is_asked_for else GateState.OUTAGE
+        trouble = self._trouble = self._trouble or _Outage(self._unanswered_since)
+        is_asked_for = trouble.state is BreakerState.PAUSED and trouble.cause
+        state = BreakerState.PAUSED if is_asked_for else BreakerState.OUTAGE
         cause = trouble.cause or f"no answer for {now - self._unanswered_since:.0f} s"
         trouble.told.add(state)
         self._told_at = now
         self._tell_of(state, cause, None, trouble.until - trouble.began_at)
 
-    def _tell_of(self, state: GateState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
-        if state is GateState.HALTED:
+    def _tell_of(self, state: BreakerState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
+        if state is BreakerState.HALTED:
             _log.error("%s A probe is sent every minute. %s waiting.", halted, counted(self._waiting(), "event", "are"))
-        elif state is GateState.PAUSED:
+        elif state is BreakerState.PAUSED:
             _log.warning(
                 "Gameball asked for a pause, %.0f s in all (%s)%s. %s waiting. If others use this account too, divide "
                 "its rate with RateLimit(share=...).",
@@ -219,7 +219,7 @@ class Lines:
             _log.warning("%s; %s kept in the journal for the next client.", why, counted(waiting, "event", "are"))
 
 
-class _Trouble:
+class _Outage:
     """The time from the first failed request, or from the gate's closing, to a success with the gate open.
 
     Attributes:
@@ -235,22 +235,22 @@ class _Trouble:
         self.began_at = began_at
         self.failed = 0
         self.cause = ""
-        self.state = GateState.OPEN
+        self.state = BreakerState.OPEN
         self.until = began_at
-        self.told: set[GateState] = set()
+        self.told: set[BreakerState] = set()
 
     def note(self, answer: Answer) -> None:
         """Take in what a request brought."""
-        self.failed += answer.verdict is not Verdict.DELIVERED  # one from before may yet arrive
+        self.failed += answer.verdict is not Decision.DELIVERED  # one from before may yet arrive
         self.cause = answer.summary if answer.verdict in FAILURES else ""
 
     @property
     def is_short(self) -> bool:
         """Whether neither the gate nor the log knows of it yet."""
-        return self.state is GateState.OPEN and not self.told
+        return self.state is BreakerState.OPEN and not self.told
 
 
-class _Loss(Seldom):
+class _Loss(LogThrottle):
     """Events that failed for the same reason.
 
     Attributes:

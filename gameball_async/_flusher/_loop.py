@@ -15,33 +15,33 @@ from random import random
 import anyio
 import anyio.lowlevel
 
-from .._access import Access
-from .._bell import Bell
+from .._access import Endpoint
+from .._bell import Notifier
 from .._buffer import Batch, Buffer
 from .._config import Batching, Journal, RateLimit, Retry
 from .._counted import counted
 from .._delivery import CONNECTIONS, Delivery
 from .._events import Event
-from .._failures import Failures, OnFailure
+from .._failures import FailureCallbacks, OnFailure
 from .._journal import JournalWriter
 from .._logger import logger
 from .._observer import ObservedClient, Observer
-from .._pacing import Gate, GateState, Spacing, Windows
-from .._runtime import Runtime
+from .._pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
+from .._runtime import Backend
 from .._stats import Stats
-from .._verdict import Answer, Verdict
+from .._verdict import Answer, Decision
 from ..errors import DeliveryError, DropReason, FlushTimeout, LifecycleError
-from ._aftermath import Aftermath
-from ._backlog import Backlog
-from ._intake import Intake
-from ._observed_intake import ObservedIntake
-from ._store import Hooks, Store
-from ._watch import Sending, Watch
+from ._aftermath import Settlement
+from ._backlog import JournalStorage
+from ._intake import Admission
+from ._observed_intake import ObservedAdmission
+from ._store import MemoryStorage, StorageCallbacks
+from ._watch import Reporting, SentRequest
 
 _log = logger("gameball_async")
 
-_NOT_SENT = Answer(verdict=Verdict.NOT_SENT)
-_INTERRUPTED = Answer(verdict=Verdict.INTERRUPTED, words="the request was cancelled on its way")
+_NOT_SENT = Answer(verdict=Decision.NOT_SENT)
+_INTERRUPTED = Answer(verdict=Decision.INTERRUPTED, words="the request was cancelled on its way")
 
 
 class Flusher:
@@ -52,7 +52,7 @@ class Flusher:
         retry: when and how long a request is tried again.
         rate: the two windows; None switches pacing off.
         journal: where events are kept on disk; None keeps them in memory alone.
-        access: where requests go, and how they look.
+        endpoint: where requests go, and how they look.
         make_delivery: opens the connections; called when `run` begins.
         on_failure: the user's callback.
         observer: the user's observer.
@@ -70,53 +70,55 @@ class Flusher:
         retry: Retry,
         rate: RateLimit | None,
         journal: Journal | None,
-        access: Access,
+        endpoint: Endpoint,
         make_delivery: Callable[[], Delivery],
         on_failure: OnFailure | None,
         observer: Observer | None,
     ) -> None:
-        dialect = access.dialect
-        observed = ObservedClient(base_url=access.base_url, api_version=dialect.version, stats=self.stats)
-        self.watch = Watch(observer, observed, lambda: self.pending)
+        dialect = endpoint.dialect
+        observed = ObservedClient(base_url=endpoint.base_url, api_version=dialect.version, stats=self.stats)
+        self.reporting = Reporting(observer, observed, lambda: self.pending)
         self.check_waiting: Callable[[], object] = lambda: None
         self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled, self._check_waiting)
-        self.gate = Gate()
-        self.failures = Failures(on_failure)
-        self.store = self._new_store(journal, batching, access.account)
-        make_intake = ObservedIntake if self.watch.sees_tracks else Intake
-        self.intake = make_intake(self.buffer, self.store, batching, self.failures, self.watch)
-        self.aftermath = Aftermath(self.buffer, self.store, self.gate, self.failures, self.watch, retry, random)
+        self.breaker = CircuitBreaker()
+        self.failures = FailureCallbacks(on_failure)
+        self.store = self._new_store(journal, batching, endpoint.account)
+        make_intake = ObservedAdmission if self.reporting.sees_tracks else Admission
+        self.admission = make_intake(self.buffer, self.store, batching, self.failures, self.reporting)
+        self.settlement = Settlement(
+            self.buffer, self.store, self.breaker, self.failures, self.reporting, retry, random
+        )
         self.sends_new = True
         self.requests = 0
         self.retries = 0
         self.in_flight = 0
-        self._access = access
+        self._endpoint = endpoint
         self._has_warned = False
         self._dialect = dialect
         self._make_delivery = make_delivery
         limits = rate.windows() if rate is not None else ()
-        self._windows = Windows(limits)
+        self._windows = RateWindows(limits)
         self._spacing = Spacing(limits)
         self.now: Callable[[], float] = lambda: -math.inf
-        self._wake = Bell()
-        self._progress = Bell()
+        self._wake = Notifier()
+        self._progress = Notifier()
         self._turn: anyio.Lock
         self._idle_until = -math.inf
         self._closing_at: float | None = None
         self._ends_at_deadline: list[anyio.CancelScope] = []
 
-    def _new_store(self, journal: Journal | None, batching: Batching, account: bytes) -> Store:
+    def _new_store(self, journal: Journal | None, batching: Batching, account: bytes) -> MemoryStorage:
         if journal is None:
-            return Store()
-        hooks = Hooks(
+            return MemoryStorage()
+        hooks = StorageCallbacks(
             now=self._time,
             check_waiting=self._check_waiting,
             on_progress=self._on_settled,
             on_restored=self._on_restored,
             on_refused=self._on_refused,
-            on_missing=self.watch.missing,
+            on_missing=self.reporting.missing,
         )
-        return Backlog(JournalWriter(journal, account), journal, self.buffer, batching, hooks)
+        return JournalStorage(JournalWriter(journal, account), journal, self.buffer, batching, hooks)
 
     def _check_waiting(self) -> None:
         self.check_waiting()
@@ -127,39 +129,39 @@ class Flusher:
     @property
     def pending(self) -> int:
         """Accepted events without an outcome, wherever they are."""
-        return self.buffer.counts.pending + self.store.outside
+        return self.buffer.counts.pending + self.store.spilled
 
     # ---------------------------------------------------------------- run, flush, close
 
-    async def run(self, runtime: Runtime, on_under_way: Callable[[], object]) -> None:
+    async def run(self, backend: Backend, on_under_way: Callable[[], object]) -> None:
         """Send until `close` was called and the buffer is empty or the time is over; or until cancelled.
 
         Args:
-            runtime: the loop that it runs in.
+            backend: the loop that it runs in.
             on_under_way: called when every worker has begun.
         """
         self._turn = anyio.Lock()
-        self.watch.started()
+        self.reporting.started()
         self._warn_of_access()
         delivery = self._make_delivery()
         try:
             with anyio.CancelScope() as opening:
                 self._end_at_deadline(opening)
-                await self.store.open(runtime)
+                await self.store.open(backend)
                 await delivery.prepare()
             self._ends_at_deadline.clear()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(runtime.protected(self.failures.report))
-                tasks.start_soon(runtime.protected(self.watch.report), self._time)
+                tasks.start_soon(backend.protected(self.failures.report))
+                tasks.start_soon(backend.protected(self.reporting.report), self._time)
                 async with anyio.create_task_group() as workers:
                     self._end_at_deadline(workers.cancel_scope)
                     for _ in range(CONNECTIONS):
-                        workers.start_soon(runtime.protected(self._work), delivery)
+                        workers.start_soon(backend.protected(self._work), delivery)
                     await anyio.lowlevel.checkpoint()
                     on_under_way()
-                self.aftermath.give_up(DropReason.CLOSED, "the client was closed before delivery", self.now())
+                self.settlement.give_up(DropReason.CLOSED, "the client was closed before delivery", self.now())
                 self.failures.finish()
-                self.watch.finish()
+                self.reporting.finish()
                 self._end_at_deadline(tasks.cancel_scope)
             await self.failures.report_without_waiting()
         finally:
@@ -173,16 +175,16 @@ class Flusher:
     def _warn_of_access(self) -> None:
         if not self._has_warned:
             self._has_warned = True
-            for warning in self._access.warnings():
+            for warning in self._endpoint.warnings():
                 _log.warning(warning)
 
     def close(self, deadline: float) -> None:
         """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""
         self._closing_at = deadline if self._closing_at is None else min(deadline, self._closing_at)
-        self.aftermath.is_ending = True
+        self.settlement.is_ending = True
         self._set_deadlines()
-        self._hurry()
-        self.intake.admission.dismiss()
+        self._flush_now()
+        self.admission.admission.dismiss()
 
     def _end_at_deadline(self, scope: anyio.CancelScope) -> None:
         """Cancel this scope at the deadline of the close, also of one that is yet to come."""
@@ -202,14 +204,14 @@ class Flusher:
             timeout: seconds, or None for no limit.
             check: raises if nothing will be settled any more.
         """
-        self.aftermath.awaited += 1
+        self.settlement.awaited += 1
         try:
             unsettled = await self._settle_until(timeout, check)
         finally:
-            self.aftermath.awaited -= 1
+            self.settlement.awaited -= 1
         check()
         if unsettled:
-            failure = self.aftermath.last_failure
+            failure = self.settlement.last_failure
             cause = f" (the latest failure: {failure})" if failure else ""
             raise FlushTimeout(
                 f"{counted(unsettled, 'event', 'have')} no outcome after {timeout:g} s"
@@ -219,26 +221,26 @@ class Flusher:
 
     async def _settle_until(self, timeout: float | None, check: Callable[[], object]) -> int:  # noqa: ASYNC109
         """Wait until everything accepted so far is settled, or the time is over; returns how much is not."""
-        epoch, goal, let_in = self._hurry(), self.store.latest, self.store.let_in
+        epoch, goal, load = self._flush_now(), self.store.latest, self.store.load
         is_in = False
         with anyio.move_on_after(timeout):
-            while not self.store.has_let_in(goal):
+            while not self.store.has_loaded(goal):
                 await self._progress_or_error(check)
-                if let_in < self.store.let_in:
-                    epoch, let_in = self._hurry(), self.store.let_in
+                if load < self.store.load:
+                    epoch, load = self._flush_now(), self.store.load
             is_in = True
             while self.buffer.pending_until(epoch):
                 await self._progress_or_error(check)
         if not is_in:
-            epoch = self._hurry()  # what came into the buffer since the last look counts as well
-        return self.buffer.pending_until(epoch) + (0 if is_in else self.store.outside)
+            epoch = self._flush_now()  # what came into the buffer since the last look counts as well
+        return self.buffer.pending_until(epoch) + (0 if is_in else self.store.spilled)
 
     async def _progress_or_error(self, check: Callable[[], object]) -> None:
         """Wait until something was settled, unless something stands in its way."""
         check()
         self.store.check()
-        if self.aftermath.halted is not None:
-            raise self.aftermath.halted.with_traceback(None)
+        if self.settlement.halted is not None:
+            raise self.settlement.halted.with_traceback(None)
         await self._progress.wait()
 
     def interrupt(self, error: LifecycleError | None) -> None:
@@ -249,11 +251,11 @@ class Flusher:
     def ring(self) -> None:
         """Make everyone who waits for progress look again."""
         self._progress.ring()
-        self.intake.admission.dismiss()
+        self.admission.admission.dismiss()
 
-    def _hurry(self) -> int:
-        epoch = self.buffer.hurry()
-        self.gate.skip_wait()
+    def _flush_now(self) -> int:
+        epoch = self.buffer.flush_now()
+        self.breaker.skip_wait()
         self._wake.ring()
         return epoch
 
@@ -268,19 +270,19 @@ class Flusher:
         async with self._turn:
             while True:
                 now = self.now()
-                expires_at = self.aftermath.expire(now)
+                expires_at = self.settlement.expire(now)
                 if self._is_finished():
                     return None
                 may_go_at = self._may_go_at(now)
                 if may_go_at <= now:
-                    return self.buffer.take(now, untried_first=self.gate.state is not GateState.OPEN)
+                    return self.buffer.take(now, untried_first=self.breaker.state is not BreakerState.OPEN)
                 with anyio.move_on_after(min(may_go_at, expires_at) - now):
                     await self._wake.wait()
 
     def _is_finished(self) -> bool:
         if self._closing_at is None:
             return False
-        if not self.sends_new or self.aftermath.halted is not None:
+        if not self.sends_new or self.settlement.halted is not None:
             return True
         return not (self.pending or self.store.is_storing)
 
@@ -288,20 +290,20 @@ class Flusher:
         """When the next batch may go: at once if not above `now`."""
         due_at = self.buffer.due_at(now)
         self._idle_until = due_at if due_at > now else -math.inf
-        return max(due_at, self.gate.opens_at(), self._windows.free_at(now), self._spacing.free_at())
+        return max(due_at, self.breaker.opens_at(), self._windows.free_at(now), self._spacing.free_at())
 
     def _on_settled(self) -> None:
         self._progress.ring()
-        self.intake.admission.room_made()
+        self.admission.admission.room_made()
         if self._closing_at is not None:
             self._wake.ring()  # perhaps that was the last
 
     def _on_restored(self, batch: Batch) -> None:
-        self.aftermath.take_over(batch)
+        self.settlement.take_over(batch)
 
     def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
-        self.aftermath.tell(events, error)
-        self.watch.tell(self.now())
+        self.settlement.tell(events, error)
+        self.reporting.tell(self.now())
 
     def _on_due(self, at: float) -> None:
         if at < self._idle_until:
@@ -311,29 +313,29 @@ class Flusher:
     async def _send(self, batch: Batch, delivery: Delivery) -> None:
         self._windows.start()
         self._spacing.start(self.now())
-        probe = self.gate.start()
+        probe = self.breaker.start()
         answer, sending = _NOT_SENT, None
         try:
             await self.store.seal(batch)
             if not self.sends_new:
                 return  # it was forbidden meanwhile
-            if self.gate.state is not GateState.OPEN and (not probe or self.gate.until > self.now()):
+            if self.breaker.state is not BreakerState.OPEN and (not probe or self.breaker.until > self.now()):
                 return  # it closed while the disk was busy, or for longer
             answer, sending = _INTERRUPTED, self._begin(batch)
             answer = await self._post(sending, delivery)
         finally:
             now = self.now()
             self._windows.finish(now)
-            self.aftermath.note(batch, answer, probe=probe, now=now)
-            self.aftermath.conclude(batch, answer, now)
+            self.settlement.note(batch, answer, probe=probe, now=now)
+            self.settlement.conclude(batch, answer, now)
             self.store.refill()
             self._wake.ring()
             self._progress.ring()
             if sending is not None:
-                self.watch.request_ends(sending, answer, now)
-            self.watch.tell(now)
+                self.reporting.request_ends(sending, answer, now)
+            self.reporting.tell(now)
 
-    def _begin(self, batch: Batch) -> Sending:
+    def _begin(self, batch: Batch) -> SentRequest:
         body = batch.body
         if body is None:
             body = self._dialect.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
@@ -341,10 +343,10 @@ class Flusher:
         self.requests += 1
         self.retries += batch.attempts > 0
         batch.attempts += 1
-        self.aftermath.expect(batch)
-        return self.watch.request_starts(batch, body, self.now())
+        self.settlement.expect(batch)
+        return self.reporting.request_starts(batch, body, self.now())
 
-    async def _post(self, sending: Sending, delivery: Delivery) -> Answer:
+    async def _post(self, sending: SentRequest, delivery: Delivery) -> Answer:
         self.in_flight += 1
         try:
             return await delivery.post(sending.body, sending.batch.private)
@@ -356,22 +358,22 @@ class Flusher:
     def stats(self) -> Stats:
         """A snapshot of everything; callable from any thread."""
         now, counts, store = self.now(), self.buffer.counts, self.store
-        pause, halted = self.gate.until - now, self.aftermath.halted
+        pause, halted = self.breaker.until - now, self.settlement.halted
         return Stats(
-            accepted=counts.accepted + store.outside,
+            accepted=counts.accepted + store.spilled,
             delivered=counts.delivered,
             rejected=counts.rejected,
             dropped=counts.dropped,
             unknown=counts.unknown,
             buffered_events=counts.pending,
             buffered_bytes=counts.pending_bytes,
-            journaled_events=store.outside,
+            journaled_events=store.spilled,
             journal_bytes=store.used_bytes,
             oldest_age=self._oldest_age(now),
             in_flight=self.in_flight,
             requests=self.requests,
             retries=self.retries,
-            ambiguous=self.aftermath.ambiguous,
+            ambiguous=self.settlement.ambiguous,
             paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
             halted=None if halted is None else str(halted),
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from .._receipt import SharedOutcome
-from ._intake import Intake
+from ._intake import Admission
 
 
-class ObservedIntake(Intake):
+class ObservedAdmission(Admission):
     """Tells of each event that it lets in: in the call, and so in the caller's context.
 
     A class of its own, so that an event costs nothing more where nobody wants to see it.
@@ -46,5 +46,5 @@ class ObservedIntake(Intake):
 
     def _seen(self, shared: SharedOutcome | None, names: Collection[str]) -> SharedOutcome | None:
         if shared is not None:
-            self._watch.tracked(shared, names)
+            self._reporting.tracked(shared, names)
         return shared

@@ -9,12 +9,12 @@ import attrs
 from .._buffer import Batch
 from .._events import Event
 from .._receipt import SharedOutcome
-from .._runtime import Runtime
+from .._runtime import Backend
 from ..errors import DeliveryError, LifecycleError
 
 
 @attrs.frozen(kw_only=True)
-class Hooks:
+class StorageCallbacks:
     """What the flusher does when something happens to stored events.
 
     Attributes:
@@ -34,7 +34,7 @@ class Hooks:
     on_missing: Callable[[int], object]
 
 
-class Store:
+class MemoryStorage:
     """A client's memory is all there is: whatever is asked, there is nothing to do.
 
     Attributes:
@@ -64,7 +64,7 @@ class Store:
         return False
 
     @property
-    def outside(self) -> int:
+    def spilled(self) -> int:
         """Accepted events that lie outside of the buffer."""
         return 0
 
@@ -73,12 +73,12 @@ class Store:
         """The seq of the latest event that was put on its way here."""
         return 0
 
-    def has_let_in(self, seq: int) -> bool:  # noqa: ARG002 without a journal nothing is outside
+    def has_loaded(self, seq: int) -> bool:  # noqa: ARG002 without a journal nothing is outside
         """Whether everything up to this seq of this process's events, and all that was found here, is in the buffer."""
         return True
 
     @property
-    def let_in(self) -> int:
+    def load(self) -> int:
         """How many events were let into the buffer so far."""
         return 0
 
@@ -87,7 +87,7 @@ class Store:
         """Bytes on disk."""
         return 0
 
-    async def open(self, runtime: Runtime) -> None:
+    async def open(self, backend: Backend) -> None:
         """Begin, in this loop; again after the loop has changed.
 
         Raises:
@@ -132,5 +132,5 @@ class Store:
     def forget(self, batch: Batch) -> None:
         """The batch was delivered."""
 
-    def bury(self, batch: Batch, error: DeliveryError) -> None:
+    def dead_letter(self, batch: Batch, error: DeliveryError) -> None:
         """The batch will not arrive."""

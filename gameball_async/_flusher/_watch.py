@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from .._bell import Bell
+from .._bell import Notifier
 from .._buffer import Batch
 from .._logger import logger
 from .._observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
-from .._pacing import Gate, GateState
+from .._pacing import BreakerState, CircuitBreaker
 from .._receipt import Delivered, SharedOutcome
-from .._verdict import FAILURES, Answer, Sign
+from .._verdict import FAILURES, Answer, ServerHealth
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason
-from ._lines import Lines
+from ._lines import LogReporter
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -25,9 +25,9 @@ _T = TypeVar("_T")
 _log = logger("gameball_async")
 
 _REASONS = {
-    GateState.PAUSED: PauseReason.REQUESTED,
-    GateState.OUTAGE: PauseReason.OUTAGE,
-    GateState.HALTED: PauseReason.HALT,
+    BreakerState.PAUSED: PauseReason.REQUESTED,
+    BreakerState.OUTAGE: PauseReason.OUTAGE,
+    BreakerState.HALTED: PauseReason.HALT,
 }
 
 
@@ -35,7 +35,7 @@ _LATE = 1.0
 """Seconds by which a timer is late only if the loop was blocked, or the process suspended."""
 
 
-class Sending:
+class SentRequest:
     """A request on its way.
 
     Attributes:
@@ -54,7 +54,7 @@ class Sending:
         self.start: RequestStart | None = None
 
 
-class Watch:
+class Reporting:
     """Tells the log and the observer; what the observer does wrong harms nothing.
 
     Args:
@@ -71,11 +71,11 @@ class Watch:
         self._is_watched = observer is not None
         self._observer = Observer() if observer is None else observer
         self._client = client
-        self._lines = Lines(waiting, _origin(client.base_url))
-        self._due = Bell()
+        self._lines = LogReporter(waiting, _origin(client.base_url))
+        self._due = Notifier()
         self._wakes_at = math.inf
         self._reporting: anyio.CancelScope | None = None
-        self._state = GateState.OPEN
+        self._state = BreakerState.OPEN
         self._paused_at = 0.0
         self._is_calling = False
         self._is_started = False
@@ -180,9 +180,9 @@ class Watch:
 
     # ---------------------------------------------------------------- requests
 
-    def request_starts(self, batch: Batch, body: bytes, now: float) -> Sending:
+    def request_starts(self, batch: Batch, body: bytes, now: float) -> SentRequest:
         """A request is about to be sent; what is returned is for its end."""
-        sending = Sending(batch, body, now)
+        sending = SentRequest(batch, body, now)
         self._lines.request_starts(now)
         self._plan()
         if self._is_watched:
@@ -196,7 +196,7 @@ class Watch:
             self._call(self._observer.on_request_start, sending.start)
         return sending
 
-    def request_ends(self, sending: Sending, answer: Answer, now: float) -> None:
+    def request_ends(self, sending: SentRequest, answer: Answer, now: float) -> None:
         """It has ended."""
         seconds = now - sending.started_at
         self._lines.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds, now)
@@ -207,23 +207,23 @@ class Watch:
 
     # ---------------------------------------------------------------- pauses
 
-    def look_at(self, gate: Gate, answer: Answer, halted: ClientHalted | None, now: float) -> None:
+    def look_at(self, breaker: CircuitBreaker, answer: Answer, halted: ClientHalted | None, now: float) -> None:
         """A request has ended: see what it meant for the gate."""
-        before, self._state = self._state, gate.state
-        if gate.state is not GateState.OPEN:
-            self._lines.held(gate.state, answer, halted, gate.until, now)
+        before, self._state = self._state, breaker.state
+        if breaker.state is not BreakerState.OPEN:
+            self._lines.held(breaker.state, answer, halted, breaker.until, now)
         elif answer.verdict in FAILURES:
             self._lines.failed(answer)
-        elif answer.sign is not Sign.NONE:
+        elif answer.health is not ServerHealth.NONE:
             self._lines.freed(now)
-        if gate.state is not before and self._is_watched:
+        if breaker.state is not before and self._is_watched:
             self._tell_of_change(before, now)
 
-    def _tell_of_change(self, before: GateState, now: float) -> None:
-        if before is not GateState.OPEN:
+    def _tell_of_change(self, before: BreakerState, now: float) -> None:
+        if before is not BreakerState.OPEN:
             self._call(self._observer.on_resume, _REASONS[before], now - self._paused_at)
         self._paused_at = now
-        if self._state is not GateState.OPEN:
+        if self._state is not BreakerState.OPEN:
             self._call(self._observer.on_pause, _REASONS[self._state])
 
 

@@ -12,13 +12,13 @@ from .._buffer import Buffer, held_bytes
 from .._config import Batching
 from .._counted import counted
 from .._events import Event
-from .._journal import JournalWriter, Letter, Loaded, Row, Source
+from .._journal import DeadLetterEntry, JournalWriter, Loaded, SegmentInfo, StoredEvent
 from .._logger import logger
 from .._receipt import SharedOutcome, StoredOutcome
 from ..errors import Dropped, DropReason, InvalidEvent, JournalError, LifecycleError
-from ._arrivals import Arrival
-from ._feeds import Feed, Feeds, requests
-from ._store import Hooks
+from ._arrivals import PendingAppend
+from ._feeds import SegmentCursor, SegmentCursors, requests
+from ._store import StorageCallbacks
 
 _log = logger("gameball_async")
 
@@ -28,7 +28,7 @@ _CHUNK = 500
 _CHUNK_BYTES = 1024 * 1024
 
 
-class Window:
+class Loader:
     """Lets events into the buffer in the order in which they were accepted.
 
     Args:
@@ -39,22 +39,22 @@ class Window:
         hooks: what the flusher does when something happens to events here.
 
     Attributes:
-        outside: accepted events that lie outside of the buffer.
-        let_in: how many events were let in so far, or given up instead.
+        spilled: accepted events that lie outside of the buffer.
+        load: how many events were let in so far, or given up instead.
         is_closed: whether nothing is let in any more.
     """
 
     def __init__(
         self,
-        sources: list[Source],
+        sources: list[SegmentInfo],
         writer: JournalWriter,
         buffer: Buffer,
         batching: Batching,
-        hooks: Hooks,
+        hooks: StorageCallbacks,
     ) -> None:
-        self._feeds = Feeds(sources)
-        self.outside = self._feeds.events
-        self.let_in = 0
+        self._cursors = SegmentCursors(sources)
+        self.spilled = self._cursors.events
+        self.load = 0
         self.is_closed = False
         self._writer = writer
         self._buffer = buffer
@@ -66,32 +66,32 @@ class Window:
         # of events outside whose receipts somebody holds
         self._outcomes: WeakValueDictionary[int, StoredOutcome] = WeakValueDictionary()
         for source in sources:
-            self.settle(source.origin, 0)  # a file may be empty already
+            self.settle(source.segment, 0)  # a file may be empty already
 
-    def _leave_outside(self, events: int) -> None:
-        self.outside -= events
-        self.let_in += events
+    def _spill(self, events: int) -> None:
+        self.spilled -= events
+        self.load += events
 
-    def has_let_in(self, seq: int) -> bool:
+    def has_loaded(self, seq: int) -> bool:
         """Whether nothing lies outside up to this seq of the own file."""
-        feed = self._feeds.next()
-        return feed is None or (feed is self._feeds.own and feed.cursor >= seq)
+        feed = self._cursors.next()
+        return feed is None or (feed is self._cursors.own and feed.cursor >= seq)
 
     # ---------------------------------------------------------------- events of this process
 
-    def count(self, arrival: Arrival) -> None:
+    def count(self, arrival: PendingAppend) -> None:
         """Count events as accepted that may still be on their way to the disk."""
         if not arrival.was_counted:
             arrival.was_counted = True
-            self.outside += len(arrival.rows)
+            self.spilled += len(arrival.rows)
 
-    def admit(self, arrival: Arrival) -> None:
+    def admit(self, arrival: PendingAppend) -> None:
         """Let stored events into the buffer, or leave them outside if others wait there or there is no room."""
-        own, rows = self._feeds.own, arrival.rows
+        own, rows = self._cursors.own, arrival.rows
         events = len(rows)
         own.unsettled += events
         shared = None
-        if not self.is_closed and self._feeds.next() is None:
+        if not self.is_closed and self._cursors.next() is None:
             shared = self._offer(own, rows, arrival.now)
         if shared is None:
             self.count(arrival)
@@ -101,40 +101,40 @@ class Window:
         else:
             arrival.join(shared)
             if arrival.was_counted:
-                self.outside -= events
-            self.let_in += events
+                self.spilled -= events
+            self.load += events
             own.cursor = rows[-1].seq
             if own.skipped:
                 own.skipped.clear()
         arrival.rows = ()
 
-    def withdraw(self, arrival: Arrival) -> None:
+    def withdraw(self, arrival: PendingAppend) -> None:
         """Forget stored events whose call was cancelled."""
-        own, seqs = self._feeds.own, _seqs(arrival.rows)
-        self._writer.forget(own.origin, seqs)
-        if self._feeds.next() is None:
+        own, seqs = self._cursors.own, _seqs(arrival.rows)
+        self._writer.forget(own.segment, seqs)
+        if self._cursors.next() is None:
             own.cursor = seqs[-1]
         else:
             own.skipped.update(seqs)
 
-    def refuse(self, arrival: Arrival, why: JournalError) -> None:
+    def refuse(self, arrival: PendingAppend, why: JournalError) -> None:
         """Give up events that could not be stored; who waits for that has the error already."""
         if not arrival.was_counted:
             return
         error = Dropped(f"the event could not be stored: {why}", reason=DropReason.JOURNAL_FAILED)
-        self._leave_outside(len(arrival.rows))
+        self._spill(len(arrival.rows))
         arrival.settle(error)
         self._refuse(arrival.rows, error)
 
     # ---------------------------------------------------------------- reading back
 
-    def refill(self, frontier: float) -> None:
+    def refill(self, first_undecided: float) -> None:
         """Read events back, if some lie outside and a good part of the buffer is free.
 
         Args:
-            frontier: the seq from which on events of this process are not decided yet.
+            first_undecided: the seq from which on events of this process are not decided yet.
         """
-        while not (self._is_reading or self.is_closed) and (feed := self._feeds.next()) is not None:
+        while not (self._is_reading or self.is_closed) and (feed := self._cursors.next()) is not None:
             counts, batching = self._buffer.counts, self._batching
             events = batching.buffer_events - counts.pending
             size = batching.buffer_bytes - counts.pending_bytes
@@ -145,23 +145,23 @@ class Window:
                 self._restore_sealed(feed)  # perhaps nothing else lies in this file: go on with the next one
             else:
                 self._is_reading = True
-                done = partial(self._on_read, feed, frontier)
-                self._writer.read(feed.origin, feed.cursor, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
+                done = partial(self._on_read, feed, first_undecided)
+                self._writer.read(feed.segment, feed.cursor, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
 
-    def _restore_sealed(self, feed: Feed) -> None:
+    def _restore_sealed(self, feed: SegmentCursor) -> None:
         sealed, feed.sealed = feed.sealed, []
         for rows in sealed:
             seqs = _seqs(rows)
             events, mobile, email = _as_request(rows)
             batch = self._buffer.restore(
-                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), feed.origin, seqs
+                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), feed.segment, seqs
             )
             feed.remaining -= len(rows)
             feed.skipped.update(seqs)
-            self._leave_outside(len(rows))
+            self._spill(len(rows))
             self._hooks.on_restored(batch)
 
-    def _on_read(self, feed: Feed, frontier: float, loaded: Loaded | JournalError) -> None:
+    def _on_read(self, feed: SegmentCursor, first_undecided: float, loaded: Loaded | JournalError) -> None:
         if isinstance(loaded, JournalError):
             return  # the journal has ended: a further read would be refused at once, again and again
         self._is_reading = False
@@ -169,14 +169,14 @@ class Window:
             return
         if loaded.unreadable:
             self._write_off(feed, loaded.unreadable)
-        limit = frontier if feed is self._feeds.own else math.inf
-        is_complete = all(self._let_in(feed, rows, limit) for rows in requests(loaded.rows))
+        limit = first_undecided if feed is self._cursors.own else math.inf
+        is_complete = all(self._load(feed, rows, limit) for rows in requests(loaded.rows))
         if loaded.is_last and is_complete and feed.remaining:
             missing = feed.remaining
             self._write_off(feed, missing)
             _log.error("%s missing in a file of the journal", counted(missing, "event", "are"))
 
-    def _let_in(self, feed: Feed, rows: list[Row], limit: float) -> bool:
+    def _load(self, feed: SegmentCursor, rows: list[StoredEvent], limit: float) -> bool:
         """Let one request's events in; False if there is no room, or they are not decided yet."""
         if rows[0].seq >= limit:
             return False
@@ -185,9 +185,9 @@ class Window:
             return True
         return self._place(feed, rows)
 
-    def _place(self, feed: Feed, rows: list[Row]) -> bool:
+    def _place(self, feed: SegmentCursor, rows: list[StoredEvent]) -> bool:
         first = rows[0]
-        outcome = self._outcomes.pop(first.seq, None) if feed is self._feeds.own else None
+        outcome = self._outcomes.pop(first.seq, None) if feed is self._cursors.own else None
         try:
             shared = self._offer(feed, rows, self._opened_at(first))
         except InvalidEvent as error:  # another process had other limits
@@ -204,55 +204,55 @@ class Window:
         self._move_on(feed, rows)
         return True
 
-    def _move_on(self, feed: Feed, rows: list[Row]) -> None:
+    def _move_on(self, feed: SegmentCursor, rows: list[StoredEvent]) -> None:
         """Note that these rows of a file are not outside any more."""
         self._needed = (0, 0)
         feed.remaining -= len(rows)
         feed.cursor = rows[-1].seq
-        self._leave_outside(len(rows))
+        self._spill(len(rows))
 
-    def _offer(self, feed: Feed, rows: Sequence[Row], now: float) -> SharedOutcome | None:
+    def _offer(self, feed: SegmentCursor, rows: Sequence[StoredEvent], now: float) -> SharedOutcome | None:
         """Let the events of one request, or a single one that may merge, into the buffer; None if there is no room."""
         seq, player, name, encoded, mobile, email, _, together = rows[0]
         if together is None:
-            shared = self._buffer.offer(player, name, encoded, mobile, email, now, feed.origin, (seq,))
+            shared = self._buffer.offer(player, name, encoded, mobile, email, now, feed.segment, (seq,))
         else:
             events, mobile, email = _as_request(rows)
-            shared = self._buffer.offer_batch(player, events, mobile, email, now, feed.origin, _seqs(rows))
+            shared = self._buffer.offer_batch(player, events, mobile, email, now, feed.segment, _seqs(rows))
         if shared is not None and self._interruption is not None:
             shared.interrupt(self._interruption)
         return shared
 
-    def _refuse_read(self, feed: Feed, rows: list[Row], why: InvalidEvent) -> None:
+    def _refuse_read(self, feed: SegmentCursor, rows: list[StoredEvent], why: InvalidEvent) -> None:
         error = Dropped(f"an event of the journal does not fit the settings: {why}", reason=DropReason.JOURNAL_FAILED)
-        letters = [Letter(row.seq, event, error) for row, event in zip(rows, _as_events(rows), strict=True)]
-        self._writer.bury(feed.origin, letters)
-        self.settle(feed.origin, len(rows))
+        letters = [DeadLetterEntry(row.seq, event, error) for row, event in zip(rows, _as_events(rows), strict=True)]
+        self._writer.dead_letter(feed.segment, letters)
+        self.settle(feed.segment, len(rows))
         self._refuse(rows, error)
 
-    def _refuse(self, rows: Sequence[Row], error: Dropped) -> None:
+    def _refuse(self, rows: Sequence[StoredEvent], error: Dropped) -> None:
         for row in rows:
             self._buffer.refuse_newest(row.encoded, error)
         self._hooks.on_refused(_as_events(rows), error)
 
-    def _write_off(self, feed: Feed, events: int) -> None:
+    def _write_off(self, feed: SegmentCursor, events: int) -> None:
         """Count events that the disk has lost."""
         events = min(events, feed.remaining)
         feed.remaining -= events
-        self._leave_outside(events)
+        self._spill(events)
         self._buffer.write_off(events)
-        self.settle(feed.origin, events)
+        self.settle(feed.segment, events)
         self._hooks.on_missing(events)
 
-    def _opened_at(self, row: Row) -> float:
+    def _opened_at(self, row: StoredEvent) -> float:
         return self._hooks.now() - max(0.0, time.time() - row.accepted_at)
 
     # ---------------------------------------------------------------- end
 
-    def settle(self, origin: int, events: int) -> None:
+    def settle(self, segment: int, events: int) -> None:
         """Note that events of a file have their outcome; an adopted file is removed with its last."""
-        if self._feeds.settle(origin, events):
-            self._writer.discard(origin)
+        if self._cursors.settle(segment, events):
+            self._writer.discard(segment)
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
@@ -261,22 +261,22 @@ class Window:
             outcome.interrupt(error)
 
 
-def _seqs(rows: Sequence[Row]) -> tuple[int, ...]:
+def _seqs(rows: Sequence[StoredEvent]) -> tuple[int, ...]:
     return tuple(row.seq for row in rows)
 
 
-def _held_bytes(rows: Sequence[Row]) -> int:
+def _held_bytes(rows: Sequence[StoredEvent]) -> int:
     """Bytes that the events of one request count with in the buffer, at most."""
     events, mobile, email = _as_request(rows)
     return held_bytes(rows[0].player_unique_id, events, mobile, email)
 
 
-def _as_events(rows: Sequence[Row]) -> list[Event]:
+def _as_events(rows: Sequence[StoredEvent]) -> list[Event]:
     """The events as the user gets them back."""
     return [Event(row.player_unique_id, row.name, row.mobile, row.email, row.encoded) for row in rows]
 
 
-def _as_request(rows: Sequence[Row]) -> tuple[dict[str, bytes], str | None, str | None]:
+def _as_request(rows: Sequence[StoredEvent]) -> tuple[dict[str, bytes], str | None, str | None]:
     """The events of one request, and the contact that they share."""
     mobile = next((row.mobile for row in rows if row.mobile is not None), None)
     email = next((row.email for row in rows if row.email is not None), None)

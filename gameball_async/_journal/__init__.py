@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._operations import Append
-from ._rows import Letter, Loaded, Row, Source, new_row
+from ._rows import DeadLetterEntry, Loaded, SegmentInfo, StoredEvent, new_row
 from ._writer import JournalWriter
 
-__all__ = ["Append", "JournalWriter", "Letter", "Loaded", "Row", "Source", "new_row"]
+__all__ = ["Append", "DeadLetterEntry", "JournalWriter", "Loaded", "SegmentInfo", "StoredEvent", "new_row"]

@@ -15,11 +15,11 @@ from .._platform import hold_lock, locked_folder, release_lock
 from . import _schema
 from ._dead_letters import DeadLetters
 from ._folder import JOURNAL, RESERVE, Folder, is_gone, remove_reserve, take_lock
-from ._forks import Guard
+from ._forks import ForkGuard
 from ._leftover import beside, file_id_of
-from ._origin import Origin
-from ._room import Note, Room
-from ._state import State, destination_of, is_destination_of
+from ._origin import Segment
+from ._room import DiskReserve, Note
+from ._state import SegmentState, destination_of, is_destination_of
 
 ADOPT_MOST = 100
 """Files that are adopted at one start: each costs five descriptors, of which many systems allow 1,024."""
@@ -42,47 +42,47 @@ class _Becomes(Enum):
     FOREIGN = auto()
 
 
-class Holdings:
+class SegmentSet:
     """The files of one client, oldest first, its own last.
 
     Args:
         folder: where they are.
         account: whose events they hold, see `Access.account`.
         adopts_any: whether those of other accounts are taken too, and sent to this one.
-        guard: is told of the locks, so that a forked child lets go of them.
+        fork_guard: is told of the locks, so that a forked child lets go of them.
         dead_letters: where events go that cannot be sent.
         notes: where log lines go.
 
     Attributes:
-        origins: the files by their number.
+        segments: the files by their number.
         own: the file that events are appended to, once it is taken.
-        room: the room that is kept on the disk for all of them.
+        disk_reserve: the room that is kept on the disk for all of them.
     """
 
     def __init__(
         self,
         folder: Folder,
         account: bytes,
-        guard: Guard,
+        fork_guard: ForkGuard,
         dead_letters: DeadLetters,
         notes: list[Note],
         *,
         adopts_any: bool,
     ) -> None:
-        self.origins: dict[int, Origin] = {}
-        self.own: Origin | None = None
+        self.segments: dict[int, Segment] = {}
+        self.own: Segment | None = None
         self._folder = folder
         self._account = account
         self._adopts_any = adopts_any
-        self._guard = guard
+        self._fork_guard = fork_guard
         self._dead_letters = dead_letters
         self._notes = notes
-        self._marks: dict[str, State] = {}
+        self._marks: dict[str, SegmentState] = {}
         self._seen: dict[str, str] = {}  # the files that were looked into, by their name for ever
         self._replaced: dict[str, tuple[str, int]] = {}  # those that others have taken the place of, and their events
-        self.room = Room(notes)
+        self.disk_reserve = DiskReserve(notes)
 
-    def take(self, max_bytes: int) -> Origin:
+    def take(self, max_bytes: int) -> Segment:
         """Take everything.
 
         Args:
@@ -98,21 +98,21 @@ class Holdings:
         self._folder.make()
         self._free_reserves()
         own, earlier = self._make_own(max_bytes)
-        adopted: list[Origin] = []
+        adopted: list[Segment] = []
         try:
             self._adopt_all(earlier, adopted)
         except BaseException:
-            for origin in adopted:
-                self._release(origin)
+            for segment in adopted:
+                self._release(segment)
             self._remove(own)
             raise
-        adopted.sort(key=lambda origin: origin.order)  # by what they say themselves: names can be changed
-        for number, origin in enumerate([*adopted, own]):
-            origin.number = number
-            self.origins[number] = origin
+        adopted.sort(key=lambda segment: segment.order)  # by what they say themselves: names can be changed
+        for number, segment in enumerate([*adopted, own]):
+            segment.number = number
+            self.segments[number] = segment
         self.own = own
-        self.room.take(self._folder.reserve(own.stem))
-        self.heed_room()
+        self.disk_reserve.take(self._folder.reserve(own.stem))
+        self.follow_reserve()
         return own
 
     def _free_reserves(self) -> None:
@@ -127,12 +127,12 @@ class Holdings:
                 finally:
                     release_lock(descriptor)
 
-    def heed_room(self) -> None:
+    def follow_reserve(self) -> None:
         """Let what lies beside the files be as large as the room allows."""
-        for origin in self.origins.values():
-            origin.heed_room()
+        for segment in self.segments.values():
+            segment.follow_reserve()
 
-    def _make_own(self, max_bytes: int) -> tuple[Origin, list[str]]:
+    def _make_own(self, max_bytes: int) -> tuple[Segment, list[str]]:
         """Make the own file behind all others; returns these as well."""
         with locked_folder(self._folder.path):
             earlier, position = self._folder.stems(), self._folder.next_position()
@@ -142,19 +142,26 @@ class Holdings:
             return self._make_own(max_bytes)
         own = self._new_origin(stem, descriptor, max_bytes)
         try:
-            own.make(State(uuid4().hex, position=position, destination=destination_of(self._account)))
+            own.make(SegmentState(uuid4().hex, position=position, destination=destination_of(self._account)))
         except BaseException:
             self._remove(own)
             raise
         return own, earlier
 
-    def _new_origin(self, stem: str, descriptor: int, max_bytes: int | None = None) -> Origin:
-        self._guard.descriptors.add(descriptor)
-        return Origin(
-            self._folder, stem, descriptor, max_bytes, self._guard, self.room, self._dead_letters, self._notes
+    def _new_origin(self, stem: str, descriptor: int, max_bytes: int | None = None) -> Segment:
+        self._fork_guard.descriptors.add(descriptor)
+        return Segment(
+            self._folder,
+            stem,
+            descriptor,
+            max_bytes,
+            self._fork_guard,
+            self.disk_reserve,
+            self._dead_letters,
+            self._notes,
         )
 
-    def _adopt_all(self, stems: list[str], adopted: list[Origin]) -> None:
+    def _adopt_all(self, stems: list[str], adopted: list[Segment]) -> None:
         """Take the files that lie there; one that cannot be taken harms none of the others."""
         self._marks = self._folder.marks()
         self._seen, self._replaced = {}, {}
@@ -165,11 +172,11 @@ class Holdings:
                 self._note("more files of the journal wait for the next start: up to %d", len(stems) - place)
                 break
             try:
-                origin = self._adopt(stem, deadline, foreign)
+                segment = self._adopt(stem, deadline, foreign)
             except Exception as error:  # noqa: BLE001 whatever a file contains, the client starts
                 self._note("the journal's file %s is left alone: %s", stem + JOURNAL, _schema.reason_of(error))
             else:
-                adopted += [origin] if origin is not None else []
+                adopted += [segment] if segment is not None else []
         self._report_replaced()
         if foreign:
             self._note(
@@ -180,7 +187,7 @@ class Holdings:
                 foreign[0] + JOURNAL,
             )
 
-    def _adopt(self, stem: str, deadline: float, foreign: list[str]) -> Origin | None:
+    def _adopt(self, stem: str, deadline: float, foreign: list[str]) -> Segment | None:
         """Take a file, if its owner is gone and something lies in it."""
         lock = self._folder.lock(stem)
         descriptor = take_lock(lock)
@@ -189,11 +196,11 @@ class Holdings:
             descriptor = take_lock(lock)
         if descriptor is None:
             return None
-        origin = self._new_origin(stem, descriptor)
+        segment = self._new_origin(stem, descriptor)
         try:
-            becomes = self._open(origin)
+            becomes = self._open(segment)
         except _schema.NewerSchemaError as error:
-            self._release(origin)
+            self._release(segment)
             self._note(
                 "the journal's file %s was written by a later version of gameball_async (%s) and is left alone: "
                 "upgrade to send its events",
@@ -203,30 +210,30 @@ class Holdings:
             return None
         except BaseException as error:
             if not isinstance(error, Exception) or not _schema.is_unreadable(error):
-                self._release(origin)
+                self._release(segment)
                 raise
-            self._set_aside(origin, _schema.reason_of(error), is_copy=isinstance(error, _schema.CopyError))
+            self._set_aside(segment, _schema.reason_of(error), is_copy=isinstance(error, _schema.CopyError))
             return None
         if becomes is _Becomes.FOREIGN:
-            self._release(origin)
+            self._release(segment)
             foreign.append(stem)
         elif becomes is _Becomes.EMPTY:
-            self._remove(origin)
-        return origin if becomes is _Becomes.ADOPTED else None
+            self._remove(segment)
+        return segment if becomes is _Becomes.ADOPTED else None
 
-    def _open(self, origin: Origin) -> _Becomes:
+    def _open(self, segment: Segment) -> _Becomes:
         """Open a file that was left, if there is something in it for this account."""
-        leftover = origin.examine(self._marks)
-        if leftover.is_blank:
+        orphan = segment.examine(self._marks)
+        if orphan.is_blank:
             return _Becomes.EMPTY
-        if leftover.file_id is not None:
-            self._check_identity(origin.stem, leftover.file_id)
-        elif self._is_elsewhere(origin.stem):
+        if orphan.file_id is not None:
+            self._check_identity(segment.stem, orphan.file_id)
+        elif self._is_elsewhere(segment.stem):
             return _Becomes.EMPTY
-        if leftover.truth is not None and not self._is_for_us(leftover.truth):
+        if orphan.truth is not None and not self._is_for_us(orphan.truth):
             return _Becomes.FOREIGN
-        file = origin.adopt(leftover)
-        if _is_known_to_be_empty(origin) and not origin.lost:
+        file = segment.adopt(orphan)
+        if _is_known_to_be_empty(segment) and not segment.lost:
             return _Becomes.EMPTY
         if not self._is_for_us(file.state):  # it was damaged, and does not say whose it is
             return _Becomes.FOREIGN
@@ -266,87 +273,87 @@ class Holdings:
             if events and file_id not in self._seen:
                 self._notes.append((logging.ERROR, _REPLACED, (stem + JOURNAL, events, "is" if events == 1 else "are")))
 
-    def _is_for_us(self, state: State) -> bool:
+    def _is_for_us(self, state: SegmentState) -> bool:
         return self._adopts_any or is_destination_of(self._account, state.destination)
 
     # ---------------------------------------------------------------- letting go
 
     def discard(self, number: int) -> None:
         """Remove an adopted file without events; one that holds events stays."""
-        origin = self.origins.get(number)
-        if origin is None or origin is self.own:
+        segment = self.segments.get(number)
+        if segment is None or segment is self.own:
             return
-        if origin.file is not None and origin.file.are_events_missing:
-            del self.origins[number]
-            self._set_aside(origin, "events are missing in it")
+        if segment.file is not None and segment.file.are_events_missing:
+            del self.segments[number]
+            self._set_aside(segment, "events are missing in it")
             return
-        if not _is_known_to_be_empty(origin):
-            self._note("the journal's file %s may still hold events and is kept", origin.stem + JOURNAL)
+        if not _is_known_to_be_empty(segment):
+            self._note("the journal's file %s may still hold events and is kept", segment.stem + JOURNAL)
             return
-        del self.origins[number]
-        self._remove(origin)
+        del self.segments[number]
+        self._remove(segment)
 
     def let_go(self) -> None:
         """Close everything, remove what holds no events, release the locks."""
-        self.room.leave()
-        for origin in self.origins.values():
-            if _is_known_to_be_empty(origin):
-                self._remove(origin)
+        self.disk_reserve.leave()
+        for segment in self.segments.values():
+            if _is_known_to_be_empty(segment):
+                self._remove(segment)
             else:
-                self._release(origin)
-        self.origins.clear()
+                self._release(segment)
+        self.segments.clear()
         self.own = None
 
     def release(self) -> None:
         """Close everything, give up the reserve and the locks, but change no file: something went wrong."""
-        for origin in self.origins.values():
-            self._release(origin)
-        self.origins.clear()
+        for segment in self.segments.values():
+            self._release(segment)
+        self.segments.clear()
         self.own = None
-        self.room.leave()
+        self.disk_reserve.leave()
 
-    def _remove(self, origin: Origin) -> None:
+    def _remove(self, segment: Segment) -> None:
         """Remove a file that holds no events."""
         lock = None
         try:
-            if origin.is_in_place:
-                origin.close()
-                self._folder.remove(origin.stem)
-                lock = self._folder.lock(origin.stem)
+            if segment.is_in_place:
+                segment.close()
+                self._folder.remove(segment.stem)
+                lock = self._folder.lock(segment.stem)
         except OSError as error:
-            self._note("the journal's file %s cannot be removed: %s", origin.stem + JOURNAL, _schema.reason_of(error))
-        self._release(origin, lock)
+            self._note("the journal's file %s cannot be removed: %s", segment.stem + JOURNAL, _schema.reason_of(error))
+        self._release(segment, lock)
 
-    def _set_aside(self, origin: Origin, reason: str, *, is_copy: bool = False) -> None:
+    def _set_aside(self, segment: Segment, reason: str, *, is_copy: bool = False) -> None:
         """Rename a file that nobody can use, with the reason beside it."""
-        origin.close()
+        segment.close()
         lock, loss = None, ""
         try:
-            loss = origin.set_aside(reason, is_copy=is_copy)
-            lock = self._folder.lock(origin.stem)
+            loss = segment.set_aside(reason, is_copy=is_copy)
+            lock = self._folder.lock(segment.stem)
         except OSError as error:
             reason = f"{reason}; it cannot be renamed: {_schema.reason_of(error)}"
         self._notes.append(
             (
                 logging.ERROR,
                 "the journal's file %s is damaged (%s): %sit is kept with .damaged at its end, and a note beside it",
-                (origin.stem + JOURNAL, reason, loss and f"{loss}; "),
+                (segment.stem + JOURNAL, reason, loss and f"{loss}; "),
             )
         )
-        self._release(origin, lock)
+        self._release(segment, lock)
 
-    def _release(self, origin: Origin, remove: Path | None = None) -> None:
-        origin.close()
-        self._guard.descriptors.discard(origin.descriptor)
-        release_lock(origin.descriptor, remove)
+    def _release(self, segment: Segment, remove: Path | None = None) -> None:
+        segment.close()
+        self._fork_guard.descriptors.discard(segment.descriptor)
+        release_lock(segment.descriptor, remove)
 
     def _note(self, message: str, *arguments: object) -> None:
         self._notes.append((logging.WARNING, message, arguments))
 
 
-def _is_known_to_be_empty(origin: Origin) -> bool:
+def _is_known_to_be_empty(segment: Segment) -> bool:
     with suppress(sqlite3.Error):
-        return origin.file is not None and origin.file.is_empty
+        return segment.file is not None and segment.file.is_empty
     return False
 
 

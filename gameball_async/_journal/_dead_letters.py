@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ._letter_file import LetterFile
 from ._letters import BURY, SELECT, DeadLetter, damaged_row_of, letter_of, row_of, storable_integer
-from ._rows import Letter
+from ._rows import DeadLetterEntry
 
 _PAGE = 100  # letters read at once: 25 MB even if each has the 256 KiB that an event may have by default
 
@@ -28,7 +28,7 @@ class DeadLetters:
 
     # ---------------------------------------------------------------- burying
 
-    def add(self, file_id: str, letters: Iterable[Letter]) -> None:
+    def add(self, file_id: str, letters: Iterable[DeadLetterEntry]) -> None:
         """Bury letters in one durable transaction; a letter that lies there already stays as it is.
 
         A damaged file is renamed, and a fresh one begun.

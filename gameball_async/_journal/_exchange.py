@@ -18,7 +18,7 @@ ACK_LAG = 0.1
 _NOTHING, _THE_URGENT, _EVERYTHING = range(3)
 
 
-class Exchange:
+class CommandQueue:
     """Both ways between the two threads."""
 
     def __init__(self) -> None:

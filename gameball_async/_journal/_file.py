@@ -15,15 +15,15 @@ import attrs
 from .._platform import CAN_MOVE_OPEN_FILES
 from . import _schema
 from ._records import readable, records, row_of
-from ._rows import Row
-from ._state import Mark, State, text_of
+from ._rows import StoredEvent
+from ._state import CommitMark, SegmentState, text_of
 
 HEADROOM = 4 * 1024 * 1024
 """Bytes beyond the limit: for the appends that were on their way, and once more for what deletes and seals need."""
 
 
 @attrs.frozen
-class Reading:
+class ReadResult:
     """Events that were read, and those that were found damaged instead.
 
     Attributes:
@@ -32,13 +32,13 @@ class Reading:
         is_last: whether nothing lies behind them.
     """
 
-    rows: list[Row]
+    rows: list[StoredEvent]
     damaged: list[tuple[int, bytes]]
     is_last: bool
 
 
 @attrs.define
-class _Place:
+class _FileIdentity:
     """A file that is open: its path, its device and inode, and its bytes after the last commit."""
 
     path: str
@@ -47,13 +47,13 @@ class _Place:
     size: int
 
     @classmethod
-    def of(cls, path: str) -> _Place:
+    def of(cls, path: str) -> _FileIdentity:
         """What is at a path."""
         status = _status(path)
         return cls(path, status.st_dev, status.st_ino, status.st_size)
 
 
-class JournalFile:
+class SegmentFile:
     """An open file; its path exists, and its lock is held.
 
     Args:
@@ -78,14 +78,14 @@ class JournalFile:
     """
 
     def __init__(
-        self, path: Path, max_bytes: int | None = None, *, mark: Mark | None = None, position: int = 0
+        self, path: Path, max_bytes: int | None = None, *, mark: CommitMark | None = None, position: int = 0
     ) -> None:
         self.path = path
         self._mark = mark
         self._db = _schema.connect(path)
         self._members_of: dict[int, list[int]] = {}
         self._held: set[int] = set()
-        self._places: list[_Place] = []
+        self._places: list[_FileIdentity] = []
         self._wal: int | None = None  # to look at its size, in a tenth of the time of a path
         try:
             self._whole = state = _schema.bring_up_to_date(self._db, position)
@@ -114,7 +114,7 @@ class JournalFile:
         return pages * self._page_size
 
     @property
-    def state(self) -> State:
+    def state(self) -> SegmentState:
         """Its state as of the last commit."""
         next_seq, events = self._stored
         return self._whole._replace(next_seq=next_seq, events=events, commits=self._commits, is_open=self._is_open)
@@ -237,7 +237,7 @@ class JournalFile:
 
     # ---------------------------------------------------------------- moving on
 
-    def readable(self) -> Iterator[Row]:
+    def readable(self) -> Iterator[StoredEvent]:
         """Every event that can be read, whatever has become of the file meanwhile."""
         return readable(self._db)
 
@@ -277,7 +277,7 @@ class JournalFile:
             MisplacedError: if the files at its path are others, or the database is shorter.
         """
         if not self._places:
-            self._places = [_Place.of(str(self.path)), _Place.of(f"{self.path}-wal")]
+            self._places = [_FileIdentity.of(str(self.path)), _FileIdentity.of(f"{self.path}-wal")]
             if self._wal is None and CAN_MOVE_OPEN_FILES:
                 self._wal = os.open(self._places[-1].path, os.O_RDONLY)
             return
@@ -292,7 +292,7 @@ class JournalFile:
 
     # ---------------------------------------------------------------- changes
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[StoredEvent]) -> None:
         """Add events."""
         self._allow(0)
         self._db.executemany(
@@ -337,9 +337,9 @@ class JournalFile:
 
     # ---------------------------------------------------------------- reading
 
-    def read(self, after: int, most_events: int, most_bytes: int) -> Reading:
+    def read(self, after: int, most_events: int, most_bytes: int) -> ReadResult:
         """Read events that are in no sealed batch; see `JournalWriter.read`."""
-        rows: list[Row] = []
+        rows: list[StoredEvent] = []
         damaged: list[tuple[int, bytes]] = []
         size, last = 0, after
         with closing(records(self._db, "seq > ? ORDER BY seq", after)) as found:
@@ -356,13 +356,13 @@ class JournalFile:
                 size += row.size
                 is_full = bool(rows) and (len(rows) >= most_events or size > most_bytes)
                 if is_full and (row.together is None or row.together != rows[-1].together):
-                    return Reading(rows, damaged, is_last=False)
+                    return ReadResult(rows, damaged, is_last=False)
                 rows.append(row)
-        return Reading(rows, damaged, is_last=True)
+        return ReadResult(rows, damaged, is_last=True)
 
-    def _load_sealed(self) -> list[list[Row]]:
+    def _load_sealed(self) -> list[list[StoredEvent]]:
         """The sealed batches; one that is damaged is one no more, and its events are ordinary ones again."""
-        batches: list[list[Row]] = []
+        batches: list[list[StoredEvent]] = []
         for first, text, checksum in self._db.execute("SELECT * FROM sealed ORDER BY first").fetchall():
             batch = self._batch_of(first, text, checksum)
             if batch:
@@ -373,7 +373,7 @@ class JournalFile:
                 self._db.execute("DELETE FROM sealed WHERE first = ?", (first,))
         return batches
 
-    def _batch_of(self, first: int, text: object, checksum: object) -> list[Row] | None:
+    def _batch_of(self, first: int, text: object, checksum: object) -> list[StoredEvent] | None:
         sealed = _schema.sealed_of(first, text, checksum)
         if sealed is None:
             return None

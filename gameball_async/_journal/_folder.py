@@ -19,7 +19,7 @@ from .._platform import hold_lock, is_process_gone, open_private, release_lock, 
 from ..errors import JournalError
 from . import _schema
 from ._image import kind_of, open_regular
-from ._state import MARK, State, read_mark
+from ._state import MARK, SegmentState, read_mark
 
 JOURNAL, LOCK = ".journal", ".lock"
 RESERVE = ".reserve"  # room that its owner gives up when the disk is full
@@ -79,12 +79,12 @@ class Folder:
         """The path of a file's mark."""
         return self.path / (stem + MARK)
 
-    def mark_of(self, stem: str) -> State | None:
+    def mark_of(self, stem: str) -> SegmentState | None:
         """What a file's mark says, even if it has got the name of another file; None if there is none."""
         paths = (self.path / (stem + suffix) for suffix in (MARK, LOCK, RESERVE, JOURNAL, JOURNAL + "-wal"))
         return next((mark for path in paths if (mark := read_mark(path)) is not None), None)
 
-    def marks(self) -> dict[str, State]:
+    def marks(self) -> dict[str, SegmentState]:
         """The marks in it, by the name of their file."""
         found = (read_mark(path) for path in self.path.glob("*" + MARK))
         return {mark.file_id: mark for mark in found if mark is not None}
@@ -153,7 +153,7 @@ def make_private(path: Path) -> None:
     os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 
 
-def make_database(path: Path, state: State) -> None:
+def make_database(path: Path, state: SegmentState) -> None:
     """Make a file without events; when this returns it survives a loss of power.
 
     Raises:

@@ -16,7 +16,7 @@ _turnstile = threading.Lock()
 """Passed by whoever enters a guard and held during a fork: so a busy writer cannot starve it."""
 
 
-class Guard:
+class ForkGuard:
     """The part of one writer that a fork has to know; entered as a context manager.
 
     Attributes:
@@ -63,27 +63,27 @@ class Guard:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
 
-_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
-_held: list[Guard] = []
+_guards: weakref.WeakSet[ForkGuard] = weakref.WeakSet()
+_held: list[ForkGuard] = []
 
 
 def _before() -> None:
     _turnstile.acquire()
     _held.extend(_guards)
-    for guard in _held:
-        guard.hold()
+    for fork_guard in _held:
+        fork_guard.hold()
 
 
 def _after() -> None:
-    for guard in _held:
-        guard.release()
+    for fork_guard in _held:
+        fork_guard.release()
     _held.clear()
     _turnstile.release()
 
 
 def _after_in_child() -> None:
-    for guard in _held:
-        guard.renounce()
+    for fork_guard in _held:
+        fork_guard.renounce()
     _after()
 
 

@@ -207,7 +207,7 @@ def _mended(
 # ---------------------------------------------------------------- pages
 
 
-class Image:
+class DatabaseImage:
     """The pages of a file, as they are when its `-wal` is applied.
 
     Args:

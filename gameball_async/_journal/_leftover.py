@@ -13,19 +13,19 @@ from pathlib import Path
 import attrs
 
 from . import _schema
-from ._image import MAGIC, Image, Values, Wal, kind_of, read_wal
-from ._state import MARK, VERSION, State, state_of
+from ._image import MAGIC, DatabaseImage, Values, Wal, kind_of, read_wal
+from ._state import MARK, VERSION, SegmentState, state_of
 
 _STATE_PAGE = 4  # the root of the third table
 _NONE_CERTAIN = 2**31
 _APPLICATION_ID = _schema.APPLICATION_ID.to_bytes(4, "big")
 
-_States = list[tuple[int, State]]
+_States = list[tuple[int, SegmentState]]
 """The states in a `-wal`, with the index of their frame."""
 
 
 @attrs.frozen(kw_only=True)
-class Leftover:
+class Orphan:
     """The files at one path: a database and its `-wal`.
 
     Attributes:
@@ -48,8 +48,8 @@ class Leftover:
     wal: Wal
     frames: int
     file_id: str | None
-    state: State | None
-    truth: State | None
+    state: SegmentState | None
+    truth: SegmentState | None
     reason: str | None
     certain_from: int
     has_doubtful_pages: bool
@@ -57,9 +57,9 @@ class Leftover:
     is_cut: bool
     is_mark_lost: bool
 
-    def image(self) -> Image:
+    def image(self) -> DatabaseImage:
         """Its pages; to be closed."""
-        return Image(self.main, self.wal, self.frames)
+        return DatabaseImage(self.main, self.wal, self.frames)
 
 
 def beside(path: Path) -> Path:
@@ -67,7 +67,7 @@ def beside(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
-def examine(path: Path, marks: Mapping[str, State], own_mark: State | None) -> Leftover:
+def examine(path: Path, marks: Mapping[str, SegmentState], own_mark: SegmentState | None) -> Orphan:
     """Look at the files at a path; nothing is changed.
 
     Args:
@@ -79,10 +79,10 @@ def examine(path: Path, marks: Mapping[str, State], own_mark: State | None) -> L
         OSError: if they cannot be read.
         NewerSchemaError: if a later version wrote them.
     """
-    files = _Files.at(path, own_mark)
+    files = _OrphanFiles.at(path, own_mark)
     wal, known = files.wal, files.of_main or _newest(files.of_wal)
     mark = own_mark if known is None else marks.get(known.file_id)
-    with closing(Image(files.main, wal, wal.readable)) as image:
+    with closing(DatabaseImage(files.main, wal, wal.readable)) as image:
         state, first_page = _state_in(image), image.page(1)
     _check_version(first_page, state or known)
     synced = _newest(files.of_wal, wal.synced)
@@ -100,12 +100,12 @@ def examine(path: Path, marks: Mapping[str, State], own_mark: State | None) -> L
         reason, certain_from = "its -wal is missing", _NONE_CERTAIN
     if reason is None and is_mark_lost and len(wal.frames) > wal.readable:
         reason = "its -wal and its mark are damaged"
-    with closing(Image(files.main, wal, frames)) as image:
+    with closing(DatabaseImage(files.main, wal, frames)) as image:
         if truth is not None and _is_doubtful(_state_in(image), truth, wal):
             certain_from = _NONE_CERTAIN
     is_unused = state is None and not frames and (files.is_blank or _is_unused(first_page))
     is_removed = files.is_blank and truth is not None and not truth.events and in_wal in (None, truth)
-    return Leftover(
+    return Orphan(
         main=files.main,
         wal=wal,
         frames=frames,
@@ -127,17 +127,17 @@ def file_id_of(path: Path) -> str | None:
     Raises:
         OSError: if the files cannot be read.
     """
-    files = _Files.at(path, None)
+    files = _OrphanFiles.at(path, None)
     state = files.of_main or _newest(files.of_wal)
     return None if state is None else state.file_id
 
 
 @attrs.frozen(kw_only=True)
-class _Files:
+class _OrphanFiles:
     """What belongs together.
 
     Attributes:
-        main: see `Leftover`.
+        main: see `Orphan`.
         wal: likewise.
         of_main: the state in the database alone.
         of_wal: the states in the `-wal`.
@@ -148,18 +148,18 @@ class _Files:
 
     main: Path | None
     wal: Wal
-    of_main: State | None
+    of_main: SegmentState | None
     of_wal: _States
     mismatch: str | None
     is_blank: bool
     is_database: bool
 
     @classmethod
-    def at(cls, path: Path, own_mark: State | None) -> _Files:
+    def at(cls, path: Path, own_mark: SegmentState | None) -> _OrphanFiles:
         """Find them."""
         main: Path | None
         main, wal, mismatch = _sources(path)
-        with closing(Image(main, Wal(), 0)) as image:
+        with closing(DatabaseImage(main, Wal(), 0)) as image:
             of_main, is_blank, is_database = _state_in(image), image.is_blank, image.is_database
         of_wal = _states(wal)
         newest = _newest(of_wal)
@@ -182,7 +182,9 @@ class _Files:
             is_database=is_database,
         )
 
-    def reason(self, state: State | None, truth: State | None, first_page: bytes, *, is_wal_gone: bool) -> str | None:
+    def reason(
+        self, state: SegmentState | None, truth: SegmentState | None, first_page: bytes, *, is_wal_gone: bool
+    ) -> str | None:
         """What is damaged; None if nothing is that can be seen from here."""
         if self.mismatch is not None:
             return self.mismatch
@@ -211,7 +213,7 @@ def _is_unused(first_page: bytes) -> bool:
     return first_page.startswith(MAGIC) and not any(first_page[68:72]) and not any(first_page[103:105])
 
 
-def _check_version(first_page: bytes, state: State | None) -> None:
+def _check_version(first_page: bytes, state: SegmentState | None) -> None:
     """Raise if a later version wrote a file.
 
     A state of this version says that the number of the version is damaged.
@@ -224,45 +226,45 @@ def _check_version(first_page: bytes, state: State | None) -> None:
 # ---------------------------------------------------------------- states
 
 
-def _state_in(image: Image) -> State | None:
+def _state_in(image: DatabaseImage) -> SegmentState | None:
     return max(_states_of(image.rows_of(image.page(_STATE_PAGE))), key=_commits, default=None)
 
 
-def _states_of(rows: Iterable[tuple[int, Values]]) -> list[State]:
+def _states_of(rows: Iterable[tuple[int, Values]]) -> list[SegmentState]:
     return [state for row, values in rows if row == 1 and (state := state_of(values[1:])) is not None]
 
 
 def _states(wal: Wal) -> _States:
-    with closing(Image(None, wal, 0)) as image:
+    with closing(DatabaseImage(None, wal, 0)) as image:
         return [(frame.index, state) for frame in wal.frames for state in _states_of(image.rows_of(frame.data))]
 
 
-def _newest(states: _States, frames: int = 2**31) -> State | None:
+def _newest(states: _States, frames: int = 2**31) -> SegmentState | None:
     """The newest of the states in the first frames."""
     return max((state for index, state in states if index < frames), key=_commits, default=None)
 
 
-def _commits(state: State) -> int:
+def _commits(state: SegmentState) -> int:
     return state.commits
 
 
 # ---------------------------------------------------------------- doubt
 
 
-def _removed(before: State, after: State) -> int:
+def _removed(before: SegmentState, after: SegmentState) -> int:
     """How many events were removed between two states, at most."""
     return before.events + max(0, after.next_seq - before.next_seq) - after.events
 
 
-def _is_doubtful(found: State | None, truth: State, wal: Wal) -> bool:
+def _is_doubtful(found: SegmentState | None, truth: SegmentState, wal: Wal) -> bool:
     """Whether the whole file is of a time after which events were removed."""
     if found is None:
         return truth.is_open and not wal.frames
     return found.commits < truth.commits and _removed(found, truth) > 0
 
 
-def _doubt(files: _Files, frames: int) -> tuple[int, bool]:
-    """See `Leftover.certain_from` and `Leftover.has_doubtful_pages`."""
+def _doubt(files: _OrphanFiles, frames: int) -> tuple[int, bool]:
+    """See `Orphan.certain_from` and `Orphan.has_doubtful_pages`."""
     certain_from, has_doubtful_pages = -1, False
     if files.of_main is not None and files.of_wal:
         first = files.of_wal[0][1]

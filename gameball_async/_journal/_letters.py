@@ -14,7 +14,7 @@ import attrs
 
 from .._events import Event
 from ..errors import DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
-from ._rows import Letter
+from ._rows import DeadLetterEntry
 
 BURY = (
     "INSERT INTO letters (file_id, seq, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, "
@@ -91,7 +91,7 @@ class DeadLetter:
 # -------------------------------------------------------------------- rows
 
 
-def row_of(file_id: str, letter: Letter, now: float) -> tuple[object, ...]:
+def row_of(file_id: str, letter: DeadLetterEntry, now: float) -> tuple[object, ...]:
     """The row of an event that will not arrive.
 
     Args:

@@ -9,21 +9,21 @@ import attrs
 
 from ..errors import JournalError
 from ._dead_letters import DeadLetters
-from ._file import JournalFile
-from ._rows import Letter, Loaded, Row, Source
+from ._file import SegmentFile
+from ._rows import DeadLetterEntry, Loaded, SegmentInfo, StoredEvent
 
 
 class Append:
     """The events of one call are to be stored in the own file. Who asks for that derives from it: one object less.
 
     Attributes:
-        rows: the events; their seqs are the next after `Source.next_seq` and what was appended since.
+        rows: the events; their seqs are the next after `SegmentInfo.next_seq` and what was appended since.
     """
 
     __slots__ = ()
 
-    origin: ClassVar[None] = None
-    rows: Sequence[Row]
+    segment: ClassVar[None] = None
+    rows: Sequence[StoredEvent]
 
     def answer(self, error: JournalError | None) -> None:
         """Hear that the events are durable, or why they are not stored; called in the loop's thread."""
@@ -37,13 +37,13 @@ Completion: TypeAlias = "Append | tuple[Callable[..., object], tuple[object, ...
 class Seal:
     """A batch is about to be sent."""
 
-    origin: int
+    segment: int
     members: Sequence[int]
     mobile: str | None
     email: str | None
     done: Callable[[], None]
 
-    def apply(self, file: JournalFile, _: DeadLetters) -> Completion:
+    def apply(self, file: SegmentFile, _: DeadLetters) -> Completion:
         """Note it in the file."""
         file.seal(self.members, self.mobile, self.email)
         return self.done, ()
@@ -53,34 +53,34 @@ class Seal:
 class Unseal:
     """A batch was split."""
 
-    origin: int
+    segment: int
     first: int
 
-    def apply(self, file: JournalFile, _: DeadLetters) -> None:
+    def apply(self, file: SegmentFile, _: DeadLetters) -> None:
         """Make its events ordinary ones."""
         file.unseal(self.first)
 
 
 @attrs.define
-class Forget:
+class Ack:
     """Events have their outcome."""
 
-    origin: int
+    segment: int
     members: Sequence[int]
 
-    def apply(self, file: JournalFile, _: DeadLetters) -> None:
+    def apply(self, file: SegmentFile, _: DeadLetters) -> None:
         """Delete them."""
         file.forget(self.members)
 
 
 @attrs.define
-class Bury:
+class AddDeadLetters:
     """Events will not arrive."""
 
-    origin: int
-    letters: Sequence[Letter]
+    segment: int
+    letters: Sequence[DeadLetterEntry]
 
-    def apply(self, file: JournalFile, dead_letters: DeadLetters) -> None:
+    def apply(self, file: SegmentFile, dead_letters: DeadLetters) -> None:
         """Make them durable among the dead letters, then delete them."""
         dead_letters.add(file.file_id, self.letters)
         file.forget([letter.seq for letter in self.letters])
@@ -90,7 +90,7 @@ class Bury:
 class Read:
     """Events are wanted."""
 
-    origin: int
+    segment: int
     after: int
     most_events: int
     most_bytes: int
@@ -101,14 +101,14 @@ class Read:
 class Open:
     """The thread is to take its files."""
 
-    done: Callable[[list[Source] | JournalError], None]
+    done: Callable[[list[SegmentInfo] | JournalError], None]
 
 
 @attrs.define
 class Discard:
     """An adopted file is finished."""
 
-    origin: int
+    segment: int
 
 
 @attrs.define
@@ -118,7 +118,7 @@ class Close:
     done: Callable[[], None]
 
 
-Operation: TypeAlias = Append | Seal | Unseal | Forget | Bury | Read
+Operation: TypeAlias = Append | Seal | Unseal | Ack | AddDeadLetters | Read
 """What is done within a transaction of one file."""
 
 Control: TypeAlias = Open | Discard | Close

@@ -18,15 +18,15 @@ from .._platform import release_lock, sync_folder
 from ..errors import JournalError
 from . import _schema
 from ._dead_letters import DeadLetters
-from ._file import JournalFile
+from ._file import SegmentFile
 from ._folder import Folder, broken, make_database, position_of, take_lock
-from ._forks import Guard
-from ._leftover import Leftover, examine
-from ._operations import Append, Bury, Completion, Forget, Operation, Read, refusals
-from ._room import Note, Room
-from ._rows import Loaded, Row, Source
-from ._salvage import copy, finish, note, salvage, set_aside, set_strangers_aside
-from ._state import Mark, State
+from ._forks import ForkGuard
+from ._leftover import Orphan, examine
+from ._operations import Ack, AddDeadLetters, Append, Completion, Operation, Read, refusals
+from ._room import DiskReserve, Note
+from ._rows import Loaded, SegmentInfo, StoredEvent
+from ._salvage import copy, finish, note, repair, set_aside, set_strangers_aside
+from ._state import CommitMark, SegmentState
 
 _SMALL = 64 * 1024 * 1024
 """Bytes of a file that is looked through when it is adopted, which takes 0.1 s."""
@@ -35,7 +35,7 @@ RETRY_AFTER = 1.0
 """Seconds between two tries to open a file again."""
 
 
-class Origin:
+class Segment:
     """One file, whose lock this process holds.
 
     Args:
@@ -43,8 +43,8 @@ class Origin:
         stem: its name without the suffix.
         descriptor: holds its lock.
         max_bytes: bytes of events, at most; None for an adopted file, which gets no more.
-        guard: is told of its locks.
-        room: what is done when the disk is full.
+        fork_guard: is told of its locks.
+        disk_reserve: what is done when the disk is full.
         dead_letters: where events go that will not be sent.
         notes: where log lines go.
 
@@ -64,36 +64,36 @@ class Origin:
         stem: str,
         descriptor: int,
         max_bytes: int | None,
-        guard: Guard,
-        room: Room,
+        fork_guard: ForkGuard,
+        disk_reserve: DiskReserve,
         dead_letters: DeadLetters,
         notes: list[Note],
     ) -> None:
         self.number = -1
         self.stem = stem
         self.descriptor = descriptor
-        self.file: JournalFile | None = None
+        self.file: SegmentFile | None = None
         self.failure: JournalError | None = None
         self.retry_at = 0.0
         self.lost = 0
         self._folder = folder
         self._path = folder.journal(stem)
-        self._mark: Mark | None = None
+        self._mark: CommitMark | None = None
         self._max_bytes = max_bytes
-        self._guard = guard
-        self._room = room
+        self._fork_guard = fork_guard
+        self._disk_reserve = disk_reserve
         self._dead_letters = dead_letters
         self._notes = notes
         self._is_told = False  # whether the failure was logged
         self._next_seq = 1  # as of the last commit
         self._missing = 0  # events that no rescue could save
         self._damage: str | None = None  # found while the file was in use
-        self._stranded: JournalFile | None = None  # still open, but not at its path any more
+        self._stranded: SegmentFile | None = None  # still open, but not at its path any more
         self._misplacement = ""  # what has become of it
         self._waiting: list[Operation] = []
         self._doubtful: list[int] = []  # refused, but who knows what is on the disk
 
-    def make(self, state: State) -> None:
+    def make(self, state: SegmentState) -> None:
         """Make the file, and open it.
 
         Raises:
@@ -103,9 +103,9 @@ class Origin:
         make_database(self._path, state)
         self.file = self._opened()
         self.file.record_use()
-        self.heed_room()
+        self.follow_reserve()
 
-    def examine(self, marks: Mapping[str, State]) -> Leftover:
+    def examine(self, marks: Mapping[str, SegmentState]) -> Orphan:
         """Look at the file, or at what a rescue has left of it; see `examine`.
 
         Args:
@@ -115,11 +115,11 @@ class Origin:
         own = self._folder.mark_of(self.stem)
         return examine(self._path, {**marks, own.file_id: own} if own is not None else marks, own)
 
-    def open(self, leftover: Leftover | None = None) -> JournalFile:
+    def open(self, orphan: Orphan | None = None) -> SegmentFile:
         """Open the file, or what can be saved of it.
 
         Args:
-            leftover: what was found in it; looked up if it is not given.
+            orphan: what was found in it; looked up if it is not given.
 
         Raises:
             sqlite3.Error: if it cannot be opened.
@@ -127,44 +127,44 @@ class Origin:
             NewerSchemaError: if a later version wrote it.
             BlankError: if its owner ended before anything was in it.
         """
-        if leftover is None:
-            leftover = self.examine({})
+        if orphan is None:
+            orphan = self.examine({})
             if not self._path.exists():  # it may come back; if not, the next start reports what it had
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path.name)
-        if leftover.is_blank:
+        if orphan.is_blank:
             raise _schema.BlankError
-        if leftover.reason is not None:
-            self._salvage(leftover, leftover.reason)
+        if orphan.reason is not None:
+            self._salvage(orphan, orphan.reason)
         try:
             self.file = self._opened()
         except Exception as error:
             if not _schema.is_unreadable(error):
                 raise
-            self._salvage(leftover, _schema.reason_of(error))
+            self._salvage(orphan, _schema.reason_of(error))
             self.file = self._opened()
-        self.heed_room()
+        self.follow_reserve()
         return self.file
 
-    def adopt(self, leftover: Leftover) -> JournalFile:
+    def adopt(self, orphan: Orphan) -> SegmentFile:
         """Open a file that another process has left, or what can be saved of it; see `open`.
 
         A small one is looked through at once; in a large one damage is found when it is read.
 
         Args:
-            leftover: what was found in it.
+            orphan: what was found in it.
         """
-        file = self.open(leftover)
+        file = self.open(orphan)
         if file.used_bytes <= _SMALL and (reason := self._found_damage(file)) is not None:
             file = self._repair(reason)
         self.lost, self._missing = self._missing, 0
-        if leftover.is_cut and leftover.reason is None:
+        if orphan.is_cut and orphan.reason is None:
             self._note(
                 logging.WARNING,
                 "the -wal of the journal's file %s is missing, although its process died while it was open; as far as "
                 "its mark tells, no event was in it",
                 self._path.name,
             )
-        elif leftover.is_mark_lost and leftover.reason is None:
+        elif orphan.is_mark_lost and orphan.reason is None:
             self._note(
                 logging.ERROR,
                 "the mark of the journal's file %s is missing or damaged, and its process died while it was open: its "
@@ -174,13 +174,13 @@ class Origin:
             )
         return file
 
-    def _opened(self) -> JournalFile:
+    def _opened(self) -> SegmentFile:
         mark = None
         with suppress(OSError):
             set_strangers_aside(self._path)
-            mark = Mark(self._folder.mark(self.stem))
+            mark = CommitMark(self._folder.mark(self.stem))
         try:
-            file = JournalFile(self._path, self._max_bytes, mark=mark, position=position_of(self.stem))
+            file = SegmentFile(self._path, self._max_bytes, mark=mark, position=position_of(self.stem))
         except BaseException:
             if mark is not None:
                 mark.close(sync=False)
@@ -201,13 +201,13 @@ class Origin:
             )
         return file
 
-    def heed_room(self) -> None:
+    def follow_reserve(self) -> None:
         """Let what lies beside the file be as large as the room allows."""
         if self.file is not None:
-            self.file.limit_wal(self._room.wal_pages)
+            self.file.limit_wal(self._disk_reserve.wal_pages)
 
-    def _salvage(self, leftover: Leftover, reason: str) -> None:
-        saved = salvage(self._path, leftover, reason, self._dead_letters, least_next_seq=self._next_seq)
+    def _salvage(self, orphan: Orphan, reason: str) -> None:
+        saved = repair(self._path, orphan, reason, self._dead_letters, least_next_seq=self._next_seq)
         self._missing += saved.affected
         self._note(
             logging.ERROR,
@@ -249,9 +249,9 @@ class Origin:
         self._folder.mark(self.stem).unlink(missing_ok=True)
         return loss
 
-    def source(self, file: JournalFile) -> Source:
+    def source(self, file: SegmentFile) -> SegmentInfo:
         """What lies in it, for the event loop."""
-        return Source(self.number, file.events + self.lost, file.next_seq, file.sealed)
+        return SegmentInfo(self.number, file.events + self.lost, file.next_seq, file.sealed)
 
     def close(self) -> None:
         """Close the file for good, if it is open."""
@@ -283,10 +283,12 @@ class Origin:
         if self.file is None:
             return self._refuse(operations)
         refused: list[Completion] = []
-        if self._room.shortage is not None:
-            refused = self._refuse([operation for operation in operations if isinstance(operation, (Append, Bury))])
+        if self._disk_reserve.shortage is not None:
+            refused = self._refuse(
+                [operation for operation in operations if isinstance(operation, (Append, AddDeadLetters))]
+            )
             self.retry_at = now  # letters wait for no more than the end of the others' transaction
-            operations = [operation for operation in operations if not isinstance(operation, (Append, Bury))]
+            operations = [operation for operation in operations if not isinstance(operation, (Append, AddDeadLetters))]
         try:
             return refused + self._transact(self.file, operations, dead_letters)
         except Exception as error:  # noqa: BLE001 whatever it is, nothing of the transaction may count
@@ -294,16 +296,16 @@ class Origin:
             self._doubtful += [
                 row.seq for operation in operations if isinstance(operation, Append) for row in operation.rows
             ]
-            if self._room.shortage is None and self._stranded is None:
+            if self._disk_reserve.shortage is None and self._stranded is None:
                 self._is_told = True
                 self._note(logging.ERROR, "%s", self.failure)
             return refused + self._refuse(operations)
 
     def _transact(
-        self, file: JournalFile, operations: Sequence[Operation], dead_letters: DeadLetters
+        self, file: SegmentFile, operations: Sequence[Operation], dead_letters: DeadLetters
     ) -> list[Completion]:
         completed: list[Completion] = []
-        rows: list[Row] = []
+        rows: list[StoredEvent] = []
         if not all(isinstance(operation, Read) for operation in operations):
             file.record_use()
         file.begin()
@@ -324,7 +326,7 @@ class Origin:
         file.commit()
         return completed
 
-    def _read(self, file: JournalFile, wanted: Read, dead_letters: DeadLetters) -> Loaded:
+    def _read(self, file: SegmentFile, wanted: Read, dead_letters: DeadLetters) -> Loaded:
         """Read events; set damaged ones aside."""
         reading = file.read(wanted.after, wanted.most_events, wanted.most_bytes)
         for seq, raw in reading.damaged:
@@ -348,7 +350,7 @@ class Origin:
 
     def _reason(self) -> JournalError:
         """Why no events are taken."""
-        reason = self._room.shortage or self.failure
+        reason = self._disk_reserve.shortage or self.failure
         assert reason is not None, "it is asked for while there is one"  # noqa: S101 an invariant
         return reason
 
@@ -362,7 +364,7 @@ class Origin:
 
     def _break(self, error: Exception, now: float) -> None:
         # the reserve goes first: with its room the close can move the `-wal` into the file, and free that as well
-        is_roomier = self._room.is_missing(error) and self._room.run_short(now)
+        is_roomier = self._disk_reserve.is_missing(error) and self._disk_reserve.run_short(now)
         error = self._place_error() or error
         self.failure = broken(self._path, error)
         if isinstance(error, _schema.MisplacedError):
@@ -400,14 +402,14 @@ class Origin:
             self._break(error, now)
             return completed
         self.failure = None
-        if self._is_told and self._room.shortage is None:
+        if self._is_told and self._disk_reserve.shortage is None:
             self._note(logging.WARNING, "the journal %s works again", self._path)
         self._is_told = False
         return completed
 
-    def _catch_up(self, file: JournalFile, dead_letters: DeadLetters, completed: list[Completion]) -> None:
+    def _catch_up(self, file: SegmentFile, dead_letters: DeadLetters, completed: list[Completion]) -> None:
         """Apply what waited: on a full disk one after another, since less room is needed for less."""
-        if self._room.shortage is None:
+        if self._disk_reserve.shortage is None:
             completed += self._transact(file, self._waiting, dead_letters)
             self._waiting = []
             return
@@ -415,25 +417,25 @@ class Origin:
         try:
             while self._waiting:
                 operation = self._waiting[0]
-                if not isinstance(operation, Bury):
+                if not isinstance(operation, AddDeadLetters):
                     completed += self._transact(file, [operation], dead_letters)
-                elif not postponed and self._is_buried(file, operation, dead_letters):
+                elif not postponed and self._is_dead_lettered(file, operation, dead_letters):
                     seqs = [letter.seq for letter in operation.letters]
-                    self._transact(file, [Forget(operation.origin, seqs)], dead_letters)
+                    self._transact(file, [Ack(operation.segment, seqs)], dead_letters)
                 else:
                     postponed.append(operation)
                 self._waiting.pop(0)
         finally:
             self._waiting = postponed + self._waiting
 
-    def _is_buried(self, file: JournalFile, burial: Bury, dead_letters: DeadLetters) -> bool:
+    def _is_dead_lettered(self, file: SegmentFile, burial: AddDeadLetters, dead_letters: DeadLetters) -> bool:
         """Bury letters, unless the disk is too full: nobody else touches these events, so their burial can wait."""
-        if not self._room.has_room_for(burial.letters):
+        if not self._disk_reserve.has_room_for(burial.letters):
             return False
         try:
             dead_letters.add(file.file_id, burial.letters)
         except (sqlite3.Error, OSError) as error:
-            if not self._room.is_missing_for_letters(error):
+            if not self._disk_reserve.is_missing_for_letters(error):
                 raise
             return False
         return True
@@ -442,11 +444,11 @@ class Origin:
         """Give the disk back what was freed within the file, if that is nearly all of it."""
         assert self.file is not None, "only an open file is looked at"  # noqa: S101 an invariant
         try:
-            self.file.shrink(self._room.bytes_to_rewrite)
+            self.file.shrink(self._disk_reserve.bytes_to_rewrite)
         except Exception as error:  # noqa: BLE001 as of any other change
             self._break(error, now)
 
-    def _reopen(self) -> JournalFile:
+    def _reopen(self) -> SegmentFile:
         file = self._again() if self._stranded is None else self._move(self._stranded)
         file.begin()
         file.delete(self._doubtful)
@@ -454,7 +456,7 @@ class Origin:
         self._doubtful = []
         return file
 
-    def _again(self) -> JournalFile:
+    def _again(self) -> SegmentFile:
         """Open the file again, and look through it."""
         file = self.open()
         reason, self._damage = self._damage, None
@@ -462,7 +464,7 @@ class Origin:
             return file
         return self._repair(reason)
 
-    def _found_damage(self, file: JournalFile) -> str | None:
+    def _found_damage(self, file: SegmentFile) -> str | None:
         """Look through an open file; returns what is damaged, if it is."""
         try:
             file.check()
@@ -473,15 +475,15 @@ class Origin:
             return _schema.reason_of(error)
         return None
 
-    def _repair(self, reason: str) -> JournalFile:
+    def _repair(self, reason: str) -> SegmentFile:
         """Exchange an open file for one with what can be read of it."""
         self._close()
         self._salvage(self.examine({}), reason)
         self.file = self._opened()
-        self.heed_room()
+        self.follow_reserve()
         return self.file
 
-    def _move(self, stranded: JournalFile) -> JournalFile:
+    def _move(self, stranded: SegmentFile) -> SegmentFile:
         """Go on in a new file with everything that the open one still holds."""
         self._folder.make()
         stem = self._folder.new_stem(stranded.state.position)
@@ -503,7 +505,7 @@ class Origin:
             stranded.close()
         self.file = file = self._opened()
         file.record_use()
-        self.heed_room()
+        self.follow_reserve()
         missing = events - found
         self._note(
             logging.ERROR,
@@ -520,15 +522,15 @@ class Origin:
         self._close()
         former, self.stem = self.stem, stem
         self._path = self._folder.journal(stem)
-        self._guard.descriptors.add(descriptor)
-        self._guard.descriptors.discard(self.descriptor)
+        self._fork_guard.descriptors.add(descriptor)
+        self._fork_guard.descriptors.discard(self.descriptor)
         release_lock(self.descriptor)
         self.descriptor = descriptor
         for path in (self._folder.mark(former), self._folder.lock(former)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         if self._max_bytes is not None:
-            self._room.move(self._folder.reserve(stem))
+            self._disk_reserve.move(self._folder.reserve(stem))
 
     def waiting(self) -> int:
         """How many operations wait."""

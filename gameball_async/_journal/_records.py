@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from . import _schema
-from ._rows import Row
+from ._rows import StoredEvent
 
 Record = tuple[Any, ...]
 """An event's columns, right or not."""
@@ -29,13 +29,13 @@ def records(db: sqlite3.Connection, condition: str, *parameters: int) -> Generat
         cursor.close()
 
 
-def row_of(record: Record) -> Row | None:
+def row_of(record: Record) -> StoredEvent | None:
     """The event that a record holds; None if its checksum is wrong."""
     seq, player, name, encoded, mobile, email, accepted_at, together, checksum = record
     try:
         mobile = None if mobile is None else mobile.decode()
         email = None if email is None else email.decode()
-        row = Row(seq, player.decode(), name.decode(), encoded, mobile, email, accepted_at, together)
+        row = StoredEvent(seq, player.decode(), name.decode(), encoded, mobile, email, accepted_at, together)
         return row if _schema.checksum_of_row(row) == checksum else None
     except (
         AttributeError,
@@ -46,7 +46,7 @@ def row_of(record: Record) -> Row | None:
         return None
 
 
-def readable(source: sqlite3.Connection) -> Iterator[Row]:
+def readable(source: sqlite3.Connection) -> Iterator[StoredEvent]:
     """Every event that is whole: what lies before the damage, what lies behind it, then what lies between."""
     low = yield from _run(source, 0, _GREATEST)
     if low is None:
@@ -66,7 +66,7 @@ def readable(source: sqlite3.Connection) -> Iterator[Row]:
 
 def _run(
     source: sqlite3.Connection, low: int, high: int, *, backwards: bool = False
-) -> Generator[Row, None, int | None]:
+) -> Generator[StoredEvent, None, int | None]:
     """The events from one seq to another, up to the first damage.
 
     Returns:

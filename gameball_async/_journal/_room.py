@@ -21,7 +21,7 @@ from typing import Any
 from .._platform import open_private
 from ..errors import JournalError
 from ._folder import JOURNAL, remove_reserve
-from ._rows import Letter
+from ._rows import DeadLetterEntry
 
 _resource: Any
 try:
@@ -62,7 +62,7 @@ _MAY_BE_NO_ROOM = (
 )
 
 
-class Room:
+class DiskReserve:
     """The room that one client keeps for its files, and whether the disk is full.
 
     Args:
@@ -119,7 +119,7 @@ class Room:
         """The same for the dead letters while the disk is full: what a burial had taken is free again when it fails."""
         return _code(error) in _MAY_BE_NO_ROOM or self.is_missing(error)
 
-    def has_room_for(self, letters: Iterable[Letter]) -> bool:
+    def has_room_for(self, letters: Iterable[DeadLetterEntry]) -> bool:
         """Whether letters can be buried while the disk is full, with some room left for what is sent.
 
         A burial is not tried without it: where a change is written beside what it changes, one that fails may not even

@@ -12,7 +12,7 @@ from .._events import Event
 from ..errors import DeliveryError
 
 
-class Row(NamedTuple):
+class StoredEvent(NamedTuple):
     """One event as it lies in a file.
 
     Attributes:
@@ -44,26 +44,26 @@ class Row(NamedTuple):
 
 _Columns = tuple[int, str, str, bytes, str | None, str | None, float, int | None]
 
-new_row: Callable[[_Columns], Row]
-new_row = partial(tuple.__new__, Row)  # pyright: ignore[reportUnknownMemberType] of a tuple of anything
+new_row: Callable[[_Columns], StoredEvent]
+new_row = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMemberType] of a tuple of anything
 """Makes a row of all its columns in half the time of its constructor, which unpacks them and packs them again."""
 
 
 @attrs.frozen
-class Source:
+class SegmentInfo:
     """One file that events come from.
 
     Attributes:
-        origin: the number of the file within this process; the own file's is the greatest.
+        segment: the number of the file within this process; the own file's is the greatest.
         events: how many events lie in it, those of sealed batches included.
         next_seq: the seq of the next event that is appended to it.
         sealed: the batches that were sealed and have no outcome: they may have been sent.
     """
 
-    origin: int
+    segment: int
     events: int
     next_seq: int
-    sealed: list[list[Row]]
+    sealed: list[list[StoredEvent]]
 
 
 @attrs.frozen
@@ -77,13 +77,13 @@ class Loaded:
         is_last: whether no event lies behind them at this moment.
     """
 
-    rows: list[Row]
+    rows: list[StoredEvent]
     unreadable: int
     is_last: bool
 
 
 @attrs.frozen
-class Letter:
+class DeadLetterEntry:
     """An event that will not arrive, on its way to the dead letters.
 
     Attributes:

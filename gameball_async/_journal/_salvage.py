@@ -21,13 +21,13 @@ from .._platform import open_private, sync_folder
 from ..errors import OutcomeUnknown
 from . import _schema
 from ._dead_letters import DeadLetters
-from ._file import JournalFile
+from ._file import SegmentFile
 from ._folder import LOCK, RESERVE, SALVAGED, make_database
-from ._image import Image, kind_of
-from ._leftover import Leftover, beside
+from ._image import DatabaseImage, kind_of
+from ._leftover import Orphan, beside
 from ._records import row_of
-from ._rows import Letter, Row
-from ._state import MARK, State
+from ._rows import DeadLetterEntry, StoredEvent
+from ._state import MARK, SegmentState
 
 _UNFINISHED = ".salvaging"
 _GROUP = 1000  # events that are copied in one transaction
@@ -66,14 +66,12 @@ class Saved:
         return f"{saved}, {lost}" + (doubtful if self.doubtful else "")
 
 
-def salvage(
-    path: Path, leftover: Leftover, reason: str, dead_letters: DeadLetters, *, least_next_seq: int = 1
-) -> Saved:
+def repair(path: Path, orphan: Orphan, reason: str, dead_letters: DeadLetters, *, least_next_seq: int = 1) -> Saved:
     """Exchange a damaged file for one with the events that can be read; its lock must be held.
 
     Args:
         path: where it is; it is not open.
-        leftover: what is there.
+        orphan: what is there.
         reason: what is wrong with it.
         dead_letters: where events go that may have been sent already.
         least_next_seq: the seq from which on the new file may go, at least.
@@ -87,7 +85,7 @@ def salvage(
     """
     unfinished = path.with_suffix(_UNFINISHED)
     _remove(unfinished)
-    saved = _copy(leftover, unfinished, dead_letters, least_next_seq)
+    saved = _copy(orphan, unfinished, dead_letters, least_next_seq)
     note(path, reason, f"{saved.text}. What was saved is sent as usual")
     unfinished.rename(path.with_suffix(SALVAGED))
     sync_folder(path.parent)
@@ -95,7 +93,7 @@ def salvage(
     return saved
 
 
-def copy(stranded: JournalFile, to: Path, without: Collection[int]) -> tuple[int, int]:
+def copy(stranded: SegmentFile, to: Path, without: Collection[int]) -> tuple[int, int]:
     """Copy what an open file still holds, whatever has become of it on the disk.
 
     Args:
@@ -121,10 +119,10 @@ def copy(stranded: JournalFile, to: Path, without: Collection[int]) -> tuple[int
     return counts
 
 
-def _copy_open(stranded: JournalFile, to: Path, without: Collection[int]) -> tuple[int, int]:
+def _copy_open(stranded: SegmentFile, to: Path, without: Collection[int]) -> tuple[int, int]:
     state = stranded.state
     make_database(to, state._replace(events=0, commits=state.commits + 1, is_open=False))
-    with closing(JournalFile(to)) as file:
+    with closing(SegmentFile(to)) as file:
         known: set[int] = set()
         for group in _groups(stranded.readable()):
             fresh = [row for row in group if row.seq not in known]
@@ -232,27 +230,27 @@ def note(path: Path, reason: str, consequence: str) -> None:
 # ---------------------------------------------------------------- copying
 
 
-def _copy(leftover: Leftover, to: Path, dead_letters: DeadLetters, least_next_seq: int) -> Saved:
-    truth = leftover.truth
-    state = truth or State(uuid.uuid4().hex, destination=_NOWHERE)
+def _copy(orphan: Orphan, to: Path, dead_letters: DeadLetters, least_next_seq: int) -> Saved:
+    truth = orphan.truth
+    state = truth or SegmentState(uuid.uuid4().hex, destination=_NOWHERE)
     next_seq = max(state.next_seq, least_next_seq)
     make_database(to, state._replace(next_seq=next_seq, events=0, commits=state.commits + 1, is_open=False))
-    with closing(leftover.image()) as image, closing(JournalFile(to)) as file:
+    with closing(orphan.image()) as image, closing(SegmentFile(to)) as file:
         known: set[int] = set()
-        for group in _groups(_rows(image, leftover, known, are_doubtful=False)):
+        for group in _groups(_rows(image, orphan, known, are_doubtful=False)):
             _store(file, group)
         _seal(image, file)
         saved, doubtful = file.events, 0
-        for group in _groups(_rows(image, leftover, known, are_doubtful=True)):
-            dead_letters.add(file.file_id, [Letter(row.seq, _event(row), _DOUBT) for row in group])
+        for group in _groups(_rows(image, orphan, known, are_doubtful=True)):
+            dead_letters.add(file.file_id, [DeadLetterEntry(row.seq, _event(row), _DOUBT) for row in group])
             doubtful += len(group)
-    is_count_known = truth is not None and not leftover.is_mark_lost
-    if leftover.is_cut and leftover.state is truth:
+    is_count_known = truth is not None and not orphan.is_mark_lost
+    if orphan.is_cut and orphan.state is truth:
         is_count_known = False
     return Saved(saved, doubtful, 0 if truth is None else max(0, truth.events - saved), is_count_known)
 
 
-def _store(file: JournalFile, rows: list[Row]) -> None:
+def _store(file: SegmentFile, rows: list[StoredEvent]) -> None:
     if rows:
         file.begin()
         file.append(sorted(rows, key=lambda row: row.seq))
@@ -264,12 +262,12 @@ _DOUBT = OutcomeUnknown(
 )
 
 
-def _event(row: Row) -> Event:
+def _event(row: StoredEvent) -> Event:
     return Event(row.player_unique_id, row.name, row.mobile, row.email, row.encoded)
 
 
-def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    group: list[Row] = []
+def _groups(rows: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
+    group: list[StoredEvent] = []
     for row in rows:
         group.append(row)
         if len(group) == _GROUP:
@@ -279,10 +277,10 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def _rows(image: Image, leftover: Leftover, known: set[int], *, are_doubtful: bool) -> Iterator[Row]:
+def _rows(image: DatabaseImage, orphan: Orphan, known: set[int], *, are_doubtful: bool) -> Iterator[StoredEvent]:
     """The events that are whole, each once; those that may have been removed from the file are the doubtful ones."""
     for index, is_newest, seq, values in image.rows():
-        is_doubtful = index < leftover.certain_from or (not is_newest and leftover.has_doubtful_pages)
+        is_doubtful = index < orphan.certain_from or (not is_newest and orphan.has_doubtful_pages)
         if is_doubtful is are_doubtful and len(values) == _COLUMNS and seq not in known:
             row = row_of((seq, *values[1:]))
             if row is not None:
@@ -293,7 +291,7 @@ def _rows(image: Image, leftover: Leftover, known: set[int], *, are_doubtful: bo
 _COLUMNS, _SEALED_COLUMNS = 9, 3
 
 
-def _seal(image: Image, file: JournalFile) -> None:
+def _seal(image: DatabaseImage, file: SegmentFile) -> None:
     """Copy the sealed batches; one that is not whole is dropped when the file is opened."""
     file.begin()
     for _, _, first, values in image.rows():

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from ._rows import Row
-from ._state import VERSION, State, state_of
+from ._rows import StoredEvent
+from ._state import VERSION, SegmentState, state_of
 
 APPLICATION_ID = 0x47426A6E  # "GBjn", so that `file` and people can tell whose it is
 UPGRADES: dict[int, tuple[str, ...]] = {
@@ -110,7 +110,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def create(connection: sqlite3.Connection, state: State) -> None:
+def create(connection: sqlite3.Connection, state: SegmentState) -> None:
     """Make the tables in an empty file."""
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -128,7 +128,7 @@ def is_blank(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
 
 
-def bring_up_to_date(connection: sqlite3.Connection, position: int) -> State:
+def bring_up_to_date(connection: sqlite3.Connection, position: int) -> SegmentState:
     """Lead a file of an earlier version to ours.
 
     Args:
@@ -156,14 +156,14 @@ def bring_up_to_date(connection: sqlite3.Connection, position: int) -> State:
         for step in range(version, VERSION):
             for statement in UPGRADES.get(step, ()):
                 connection.execute(statement)
-        state = State(state.file_id, state.next_seq, state.events, position=position)
+        state = SegmentState(state.file_id, state.next_seq, state.events, position=position)
         store(connection, state)
         connection.execute(f"PRAGMA user_version={VERSION}")
         connection.execute("COMMIT")
     return state
 
 
-def _read_state(connection: sqlite3.Connection) -> State:
+def _read_state(connection: sqlite3.Connection) -> SegmentState:
     found: list[tuple[Any, ...]] = connection.execute("SELECT * FROM state").fetchall()
     state = state_of(found[0][1:]) if len(found) == 1 else None
     if state is None:
@@ -171,7 +171,7 @@ def _read_state(connection: sqlite3.Connection) -> State:
     return state
 
 
-def store(connection: sqlite3.Connection, state: State) -> None:
+def store(connection: sqlite3.Connection, state: SegmentState) -> None:
     """Write the whole state."""
     connection.execute(
         "UPDATE state SET file_id = ?, next_seq = ?, events = ?, commits = ?, position = ?, destination = ?, "
@@ -186,7 +186,7 @@ def pragma(connection: sqlite3.Connection, name: str) -> int:
     return value
 
 
-def checksum_of_row(row: Row) -> int:
+def checksum_of_row(row: StoredEvent) -> int:
     """The checksum over all columns of an event.
 
     Raises:

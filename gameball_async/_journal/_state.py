@@ -26,7 +26,7 @@ MARK = ".mark"
 _MARK_SIZE = 4096  # far more than a mark has
 
 
-class State(NamedTuple):
+class SegmentState(NamedTuple):
     """The one row of a file's table `state`.
 
     Attributes:
@@ -73,7 +73,7 @@ def text_of(next_seq: int, events: int, commits: int, is_open: bool, fixed: byte
     return b"%d %d %d %d %b" % (next_seq, events, commits, is_open, fixed)
 
 
-def state_of(columns: tuple[object, ...]) -> State | None:
+def state_of(columns: tuple[object, ...]) -> SegmentState | None:
     """The state that a row holds, without its id; None if it is damaged.
 
     Version 1 of the format has neither a checksum nor more than the first three columns.
@@ -82,9 +82,9 @@ def state_of(columns: tuple[object, ...]) -> State | None:
     match text:
         case [str(file_id), int(next_seq), int(events)]:
             is_whole = bool(file_id) and next_seq > 0 and events >= 0
-            return State(file_id, next_seq, events) if is_whole else None
+            return SegmentState(file_id, next_seq, events) if is_whole else None
         case [str(file_id), int(next_seq), int(events), int(commits), int(position), str(destination), int(is_open), _]:
-            state = State(file_id, next_seq, events, commits, position, destination, bool(is_open))
+            state = SegmentState(file_id, next_seq, events, commits, position, destination, bool(is_open))
             return state if state.values == tuple(text) else None
         case _:
             return None
@@ -116,7 +116,7 @@ def _salted(account: bytes, salt: str) -> str:
 # ---------------------------------------------------------------- the mark
 
 
-class Mark:
+class CommitMark:
     """The mark of a file that this process has open.
 
     Args:
@@ -165,7 +165,7 @@ else:
         os.write(descriptor, data)
 
 
-def read_mark(path: Path) -> State | None:
+def read_mark(path: Path) -> SegmentState | None:
     """What a mark holds; None if there is none that can be read."""
     with suppress(OSError, ValueError):
         if path.is_symlink() or not path.is_file():
@@ -175,6 +175,8 @@ def read_mark(path: Path) -> State | None:
         if int(checksum) != crc32(text):
             return None
         next_seq, events, commits, is_open, file_id, position, destination, version = text.decode().split(" ")
-        state = State(file_id, int(next_seq), int(events), int(commits), int(position), destination, is_open == "1")
+        state = SegmentState(
+            file_id, int(next_seq), int(events), int(commits), int(position), destination, is_open == "1"
+        )
         return state if int(version) == VERSION else None
     return None

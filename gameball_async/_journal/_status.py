@@ -17,8 +17,8 @@ from .._platform import release_lock
 from ..errors import JournalError
 from . import _schema
 from ._folder import SALVAGED, Folder, owner
-from ._forks import Guard
-from ._leftover import Leftover, beside, examine
+from ._forks import ForkGuard
+from ._leftover import Orphan, beside, examine
 
 _MOST_COUNTED = 50_000  # events whose players are counted: some 20 ms under the lock
 _MOST_COPIED = 64 * 1024 * 1024  # bytes of a file that is copied into memory for that
@@ -97,7 +97,7 @@ def _look_at(journal: Folder, stem: str) -> JournalFile | None:
     shown = JournalFile(path=path, size_bytes=_size(path), reserve_bytes=_bytes_of(journal.reserve(stem)))
     if not journal.lock(stem).exists():  # nobody owns it, and a look makes no lock
         return _look_into(journal, stem, shown)
-    with Guard():  # a child that is forked now would keep the lock
+    with ForkGuard():  # a child that is forked now would keep the lock
         try:
             # without a number in it: a client that starts meanwhile sees that the owner is gone, and waits
             descriptor = take_lock(journal.lock(stem), keep_mode=True)
@@ -124,8 +124,8 @@ def _look_into(journal: Folder, stem: str, shown: JournalFile) -> JournalFile | 
     if not os.path.lexists(shown.path) and not beside(shown.path).exists():
         return None
     try:
-        leftover = examine(shown.path, journal.marks(), journal.mark_of(stem))
-        return _with_contents(shown, leftover)
+        orphan = examine(shown.path, journal.marks(), journal.mark_of(stem))
+        return _with_contents(shown, orphan)
     except _schema.NewerSchemaError as error:
         return attrs.evolve(
             shown, problem=f"a later version of gameball_async wrote it ({error}): install that, it is left alone here."
@@ -134,18 +134,18 @@ def _look_into(journal: Folder, stem: str, shown: JournalFile) -> JournalFile | 
         return attrs.evolve(shown, problem=_trouble(error))
 
 
-def _with_contents(shown: JournalFile, leftover: Leftover) -> JournalFile:
+def _with_contents(shown: JournalFile, orphan: Orphan) -> JournalFile:
     """Add what is in a file.
 
     Raises:
         Exception: of many types, if it is damaged.
     """
-    if leftover.is_blank:
+    if orphan.is_blank:
         return attrs.evolve(shown, pending=0, players=0)
-    if leftover.reason is not None or leftover.state is None:
-        return attrs.evolve(shown, problem=_trouble(_schema.DamagedError(leftover.reason or "")))
-    pending = leftover.state.events
-    with closing(leftover.image()) as image:
+    if orphan.reason is not None or orphan.state is None:
+        return attrs.evolve(shown, problem=_trouble(_schema.DamagedError(orphan.reason or "")))
+    pending = orphan.state.events
+    with closing(orphan.image()) as image:
         first = image.first_row(_EVENTS_PAGE)
         oldest = None if first is None else datetime.fromtimestamp(first[_ACCEPTED_AT], UTC)
         players = None

@@ -18,22 +18,22 @@ from .._config import Journal
 from .._counted import counted
 from .._logger import logger
 from ..errors import JournalError
-from ._adoption import Holdings
+from ._adoption import SegmentSet
 from ._dead_letters import DeadLetters
-from ._exchange import Exchange
+from ._exchange import CommandQueue
 from ._folder import Folder, unusable
-from ._forks import Guard
+from ._forks import ForkGuard
 from ._operations import Close, Completion, Control, Discard, Open, Operation, refusals
-from ._origin import Origin
+from ._origin import Segment
 from ._room import Note
-from ._rows import Source
+from ._rows import SegmentInfo
 
 _LOST = "%s could not be written to the journal's file %s: its events may be sent again at the next start"
 
 _log = logger("gameball_async")
 
 
-class Worker:
+class JournalThread:
     """What happens in the thread.
 
     Args:
@@ -41,27 +41,29 @@ class Worker:
         settings: the user's settings.
         account: whose events they are, see `Access.account`.
         exchange: where operations come from and completions go.
-        guard: entered around everything that SQLite does.
+        fork_guard: entered around everything that SQLite does.
 
     Attributes:
         failure: why nothing can be stored at present.
         used_bytes: bytes of the own file in use, as of the last commit.
     """
 
-    def __init__(self, folder: Folder, settings: Journal, account: bytes, exchange: Exchange, guard: Guard) -> None:
+    def __init__(
+        self, folder: Folder, settings: Journal, account: bytes, exchange: CommandQueue, fork_guard: ForkGuard
+    ) -> None:
         self.failure: JournalError | None = closed()
         self.used_bytes = 0
         self._folder = folder
         self._max_bytes = settings.max_bytes
         self._exchange = exchange
-        self._guard = guard
+        self._fork_guard = fork_guard
         self._notes: list[Note] = []
         self._thread: threading.Thread | None = None
         self._dead_letters = DeadLetters(folder.path)
-        self._holdings = Holdings(
-            folder, account, guard, self._dead_letters, self._notes, adopts_any=settings.adopt == "any"
+        self._segment_set = SegmentSet(
+            folder, account, fork_guard, self._dead_letters, self._notes, adopts_any=settings.adopt == "any"
         )
-        guard.keep(self._dead_letters, self._holdings)
+        fork_guard.keep(self._dead_letters, self._segment_set)
 
     def start(self) -> None:
         """Start the thread; it ends with the operation Close."""
@@ -79,7 +81,7 @@ class Worker:
             operations = self._exchange.gather(self._time_to_retry())
             before = self.failure, self.used_bytes
             try:
-                with self._guard:
+                with self._fork_guard:
                     completed, is_open = self._turn(operations)
             except Exception as error:  # noqa: BLE001 whatever went wrong here, nobody must wait for ever
                 self._refuse(operations, error)
@@ -100,15 +102,15 @@ class Worker:
         while not any(isinstance(operation, Close) for operation in operations):
             self._exchange.answer(refusals(operations, failure))
             operations = self._exchange.gather(None)
-        with suppress(Exception), self._guard:
-            self._holdings.release()
+        with suppress(Exception), self._fork_guard:
+            self._segment_set.release()
         self._exchange.answer(refusals(operations, failure))
 
     def _time_to_retry(self) -> float | None:
-        times = [origin.retry_at for origin in self._holdings.origins.values() if origin.is_behind]
-        own, room = self._holdings.own, self._holdings.room
-        if own is not None and own.file is not None and room.shortage is not None:
-            times.append(room.look_at)
+        times = [segment.retry_at for segment in self._segment_set.segments.values() if segment.is_behind]
+        own, disk_reserve = self._segment_set.own, self._segment_set.disk_reserve
+        if own is not None and own.file is not None and disk_reserve.shortage is not None:
+            times.append(disk_reserve.look_at)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _turn(self, operations: Sequence[Operation | Control]) -> tuple[list[Completion], bool]:
@@ -122,7 +124,7 @@ class Worker:
             completed += self._commit(group)
             group = []
             completed += self._control(operation)
-            if self._holdings.own is None:  # closed, or never opened
+            if self._segment_set.own is None:  # closed, or never opened
                 return completed + refusals(operations[place + 1 :], self.failure or closed()), False
         completed += self._commit(group)
         now = time.monotonic()
@@ -136,72 +138,74 @@ class Worker:
             case Open(done):
                 return [(done, (self._take_files(),))]
             case Discard(number):
-                self._holdings.discard(number)
+                self._segment_set.discard(number)
                 return []
             case Close(done):
                 return [*self._let_go(), (done, ())]
 
-    def _take_files(self) -> list[Source] | JournalError:
+    def _take_files(self) -> list[SegmentInfo] | JournalError:
         try:
-            self._holdings.take(self._max_bytes)
+            self._segment_set.take(self._max_bytes)
         except Exception as error:  # noqa: BLE001 whatever it is, the user must hear of it
             self.failure = unusable(self._folder.path, error)
             return self.failure
-        return [origin.source(origin.file) for origin in self._holdings.origins.values() if origin.file is not None]
+        return [
+            segment.source(segment.file) for segment in self._segment_set.segments.values() if segment.file is not None
+        ]
 
     def _commit(self, group: Sequence[Operation]) -> list[Completion]:
         """One transaction for each file."""
-        own = self._holdings.own
-        by_origin: defaultdict[Origin, list[Operation]] = defaultdict(list)
+        own = self._segment_set.own
+        by_origin: defaultdict[Segment, list[Operation]] = defaultdict(list)
         for operation in group:
-            number = operation.origin
-            origin = own if number is None else self._holdings.origins.get(number)
-            if origin is not None:  # what was discarded has no events any more
-                by_origin[origin].append(operation)
+            number = operation.segment
+            segment = own if number is None else self._segment_set.segments.get(number)
+            if segment is not None:  # what was discarded has no events any more
+                by_origin[segment].append(operation)
         now = time.monotonic()
         return [
             completion
-            for origin, operations in by_origin.items()
-            for completion in origin.run(operations, self._dead_letters, now)
+            for segment, operations in by_origin.items()
+            for completion in segment.run(operations, self._dead_letters, now)
         ]
 
     def _retry(self, *, due_at: float) -> list[Completion]:
         return [
             completion
-            for origin in self._holdings.origins.values()
-            if origin.is_behind and origin.retry_at <= due_at
-            for completion in origin.retry(self._dead_letters, due_at)
+            for segment in self._segment_set.segments.values()
+            if segment.is_behind and segment.retry_at <= due_at
+            for completion in segment.retry(self._dead_letters, due_at)
         ]
 
     def _look_for_room(self, now: float) -> None:
         """While the disk is full, look whether it is so still."""
-        own, room = self._holdings.own, self._holdings.room
-        if own is None or own.file is None or room.shortage is None or room.look_at > now:
+        own, disk_reserve = self._segment_set.own, self._segment_set.disk_reserve
+        if own is None or own.file is None or disk_reserve.shortage is None or disk_reserve.look_at > now:
             return
         own.shrink(now)
         if own.file is not None:
-            room.recover(now)
-        if room.shortage is None:
-            self._holdings.heed_room()
+            disk_reserve.recover(now)
+        if disk_reserve.shortage is None:
+            self._segment_set.follow_reserve()
 
     def _look_at_own(self) -> None:
-        own = self._holdings.own
+        own = self._segment_set.own
         assert own is not None, "without it the turn has ended"  # noqa: S101 an invariant
-        self.failure = self._holdings.room.shortage or own.failure
+        self.failure = self._segment_set.disk_reserve.shortage or own.failure
         if own.file is not None:
             self.used_bytes = own.file.used_bytes
 
     def _let_go(self) -> list[Completion]:
         now = time.monotonic()
-        for origin in self._holdings.origins.values():
-            origin.check_place(now)
+        for segment in self._segment_set.segments.values():
+            segment.check_place(now)
         completed = self._retry(due_at=math.inf)  # the last chance
         completed += self._retry(due_at=time.monotonic())  # once more where the reserve has just made room
-        for origin in self._holdings.origins.values():
-            if origin.waiting():
-                self._notes.append((logging.ERROR, _LOST, (counted(origin.waiting(), "outcome"), origin.stem)))
-            completed += origin.abandon(closed())
-        self._holdings.let_go()
+        for segment in self._segment_set.segments.values():
+            if segment.waiting():
+                self._notes.append((logging.ERROR, _LOST, (counted(segment.waiting(), "outcome"), segment.stem)))
+            completed += segment.abandon(closed())
+        self._segment_set.let_go()
         with suppress(Exception):
             self._dead_letters.close()
         self.failure, self.used_bytes = closed(), 0

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 
 from .._config import Journal
 from ..errors import JournalError
-from ._exchange import Exchange
+from ._exchange import CommandQueue
 from ._folder import Folder
-from ._forks import Guard
+from ._forks import ForkGuard
 from ._operations import (
+    Ack,
+    AddDeadLetters,
     Append,
-    Bury,
     Close,
     Control,
     Discard,
-    Forget,
     Open,
     Operation,
     Read,
@@ -23,8 +23,8 @@ from ._operations import (
     Unseal,
     refusals,
 )
-from ._rows import Letter, Loaded, Source
-from ._thread import Worker, closed
+from ._rows import DeadLetterEntry, Loaded, SegmentInfo
+from ._thread import JournalThread, closed
 
 
 class JournalWriter:
@@ -39,15 +39,15 @@ class JournalWriter:
     """
 
     def __init__(self, settings: Journal, account: bytes = b"") -> None:
-        self._guard = Guard()
-        self._exchange = Exchange()
-        self._worker = Worker(Folder(settings.folder), settings, account, self._exchange, self._guard)
+        self._fork_guard = ForkGuard()
+        self._exchange = CommandQueue()
+        self._worker = JournalThread(Folder(settings.folder), settings, account, self._exchange, self._fork_guard)
         self._is_open = False
 
     @property
     def failure(self) -> JournalError | None:
         """Why nothing can be stored at present."""
-        return _inherited() if self._guard.is_inherited else self._worker.failure
+        return _inherited() if self._fork_guard.is_inherited else self._worker.failure
 
     @property
     def used_bytes(self) -> int:
@@ -61,7 +61,7 @@ class JournalWriter:
 
     # ---------------------------------------------------------------- in the loop's thread
 
-    def open(self, notify: Callable[[], object], done: Callable[[list[Source] | JournalError], None]) -> None:
+    def open(self, notify: Callable[[], object], done: Callable[[list[SegmentInfo] | JournalError], None]) -> None:
         """Start the thread: make the folder, take the own file, adopt the files whose owner is gone.
 
         Args:
@@ -69,14 +69,16 @@ class JournalWriter:
             done: gets the sources, oldest first, the own file last.
         """
         self.rebind(notify)
-        if self._guard.is_inherited:
+        if self._fork_guard.is_inherited:
             self._exchange.answer([(done, (_inherited(),))])
             return
         self._is_open = True
         self._exchange.urge(Open(lambda result: self._opened(result, done)))
         self._worker.start()
 
-    def _opened(self, result: list[Source] | JournalError, done: Callable[[list[Source] | JournalError], None]) -> None:
+    def _opened(
+        self, result: list[SegmentInfo] | JournalError, done: Callable[[list[SegmentInfo] | JournalError], None]
+    ) -> None:
         if isinstance(result, JournalError):  # the thread has ended, and whatever came meanwhile is nobody's
             self._is_open = False
             self._exchange.answer(refusals(self._exchange.take(), result))
@@ -88,33 +90,35 @@ class JournalWriter:
 
     def append(self, append: Append) -> None:
         """Add the events of one call to the own file, all or none; it is told what became of them."""
-        if self._is_open and not self._guard.is_inherited:  # `_works`, without a call: this runs for nearly every event
+        if (
+            self._is_open and not self._fork_guard.is_inherited
+        ):  # `_works`, without a call: this runs for nearly every event
             self._exchange.urge(append)
         else:
             self._exchange.answer([(append.answer, (self.failure or closed(),))])
 
     def seal(
-        self, origin: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]
+        self, segment: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]
     ) -> None:
         """The batch of these events, with this contact, is about to be sent; `done` is called when that is durable."""
         if self._works:
-            self._exchange.urge(Seal(origin, members, mobile, email, done))
+            self._exchange.urge(Seal(segment, members, mobile, email, done))
 
-    def unseal(self, origin: int, first: int) -> None:
+    def unseal(self, segment: int, first: int) -> None:
         """The sealed batch that begins with `first` was split: its events may merge again."""
-        self._leave(Unseal(origin, first))
+        self._leave(Unseal(segment, first))
 
-    def forget(self, origin: int, members: Sequence[int]) -> None:
+    def forget(self, segment: int, members: Sequence[int]) -> None:
         """These events have their outcome: delete them, and the sealed batch that begins with the first."""
-        self._leave(Forget(origin, members))
+        self._leave(Ack(segment, members))
 
-    def bury(self, origin: int, letters: Sequence[Letter]) -> None:
+    def dead_letter(self, segment: int, letters: Sequence[DeadLetterEntry]) -> None:
         """Add these events to the dead letters, then forget them."""
-        self._leave(Bury(origin, letters))
+        self._leave(AddDeadLetters(segment, letters))
 
     def read(
         self,
-        origin: int,
+        segment: int,
         after: int,
         most_events: int,
         most_bytes: int,
@@ -123,7 +127,7 @@ class JournalWriter:
         """Read events that are in no sealed batch, in order.
 
         Args:
-            origin: the file.
+            segment: the file.
             after: only events with a greater seq.
             most_events: events to read, at most; at least one is read if there is one.
             most_bytes: bytes of encoded events, at most. What must go together is never cut in two,
@@ -131,13 +135,13 @@ class JournalWriter:
             done: gets the events; while the file fails it is called when that is over.
         """
         if self._works:
-            self._exchange.urge(Read(origin, after, most_events, most_bytes, done))
+            self._exchange.urge(Read(segment, after, most_events, most_bytes, done))
         else:
             self._exchange.answer([(done, (self.failure or closed(),))])
 
-    def discard(self, origin: int) -> None:
+    def discard(self, segment: int) -> None:
         """Close and remove an adopted file; it is kept if it still holds events."""
-        self._leave(Discard(origin))
+        self._leave(Discard(segment))
 
     def close(self, done: Callable[[], None]) -> None:
         """Commit what is queued, close all files, remove those without events, end the thread."""
@@ -153,7 +157,7 @@ class JournalWriter:
 
     @property
     def _works(self) -> bool:
-        return self._is_open and not self._guard.is_inherited
+        return self._is_open and not self._fork_guard.is_inherited
 
     def _leave(self, operation: Operation | Control) -> None:
         if self._works:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from ..errors import ConfigurationError
-from ._single import SingleDialect
+from ._single import ApiVersion
 from .v3 import V3_0
 from .v4 import V4_0, V4_1
 
-__all__ = ["SingleDialect", "dialect"]
+__all__ = ["ApiVersion", "dialect"]
 
 _DIALECTS = {dialect.version: dialect for dialect in (V3_0, V4_0, V4_1)}
 
 
-def dialect(api_version: str) -> SingleDialect:
+def dialect(api_version: str) -> ApiVersion:
     """The dialect of an API version.
 
     Raises:

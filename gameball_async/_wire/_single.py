@@ -11,7 +11,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @attrs.frozen(kw_only=True)
-class SingleDialect:
+class ApiVersion:
     """A version of the API that takes the events of one player in one request.
 
     Attributes:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ._single import SingleDialect
+from ._single import ApiVersion
 
-V3_0 = SingleDialect(version="v3.0", resource="event", id_field="playerUniqueId")
+V3_0 = ApiVersion(version="v3.0", resource="event", id_field="playerUniqueId")

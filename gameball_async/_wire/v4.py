@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._single import SingleDialect
+from ._single import ApiVersion
 
-V4_0 = SingleDialect(version="v4.0", resource="events", id_field="customerId")
-V4_1 = SingleDialect(version="v4.1", resource="events", id_field="customerId", needs_secret=True)
+V4_0 = ApiVersion(version="v4.0", resource="events", id_field="customerId")
+V4_1 = ApiVersion(version="v4.1", resource="events", id_field="customerId", needs_secret=True)

@@ -15,11 +15,11 @@ from ._columns import TYPES, Columns, MetadataColumn, template
 from ._completion import completion
 from ._doctor_command import doctor
 from ._dry_run import dry_run
-from ._files import Reading, check_encoding
+from ._files import ReadOptions, check_encoding
 from ._help import PROGRAM, examples
 from ._journal_commands import dead_letters, journal
 from ._options import address, client_options, given_keys, pacing, required_keys, told_errors
-from ._order import Order, check
+from ._order import SendOptions, check
 from ._program import Program, keep_words_whole
 from ._send import send
 from ._wrapping import print_wrapped
@@ -27,7 +27,7 @@ from ._wrapping import print_wrapped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._keys import Keys
+    from ._keys import KeyOptions
 
 _T = TypeVar("_T")
 
@@ -205,14 +205,14 @@ app.add_command(journal)
 keep_words_whole(app)
 
 
-def _keys(options: dict[str, Any]) -> Keys:
+def _keys(options: dict[str, Any]) -> KeyOptions:
     if options["sandbox"] or options["dry_run"]:
         return given_keys(options["keys_file"])
     remedy = " Without a key, try --dry-run or --sandbox."
     return required_keys(options["keys_file"], remedy=remedy)
 
 
-def _order(options: dict[str, Any]) -> Order:
+def _order(options: dict[str, Any]) -> SendOptions:
     """Make an order of what click has parsed.
 
     Raises:
@@ -229,9 +229,9 @@ def _order(options: dict[str, Any]) -> Order:
         email=options["email_column"],
     )
     with told_errors():
-        return Order(
+        return SendOptions(
             paths=options["files"],
-            reading=Reading(
+            reading=ReadOptions(
                 format=options["format_"],
                 columns=columns,
                 delimiter=options["delimiter"],

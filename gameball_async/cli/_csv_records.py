@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 
 from ._columns import Bound
-from ._lines import LONGEST_LINE, Line
+from ._lines import LONGEST_LINE, InputLine
 from ._ndjson import decoded
-from ._rows import Draft, MappingError, Row, RowError, WrongFormat
+from ._rows import Draft, InputRow, MappingError, RowError, WrongFormat
 from ._words import counted, quoted
 
 _MOST_LINES = 1000  # of one record; a description may have paragraphs, a file must not become one cell
@@ -31,14 +31,14 @@ Bind = Callable[[Cells], Bound]
 
 
 def read_csv(
-    lines: Iterator[Line],
+    lines: Iterator[InputLine],
     *,
     file: int,
     encoding: str,
     delimiter: str | None,
     bind: Bind,
     on_repeated_header: Callable[[int], None] = lambda _: None,
-) -> Iterator[Row]:
+) -> Iterator[InputRow]:
     """Read one event per record below a header; a record that holds none costs only its first line.
 
     A header that is repeated further down is no event, and the records below it are read as it says.
@@ -74,7 +74,7 @@ def read_csv(
             records.bound = bound = _bound_below(record.content, line, bound, bind)
             continue
         raw = b"".join(part.data for part in record.lines)
-        yield Row(file, line, last_line, previous, raw, _draft(record.content, raw, bound))
+        yield InputRow(file, line, last_line, previous, raw, _draft(record.content, raw, bound))
         previous = last_line
 
 
@@ -106,24 +106,24 @@ def _bound_below(header: Cells, line: int, before: Bound, bind: Bind) -> Bound:
 
 @attrs.frozen
 class _Record:
-    lines: list[Line]
+    lines: list[InputLine]
     content: Cells | str
 
 
 class _Pushback:
     """Lines that can be given back, to be read again."""
 
-    def __init__(self, lines: Iterator[Line]) -> None:
+    def __init__(self, lines: Iterator[InputLine]) -> None:
         self._lines = lines
-        self._given_back: deque[Line] = deque()
+        self._given_back: deque[InputLine] = deque()
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[InputLine]:
         return self
 
-    def __next__(self) -> Line:
+    def __next__(self) -> InputLine:
         return self._given_back.popleft() if self._given_back else next(self._lines)
 
-    def give_back(self, lines: list[Line]) -> None:
+    def give_back(self, lines: list[InputLine]) -> None:
         self._given_back.extendleft(reversed(lines))
 
 
@@ -244,7 +244,7 @@ class _Records:
 
     def __iter__(self) -> Iterator[_Record]:
         while True:
-            taken: list[Line] = []
+            taken: list[InputLine] = []
             content = _parse(_texts(self._lines, taken, self._encoding), self._delimiter)
             if content is None:
                 return
@@ -271,7 +271,7 @@ class _Records:
         )
 
 
-def _texts(lines: _Pushback, taken: list[Line], encoding: str) -> Iterator[str]:
+def _texts(lines: _Pushback, taken: list[InputLine], encoding: str) -> Iterator[str]:
     """Hand out the text of one line after the other, as many as the record at hand asks for."""
     size = 0
     for line in lines:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ._outlook import Word
+    from ._outlook import StallStatus
 
 _SHORTEST_BAR, _LONGEST_BAR = 10, 30  # columns
 _BETWEEN_LINES = 10.0  # seconds between two lines where there is no terminal
@@ -42,7 +42,7 @@ class Progress:
         rate: events per second of late.
         share: the share of the work done, 0 to 1; None while nobody can know.
         remaining: seconds to go; None while nobody can know.
-        outlook: what the user should know, if anything.
+        stall_detector: what the user should know, if anything.
     """
 
     delivered: int = 0
@@ -52,7 +52,7 @@ class Progress:
     rate: float = 0.0
     share: float | None = None
     remaining: float | None = None
-    outlook: Word | None = None
+    stall_detector: StallStatus | None = None
 
     def in_words(self) -> str:
         """Return the counters as one line."""
@@ -117,7 +117,7 @@ class Spoken(logging.Handler):
         self._logger.removeHandler(self)
 
 
-class Lines(Display):
+class LineDisplay(Display):
     """Plain lines: one now and then, and one at once when something is wrong."""
 
     def __init__(self) -> None:
@@ -132,7 +132,9 @@ class Lines(Display):
     def show(self, progress: Progress, now: float) -> None:
         """Print a line if one is due, or if the outlook has changed for the worse."""
         self._due = self._due or now + _BETWEEN_LINES
-        trouble = progress.outlook.text if progress.outlook and progress.outlook.is_trouble else None
+        trouble = (
+            progress.stall_detector.text if progress.stall_detector and progress.stall_detector.is_trouble else None
+        )
         is_due = now >= self._due or (trouble is not None and self._was_well)
         self._was_well = trouble is None
         if not is_due:
@@ -197,8 +199,10 @@ class Bar(Display):
             row.add_column(no_wrap=True, overflow="ellipsis")
         row.add_row(Text(self._title), bar, Text(percent), Text(left))
         lines: list[Table | Text] = [row, Text(counters, style="dim")]
-        if progress.outlook:
-            lines.append(Text(progress.outlook.text, style="yellow" if progress.outlook.is_trouble else "dim"))
+        if progress.stall_detector:
+            lines.append(
+                Text(progress.stall_detector.text, style="yellow" if progress.stall_detector.is_trouble else "dim")
+            )
         return Group(*lines)
 
 
@@ -207,4 +211,4 @@ def display_for(title: str) -> Display:
     # a console of Windows has no TERM
     term = os.environ.get("TERM", "windows" if sys.platform == "win32" else "dumb")
     can_draw = sys.stderr.isatty() and term not in {"dumb", "unknown", ""}
-    return Bar(title) if can_draw else Lines()
+    return Bar(title) if can_draw else LineDisplay()

@@ -11,7 +11,7 @@ import click
 from ._help import examples
 from ._keys import readable_by_others
 from ._options import access_options, keys_from, pacing_options, told_errors
-from .doctor import Examination, Report
+from .doctor import Checks, Report
 
 
 @click.command(
@@ -55,7 +55,7 @@ def doctor(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 click hand
     sys.exit(0 if report.is_well else 1)
 
 
-def _examination(options: dict[str, Any]) -> Examination:
+def _examination(options: dict[str, Any]) -> Checks:
     """Make an examination of what click has parsed.
 
     Raises:
@@ -63,6 +63,6 @@ def _examination(options: dict[str, Any]) -> Examination:
         OSError: if it cannot be read.
     """
     path = options.pop("keys_file")
-    return Examination(
+    return Checks(
         keys=keys_from(path), keys_file=path if path is not None and readable_by_others(path) else None, **options
     )

@@ -7,38 +7,38 @@ from typing import TYPE_CHECKING
 from gameball_async import validate_event
 from gameball_async.errors import InvalidEvent
 
-from ._files import Files, Trouble
-from ._ledger import Ledger
+from ._files import Files, ReadFailure
+from ._ledger import RunTracker
 from ._rejects import Rejects
 from ._report import print_findings, print_rejects, print_table, print_troubles
 
 if TYPE_CHECKING:
-    from ._order import Order
+    from ._order import SendOptions
     from ._rows import Draft
 
 
-def dry_run(order: Order) -> int:
+def dry_run(order: SendOptions) -> int:
     """Validate every row, send nothing, and write the rejects file; returns the exit code.
 
     Raises:
         OSError: if the rejects file cannot be written.
     """
     rejects = Rejects(order.rejects_path(), secrets=order.keys.secrets())
-    ledger = Ledger(names=order.names(), rejects=rejects)
-    valid, troubles = 0, list[Trouble]()
+    tracker = RunTracker(names=order.names(), rejects=rejects)
+    valid, troubles = 0, list[ReadFailure]()
     files = Files(order.paths, order.reading)
     for row in files.rows():
-        if isinstance(row, Trouble):
+        if isinstance(row, ReadFailure):
             troubles.append(row)
         elif (reason := why_not(row.content)) is None:
             valid += 1
         else:
-            ledger.reject(row, reason)
+            tracker.reject(row, reason)
     rejects.close()
-    invalid = ledger.counts.invalid
+    invalid = tracker.counts.invalid
     figures = [("Rows read", valid + invalid), ("valid", valid), ("not valid", invalid)]
     print_table(f"{order.title}, checked; nothing was sent", [(words, f"{count:,}") for words, count in figures])
-    print_rejects(ledger.counts, rejects, name_files=len(order.paths) > 1)
+    print_rejects(tracker.counts, rejects, name_files=len(order.paths) > 1)
     print_troubles(order.names(), troubles)
     print_findings(order.names(), files.findings)
     return 1 if invalid or troubles else 0

@@ -22,7 +22,7 @@ class _End:
         self.error = error
 
 
-class Feed(Generic[T]):
+class ThreadedReader(Generic[T]):
     """Iterate asynchronously over a blocking iterator, such as the lines of a terminal or a pipe.
 
     The thread is a daemon: blocked in a read that never returns, it does not keep the process.

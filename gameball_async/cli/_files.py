@@ -14,9 +14,9 @@ from ._csv_records import read_csv
 from ._findings import Findings, Oddity
 from ._fingerprint import ChangedError
 from ._json_documents import is_document, is_json, read_documents
-from ._lines import Source, read_lines
+from ._lines import ByteSource, read_lines
 from ._ndjson import read_ndjson
-from ._rows import MappingError, ReadError, Row, WrongFormat
+from ._rows import InputRow, MappingError, ReadError, WrongFormat
 from ._text import must_be_converted, open_text
 from ._words import printable
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from ._fingerprint import Fingerprint
     from ._lines import Readable
-    from ._lineset import LineSet
+    from ._lineset import RangeSet
 
 STANDARD_INPUT = "-"
 Format = Literal["auto", "ndjson", "csv"]
 
 
 @attrs.frozen(kw_only=True)
-class Reading:
+class ReadOptions:
     """How files are read.
 
     Args:
@@ -48,14 +48,14 @@ class Reading:
     delimiter: str | None = None
     encoding: str = "utf-8"
 
-    def for_path(self, path: str) -> Reading:
+    def for_path(self, path: str) -> ReadOptions:
         """Return how this file is read: its name decides before its content does."""
         is_named = self.format == "auto" and path.lower().removesuffix(".gz").endswith((".json", ".ndjson", ".jsonl"))
         return attrs.evolve(self, format="ndjson") if is_named else self
 
 
 @attrs.frozen
-class Trouble:
+class ReadFailure:
     """A file that could not be read to its end.
 
     Attributes:
@@ -83,8 +83,8 @@ class Files:
     def __init__(
         self,
         paths: Sequence[str],
-        reading: Reading,
-        settled: Sequence[LineSet] = (),
+        reading: ReadOptions,
+        settled: Sequence[RangeSet] = (),
         fingerprints: Sequence[Fingerprint] = (),
     ) -> None:
         self.findings = Findings()
@@ -94,10 +94,10 @@ class Files:
         self._fingerprints = fingerprints
         self._sizes = [Path(path).stat().st_size if is_regular(path) else None for path in paths]
         self._at = 0
-        self._source: Source | None = None
+        self._source: ByteSource | None = None
         self._seen = self._given = 0
 
-    def rows(self) -> Generator[Row | Trouble]:
+    def rows(self) -> Generator[InputRow | ReadFailure]:
         """Read the rows.
 
         Raises:
@@ -109,9 +109,9 @@ class Files:
             try:
                 yield from self._rows_of(path)
             except ReadError as error:
-                yield Trouble(at, str(error))
+                yield ReadFailure(at, str(error))
             except OSError as error:
-                yield Trouble(at, f"it cannot be opened: {error.strerror}.")
+                yield ReadFailure(at, f"it cannot be opened: {error.strerror}.")
         self._at = len(self._paths)
 
     def expected(self) -> float | None:
@@ -130,8 +130,8 @@ class Files:
         read = sum(size or 0 for size in self._sizes[: self._at]) + (source.position if source else 0)
         return min(1.0, read / total) if total else 1.0
 
-    def _rows_of(self, path: str) -> Iterator[Row]:
-        self._source = source = Source(path)
+    def _rows_of(self, path: str) -> Iterator[InputRow]:
+        self._source = source = ByteSource(path)
         seen_before = self._seen
         try:
             for row in open_rows(source, self._at, self._reading.for_path(path), self.findings):
@@ -150,7 +150,7 @@ class Files:
             self._source = None
             source.close()
 
-    def _compare(self, path: str, row: Row | None) -> None:
+    def _compare(self, path: str, row: InputRow | None) -> None:
         """Take the next row, or the end of the file, into its fingerprint.
 
         Raises:
@@ -163,7 +163,7 @@ class Files:
             raise ChangedError(f"{printable(path)} {error}") from None
 
 
-def open_rows(source: Readable, index: int, reading: Reading, findings: Findings) -> Iterator[Row]:
+def open_rows(source: Readable, index: int, reading: ReadOptions, findings: Findings) -> Iterator[InputRow]:
     """Choose the format by what the file begins with, and read its rows.
 
     Args:
@@ -199,14 +199,14 @@ def is_regular(path: str) -> bool:
     return path != STANDARD_INPUT and Path(path).is_file()
 
 
-def check_header(path: str, reading: Reading) -> None:
+def check_header(path: str, reading: ReadOptions) -> None:
     """Read a file's first row, so that a mapping that does not fit shows before anything is sent.
 
     Raises:
         OSError: if the file cannot be opened.
         MappingError: if its header does not fit the options, or its format cannot be read.
     """
-    source = Source(path)
+    source = ByteSource(path)
     try:
         next(open_rows(source, 0, reading.for_path(path), Findings()), None)
     except (MappingError, WrongFormat) as error:

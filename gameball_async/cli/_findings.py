@@ -13,7 +13,7 @@ from ._words import counted, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._rows import Row
+    from ._rows import InputRow
 
 _SPREADSHEET_NUMBER = re.compile(r"[+-]?[0-9]+\.0+")
 _EXPONENT = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?[eE]\+[0-9]+")
@@ -52,7 +52,7 @@ class Findings:
         self._found: dict[tuple[int, Oddity], tuple[int, int]] = {}
         self._notes: list[tuple[int, str]] = []
 
-    def look_at(self, row: Row) -> None:
+    def look_at(self, row: InputRow) -> None:
         """Count what is odd about a row's event."""
         draft = row.content
         if not isinstance(draft, Draft):

@@ -11,14 +11,14 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._rows import Row
+    from ._rows import InputRow
 
 _MOST_MARKS = 8192  # of a file; the progress file is written every second
 _DIGEST_BYTES = 4
 
 
 @attrs.frozen
-class Mark:
+class RowChecksum:
     """What a file was up to a row.
 
     Attributes:
@@ -30,19 +30,19 @@ class Mark:
     digest: str
 
 
-def encode(marks: Sequence[Mark]) -> str:
+def encode(marks: Sequence[RowChecksum]) -> str:
     """Return marks as one short text."""
     return " ".join(f"{mark.position}:{mark.digest}" for mark in marks)
 
 
-def decode(text: str) -> tuple[Mark, ...]:
+def decode(text: str) -> tuple[RowChecksum, ...]:
     """Read what `encode` wrote.
 
     Raises:
         ValueError: if it did not.
     """
     pairs = (word.partition(":") for word in text.split())
-    return tuple(Mark(int(position), digest) for position, _, digest in pairs)
+    return tuple(RowChecksum(int(position), digest) for position, _, digest in pairs)
 
 
 class ChangedError(Exception):
@@ -59,19 +59,19 @@ class Fingerprint:
         earlier: the marks of an earlier run.
     """
 
-    def __init__(self, earlier: Sequence[Mark] = ()) -> None:
+    def __init__(self, earlier: Sequence[RowChecksum] = ()) -> None:
         self._hash = hashlib.sha256()
         self._kept = [*earlier]
         self._expected = deque(earlier)
         self._verified = self._previous = 0
-        self._ahead: deque[Mark] = deque()
+        self._ahead: deque[RowChecksum] = deque()
 
     @property
     def is_verified(self) -> bool:
         """Whether all rows of the earlier run have been compared."""
         return not self._expected
 
-    def add(self, row: Row) -> None:
+    def add(self, row: InputRow) -> None:
         """Take in the next row; called in one thread, `marks` in another.
 
         Raises:
@@ -80,7 +80,7 @@ class Fingerprint:
         position = row.position[-1]
         data = row.raw.rstrip(b"\r\n")  # the last line of a file may get its end later
         self._hash.update(b"%d %d " % (position, len(data)) + data)
-        mark = Mark(position, self._hash.copy().digest()[:_DIGEST_BYTES].hex())
+        mark = RowChecksum(position, self._hash.copy().digest()[:_DIGEST_BYTES].hex())
         if not self._expected:
             self._ahead.append(mark)
         elif position >= self._expected[0].position:
@@ -101,7 +101,7 @@ class Fingerprint:
         if self._expected:
             raise ChangedError(f"is shorter than then: rows after line {self._verified} are missing")
 
-    def marks(self, until: int) -> tuple[Mark, ...]:
+    def marks(self, until: int) -> tuple[RowChecksum, ...]:
         """Return what a later run needs to verify the rows up to a position."""
         while self._ahead and self._ahead[0].position <= until:
             self._kept.append(self._ahead.popleft())

@@ -16,7 +16,7 @@ from ._help import examples
 from ._journal_words import Status
 from ._letters import Choice, export, found, in_full, in_json, line, new_private_file
 from ._options import address, client_options, pacing, required_keys, told_errors
-from ._replay import Errand, Replay
+from ._replay import Replay, ReplayCommand
 from ._words import counted
 from ._wrapping import print_wrapped
 
@@ -114,7 +114,7 @@ def replay_command(folder: Path, ids: tuple[int, ...], **options: Any) -> None: 
     with told_errors():
         letters = DeadLetters(folder)
         choice = _chosen(letters, ids, options)
-        errand = Errand(
+        command = ReplayCommand(
             folder=folder,
             choice=choice,
             keys=required_keys(options["keys_file"]),
@@ -123,7 +123,7 @@ def replay_command(folder: Path, ids: tuple[int, ...], **options: Any) -> None: 
             retry=Retry(ambiguous=options["ambiguous"]),
             drain=options["drain"],
         )
-        code = Replay(errand, letters).run()
+        code = Replay(command, letters).run()
     sys.exit(code)
 
 

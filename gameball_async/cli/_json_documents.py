@@ -11,7 +11,7 @@ import attrs
 
 from ._lines import LONGEST_LINE
 from ._ndjson import KNOWN_KEYS, not_json, parse_event
-from ._rows import Draft, ReadError, Row, RowError, WrongFormat
+from ._rows import Draft, InputRow, ReadError, RowError, WrongFormat
 from ._words import quoted
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _after_space(text: str, at: int) -> int:
     return _SPACE.match(text, at).end()  # type: ignore[union-attr]
 
 
-def read_documents(source: Readable, *, file: int, encoding: str) -> Iterator[Row]:
+def read_documents(source: Readable, *, file: int, encoding: str) -> Iterator[InputRow]:
     """Read one event per object, at the top level or in an array; an object that is no event costs only itself.
 
     Args:
@@ -112,7 +112,7 @@ def read_documents(source: Readable, *, file: int, encoding: str) -> Iterator[Ro
     """
     for entry, value in enumerate(_Values(source, encoding), 1):
         raw = value.text.encode(encoding, "surrogateescape")
-        yield Row(file, value.line, value.last_line, 0, raw, _content(value.text, encoding), entry)
+        yield InputRow(file, value.line, value.last_line, 0, raw, _content(value.text, encoding), entry)
 
 
 def _content(text: str, encoding: str) -> Draft | str:

@@ -18,7 +18,7 @@ _LONGEST_FILE = 64 * 1024  # bytes: more is not a file of keys but a mistake
 
 
 @attrs.frozen
-class Keys:
+class KeyOptions:
     """The account's keys.
 
     Attributes:
@@ -34,7 +34,7 @@ class Keys:
         return [key for key in (self.api_key, self.secret_key) if key]
 
 
-def read_keys(path: Path | None) -> Keys:
+def read_keys(path: Path | None) -> KeyOptions:
     """Take the keys from the file, and from the environment what the file does not have.
 
     Args:
@@ -46,7 +46,7 @@ def read_keys(path: Path | None) -> Keys:
     """
     given = {} if path is None else _parse(path)
     api_key, secret_key = (given.get(name) or os.environ.get(name) or None for name in (API_KEY, SECRET_KEY))
-    return Keys(api_key, secret_key)
+    return KeyOptions(api_key, secret_key)
 
 
 def readable_by_others(path: Path) -> bool:

@@ -9,7 +9,7 @@ import attrs
 
 from gameball_async.errors import DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 
-from ._lineset import LineSet
+from ._lineset import RangeSet
 from ._rows import Draft
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from gameball_async import Receipt
 
-    from ._rows import Row
+    from ._rows import InputRow
 
 _UNFINISHED = {DropReason.CLOSED, DropReason.FLUSHER_DIED}
 
 
-class Rejects(Protocol):
+class RejectSink(Protocol):
     """Where rows go that will not arrive."""
 
     def add(self, *, file: str, line: int, reason: str, row: bytes) -> None:
@@ -35,7 +35,7 @@ class Rejects(Protocol):
 
 
 @attrs.define
-class Counts:
+class RowCounts:
     """The rows that have an outcome, by outcome.
 
     Attributes:
@@ -66,7 +66,7 @@ class Counts:
 
 
 @attrs.define
-class Left:
+class Unfinished:
     """The rows that were handed over and have no outcome at the end.
 
     Attributes:
@@ -78,7 +78,7 @@ class Left:
     maybe_arrived: int = 0
 
 
-class Ledger:
+class RunTracker:
     """Keeps every row from its reading to its outcome; memory goes with the rows under way.
 
     Args:
@@ -99,21 +99,21 @@ class Ledger:
         self,
         *,
         names: Sequence[str],
-        settled: Sequence[LineSet] = (),
-        counts: Counts | None = None,
-        rejects: Rejects | None = None,
+        settled: Sequence[RangeSet] = (),
+        counts: RowCounts | None = None,
+        rejects: RejectSink | None = None,
         resends: bool = True,
         on_delivered: Callable[[Draft], None] | None = None,
     ) -> None:
-        self.counts = counts or Counts()
-        self.left = Left()
+        self.counts = counts or RowCounts()
+        self.left = Unfinished()
         self.under_way_bytes = 0
         self._names = names
-        self._settled = [*settled] or [LineSet() for _ in names]
+        self._settled = [*settled] or [RangeSet() for _ in names]
         self._rejects = rejects
         self._resends = resends
         self._on_delivered = on_delivered
-        self._under_way: deque[tuple[Row, Receipt]] = deque()
+        self._under_way: deque[tuple[InputRow, Receipt]] = deque()
 
     @property
     def under_way(self) -> int:
@@ -124,12 +124,12 @@ class Ledger:
         """Return the lines that have an outcome, as ranges, per file."""
         return [lines.ranges() for lines in self._settled]
 
-    def hand_over(self, row: Row, receipt: Receipt) -> None:
+    def hand_over(self, row: InputRow, receipt: Receipt) -> None:
         """Note that the client has taken the row's event."""
         self._under_way.append((row, receipt))
         self.under_way_bytes += len(row.raw)
 
-    def reject(self, row: Row, reason: str) -> None:
+    def reject(self, row: InputRow, reason: str) -> None:
         """Note that the row holds no event that could be sent.
 
         Raises:
@@ -144,7 +144,7 @@ class Ledger:
         Raises:
             OSError: if the rejects file cannot be written; the rows concerned then have no outcome, the others theirs.
         """
-        pending: deque[tuple[Row, Receipt]] = deque()
+        pending: deque[tuple[InputRow, Receipt]] = deque()
         trouble: OSError | None = None
         for row, receipt in self._under_way:
             if not receipt.done:
@@ -166,7 +166,7 @@ class Ledger:
             return self._resends
         return isinstance(error, Dropped) and error.reason in _UNFINISHED
 
-    async def _settle(self, row: Row, receipt: Receipt) -> None:
+    async def _settle(self, row: InputRow, receipt: Receipt) -> None:
         try:
             delivered = await receipt
         except DeliveryError as error:
@@ -191,16 +191,16 @@ class Ledger:
         else:
             self.counts.given_up += 1
 
-    def _reject(self, row: Row, reason: str) -> None:
+    def _reject(self, row: InputRow, reason: str) -> None:
         if self._rejects is not None:
             self._rejects.add(file=self._names[row.file], line=row.line, reason=reason, row=row.raw)
         self._mark(row)
 
-    def _mark(self, row: Row) -> None:
+    def _mark(self, row: InputRow) -> None:
         self._settled[row.file].add(*row.position)
 
 
-def counts_from(fields: Mapping[str, int]) -> Counts:
+def counts_from(fields: Mapping[str, int]) -> RowCounts:
     """Read the counters of a note; what it does not know is zero."""
-    known = {field.name for field in attrs.fields(Counts)}
-    return Counts(**{name: count for name, count in fields.items() if name in known})
+    known = {field.name for field in attrs.fields(RowCounts)}
+    return RowCounts(**{name: count for name, count in fields.items() if name in known})

@@ -29,7 +29,7 @@ _FIRST_LINE_END = re.compile(rb"\r?\n|\r(?=[^\n])")
 
 
 @attrs.frozen
-class Line:
+class InputLine:
     """One physical line.
 
     Attributes:
@@ -51,7 +51,7 @@ class Readable(Protocol):
         ...
 
 
-class Source:
+class ByteSource:
     """A file, or standard input, decompressed if its content says gzip.
 
     Args:
@@ -105,7 +105,7 @@ class Source:
 class _Compressed:
     """The compressed bytes of a source, as `GzipFile` wants to read them."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._ahead = b""
 
@@ -115,7 +115,7 @@ class _Compressed:
         return data[:size] if size >= 0 else data
 
 
-def read_lines(source: Readable) -> Iterator[Line]:
+def read_lines(source: Readable) -> Iterator[InputLine]:
     """Cut bytes into lines; a line that is too long costs only itself.
 
     Lines end with LF or CRLF. If the first one ends with CR alone, as in "CSV (Macintosh)" of Excel, CR ends all
@@ -152,7 +152,7 @@ def _split(data: bytes, *, cr_ends_lines: bool) -> tuple[list[bytes], bytes]:
     return lines, rest
 
 
-def _line(number: int, data: bytes, *, cut: bool) -> Line:
+def _line(number: int, data: bytes, *, cut: bool) -> InputLine:
     if cut or len(data) > LONGEST_LINE:
-        return Line(number, data[:_KEPT_OF_LONG_LINE], cut=True)
-    return Line(number, data)
+        return InputLine(number, data[:_KEPT_OF_LONG_LINE], cut=True)
+    return InputLine(number, data)

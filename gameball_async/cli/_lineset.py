@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class LineSet:
+class RangeSet:
     """A set of line numbers, kept as ranges.
 
     Rows get their outcomes nearly in order, so there are about as many ranges as rows under way.

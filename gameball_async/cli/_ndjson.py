@@ -7,8 +7,8 @@ from collections import Counter
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from ._lines import LONGEST_LINE, UNDECODABLE, Line
-from ._rows import Draft, Row, RowError
+from ._lines import LONGEST_LINE, UNDECODABLE, InputLine
+from ._rows import Draft, InputRow, RowError
 from ._words import quoted
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _BOM = "\ufeff"  # inside a file: where two were joined
 KNOWN_KEYS = frozenset({*_PLAYER, *_EVENT, "metadata", "mobile", "email"})
 
 
-def read_ndjson(lines: Iterator[Line], *, file: int, encoding: str) -> Iterator[Row]:
+def read_ndjson(lines: Iterator[InputLine], *, file: int, encoding: str) -> Iterator[InputRow]:
     """Read one event per line; a line that holds none costs only itself. Blank lines are skipped.
 
     Of an array with one event per line, its brackets are skipped and the commas after the events ignored.
@@ -40,11 +40,11 @@ def read_ndjson(lines: Iterator[Line], *, file: int, encoding: str) -> Iterator[
     for line in lines:
         if line.data.strip() in _NO_EVENT:
             continue
-        yield Row(file, line.number, line.number, previous, line.data, _content(line, encoding))
+        yield InputRow(file, line.number, line.number, previous, line.data, _content(line, encoding))
         previous = line.number
 
 
-def decoded(line: Line, encoding: str) -> str:
+def decoded(line: InputLine, encoding: str) -> str:
     """Return the text of a line.
 
     Raises:
@@ -94,7 +94,7 @@ def parse_event(text: str, what: str = "line") -> Draft:
     )
 
 
-def _content(line: Line, encoding: str) -> Draft | str:
+def _content(line: InputLine, encoding: str) -> Draft | str:
     try:
         return parse_event(decoded(line, encoding).lstrip(_BOM).rstrip().removesuffix(","))
     except RowError as error:

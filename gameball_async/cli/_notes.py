@@ -17,7 +17,7 @@ import attrs
 from gameball_async._platform import HAS_LOCKS, hold_lock, open_private, release_lock, sync_folder
 
 from ._fingerprint import decode
-from ._lineset import LineSet
+from ._lineset import RangeSet
 from ._words import printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _VERSION = 1
 _HEAD = 64 * 1024  # bytes at the beginning of a file by which it is recognised
 
 
-class NotesError(Exception):
+class CheckpointError(Exception):
     """The progress file cannot be used; the message says why and what to do."""
 
 
@@ -51,7 +51,7 @@ class FileNote:
 
 
 @attrs.frozen(kw_only=True)
-class Note:
+class Checkpoint:
     """One state of a run.
 
     Attributes:
@@ -79,7 +79,7 @@ class Note:
         return json.dumps({"version": _VERSION, **attrs.asdict(self)}, indent=1).encode()
 
     @classmethod
-    def from_json(cls, text: bytes) -> Note:
+    def from_json(cls, text: bytes) -> Checkpoint:
         """Read a note.
 
         Raises:
@@ -109,7 +109,7 @@ class Note:
 
 def _file_note(fields: dict[str, Any]) -> FileNote:
     settled = tuple((int(first), int(last)) for first, last in fields.pop("settled"))
-    LineSet(settled)
+    RangeSet(settled)
     decode(fields.get("marks", ""))
     return FileNote(settled=settled, **fields)
 
@@ -137,7 +137,7 @@ def absolute(path: str) -> str:
     return path if path == "-" else str(Path(path).absolute())
 
 
-class Notebook:
+class CheckpointFile:
     """The progress file of one run, locked until `close` or the end of the process.
 
     Args:
@@ -150,35 +150,35 @@ class Notebook:
         self._lock = lock
 
     @classmethod
-    def begin(cls, path: Path) -> Notebook:
+    def begin(cls, path: Path) -> CheckpointFile:
         """Begin a new one.
 
         Raises:
             NotesError: if there is one already, or it cannot be written here.
         """
         try:
-            notebook = cls(path, _locked(path))
+            checkpoint_file = cls(path, _locked(path))
             try:
                 os.close(open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             except OSError:
-                notebook.close()
+                checkpoint_file.close()
                 raise
         except BlockingIOError:
             raise _in_use(path) from None
         except FileExistsError:
-            raise NotesError(
+            raise CheckpointError(
                 f"{printable(str(path))} says that these files were sent in part: go on with --resume, "
                 "or delete it to send everything again."
             ) from None
         except OSError as error:
-            raise NotesError(
+            raise CheckpointError(
                 f"the progress file {printable(str(path))} cannot be written ({error.strerror}): "
                 "name another one with --progress."
             ) from None
-        return notebook
+        return checkpoint_file
 
     @classmethod
-    def resume(cls, path: Path) -> tuple[Notebook, Note]:
+    def resume(cls, path: Path) -> tuple[CheckpointFile, Checkpoint]:
         """Open one that an earlier run left.
 
         Raises:
@@ -186,32 +186,34 @@ class Notebook:
         """
         try:
             path.stat()  # without it, no lock is made
-            notebook = cls(path, _locked(path))
+            checkpoint_file = cls(path, _locked(path))
             try:
                 text = path.read_bytes()
             except OSError:
-                notebook.close()
+                checkpoint_file.close()
                 raise
         except BlockingIOError:
             raise _in_use(path) from None
         except FileNotFoundError:
-            raise NotesError(
+            raise CheckpointError(
                 f"there is no progress file {printable(str(path))}, so there is nothing to go on with: "
                 "everything was sent, or nothing; without --resume everything is sent."
             ) from None
         except OSError as error:
-            raise NotesError(f"the progress file {printable(str(path))} cannot be read ({error.strerror}).") from None
+            raise CheckpointError(
+                f"the progress file {printable(str(path))} cannot be read ({error.strerror})."
+            ) from None
         try:
-            return notebook, Note.from_json(text)
+            return checkpoint_file, Checkpoint.from_json(text)
         except ValueError as error:
-            notebook.close()
+            checkpoint_file.close()
             # an empty one is what a run leaves that was killed before its first note, and so before it sent anything
             reason = f"cannot be used: {error}" if text else "is empty: nothing had been sent"
-            raise NotesError(
+            raise CheckpointError(
                 f"the progress file {printable(str(path))} {reason}. Delete it to send everything."
             ) from None
 
-    def save(self, note: Note) -> None:
+    def save(self, note: Checkpoint) -> None:
         """Replace the progress file; on return the disk has it.
 
         Raises:
@@ -261,5 +263,5 @@ def _locked(path: Path) -> int | None:
     return lock
 
 
-def _in_use(path: Path) -> NotesError:
-    return NotesError(f"another run is at work on {printable(str(path))}: wait until it has ended.")
+def _in_use(path: Path) -> CheckpointError:
+    return CheckpointError(f"another run is at work on {printable(str(path))}: wait until it has ended.")

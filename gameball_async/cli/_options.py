@@ -14,8 +14,8 @@ from gameball_async import RateLimit
 from gameball_async.errors import ConfigurationError, GameballError
 
 from ._fingerprint import ChangedError
-from ._keys import API_KEY, SECRET_KEY, Keys, read_keys, readable_by_others
-from ._notes import NotesError
+from ._keys import API_KEY, SECRET_KEY, KeyOptions, read_keys, readable_by_others
+from ._notes import CheckpointError
 from ._order import UsageProblem
 from ._rows import MappingError
 from ._words import argument, printable
@@ -28,7 +28,7 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 _OUTPUT = (errno.EPIPE, errno.ENOSPC)  # what printing raises
 
-_USAGE = (UsageProblem, NotesError, MappingError, ChangedError, ConfigurationError)
+_USAGE = (UsageProblem, CheckpointError, MappingError, ChangedError, ConfigurationError)
 
 
 def access_options(command: _Command) -> _Command:
@@ -131,7 +131,7 @@ def pacing(options: dict[str, Any]) -> RateLimit:
     return RateLimit(per_second=options["per_second"], per_30_seconds=options["per_30_seconds"], share=options["share"])
 
 
-def keys_from(path: Path | None) -> Keys:
+def keys_from(path: Path | None) -> KeyOptions:
     """Read the keys.
 
     Args:
@@ -147,7 +147,7 @@ def keys_from(path: Path | None) -> Keys:
         raise UsageProblem(f"{path} cannot be used as a file of keys: {error}.") from None
 
 
-def given_keys(path: Path | None) -> Keys:
+def given_keys(path: Path | None) -> KeyOptions:
     """Read the keys as `keys_from` does, and warn of a file that others can read."""
     keys = keys_from(path)
     if path is not None and readable_by_others(path):
@@ -155,7 +155,7 @@ def given_keys(path: Path | None) -> Keys:
     return keys
 
 
-def required_keys(path: Path | None, *, remedy: str = "") -> Keys:
+def required_keys(path: Path | None, *, remedy: str = "") -> KeyOptions:
     """Read the keys as `given_keys` does, for a command that cannot do without.
 
     Args:

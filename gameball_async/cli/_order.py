@@ -15,8 +15,8 @@ from ._files import STANDARD_INPUT, check_header, is_regular
 from ._words import printable
 
 if TYPE_CHECKING:
-    from ._files import Reading
-    from ._keys import Keys
+    from ._files import ReadOptions
+    from ._keys import KeyOptions
 
 
 class UsageProblem(Exception):
@@ -24,7 +24,7 @@ class UsageProblem(Exception):
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class SendOptions:
     """Everything `send` was asked to do.
 
     Attributes:
@@ -44,8 +44,8 @@ class Order:
     """
 
     paths: tuple[str, ...]
-    reading: Reading
-    keys: Keys
+    reading: ReadOptions
+    keys: KeyOptions
     rejects: Path | None = None
     progress: Path | None = None
     resume: bool = False
@@ -92,7 +92,7 @@ class Order:
         return mapping
 
 
-def check(order: Order) -> None:
+def check(order: SendOptions) -> None:
     """Make sure that the options fit each other and the files, before anything is sent or written.
 
     Raises:
@@ -112,7 +112,7 @@ def check(order: Order) -> None:
             check_header(path, order.reading)
 
 
-def _check_outputs(order: Order) -> None:
+def _check_outputs(order: SendOptions) -> None:
     """Make sure that the rejects and the progress have a place of their own.
 
     Raises:

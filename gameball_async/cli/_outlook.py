@@ -15,7 +15,7 @@ _PATIENCE = 3.0  # seconds without a success before it is worth a word
 
 
 @attrs.frozen
-class Word:
+class StallStatus:
     """What the user should know.
 
     Attributes:
@@ -27,10 +27,10 @@ class Word:
     is_trouble: bool
 
 
-_WAITING = Word("Waiting for room in the rate limit.", is_trouble=False)
+_WAITING = StallStatus("Waiting for room in the rate limit.", is_trouble=False)
 
 
-class Outlook:
+class StallDetector:
     """Watches for the moment from which nothing succeeds any more."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Outlook:
         self._tries = 0
         self._since = 0.0
 
-    def note(self, now: float, stats: Stats) -> Word | None:
+    def note(self, now: float, stats: Stats) -> StallStatus | None:
         """Take in the counters; return what the user should know, or None if all is well.
 
         Args:
@@ -54,7 +54,7 @@ class Outlook:
             return None
         if tries == self._tries:  # nothing has failed either
             return None if stats.in_flight else _WAITING
-        return Word(
+        return StallStatus(
             f"Gameball has accepted nothing for {duration(quiet)}: it cannot be reached, or fails, or asks to wait. "
             "Nothing is lost; trying again. Ctrl-C stops.",
             is_trouble=True,

@@ -67,7 +67,7 @@ class Rate:
 
 
 @attrs.frozen(kw_only=True)
-class Course:
+class Eta:
     """How far a run has come.
 
     Attributes:

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from ._dry_run import why_not
-from ._files import Files, Trouble, is_regular
+from ._files import Files, ReadFailure, is_regular
 from ._rows import Draft
 from ._words import counted, quoted
 from ._wrapping import print_wrapped
@@ -19,8 +19,8 @@ from ._wrapping import print_wrapped
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ._lineset import LineSet
-    from ._order import Order
+    from ._lineset import RangeSet
+    from ._order import SendOptions
 
 _MOST_SECONDS = 3.0  # for counting; a file that takes longer is estimated
 _MOST_NAMES = 10  # event names that are listed, the most frequent ones
@@ -65,7 +65,7 @@ class Preview:
         return lines + self.warnings
 
 
-def confirm(order: Order, settled: Sequence[LineSet], where: str) -> None:
+def confirm(order: SendOptions, settled: Sequence[RangeSet], where: str) -> None:
     """Show what is about to be sent and ask whether it may be, if someone at a terminal can answer.
 
     Args:
@@ -100,7 +100,7 @@ def _is_terminal(stream: object) -> bool:
     return isatty is not None and isatty()
 
 
-def count(order: Order, settled: Sequence[LineSet], clock: Callable[[], float]) -> Preview:
+def count(order: SendOptions, settled: Sequence[RangeSet], clock: Callable[[], float]) -> Preview:
     """Count the events of the files by name, in bounded time; what comes through a pipe is read only once, later.
 
     Args:
@@ -113,7 +113,7 @@ def count(order: Order, settled: Sequence[LineSet], clock: Callable[[], float]) 
     files = Files(paths, order.reading, [settled[at] for at in regular] if settled else [])
     preview, until = Preview(is_complete=len(regular) == len(order.paths)), clock() + _MOST_SECONDS
     for number, row in enumerate(files.rows(), 1):
-        if isinstance(row, Trouble):
+        if isinstance(row, ReadFailure):
             continue  # the run reports it
         if isinstance(row.content, Draft) and why_not(row.content) is None:
             preview.events[row.content.name] += 1

@@ -16,12 +16,12 @@ from gameball_async.errors import JournalError
 
 from ._destination import destination
 from ._display import Spoken, display_for
-from ._ledger import Counts, Ledger
+from ._ledger import RowCounts, RunTracker
 from ._order import UsageProblem
 from ._output import exiting
 from ._report import print_line, print_table, requests_in_words
-from ._rows import Draft, Row
-from ._sending import Ending, How, Job, Sending
+from ._rows import Draft, InputRow
+from ._sending import Run, RunInput, RunResult, StopReason
 from ._signals import EXIT_CODE, Interrupts
 from ._words import counted, printable
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gameball_async import DeadLetter, DeadLetters, Stats
 
     from ._display import Display
-    from ._keys import Keys
+    from ._keys import KeyOptions
     from ._letters import Choice
 
 _BUFFER_EVENTS = 20_000  # as `send`
@@ -40,7 +40,7 @@ _MOST_REASONS = 20  # reasons at the end, each in a line
 
 
 @attrs.frozen(kw_only=True)
-class Errand:
+class ReplayCommand:
     """What `replay` was asked to do.
 
     Attributes:
@@ -55,7 +55,7 @@ class Errand:
 
     folder: Path
     choice: Choice
-    keys: Keys
+    keys: KeyOptions
     client: dict[str, Any]
     rate: RateLimit
     retry: Retry
@@ -108,56 +108,56 @@ class Replay:
     """One `replay` from the first letter to the closing words.
 
     Args:
-        errand: what to do.
+        command: what to do.
         letters: the dead letters.
     """
 
-    def __init__(self, errand: Errand, letters: DeadLetters) -> None:
-        self._errand = errand
+    def __init__(self, command: ReplayCommand, letters: DeadLetters) -> None:
+        self._command = command
         self._letters = letters
-        self._gameball = errand.gameball()
+        self._gameball = command.gameball()
         self._reasons = _Reasons()
         self._delivered: list[int] = []
         self._maybe_twice = 0
-        self._ledger = Ledger(
+        self._tracker = RunTracker(
             names=["dead letters"],
             rejects=self._reasons,
-            resends=errand.retry.ambiguous == "resend",
+            resends=command.retry.ambiguous == "resend",
             on_delivered=self._note_delivered,
         )
 
     def run(self) -> int:
         """Send them; returns the exit code."""
-        with _alone(self._errand.folder):
+        with _alone(self._command.folder):
             ending, sending = asyncio.run(self._run())
-        with exiting(EXIT_CODE if ending.how is How.INTERRUPTED else None):
+        with exiting(EXIT_CODE if ending.how is StopReason.INTERRUPTED else None):
             self._tell(ending, sending.stats, sending.seconds)
-        return 0 if ending.how is How.FINISHED and not self._ledger.counts.rejected else 1
+        return 0 if ending.how is StopReason.FINISHED and not self._tracker.counts.rejected else 1
 
-    async def _run(self) -> tuple[Ending, Sending]:
+    async def _run(self) -> tuple[RunResult, Run]:
         display = display_for("dead letters")
         with Interrupts() as interrupts, display, Spoken(display):
-            where = destination(self._errand.client)
+            where = destination(self._command.client)
             display.say(f"Sending dead letters again to {where}. Ctrl-C stops in order.")
             async with self._gameball:
-                sending = Sending(self._gameball, self._job(display))
+                sending = Run(self._gameball, self._job(display))
                 return await sending.run(interrupts), sending
 
-    def _job(self, display: Display) -> Job:
-        return Job(
+    def _job(self, display: Display) -> RunInput:
+        return RunInput(
             rows=map(self._row, self._chosen()),
-            ledger=self._ledger,
+            tracker=self._tracker,
             display=display,
             expected=lambda: None,
-            windows=self._errand.rate.windows(),
-            drain=self._errand.drain,
+            windows=self._command.rate.windows(),
+            drain=self._command.drain,
             note=self._remove_delivered,
         )
 
     def _chosen(self) -> Iterator[DeadLetter]:
-        return self._errand.choice.of(self._letters)
+        return self._command.choice.of(self._letters)
 
-    def _row(self, letter: DeadLetter) -> Row:
+    def _row(self, letter: DeadLetter) -> InputRow:
         event = letter.event
         content: Draft | str = "it was damaged in the journal and holds no event: look at it with 'dead-letters show'."
         if event is not None:
@@ -170,7 +170,7 @@ class Replay:
                 event.email,
                 letter_id=letter.id,
             )
-        return Row(file=0, line=letter.id, last_line=letter.id, previous=letter.id - 1, raw=b"", content=content)
+        return InputRow(file=0, line=letter.id, last_line=letter.id, previous=letter.id - 1, raw=b"", content=content)
 
     def _note_delivered(self, draft: Draft) -> None:
         if isinstance(draft, _LetterDraft):
@@ -192,13 +192,13 @@ class Replay:
 
     # ---------------------------------------------------------------- words
 
-    def _tell(self, ending: Ending, stats: Stats, seconds: float) -> None:
+    def _tell(self, ending: RunResult, stats: Stats, seconds: float) -> None:
         print_table(
-            "Dead letters", _in_words(self._ledger.counts, self._ledger.left.rows) + requests_in_words(stats, seconds)
+            "Dead letters", _in_words(self._tracker.counts, self._tracker.left.rows) + requests_in_words(stats, seconds)
         )
         for letter_id, reason in self._reasons.lines:
             print_line(f"{letter_id} stays: {reason}")
-        if (more := self._ledger.counts.rejected - len(self._reasons.lines)) > 0:
+        if (more := self._tracker.counts.rejected - len(self._reasons.lines)) > 0:
             print_line(f"{counted(more, 'further letter')} stayed as well.")
         if self._maybe_twice:
             print_line(f"{counted(self._maybe_twice, 'event')} may have arrived before, and so may count twice.")
@@ -210,7 +210,7 @@ class Replay:
         _tell_ending(ending)
 
 
-def _in_words(counts: Counts, left: int) -> list[tuple[str, str]]:
+def _in_words(counts: RowCounts, left: int) -> list[tuple[str, str]]:
     possible = [
         ("Dead letters sent again", counts.settled + left - counts.invalid, True),
         ("accepted by Gameball, so removed", counts.delivered, True),
@@ -224,15 +224,15 @@ def _in_words(counts: Counts, left: int) -> list[tuple[str, str]]:
     return [(words, f"{count:,}") for words, count, always in possible if count or always]
 
 
-def _tell_ending(ending: Ending) -> None:
+def _tell_ending(ending: RunResult) -> None:
     match ending.how:
-        case How.HALTED:
+        case StopReason.HALTED:
             print_line(f"Stopped: {ending.reason}")
-        case How.NO_ROOM:
+        case StopReason.NO_ROOM:
             print_line(f"Stopped: {ending.reason}")
-        case How.INTERRUPTED:
+        case StopReason.INTERRUPTED:
             print_line("Stopped before the end, as you wished. Go on with the same command.")
-        case How.FINISHED:
+        case StopReason.FINISHED:
             pass
 
 

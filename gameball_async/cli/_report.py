@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from gameball_async.sandbox import Sandbox
 
     from ._compare import Comparison
-    from ._files import Trouble
+    from ._files import ReadFailure
     from ._findings import Findings
-    from ._ledger import Counts, Left
+    from ._ledger import RowCounts, Unfinished
     from ._rejects import Rejects
 
 _TOO_MANY = 429
@@ -30,7 +30,7 @@ _TOO_MANY = 429
 Lines = list[tuple[str, str]]
 
 
-def rows_in_words(counts: Counts, left: Left) -> Lines:
+def rows_in_words(counts: RowCounts, left: Unfinished) -> Lines:
     """Return what became of the rows; what did not happen is left out."""
     possible = [
         ("Rows read", counts.settled + left.rows, True),
@@ -101,7 +101,7 @@ def print_line(text: str) -> None:
     print_wrapped(text)
 
 
-def print_rejects(counts: Counts, rejects: Rejects, *, name_files: bool) -> None:
+def print_rejects(counts: RowCounts, rejects: Rejects, *, name_files: bool) -> None:
     """Say why rows will not arrive, if there are any, and where they are.
 
     Args:
@@ -118,7 +118,7 @@ def print_rejects(counts: Counts, rejects: Rejects, *, name_files: bool) -> None
     print_line(f"{counted(counts.rejected, 'row')} will not arrive: see {rejects.path}, with line numbers and reasons.")
 
 
-def print_troubles(names: Sequence[str], troubles: Sequence[Trouble]) -> None:
+def print_troubles(names: Sequence[str], troubles: Sequence[ReadFailure]) -> None:
     """Name the files that could not be read to their end."""
     for trouble in troubles:
         print_line(f"{names[trouble.file]} was not read to its end: {trouble.reason}")

@@ -50,7 +50,7 @@ class Draft:
 
 
 @attrs.frozen
-class Row:
+class InputRow:
     """One row of a file.
 
     Attributes:

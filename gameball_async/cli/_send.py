@@ -15,10 +15,10 @@ from ._destination import destination
 from ._display import Spoken, display_for
 from ._files import Files, is_regular
 from ._fingerprint import ChangedError, Fingerprint, decode, encode
-from ._keys import Keys
-from ._ledger import Ledger, counts_from
-from ._lineset import LineSet
-from ._notes import Note, Notebook, NotesError, absolute, file_note
+from ._keys import KeyOptions
+from ._ledger import RunTracker, counts_from
+from ._lineset import RangeSet
+from ._notes import Checkpoint, CheckpointError, CheckpointFile, absolute, file_note
 from ._output import exiting
 from ._preview import DeclinedError, confirm
 from ._rejects import Rejects
@@ -32,7 +32,7 @@ from ._report import (
     rows_in_words,
     sandbox_in_words,
 )
-from ._sending import Ending, How, Job, Sending
+from ._sending import Run, RunInput, RunResult, StopReason
 from ._signals import EXIT_CODE, Interrupts
 from ._words import counted, printable
 
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
     from ._compare import Comparison
     from ._display import Display
-    from ._order import Order
+    from ._order import SendOptions
 
 _BUFFER_EVENTS = 20_000  # eight minutes of the sustained rate if nothing merges; more would not merge better
 _PATIENCE = 3600.0  # seconds track() waits for room, then it is asked again: a file can wait
 _MOST_RANGES = 5  # ranges of lines in a sentence
 
 
-def send(order: Order) -> int:
+def send(order: SendOptions) -> int:
     """Send the files; returns the exit code.
 
     Raises:
@@ -61,12 +61,12 @@ def send(order: Order) -> int:
     with ExitStack() as stack:
         sandbox = stack.enter_context(_embedded()) if order.sandbox else None
         try:
-            errand = Errand(order, sandbox)
+            command = SendCommand(order, sandbox)
         except DeclinedError:
             print_line("Nothing was sent.")
             return 1
-        stack.callback(errand.close)
-        return errand.run()
+        stack.callback(command.close)
+        return command.run()
 
 
 def _embedded() -> Sandbox:
@@ -75,7 +75,7 @@ def _embedded() -> Sandbox:
     return Sandbox()
 
 
-class Errand:
+class SendCommand:
     """One `send` from its preparations to its closing table.
 
     Args:
@@ -86,14 +86,14 @@ class Errand:
         DeclinedError: if someone at the terminal does not want it to be sent.
     """
 
-    def __init__(self, order: Order, sandbox: Sandbox | None) -> None:
+    def __init__(self, order: SendOptions, sandbox: Sandbox | None) -> None:
         self._order = order
         self._sandbox = sandbox
         self._gameball = self._client()
         self._files = [file_note(path) for path in order.paths]
-        self._notebook, before = self._open_notes()
+        self._checkpoint_file, before = self._open_notes()
         self._before = before
-        settled = [LineSet(file.settled) for file in before.files] if before else []
+        settled = [RangeSet(file.settled) for file in before.files] if before else []
         try:
             if sandbox is None:
                 confirm(order, settled, destination(order.client))
@@ -101,9 +101,9 @@ class Errand:
         except BaseException:
             self._close_notes(has_begun=False)
             raise
-        self._noted: Note | None = None
+        self._noted: Checkpoint | None = None
         self._sent = Sent() if sandbox else None
-        self._ledger = Ledger(
+        self._tracker = RunTracker(
             names=order.names(),
             settled=settled,
             counts=counts_from(before.counts) if before else None,
@@ -113,24 +113,24 @@ class Errand:
         )
         marks = [decode(file.marks) for file in before.files] if before else [()] * len(order.paths)
         self._fingerprints = [Fingerprint(earlier) for earlier in marks]
-        left_out = [LineSet(lines.ranges()) for lines in settled]
+        left_out = [RangeSet(lines.ranges()) for lines in settled]
         self._input = Files(order.paths, order.reading, left_out, self._fingerprints)
 
     def close(self) -> None:
         """Close the files; a progress file without any progress goes."""
         self._rejects.close()
-        self._close_notes(has_begun=bool(self._gameball.stats().accepted or self._ledger.counts.settled))
+        self._close_notes(has_begun=bool(self._gameball.stats().accepted or self._tracker.counts.settled))
 
     def run(self) -> int:
         """Send, report, and leave what is needed to go on; returns the exit code."""
         ending, sending, trouble = asyncio.run(self._run())
-        with exiting(EXIT_CODE if ending.how is How.INTERRUPTED else None):
+        with exiting(EXIT_CODE if ending.how is StopReason.INTERRUPTED else None):
             is_done = self._report(ending, sending, trouble)
         return 0 if is_done else 1
 
-    def _report(self, ending: Ending, sending: Sending, trouble: OSError | None) -> bool:
+    def _report(self, ending: RunResult, sending: Run, trouble: OSError | None) -> bool:
         """Print what became of the rows, and what to do next; returns whether every row was delivered."""
-        counts, left = self._ledger.counts, self._ledger.left
+        counts, left = self._tracker.counts, self._tracker.left
         is_complete = ending.is_complete(sending)
         lines = rows_in_words(counts, left) + requests_in_words(sending.stats, sending.seconds)
         comparison = self._compare()
@@ -146,13 +146,13 @@ class Errand:
         differs = comparison is not None and bool(comparison.differences)
         return is_complete and not counts.rejected and not differs
 
-    async def _run(self) -> tuple[Ending, Sending, OSError | None]:
+    async def _run(self) -> tuple[RunResult, Run, OSError | None]:
         display = display_for(self._order.title)
         with Interrupts() as interrupts, display, Spoken(display):
             self._note()
             self._greet(display)
             async with self._gameball:
-                sending = Sending(self._gameball, self._job(display))
+                sending = Run(self._gameball, self._job(display))
                 ending = await sending.run(interrupts)
             # before a word, and before the next Ctrl-C can end the process
             return ending, sending, self._keep_notes(is_complete=ending.is_complete(sending))
@@ -163,7 +163,7 @@ class Errand:
         if self._sandbox is not None:
             where["base_url"] = self._sandbox.url
             # it accepts any; a real one has no business there
-            keys = Keys("sandbox", "sandbox")
+            keys = KeyOptions("sandbox", "sandbox")
         return AsyncGameball(
             keys.api_key,
             secret_key=keys.secret_key,
@@ -173,33 +173,33 @@ class Errand:
             **where,
         )
 
-    def _job(self, display: Display) -> Job:
-        return Job(
+    def _job(self, display: Display) -> RunInput:
+        return RunInput(
             rows=self._input.rows(),
-            ledger=self._ledger,
+            tracker=self._tracker,
             display=display,
             expected=self._input.expected,
             windows=self._order.rate.windows(),
             drain=self._order.drain,
-            note=None if self._notebook is None else self._note,
+            note=None if self._checkpoint_file is None else self._note,
         )
 
     # ---------------------------------------------------------------- notes
 
-    def _open_notes(self) -> tuple[Notebook | None, Note | None]:
+    def _open_notes(self) -> tuple[CheckpointFile | None, Checkpoint | None]:
         path = self._order.progress_path()
         if path is None:
             return None, None
         if not self._order.resume:
-            return Notebook.begin(path), None
-        notebook, note = Notebook.resume(path)
+            return CheckpointFile.begin(path), None
+        checkpoint_file, note = CheckpointFile.resume(path)
         if difference := _changed_row(self._order, note) or note.difference(self._files, self._order.mapping()):
-            notebook.close()
-            raise NotesError(
+            checkpoint_file.close()
+            raise CheckpointError(
                 f"{printable(str(path))} cannot be gone on with: {difference}. "
                 "Give the same files and options as then, or delete it to send everything."
             )
-        return notebook, note
+        return checkpoint_file, note
 
     def _open_rejects(self) -> Rejects:
         path, before = self._order.rejects_path(), self._before
@@ -211,11 +211,11 @@ class Errand:
         )
 
     def _note(self, *, stopped: bool = False) -> None:
-        if self._notebook is None:
+        if self._checkpoint_file is None:
             return
-        ledger = self._ledger
-        files = zip(self._files, ledger.settled(), self._fingerprints, strict=True)
-        note = Note(
+        tracker = self._tracker
+        files = zip(self._files, tracker.settled(), self._fingerprints, strict=True)
+        note = Checkpoint(
             files=tuple(
                 attrs.evolve(file, settled=tuple(settled), marks=encode(fingerprint.marks(settled[-1][1])))
                 if settled
@@ -223,21 +223,21 @@ class Errand:
                 for file, settled, fingerprint in files
             ),
             mapping=self._order.mapping(),
-            counts=attrs.asdict(ledger.counts),
+            counts=attrs.asdict(tracker.counts),
             rejects=str(self._rejects.path.absolute()),
             rejects_bytes=self._rejects.size,
-            under_way=ledger.under_way + ledger.left.rows,
-            maybe_arrived=ledger.left.maybe_arrived,
+            under_way=tracker.under_way + tracker.left.rows,
+            maybe_arrived=tracker.left.maybe_arrived,
             stopped=stopped,
         )
         if note != self._noted:
-            self._notebook.save(note)
+            self._checkpoint_file.save(note)
             self._noted = note
 
     def _keep_notes(self, *, is_complete: bool) -> OSError | None:
         """Leave what is needed to go on, and nothing if nothing is; returns why it could not be written."""
-        if is_complete and self._notebook is not None:
-            self._notebook.remove()
+        if is_complete and self._checkpoint_file is not None:
+            self._checkpoint_file.remove()
             return None
         try:
             self._note(stopped=True)
@@ -246,24 +246,24 @@ class Errand:
         return None
 
     def _close_notes(self, *, has_begun: bool) -> None:
-        if self._notebook is None:
+        if self._checkpoint_file is None:
             return
         if self._before is None and not has_begun:
-            self._notebook.remove()
-        self._notebook.close()
+            self._checkpoint_file.remove()
+        self._checkpoint_file.close()
 
     # ---------------------------------------------------------------- words
 
     def _tell_how_to_go_on(self, trouble: OSError | None) -> None:
-        if self._notebook is None:
-            print_line(f"Nothing was noted. Lines with an outcome: {_lines_in_words(self._ledger)}.")
+        if self._checkpoint_file is None:
+            print_line(f"Nothing was noted. Lines with an outcome: {_lines_in_words(self._tracker)}.")
             return
         if trouble is not None:
             print_line(
                 f"The progress file could not be written ({trouble.strerror}): it is some seconds old, and what was "
                 "delivered since then would be sent again."
             )
-        left = self._ledger.left
+        left = self._tracker.left
         if left.maybe_arrived:
             print_line(
                 f"{counted(left.maybe_arrived, 'event')} had been sent and not answered: Gameball may have counted "
@@ -295,7 +295,7 @@ class Errand:
         return self._sent.compare(self._sandbox.holdings())
 
 
-def _changed_row(order: Order, note: Note) -> str | None:
+def _changed_row(order: SendOptions, note: Checkpoint) -> str | None:
     """Return which row of the files is not what it was, up to the last one that has an outcome; None if all are."""
     if note.mapping != order.mapping() or [file.path for file in note.files] != [*map(absolute, order.paths)]:
         return None  # these are other rows, and that is refused already
@@ -314,19 +314,19 @@ def _changed_row(order: Order, note: Note) -> str | None:
     return None
 
 
-def _lines_in_words(ledger: Ledger) -> str:
-    (ranges, *_) = ledger.settled()
+def _lines_in_words(tracker: RunTracker) -> str:
+    (ranges, *_) = tracker.settled()
     words = [f"{first:,} to {last:,}" for first, last in ranges[:_MOST_RANGES]]
     return (", ".join(words) or "none") + (", and further ones" if len(ranges) > _MOST_RANGES else "")
 
 
-def _print_ending(ending: Ending) -> None:
+def _print_ending(ending: RunResult) -> None:
     match ending.how:
-        case How.HALTED:
+        case StopReason.HALTED:
             print_line(f"Stopped: {ending.reason}")
-        case How.NO_ROOM:
+        case StopReason.NO_ROOM:
             print_line(f"Stopped: {ending.reason} Make room, or name another file.")
-        case How.INTERRUPTED:
+        case StopReason.INTERRUPTED:
             print_line("Stopped before the end, as you wished.")
-        case How.FINISHED:
+        case StopReason.FINISHED:
             pass

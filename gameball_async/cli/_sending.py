@@ -12,10 +12,10 @@ import attrs
 from gameball_async.errors import BufferFull, ClientHalted, InvalidEvent
 
 from ._display import Progress
-from ._feed import Feed
-from ._files import Trouble
-from ._outlook import Outlook
-from ._pace import Course, Rate
+from ._feed import ThreadedReader
+from ._files import ReadFailure
+from ._outlook import StallDetector
+from ._pace import Eta, Rate
 from ._rows import Draft
 from ._words import counted, duration
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gameball_async import AsyncGameball, Stats
 
     from ._display import Display
-    from ._ledger import Ledger
-    from ._rows import Row
+    from ._ledger import RunTracker
+    from ._rows import InputRow
     from ._signals import Interrupts
 
 _TICK = 0.2  # seconds between two looks at the counters
@@ -35,7 +35,7 @@ _MOST_BYTES_UNDER_WAY = 64 * 1024 * 1024  # of rows as they stand in the file, k
 _LAST_WORDS = 2.0  # seconds for closing connections once nothing more is to be sent
 
 
-class How(StrEnum):
+class StopReason(StrEnum):
     """How a run ended."""
 
     FINISHED = "finished"
@@ -49,7 +49,7 @@ class How(StrEnum):
 
 
 @attrs.frozen
-class Ending:
+class RunResult:
     """How a run ended, and why.
 
     Attributes:
@@ -57,21 +57,21 @@ class Ending:
         reason: what the user should know about it; empty if it is clear.
     """
 
-    how: How
+    how: StopReason
     reason: str = ""
 
-    def is_complete(self, sending: Sending) -> bool:
+    def is_complete(self, sending: Run) -> bool:
         """Whether nothing is left to do: everything was read, and every row has its outcome."""
-        return self.how is How.FINISHED and not sending.troubles
+        return self.how is StopReason.FINISHED and not sending.troubles
 
 
 @attrs.frozen(kw_only=True)
-class Job:
+class RunInput:
     """What one run is made of.
 
     Attributes:
         rows: the rows, read in a thread of their own.
-        ledger: takes in what becomes of them.
+        tracker: takes in what becomes of them.
         display: shows it.
         expected: estimates how many rows there are to send; None while nobody can know.
         windows: (requests, seconds) of the pacing.
@@ -80,8 +80,8 @@ class Job:
             requests by milliseconds, and a thread could note an older state after a newer one.
     """
 
-    rows: Iterator[Row | Trouble]
-    ledger: Ledger
+    rows: Iterator[InputRow | ReadFailure]
+    tracker: RunTracker
     display: Display
     expected: Callable[[], float | None]
     windows: Sequence[tuple[int, float]]
@@ -89,7 +89,7 @@ class Job:
     note: Callable[[], None] | None = None
 
 
-class Sending:
+class Run:
     """Runs one job to its end.
 
     Args:
@@ -101,15 +101,15 @@ class Sending:
         seconds: how long it took.
     """
 
-    def __init__(self, gameball: AsyncGameball, job: Job) -> None:
-        self.troubles: list[Trouble] = []
+    def __init__(self, gameball: AsyncGameball, job: RunInput) -> None:
+        self.troubles: list[ReadFailure] = []
         self.seconds = 0.0
         self._gameball = gameball
         self._job = job
-        self._invalid_before, self._rejected_before = job.ledger.counts.invalid, job.ledger.counts.rejected
+        self._invalid_before, self._rejected_before = job.tracker.counts.invalid, job.tracker.counts.rejected
         self._has_read_all = False
         self._room = asyncio.Event()
-        self._outlook = Outlook()
+        self._stall_detector = StallDetector()
         self._rate = Rate()
         self._started = time.monotonic()
 
@@ -118,13 +118,13 @@ class Sending:
         """The client's counters."""
         return self._gameball.stats()
 
-    async def run(self, interrupts: Interrupts) -> Ending:
+    async def run(self, interrupts: Interrupts) -> RunResult:
         """Send everything, or as much as can be; the client is closed afterwards.
 
         Args:
             interrupts: the user's wishes to stop.
         """
-        feed = Feed(self._job.rows)
+        feed = ThreadedReader(self._job.rows)
         stop = asyncio.create_task(interrupts.first.wait())
         watch = asyncio.create_task(self._watch())
         work = asyncio.create_task(self._work(feed))
@@ -132,30 +132,30 @@ class Sending:
             await asyncio.wait({work, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
             feed.stop()
             ending = await self._first_ending(work, watch)
-            if ending.how is How.INTERRUPTED:
+            if ending.how is StopReason.INTERRUPTED:
                 self._gameball.stop_sending()
                 await _end(work)
                 await self._finish_in_flight(interrupts)
-            elif ending.how is How.NO_ROOM:
+            elif ending.how is StopReason.NO_ROOM:
                 await self._drain(ending, interrupts)
         finally:
             await _end(stop, work, watch)
             await self._gameball.aclose(timeout=0 if self.stats.pending else _LAST_WORDS)
         return await self._last_sweep(ending)
 
-    async def _work(self, feed: Feed[Row | Trouble]) -> None:
+    async def _work(self, feed: ThreadedReader[InputRow | ReadFailure]) -> None:
         async for row in feed:
-            if isinstance(row, Trouble):
+            if isinstance(row, ReadFailure):
                 self.troubles.append(row)
             elif isinstance(row.content, Draft):
                 await self._track(row, row.content)
             else:
-                self._job.ledger.reject(row, row.content)
+                self._job.tracker.reject(row, row.content)
         self._has_read_all = True
         await self._gameball.flush()
 
-    async def _track(self, row: Row, draft: Draft) -> None:
-        while self._job.ledger.under_way_bytes > _MOST_BYTES_UNDER_WAY:
+    async def _track(self, row: InputRow, draft: Draft) -> None:
+        while self._job.tracker.under_way_bytes > _MOST_BYTES_UNDER_WAY:
             self._room.clear()
             await self._room.wait()
         while True:
@@ -164,12 +164,12 @@ class Sending:
                     draft.player, draft.name, draft.metadata, mobile=draft.mobile, email=draft.email
                 )
             except InvalidEvent as error:
-                return self._job.ledger.reject(row, str(error))
+                return self._job.tracker.reject(row, str(error))
             except BufferFull:
                 continue  # its own time limit is for services; a file can wait
-            return self._job.ledger.hand_over(row, receipt)
+            return self._job.tracker.hand_over(row, receipt)
 
-    async def _watch(self) -> Ending:
+    async def _watch(self) -> RunResult:
         """Show, sweep and note until something ends the run."""
         noted = time.monotonic()
         while not (halted := self.stats.halted):
@@ -179,27 +179,27 @@ class Sending:
                 noted = now
                 await self._settle()
             await asyncio.sleep(_TICK)
-        return Ending(How.HALTED, halted)
+        return RunResult(StopReason.HALTED, halted)
 
     async def _settle(self) -> None:
-        await self._job.ledger.sweep()
+        await self._job.tracker.sweep()
         self._room.set()
         if self._job.note is not None:
             self._job.note()
 
-    async def _first_ending(self, work: asyncio.Task[None], watch: asyncio.Task[Ending]) -> Ending:
+    async def _first_ending(self, work: asyncio.Task[None], watch: asyncio.Task[RunResult]) -> RunResult:
         """Say why the run is over: its work is done, it cannot go on, or the user wishes so."""
         try:
             if work.done():
                 await work
-                return Ending(How.FINISHED)
+                return RunResult(StopReason.FINISHED)
             if watch.done():
                 return await watch
         except ClientHalted as error:
-            return Ending(How.HALTED, str(error))
+            return RunResult(StopReason.HALTED, str(error))
         except OSError as error:
-            return Ending(How.NO_ROOM, _no_room(error))
-        return Ending(How.INTERRUPTED)
+            return RunResult(StopReason.NO_ROOM, _no_room(error))
+        return RunResult(StopReason.INTERRUPTED)
 
     async def _finish_in_flight(self, interrupts: Interrupts) -> None:
         """Give the requests in flight their time; a Ctrl-C more ends it."""
@@ -221,7 +221,7 @@ class Sending:
         await close
         await _end(again)
 
-    async def _drain(self, ending: Ending, interrupts: Interrupts) -> None:
+    async def _drain(self, ending: RunResult, interrupts: Interrupts) -> None:
         """Deliver what the client holds, in the time that requests in flight have; a Ctrl-C ends it."""
         if not (pending := self.stats.pending):
             return
@@ -235,20 +235,20 @@ class Sending:
         await asyncio.wait({drain, stop}, return_when=asyncio.FIRST_COMPLETED)
         await _end(drain, stop)
 
-    async def _last_sweep(self, ending: Ending) -> Ending:
+    async def _last_sweep(self, ending: RunResult) -> RunResult:
         self.seconds = time.monotonic() - self._started
         try:
             await self._settle()
         except OSError as error:
-            ending = Ending(How.NO_ROOM, _no_room(error))
-        if ending.how is How.INTERRUPTED and self._has_read_all and not self._job.ledger.left.rows:
-            ending = Ending(How.FINISHED)  # it came too late to stop anything
+            ending = RunResult(StopReason.NO_ROOM, _no_room(error))
+        if ending.how is StopReason.INTERRUPTED and self._has_read_all and not self._job.tracker.left.rows:
+            ending = RunResult(StopReason.FINISHED)  # it came too late to stop anything
         now = time.monotonic()
         self._job.display.show(self._progress(now), now)
         return ending
 
     def _progress(self, now: float) -> Progress:
-        stats, counts = self.stats, self._job.ledger.counts
+        stats, counts = self.stats, self._job.tracker.counts
         rejected, invalid = counts.rejected - self._rejected_before, counts.invalid - self._invalid_before
         self._rate.note(now, stats.delivered)
         total = invalid + stats.accepted if self._has_read_all else self._job.expected()
@@ -261,12 +261,12 @@ class Sending:
             rate=self._rate.per_second(),
             share=1 - left / total if total and left is not None else None,
             remaining=None if left is None else self._remaining(stats, left, now),
-            outlook=self._outlook.note(now, stats),
+            stall_detector=self._stall_detector.note(now, stats),
         )
 
     def _remaining(self, stats: Stats, left: float, now: float) -> float:
         successes = stats.requests - stats.retries - stats.in_flight
-        course = Course(
+        course = Eta(
             events_left=left,
             events_per_request=stats.delivered / successes if successes > 0 else 1.0,
             requests=stats.requests,

@@ -14,7 +14,7 @@ _SECONDS = 60
 
 
 @attrs.frozen
-class Counts:
+class ActivityCounts:
     """Requests that have ended.
 
     Args:
@@ -25,19 +25,19 @@ class Counts:
     applied: int = 0
     unapplied: int = 0
 
-    def plus(self, *, applied: bool) -> Counts:
+    def plus(self, *, applied: bool) -> ActivityCounts:
         """With one more request."""
-        return Counts(self.applied + applied, self.unapplied + (not applied))
+        return ActivityCounts(self.applied + applied, self.unapplied + (not applied))
 
 
 class Activity:
     """Counts in all, for each player, and for each of the last seconds in which something ended."""
 
     def __init__(self) -> None:
-        self.all = Counts()
+        self.all = ActivityCounts()
         # who had the latest request stands last
-        self._players: dict[str, Counts] = {}
-        self._seconds: deque[tuple[int, Counts]] = deque(maxlen=_SECONDS)
+        self._players: dict[str, ActivityCounts] = {}
+        self._seconds: deque[tuple[int, ActivityCounts]] = deque(maxlen=_SECONDS)
 
     def add(self, player: str | None, end: float, *, applied: bool) -> None:
         """Count a request.
@@ -49,16 +49,16 @@ class Activity:
         """
         self.all = self.all.plus(applied=applied)
         if player is not None:
-            self._players[player] = self._players.pop(player, Counts()).plus(applied=applied)
+            self._players[player] = self._players.pop(player, ActivityCounts()).plus(applied=applied)
         second = int(end)
-        counts = self._seconds.pop()[1] if self._seconds and self._seconds[-1][0] == second else Counts()
+        counts = self._seconds.pop()[1] if self._seconds and self._seconds[-1][0] == second else ActivityCounts()
         self._seconds.append((second, counts.plus(applied=applied)))
 
-    def seconds(self, now: float) -> list[tuple[int, Counts]]:
+    def seconds(self, now: float) -> list[tuple[int, ActivityCounts]]:
         """The last minute, second by second; those in which nothing ended are left out."""
         return [(second, counts) for second, counts in self._seconds if now - second <= _SECONDS]
 
-    def latest(self, like: str) -> Iterator[tuple[str, Counts]]:
+    def latest(self, like: str) -> Iterator[tuple[str, ActivityCounts]]:
         """The players whose id holds some text, whatever its case; who had the latest request comes first."""
         wanted = like.casefold()
         return ((player, self._players[player]) for player in reversed(self._players) if wanted in player.casefold())

@@ -15,7 +15,7 @@ from ._dialects import DIALECTS
 from ._faults import Fault
 from ._guard import headers_of
 from ._json import Json, wrong
-from ._line import Line
+from ._line import ResponseWriter
 from ._page import PATH, Door, Guarded, Page
 from ._pauses import Stopped
 
@@ -25,25 +25,27 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from ._desk import Desk
+    from ._desk import RequestHandler
     from ._dialects import Dialect
-    from ._pauses import Pauses
+    from ._pauses import InterruptibleSleep
 
 
-def create_app(desk: Desk, host: str, leave: Callable[[float], None], pauses: Pauses) -> Starlette:
+def create_app(
+    handler: RequestHandler, host: str, leave: Callable[[float], None], pauses: InterruptibleSleep
+) -> Starlette:
     """Make the app. It needs a server that puts each connection's `transport` into the scope's state.
 
     Args:
-        desk: judges and remembers.
+        handler: judges and remembers.
         host: the address at which the sandbox listens.
         leave: lets the sandbox refuse connections for so many seconds; returns at once.
         pauses: the sleeps of the running server.
     """
-    nothing = _Events(desk, pauses, None)
-    seen = Router([*_Control(desk).routes(), *Page(desk, pauses, leave).routes()])
+    nothing = _Events(handler, pauses, None)
+    seen = Router([*_Control(handler).routes(), *Page(handler, pauses, leave).routes()])
     return Starlette(
         routes=[
-            *(Route(dialect.path, _Events(desk, pauses, dialect)) for dialect in DIALECTS),
+            *(Route(dialect.path, _Events(handler, pauses, dialect)) for dialect in DIALECTS),
             Mount(PATH, Guarded(seen, host)),
             *(Route(path, Door(nothing)) for path in ("/", PATH.rstrip("/"))),
             Mount("/", nothing),
@@ -54,30 +56,30 @@ def create_app(desk: Desk, host: str, leave: Callable[[float], None], pauses: Pa
 class _Events:
     """An event route, or without a dialect the answer to every other one."""
 
-    def __init__(self, desk: Desk, pauses: Pauses, dialect: Dialect | None) -> None:
-        self._desk = desk
-        self._pauses = pauses
+    def __init__(self, handler: RequestHandler, pauses: InterruptibleSleep, dialect: Dialect | None) -> None:
+        self._handler = handler
+        self._sleeps = pauses
         self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive)
         if body is None:
             return
-        line = Line(scope, receive, send, self._pauses)
+        line = ResponseWriter(scope, receive, send, self._sleeps)
         dialect = self._dialect if scope["method"] == "POST" else None
-        visit = self._desk.arrive(dialect, scope["path"], headers_of(scope), body, line.is_gone)
+        visit = self._handler.arrive(dialect, scope["path"], headers_of(scope), body, line.is_gone)
         answer = None
         try:
-            await self._pauses.sleep(visit.plan.delay / 2)
-            answer = self._desk.decide(visit)
-            await self._pauses.sleep(visit.plan.delay / 2)
+            await self._sleeps.sleep(visit.plan.delay / 2)
+            answer = self._handler.decide(visit)
+            await self._sleeps.sleep(visit.plan.delay / 2)
             final = answer
-            await line.answer(answer, lambda: self._desk.end(visit, final))
+            await line.answer(answer, lambda: self._handler.end(visit, final))
         except Stopped:
             await line.gone()
         finally:
             # a request that the end of the sandbox cut short has no answer
-            self._desk.end(visit, None)
+            self._handler.end(visit, None)
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -95,8 +97,8 @@ async def _body(receive: Receive) -> bytes | None:
 class _Control:
     """The control path. It shows phone numbers and e-mail addresses: it is a test's tool."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, handler: RequestHandler) -> None:
+        self._handler = handler
 
     def routes(self) -> list[Route]:
         return [
@@ -111,21 +113,21 @@ class _Control:
         ]
 
     async def holdings(self, _: Request) -> Response:
-        held = self._desk.ledger.holdings()
+        held = self._handler.memory.holdings()
         return Json({player: _plain(events) for player, events in held.items()})
 
     async def requests(self, _: Request) -> Response:
-        return Json(_plain(self._desk.ledger.requests()))
+        return Json(_plain(self._handler.memory.requests()))
 
     async def violations(self, _: Request) -> Response:
-        return Json(_plain(self._desk.ledger.violations()))
+        return Json(_plain(self._handler.memory.violations()))
 
     async def stats(self, _: Request) -> Response:
-        tally = attrs.asdict(self._desk.ledger.tally())
+        tally = attrs.asdict(self._handler.memory.tally())
         return Json({**tally, "statuses": {str(key): count for key, count in tally["statuses"].items()}})
 
     async def faults(self, _: Request) -> Response:
-        return Json([fault.to_json() for fault in self._desk.faults])
+        return Json([fault.to_json() for fault in self._handler.faults])
 
     async def script(self, request: Request) -> Response:
         try:
@@ -136,15 +138,15 @@ class _Control:
             return wrong(str(error))
         except RecursionError:
             return wrong("The JSON is nested too deeply: give a fault, or an array of them.")
-        self._desk.script(*faults)
+        self._handler.script(*faults)
         return Json([fault.to_json() for fault in faults])
 
     async def clear(self, _: Request) -> Response:
-        self._desk.script()
+        self._handler.script()
         return Json([])
 
     async def reset(self, _: Request) -> Response:
-        self._desk.reset()
+        self._handler.reset()
         return Json({})
 
 

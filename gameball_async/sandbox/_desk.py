@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ._effects import EFFECTS, Answer, refused, success
-from ._faults import Plan, Script
-from ._judge import Reading, read
-from ._ledger import Ledger, RequestRecord
+from ._effects import EFFECTS, PlannedResponse, refused, success
+from ._faults import FaultScript, Plan
+from ._judge import ParsedRequest, read
+from ._ledger import RequestRecord, SandboxMemory
 from ._refusals import Refusal
-from ._windows import Windows
+from ._windows import LimitWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @attrs.frozen
-class Keys:
+class AcceptedKeys:
     """What the headers must hold; None accepts anything that is not empty."""
 
     api_key: str | None = attrs.field(default=None, repr=False)
@@ -48,7 +48,7 @@ class Keys:
 
 
 @attrs.define(eq=False)
-class Visit:
+class InFlight:
     """A request from its arrival to its end.
 
     Args:
@@ -70,7 +70,7 @@ class Visit:
     dialect: Dialect | None
     headers: Mapping[str, str] = attrs.field(repr=False)
     digest: str
-    reading: Reading
+    reading: ParsedRequest
     is_gone: Callable[[], bool] = attrs.field(repr=False)
     plan: Plan = attrs.field(factory=Plan)
     blocked: bool = False
@@ -78,7 +78,7 @@ class Visit:
     ended: bool = False
 
 
-class Desk:
+class RequestHandler:
     """The one place where requests, rules, faults and memory meet; used from one thread, the ledger from any.
 
     Args:
@@ -92,25 +92,25 @@ class Desk:
     def __init__(
         self,
         *,
-        keys: Keys,
+        keys: AcceptedKeys,
         limits: Limits | None,
         seed: int,
         on_request: Callable[[RequestRecord], None] | None,
         now: Callable[[], float],
     ) -> None:
-        self.ledger = Ledger()
+        self.memory = SandboxMemory()
         self._keys = keys
         self._limits = limits
         self._seed = seed
         self._on_request = on_request
         self._now = now
-        self._windows = Windows(limits)
-        self._in_progress: dict[str, Visit] = {}
+        self._windows = LimitWindows(limits)
+        self._in_progress: dict[str, InFlight] = {}
         self.script()
 
     def script(self, *faults: Fault) -> None:
         """Replace the script; its clock and its random numbers start anew. Safe from any thread."""
-        self._script = Script(faults, random.Random(self._seed), self._now())  # noqa: S311 - no secret is drawn
+        self._script = FaultScript(faults, random.Random(self._seed), self._now())  # noqa: S311 - no secret is drawn
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -134,37 +134,37 @@ class Desk:
 
     def reset(self) -> None:
         """Forget what was held, logged and counted; the script stays. Safe from any thread."""
-        self.ledger.reset()
-        self._windows = Windows(self._limits)
+        self.memory.reset()
+        self._windows = LimitWindows(self._limits)
 
     def arrive(
         self, dialect: Dialect | None, path: str, headers: Mapping[str, str], body: bytes, is_gone: Callable[[], bool]
-    ) -> Visit:
+    ) -> InFlight:
         """First step: number and read a request, and occupy its player."""
-        reading = Reading() if dialect is None else read(dialect, headers.get("content-type", ""), body)
+        reading = ParsedRequest() if dialect is None else read(dialect, headers.get("content-type", ""), body)
         now = self._now()
         digest = hashlib.sha256(body).hexdigest()
-        visit = Visit(self.ledger.open(), now, path, dialect, headers, digest, reading, is_gone)
+        visit = InFlight(self.memory.open(), now, path, dialect, headers, digest, reading, is_gone)
         if dialect is not None:
             visit.plan = self._script.plan(reading.player, reading.names, now)
             self._occupy(visit)
         return visit
 
-    def _occupy(self, visit: Visit) -> None:
+    def _occupy(self, visit: InFlight) -> None:
         if visit.reading.player is None:
             return
         other = self._in_progress.setdefault(visit.reading.player, visit)
         visit.blocked = other is not visit
         # a client that gave the other one up cannot know how far it got: it is told 2001, but broke no rule
         if visit.blocked and not other.is_gone():
-            self.ledger.violate(visit.number, _CONCURRENT)
+            self.memory.violate(visit.number, _CONCURRENT)
 
-    def decide(self, visit: Visit) -> Answer:
+    def decide(self, visit: InFlight) -> PlannedResponse:
         """Second step: judge a request, apply it if nothing speaks against it, and choose the answer."""
         if visit.dialect is None:
             refusal = Refusal("route", f"Nothing listens at {visit.path}.")
-            self.ledger.violate(visit.number, refusal)
-            return Answer(404, reason=refusal.detail)
+            self.memory.violate(visit.number, refusal)
+            return PlannedResponse(404, reason=refusal.detail)
         refusals = self._refusals(visit, visit.dialect)
         effect = EFFECTS[visit.plan.fault.kind] if visit.plan.fault else None
         if not refusals and (effect is None or effect.applies):
@@ -177,7 +177,7 @@ class Desk:
             return answer
         return effect.answer(visit.plan.fault, visit.dialect, visit.number, answer)
 
-    def _refusals(self, visit: Visit, dialect: Dialect) -> list[Refusal]:
+    def _refusals(self, visit: InFlight, dialect: Dialect) -> list[Refusal]:
         """All that speaks against a request, first what is answered first; noted on the way."""
         # the keys of a probe are those of a client, its empty body and its place in the rate limit are not
         is_probe = _is_probe(visit)
@@ -190,15 +190,15 @@ class Desk:
         refusals = [refusal for refusal in broken if refusal is not None]
         for refusal in broken[:1] if is_probe else refusals:
             if refusal is not None:
-                self.ledger.violate(visit.number, refusal)
+                self.memory.violate(visit.number, refusal)
         return [*refusals, _CONCURRENT] if visit.blocked else refusals
 
-    def _apply(self, visit: Visit) -> None:
+    def _apply(self, visit: InFlight) -> None:
         if visit.reading.player is not None:
-            self.ledger.apply(visit.number, visit.reading.player, visit.reading)
+            self.memory.apply(visit.number, visit.reading.player, visit.reading)
             visit.applied = True
 
-    def end(self, visit: Visit, answer: Answer | None) -> None:
+    def end(self, visit: InFlight, answer: PlannedResponse | None) -> None:
         """Third step, just before the last byte: free the player and log the request; does so once.
 
         Args:
@@ -212,10 +212,10 @@ class Desk:
         if player is not None and self._in_progress.get(player) is visit:
             del self._in_progress[player]
         record = self._record(visit, answer)
-        self.ledger.close(record)
+        self.memory.close(record)
         self._report(record)
 
-    def _record(self, visit: Visit, answer: Answer | None) -> RequestRecord:
+    def _record(self, visit: InFlight, answer: PlannedResponse | None) -> RequestRecord:
         return RequestRecord(
             number=visit.number,
             start=visit.start,
@@ -241,7 +241,7 @@ class Desk:
             _log.exception("on_request has failed for request %d; the request goes on", record.number)
 
 
-def _is_probe(visit: Visit) -> bool:
+def _is_probe(visit: InFlight) -> bool:
     """Whether this is the empty request of `gameball-async doctor`, which is refused on purpose and breaks no rule."""
     agent = visit.headers.get("user-agent", "")
     return visit.digest == _EMPTY and agent.startswith("gameball-async/") and agent.endswith(" doctor")

@@ -22,7 +22,7 @@ HTML = "text/html"
 _PAGE = b"<html><head><title>Bad Gateway</title></head><body><h1>The gateway has failed.</h1></body></html>"
 
 
-class Manner(Enum):
+class ResponseMode(Enum):
     """How an answer travels."""
 
     WHOLE = "at once"
@@ -33,7 +33,7 @@ class Manner(Enum):
 
 
 @attrs.frozen
-class Answer:
+class PlannedResponse:
     """What the client gets.
 
     Args:
@@ -53,7 +53,7 @@ class Answer:
     reason: str | None = None
     content_type: str = JSON
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    manner: Manner = Manner.WHOLE
+    manner: ResponseMode = ResponseMode.WHOLE
     pause: float = 0.0
 
 
@@ -68,64 +68,64 @@ class Effect:
     """
 
     applies: bool
-    answer: Callable[[Fault, Dialect, int, Answer], Answer]
+    answer: Callable[[Fault, Dialect, int, PlannedResponse], PlannedResponse]
 
 
-def success(dialect: Dialect) -> Answer:
+def success(dialect: Dialect) -> PlannedResponse:
     """The answer to a request that was applied."""
-    return Answer(200, dialect.success)
+    return PlannedResponse(200, dialect.success)
 
 
-def refused(refusal: Refusal, dialect: Dialect, number: int, retry_after: float | str | None = None) -> Answer:
+def refused(refusal: Refusal, dialect: Dialect, number: int, retry_after: float | str | None = None) -> PlannedResponse:
     """The answer to a request that breaks a rule."""
     status, code = ERRORS[refusal.kind].face(dialect)
     body = error_body(dialect, status, code, refusal.detail, number)
-    return Answer(status, body, code, refusal.detail, headers=_retry_after(retry_after))
+    return PlannedResponse(status, body, code, refusal.detail, headers=_retry_after(retry_after))
 
 
 def _retry_after(value: float | str | None) -> dict[str, str]:
     return {} if value is None else {"retry-after": str(value)}
 
 
-def _status(fault: Fault, dialect: Dialect, number: int, _: Answer) -> Answer:
+def _status(fault: Fault, dialect: Dialect, number: int, _: PlannedResponse) -> PlannedResponse:
     body = error_body(dialect, fault.http_status, fault.code, fault.words, number)
     reason = None if fault.code is None else fault.words
-    return Answer(fault.http_status, body, fault.code, reason, headers=_retry_after(fault.retry_after))
+    return PlannedResponse(fault.http_status, body, fault.code, reason, headers=_retry_after(fault.retry_after))
 
 
-def _success_false(fault: Fault, dialect: Dialect, _: int, __: Answer) -> Answer:
+def _success_false(fault: Fault, dialect: Dialect, _: int, __: PlannedResponse) -> PlannedResponse:
     body: dict[str, object] = {"success": False, "message": fault.words}
     if dialect.is_v3:
         # the envelope of v1, the only one documented to fail under a 200 before v4
         body = {"response": {}, "Success": False, "ErrorMsg": fault.words, "ErrorCode": 13}
-    return Answer(fault.http_status, compact(body), reason=fault.words)
+    return PlannedResponse(fault.http_status, compact(body), reason=fault.words)
 
 
-def _html(fault: Fault, *_: object) -> Answer:
-    return Answer(fault.http_status, _PAGE, content_type=HTML, headers=_retry_after(fault.retry_after))
+def _html(fault: Fault, *_: object) -> PlannedResponse:
+    return PlannedResponse(fault.http_status, _PAGE, content_type=HTML, headers=_retry_after(fault.retry_after))
 
 
-def _redirect(fault: Fault, *_: object) -> Answer:
-    return Answer(fault.http_status, headers={"location": fault.location})
+def _redirect(fault: Fault, *_: object) -> PlannedResponse:
+    return PlannedResponse(fault.http_status, headers={"location": fault.location})
 
 
-def _reset(*_: object) -> Answer:
-    return Answer(None, manner=Manner.RESET)
+def _reset(*_: object) -> PlannedResponse:
+    return PlannedResponse(None, manner=ResponseMode.RESET)
 
 
-def _hang(*_: object) -> Answer:
-    return Answer(None, manner=Manner.NEVER)
+def _hang(*_: object) -> PlannedResponse:
+    return PlannedResponse(None, manner=ResponseMode.NEVER)
 
 
-def _truncate(_: Fault, __: Dialect, ___: int, answer: Answer) -> Answer:
-    return attrs.evolve(answer, manner=Manner.TRUNCATED)
+def _truncate(_: Fault, __: Dialect, ___: int, answer: PlannedResponse) -> PlannedResponse:
+    return attrs.evolve(answer, manner=ResponseMode.TRUNCATED)
 
 
-def _drip(fault: Fault, _: Dialect, __: int, answer: Answer) -> Answer:
-    return attrs.evolve(answer, body=answer.body.ljust(fault.size), manner=Manner.DRIPPING, pause=fault.seconds)
+def _drip(fault: Fault, _: Dialect, __: int, answer: PlannedResponse) -> PlannedResponse:
+    return attrs.evolve(answer, body=answer.body.ljust(fault.size), manner=ResponseMode.DRIPPING, pause=fault.seconds)
 
 
-def _huge(fault: Fault, _: Dialect, __: int, answer: Answer) -> Answer:
+def _huge(fault: Fault, _: Dialect, __: int, answer: PlannedResponse) -> PlannedResponse:
     # JSON allows white space after its value
     return attrs.evolve(answer, body=answer.body.ljust(fault.size))
 

@@ -301,7 +301,7 @@ class _Entry:
         return self.fault.times is not None and self.struck >= self.fault.times
 
 
-class Script:
+class FaultScript:
     """Several faults at work together: the first that strikes wins, latency adds up.
 
     Args:

@@ -43,7 +43,7 @@ _LARGEST_INT = 2**63 - 1
 
 
 @attrs.frozen
-class Reading:
+class ParsedRequest:
     """What a body says.
 
     Args:
@@ -69,7 +69,7 @@ class _Object(dict[str, object]):
     repeated: str | None = None
 
 
-def read(dialect: Dialect, content_type: str, body: bytes) -> Reading:
+def read(dialect: Dialect, content_type: str, body: bytes) -> ParsedRequest:
     """Judge a request's body.
 
     Args:
@@ -81,21 +81,21 @@ def read(dialect: Dialect, content_type: str, body: bytes) -> Reading:
         The events, or the first refusal together with what could be made out.
     """
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        return Reading(refusal=Refusal("content_type", "The Content-Type must be application/json."))
+        return ParsedRequest(refusal=Refusal("content_type", "The Content-Type must be application/json."))
     try:
         payload = _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
-        return Reading(refusal=Refusal("not_json", f"The body is not JSON: {_reason(error)}."))
+        return ParsedRequest(refusal=Refusal("not_json", f"The body is not JSON: {_reason(error)}."))
     if not isinstance(payload, _Object):
-        return Reading(refusal=Refusal("not_an_object", "The body must be a JSON object."))
+        return ParsedRequest(refusal=Refusal("not_an_object", "The body must be a JSON object."))
     return _reading(dialect, payload)
 
 
-def _reading(dialect: Dialect, payload: _Object) -> Reading:
+def _reading(dialect: Dialect, payload: _Object) -> ParsedRequest:
     refusal = next(_broken_rules(dialect, payload), None)
     player, events = payload.get(dialect.id_field), payload.get("events")
     sound: Mapping[str, Metadata] = cast("Mapping[str, Metadata]", events) if refusal is None else {}
-    return Reading(
+    return ParsedRequest(
         player=player if _is_text(player) and not _is_blank(player) else None,
         events={name: dict(metadata) for name, metadata in sound.items()},
         names=tuple(events) if isinstance(events, _Object) else (),

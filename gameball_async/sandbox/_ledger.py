@@ -15,8 +15,8 @@ from ._activity import Activity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._activity import Counts
-    from ._judge import Metadata, Reading
+    from ._activity import ActivityCounts
+    from ._judge import Metadata, ParsedRequest
     from ._refusals import Refusal
 
 
@@ -114,7 +114,7 @@ class Tally:
 
 
 @attrs.frozen
-class News:
+class LatestChanges:
     """What was added since somebody last looked.
 
     Args:
@@ -129,13 +129,13 @@ class News:
     era: str
     position: int
     records: list[RequestRecord]
-    ended: Counts
-    seconds: list[tuple[int, Counts]]
+    ended: ActivityCounts
+    seconds: list[tuple[int, ActivityCounts]]
     tally: Tally
 
 
 @attrs.frozen
-class Standing:
+class PlayerSummary:
     """A player in numbers.
 
     Args:
@@ -146,10 +146,10 @@ class Standing:
 
     player: str
     events: int
-    requests: Counts
+    requests: ActivityCounts
 
 
-class Ledger:
+class SandboxMemory:
     """All of it, behind one lock. Grows with every request: a reset is the only way it shrinks."""
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ class Ledger:
             self._changed.notify_all()
             return self._number
 
-    def apply(self, number: int, player: str, reading: Reading) -> None:
+    def apply(self, number: int, player: str, reading: ParsedRequest) -> None:
         """Hold a request's events."""
         held = [
             HeldEvent(name, metadata, reading.mobile, reading.email, number)
@@ -229,7 +229,7 @@ class Ledger:
         with self._changed:
             return self._tally()
 
-    def news(self, era: str, position: int, *, most: int, now: float) -> News:
+    def news(self, era: str, position: int, *, most: int, now: float) -> LatestChanges:
         """What was added since somebody last looked, at most so many records of it.
 
         Args:
@@ -242,13 +242,15 @@ class Ledger:
             end = len(self._requests)
             since = min(max(position, 0), end) if era == self._era else 0
             records = self._requests[max(since, end - most) :]
-            return News(self._era, end, records, self._activity.all, self._activity.seconds(now), self._tally())
+            return LatestChanges(
+                self._era, end, records, self._activity.all, self._activity.seconds(now), self._tally()
+            )
 
-    def standings(self, like: str, most: int) -> list[Standing]:
+    def standings(self, like: str, most: int) -> list[PlayerSummary]:
         """The players whose id holds some text, the latest active first, at most so many."""
         with self._changed:
             return [
-                Standing(player, len(self._holdings.get(player, ())), counts)
+                PlayerSummary(player, len(self._holdings.get(player, ())), counts)
                 for player, counts in islice(self._activity.latest(like), most)
             ]
 

@@ -7,7 +7,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
-from ._effects import Manner
+from ._effects import ResponseMode
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from ._effects import Answer
-    from ._pauses import Pauses
+    from ._effects import PlannedResponse
+    from ._pauses import InterruptibleSleep
 
 # the two numbers of SO_LINGER, on with 0 seconds: closing then sends RST instead of FIN
 _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -25,7 +25,7 @@ _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _MISSING_BYTES = 64
 
 
-class Line:
+class ResponseWriter:
     """One request's connection.
 
     Args:
@@ -35,11 +35,11 @@ class Line:
         pauses: sleeps.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, pauses: Pauses) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, pauses: InterruptibleSleep) -> None:
         self._transport: asyncio.Transport = scope["state"]["transport"]
         self._receive = receive
         self._send = send
-        self._pauses = pauses
+        self._sleeps = pauses
         # uvicorn stops reading after 64 KiB of body; without reading nobody notices a client that leaves
         self._transport.resume_reading()
 
@@ -52,34 +52,34 @@ class Line:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def answer(self, answer: Answer, end: Callable[[], None]) -> None:
+    async def answer(self, answer: PlannedResponse, end: Callable[[], None]) -> None:
         """Send an answer; `end` is called just before the last byte, or when it is clear that none will go."""
-        manners: Mapping[Manner, Callable[[Answer, Callable[[], None]], Awaitable[None]]] = {
-            Manner.WHOLE: self._whole,
-            Manner.TRUNCATED: self._truncated,
-            Manner.DRIPPING: self._dripping,
-            Manner.RESET: self._reset,
-            Manner.NEVER: self._never,
+        manners: Mapping[ResponseMode, Callable[[PlannedResponse, Callable[[], None]], Awaitable[None]]] = {
+            ResponseMode.WHOLE: self._whole,
+            ResponseMode.TRUNCATED: self._truncated,
+            ResponseMode.DRIPPING: self._dripping,
+            ResponseMode.RESET: self._reset,
+            ResponseMode.NEVER: self._never,
         }
         await manners[answer.manner](answer, end)
 
-    async def _whole(self, answer: Answer, end: Callable[[], None]) -> None:
+    async def _whole(self, answer: PlannedResponse, end: Callable[[], None]) -> None:
         end()
         await self._head(answer, len(answer.body))
         await self._send({"type": "http.response.body", "body": answer.body})
 
-    async def _truncated(self, answer: Answer, end: Callable[[], None]) -> None:
+    async def _truncated(self, answer: PlannedResponse, end: Callable[[], None]) -> None:
         await self._head(answer, len(answer.body) + _MISSING_BYTES)
         await self._part(answer.body[: len(answer.body) // 2])
         end()
         self._transport.close()
         await self.gone()
 
-    async def _dripping(self, answer: Answer, end: Callable[[], None]) -> None:
+    async def _dripping(self, answer: PlannedResponse, end: Callable[[], None]) -> None:
         await self._head(answer, len(answer.body))
         for position in range(len(answer.body) - 1):
             await self._part(answer.body[position : position + 1])
-            await self._pauses.sleep(answer.pause)
+            await self._sleeps.sleep(answer.pause)
             if self.is_gone():
                 end()
                 await self.gone()
@@ -87,18 +87,18 @@ class Line:
         end()
         await self._send({"type": "http.response.body", "body": answer.body[-1:]})
 
-    async def _reset(self, _: Answer, end: Callable[[], None]) -> None:
+    async def _reset(self, _: PlannedResponse, end: Callable[[], None]) -> None:
         end()
         connection: socket.socket = self._transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
         await self.gone()
 
-    async def _never(self, _: Answer, end: Callable[[], None]) -> None:
+    async def _never(self, _: PlannedResponse, end: Callable[[], None]) -> None:
         await self.gone()
         end()
 
-    async def _head(self, answer: Answer, length: int) -> None:
+    async def _head(self, answer: PlannedResponse, length: int) -> None:
         headers = {"content-length": str(length), **answer.headers}
         if answer.body:
             headers["content-type"] = answer.content_type

@@ -12,14 +12,14 @@ from starlette.requests import Request
 
 from . import _view as view
 from ._guard import headers_of
-from ._line import Line
+from ._line import ResponseWriter
 from ._pauses import Stopped
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from ._desk import Desk
-    from ._pauses import Pauses
+    from ._desk import RequestHandler
+    from ._pauses import InterruptibleSleep
 
 # often enough to look live, seldom enough to merge a burst into one message
 _BETWEEN_NEWS = 0.25
@@ -31,45 +31,45 @@ _BETWEEN_SIGNS = 15.0
 _BEFORE_RETURN = 1000
 
 
-class News:
+class EventStream:
     """The route of the messages.
 
     Args:
-        desk: judges and remembers.
+        handler: judges and remembers.
         pauses: the sleeps of the running server.
     """
 
-    def __init__(self, desk: Desk, pauses: Pauses) -> None:
-        self._desk = desk
-        self._pauses = pauses
+    def __init__(self, handler: RequestHandler, pauses: InterruptibleSleep) -> None:
+        self._handler = handler
+        self._sleeps = pauses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line = Line(scope, receive, send, self._pauses)
+        line = ResponseWriter(scope, receive, send, self._sleeps)
         # a browser that was cut off names the last message in a header, a page that comes back in the query
         last = headers_of(scope).get("last-event-id") or Request(scope).query_params.get("last", "")
-        teller = _Teller(self._desk, last)
+        teller = _EventSource(self._handler, last)
         head = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         try:
             while not line.is_gone():
                 if message := teller.next():
                     await send({"type": "http.response.body", "body": message, "more_body": True})
-                await self._pauses.sleep(_BETWEEN_NEWS)
+                await self._sleeps.sleep(_BETWEEN_NEWS)
         except Stopped:
             pass
         await line.gone()
 
 
-class _Teller:
+class _EventSource:
     """What one browser has been told, and so what is new to it.
 
     Args:
-        desk: judges and remembers.
+        handler: judges and remembers.
         last: the id of the last message that the browser has, or anything else.
     """
 
-    def __init__(self, desk: Desk, last: str) -> None:
-        self._desk = desk
+    def __init__(self, handler: RequestHandler, last: str) -> None:
+        self._handler = handler
         self._era, _, position = last.partition(".")
         self._position = 0
         with suppress(ValueError):
@@ -80,11 +80,11 @@ class _Teller:
     def next(self) -> bytes:
         """The next message; empty if there is nothing to say."""
         now = time.monotonic()
-        found = self._desk.ledger.news(self._era, self._position, most=view.MOST_RECORDS, now=now)
+        found = self._handler.memory.news(self._era, self._position, most=view.MOST_RECORDS, now=now)
         told = {
             "isFresh": found.era != self._era,
-            **view.news(found, self._desk.use(), since_1970=time.time() - now),
-            **view.faults(self._desk.faults, self._desk.struck),
+            **view.news(found, self._handler.use(), since_1970=time.time() - now),
+            **view.faults(self._handler.faults, self._handler.struck),
         }
         if told == self._told:
             return self._sign(now)

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from . import _view as view
 from ._guard import HEADERS, headers_of, refusal
 from ._json import Json, object_in, wrong
-from ._news import News
+from ._news import EventStream
 from ._switches import SWITCHES
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ._desk import Desk
-    from ._pauses import Pauses
+    from ._desk import RequestHandler
+    from ._pauses import InterruptibleSleep
 
 PATH = "/_sandbox/"
 
@@ -42,20 +42,20 @@ class Page:
     """The routes below `PATH`.
 
     Args:
-        desk: judges and remembers.
+        handler: judges and remembers.
         pauses: the sleeps of the running server.
         leave: lets the sandbox refuse connections for so many seconds; returns at once.
     """
 
-    def __init__(self, desk: Desk, pauses: Pauses, leave: Callable[[float], None]) -> None:
-        self._desk = desk
-        self._pauses = pauses
+    def __init__(self, handler: RequestHandler, pauses: InterruptibleSleep, leave: Callable[[float], None]) -> None:
+        self._handler = handler
+        self._sleeps = pauses
         self._leave = leave
 
     def routes(self) -> list[Route]:
         return [
             *(Route(f"/{path}", _file(*file)) for path, file in _FILES.items()),
-            Route("/page/news", News(self._desk, self._pauses), methods=["GET"]),
+            Route("/page/news", EventStream(self._handler, self._sleeps), methods=["GET"]),
             Route("/page/players", self.players),
             Route("/page/player", self.player),
             Route("/page/switch", self.switch, methods=["POST"]),
@@ -63,11 +63,11 @@ class Page:
         ]
 
     async def players(self, request: Request) -> Response:
-        found = self._desk.ledger.standings(request.query_params.get("like", ""), view.MOST_PLAYERS)
+        found = self._handler.memory.standings(request.query_params.get("like", ""), view.MOST_PLAYERS)
         return Json(view.standings(found))
 
     async def player(self, request: Request) -> Response:
-        count, held = self._desk.ledger.held_by(request.query_params.get("id", ""), view.MOST_HELD)
+        count, held = self._handler.memory.held_by(request.query_params.get("id", ""), view.MOST_HELD)
         return Json(view.player(count, held))
 
     async def switch(self, request: Request) -> Response:
@@ -76,7 +76,7 @@ class Page:
         if switch is None or not isinstance(on, bool):
             names = ", ".join(SWITCHES)
             return wrong(f'Give a JSON object such as {{"name": "outage", "on": true}}, the name one of {names}.')
-        self._desk.switch(switch.fault, on=on)
+        self._handler.switch(switch.fault, on=on)
         return Json({})
 
     async def leave(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ class Stopped(Exception):
     """The sandbox stops: what is being processed is given up."""
 
 
-class Pauses:
+class InterruptibleSleep:
     """All sleeps of one running sandbox."""
 
     def __init__(self) -> None:

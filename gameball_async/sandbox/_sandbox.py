@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Self
 
 from ._app import create_app
-from ._desk import Desk, Keys
+from ._desk import AcceptedKeys, RequestHandler
 from ._server import ServerThread, listen
 from ._windows import Limits
 
@@ -62,8 +62,8 @@ class Sandbox:
     ) -> None:
         self._host = host
         self._port = port
-        self._desk = Desk(
-            keys=Keys(api_key, secret_key), limits=limits, seed=seed, on_request=on_request, now=time.monotonic
+        self._handler = RequestHandler(
+            keys=AcceptedKeys(api_key, secret_key), limits=limits, seed=seed, on_request=on_request, now=time.monotonic
         )
         self._thread: ServerThread | None = None
         # set by `stop` to end an absence; None while there is none
@@ -111,7 +111,7 @@ class Sandbox:
             if (method := weakly()) is not None:
                 method(seconds)
 
-        thread = ServerThread(functools.partial(create_app, self._desk, self._host, leave), listener)
+        thread = ServerThread(functools.partial(create_app, self._handler, self._host, leave), listener)
         thread.start()
         self._thread = thread
 
@@ -165,21 +165,21 @@ class Sandbox:
 
     def holdings(self) -> dict[str, list[HeldEvent]]:
         """The events applied: by player, in order. A snapshot."""
-        return self._desk.ledger.holdings()
+        return self._handler.memory.holdings()
 
     @property
     def requests(self) -> list[RequestRecord]:
         """The requests that have ended, in the order they ended. A snapshot."""
-        return self._desk.ledger.requests()
+        return self._handler.memory.requests()
 
     @property
     def violations(self) -> list[Violation]:
         """The rules that were broken, in order. A snapshot."""
-        return self._desk.ledger.violations()
+        return self._handler.memory.violations()
 
     def stats(self) -> Tally:
         """Everything in numbers, whatever the amount held. A snapshot."""
-        return self._desk.ledger.tally()
+        return self._handler.memory.tally()
 
     def wait_for(self, condition: Callable[[Tally], bool], timeout: float = 5.0) -> None:
         """Block this thread until the sandbox's numbers satisfy a condition, such as a request having arrived.
@@ -191,21 +191,21 @@ class Sandbox:
         Raises:
             TimeoutError: if they do not in time; the message holds the numbers.
         """
-        if not self._desk.ledger.wait_for(condition, timeout):
+        if not self._handler.memory.wait_for(condition, timeout):
             raise TimeoutError(f"The sandbox has not come so far within {timeout:g} s: {self.stats()}.")
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         """The faults of the present script."""
-        return self._desk.faults
+        return self._handler.faults
 
     def script(self, *faults: Fault) -> None:
         """Replace the script of faults; without any, nothing goes wrong from now on.
 
         Time spans count from this call, and the random numbers start anew from the seed.
         """
-        self._desk.script(*faults)
+        self._handler.script(*faults)
 
     def reset(self) -> None:
         """Forget holdings, requests, violations and the rate windows; the script stays."""
-        self._desk.reset()
+        self._handler.reset()

@@ -12,7 +12,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from ._pauses import Pauses
+from ._pauses import InterruptibleSleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ _BACKLOG = 2048
 _PATIENCE = 1.0
 
 
-class _State(ServerState):
+class _ServerState(ServerState):
     """What the connections of one server share."""
 
     def __init__(self) -> None:
@@ -44,17 +44,17 @@ class _Connection(H11Protocol):
         self.access_log = False
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
-        if cast("_State", self.server_state).stopping:
+        if cast("_ServerState", self.server_state).stopping:
             transport.abort()
 
 
 class _Server(Server):
     """A server that waits for one event instead of looking ten times a second, and leaves without ceremony."""
 
-    def __init__(self, config: Config, pauses: Pauses, ready: threading.Event) -> None:
+    def __init__(self, config: Config, pauses: InterruptibleSleep, ready: threading.Event) -> None:
         super().__init__(config)
-        self.server_state = self._state = _State()
-        self._pauses = pauses
+        self.server_state = self._state = _ServerState()
+        self._sleeps = pauses
         self._ready = ready
         self._asked = asyncio.Event()
 
@@ -73,7 +73,7 @@ class _Server(Server):
             asyncio.get_running_loop().remove_reader(listener)
         for connection in list(self._state.connections):
             connection.transport.abort()
-        self._pauses.stop()
+        self._sleeps.stop()
         await _others_done()
         for server in self.servers:
             server.close()
@@ -96,7 +96,7 @@ class ServerThread:
         listener: the listening socket; closed at the end.
     """
 
-    def __init__(self, make_app: Callable[[Pauses], ASGIApp], listener: socket.socket) -> None:
+    def __init__(self, make_app: Callable[[InterruptibleSleep], ASGIApp], listener: socket.socket) -> None:
         self._make_app = make_app
         self._listener = listener
         self._ready = threading.Event()
@@ -127,7 +127,7 @@ class ServerThread:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        pauses = Pauses()
+        pauses = InterruptibleSleep()
         config = Config(
             self._make_app(pauses),
             http=_Connection,

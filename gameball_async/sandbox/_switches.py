@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Switch:
+class FaultToggle:
     """A fault with a name for people.
 
     Args:
@@ -27,15 +27,17 @@ class Switch:
     fault: Fault
 
 
-SWITCHES: Mapping[str, Switch] = {
-    "outage": Switch("Outage", "503 to every request.", Fault.status(503)),
-    "limit": Switch("Too many requests", "429, Retry-After: 5 s.", Fault.status(429, retry_after=5)),
-    "slow": Switch("Slow", "0.5 to 2 s an answer.", Fault.latency(0.5, 2.0)),
-    "flaky": Switch("Flaky", "500 to one in five.", Fault.status(500, probability=0.2)),
-    "reset": Switch("Connection reset", "Nothing is applied.", Fault.reset_before()),
-    "lost": Switch("Answer lost", "Applied, then reset.", Fault.reset_after()),
-    "silent": Switch("Silence", "No answer ever comes.", Fault.hang()),
-    "refused": Switch("Events refused", "422, code 3003.", Fault.status(422, code=3003, words="The value is invalid.")),
+SWITCHES: Mapping[str, FaultToggle] = {
+    "outage": FaultToggle("Outage", "503 to every request.", Fault.status(503)),
+    "limit": FaultToggle("Too many requests", "429, Retry-After: 5 s.", Fault.status(429, retry_after=5)),
+    "slow": FaultToggle("Slow", "0.5 to 2 s an answer.", Fault.latency(0.5, 2.0)),
+    "flaky": FaultToggle("Flaky", "500 to one in five.", Fault.status(500, probability=0.2)),
+    "reset": FaultToggle("Connection reset", "Nothing is applied.", Fault.reset_before()),
+    "lost": FaultToggle("Answer lost", "Applied, then reset.", Fault.reset_after()),
+    "silent": FaultToggle("Silence", "No answer ever comes.", Fault.hang()),
+    "refused": FaultToggle(
+        "Events refused", "422, code 3003.", Fault.status(422, code=3003, words="The value is invalid.")
+    ),
 }
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ._faults import Fault
-    from ._ledger import HeldEvent, News, RequestRecord, Standing
+    from ._ledger import HeldEvent, LatestChanges, PlayerSummary, RequestRecord
     from ._windows import Use
 
 MOST_RECORDS = 100
@@ -51,7 +51,7 @@ _LOSING = frozenset({"reset_after", "fail_after_applying", "truncate"})
 """Faults after which a client cannot know that its events were applied."""
 
 
-def news(told: News, use: Sequence[Use], *, since_1970: float) -> dict[str, object]:
+def news(told: LatestChanges, use: Sequence[Use], *, since_1970: float) -> dict[str, object]:
     """What was added since the page last heard.
 
     Args:
@@ -116,7 +116,7 @@ def faults(script: Sequence[Fault], struck: Callable[[Fault], int | None]) -> di
     }
 
 
-def standings(players: Sequence[Standing]) -> list[dict[str, object]]:
+def standings(players: Sequence[PlayerSummary]) -> list[dict[str, object]]:
     """The players in numbers."""
     return [
         {

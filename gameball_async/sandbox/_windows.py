@@ -31,7 +31,7 @@ class Limits:
             raise ValueError(f"{self!r} lets nothing through: give counts of at least 1, or limits=None for none.")
 
 
-class _Window:
+class _LimitWindow:
     """The starts of the last requests let through, as many as the window allows."""
 
     def __init__(self, count: int, seconds: float) -> None:
@@ -65,7 +65,7 @@ class Use:
     seconds: float
 
 
-class Windows:
+class LimitWindows:
     """Both windows. A refused request takes no room, so that a client which waits gets through."""
 
     def __init__(self, limits: Limits | None) -> None:
@@ -106,7 +106,7 @@ class Windows:
         return [Use(window.used(now), window.count, window.seconds) for window in self._windows]
 
 
-def _windows(limits: Limits | None) -> tuple[_Window, ...]:
+def _windows(limits: Limits | None) -> tuple[_LimitWindow, ...]:
     if limits is None:
         return ()
-    return _Window(limits.per_second, 1.0), _Window(limits.per_30_seconds, 30.0)
+    return _LimitWindow(limits.per_second, 1.0), _LimitWindow(limits.per_30_seconds, 30.0)

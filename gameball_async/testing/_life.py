@@ -12,7 +12,7 @@ from anyio.lowlevel import current_token
 from .. import ClientClosed, FlusherDied, LifecycleError, NotStarted, WrongLoop
 
 
-class State(Enum):
+class RecorderState(Enum):
     """What may be called. The client's own states but one: nothing is ever on its way here, so closing is no state."""
 
     NEW = auto()
@@ -25,7 +25,7 @@ class State(Enum):
     """Accepts nothing any more."""
 
 
-class Life:
+class RecorderLifecycle:
     """The state, and who may call what in it.
 
     Args:
@@ -33,7 +33,7 @@ class Life:
     """
 
     def __init__(self, *, started: bool) -> None:
-        self.state = State.RUNNING if started else State.NEW
+        self.state = RecorderState.RUNNING if started else RecorderState.NEW
         self._loop: object = None
         self._thread: int | None = None
         self._closed: anyio.Event | None = None
@@ -42,14 +42,14 @@ class Life:
 
     def start(self) -> None:
         """Bind to the caller's loop; again is allowed."""
-        if self.state not in (State.NEW, State.RUNNING):
+        if self.state not in (RecorderState.NEW, RecorderState.RUNNING):
             raise self._unavailable()
         self.check_loop()
         self._bind()
 
     async def run(self, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Bind to the caller's loop, and stay until the close."""
-        if self.state is State.RUNNING and self._loop is not None:
+        if self.state is RecorderState.RUNNING and self._loop is not None:
             self.check_loop()
             raise WrongLoop("the client runs already: either start() it or run() it, once.")
         self.start()
@@ -58,38 +58,38 @@ class Life:
         try:
             await self._closed.wait()
         finally:
-            if self.state is State.RUNNING:
-                self.state = State.STOPPED
+            if self.state is RecorderState.RUNNING:
+                self.state = RecorderState.STOPPED
 
     def close(self) -> None:
         """End it, from any task of its loop; a cancelled one from any loop."""
-        if self.state is State.RUNNING:
+        if self.state is RecorderState.RUNNING:
             self.check_loop()
-        self.state = State.CLOSED
+        self.state = RecorderState.CLOSED
         if self._closed is not None:
             self._closed.set()
 
     def _bind(self) -> None:
         self._loop, self._thread = current_token(), threading.get_ident()
-        self.state = State.RUNNING
+        self.state = RecorderState.RUNNING
 
     # ---------------------------------------------------------------- checks
 
     def check_accepting(self) -> None:
         """Raise unless an event may be accepted now, from here."""
-        if self.state not in (State.NEW, State.RUNNING):
+        if self.state not in (RecorderState.NEW, RecorderState.RUNNING):
             raise self._unavailable()
         self.check_loop()
 
     def check_running(self) -> None:
         """Raise unless it runs, and in the caller's loop."""
-        if self.state is not State.RUNNING:
+        if self.state is not RecorderState.RUNNING:
             raise self._unavailable()
         self.check_loop()
 
     def check_other_thread(self) -> None:
         """Raise unless it runs, and in another thread than the caller's."""
-        if self.state is not State.RUNNING:
+        if self.state is not RecorderState.RUNNING:
             raise self._unavailable()
         in_loop = _current_loop() is not None if self._thread is None else threading.get_ident() == self._thread
         if in_loop:
@@ -107,9 +107,9 @@ class Life:
 
     def _unavailable(self) -> LifecycleError:
         match self.state:
-            case State.NEW:
+            case RecorderState.NEW:
                 return NotStarted("the client is not started: use `async with`, or await start() first.")
-            case State.STOPPED:
+            case RecorderState.STOPPED:
                 return FlusherDied(
                     "the client's background task was cancelled before the client was closed: await aclose() to "
                     "deliver what is left, and make a new client."

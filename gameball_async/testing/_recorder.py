@@ -37,10 +37,10 @@ from .. import (
     validate_event,
 )
 from ._assertions import Assertions
-from ._life import Life, State
+from ._life import RecorderLifecycle, RecorderState
 from ._plain import event_of
 from ._receipt import RecordedReceipt
-from ._script import Failure, Fatal, Rule, Script
+from ._script import Failure, FailureScript, Fatal, Rule
 
 _log = logging.getLogger("gameball_async")
 
@@ -85,8 +85,8 @@ class Recorder(Assertions, AsyncGameball):
         if on_failure is not None and not callable(on_failure):
             raise ConfigurationError("on_failure cannot be called: give a function or a coroutine function.")
         self._callback = on_failure
-        self._life = Life(started=started)
-        self._script = Script()
+        self._recording = RecorderLifecycle(started=started)
+        self._script = FailureScript()
         self._lock = threading.Lock()  # track_threadsafe records in the thread that calls it
         self._events: list[Event] = []
         self._held: list[_Held] = []
@@ -106,7 +106,7 @@ class Recorder(Assertions, AsyncGameball):
     @property
     def closed(self) -> bool:
         """Whether it was closed, as a service must close its client before it ends."""
-        return self._life.state is State.CLOSED
+        return self._recording.state is RecorderState.CLOSED
 
     def reset(self) -> None:
         """Forget the recorded events, so that the next assertion sees only new ones; all the rest stays."""
@@ -165,7 +165,7 @@ class Recorder(Assertions, AsyncGameball):
     ) -> Receipt:
         """Record one event, as `AsyncGameball.track` accepts it."""
         event = _prepared(player_unique_id, name, metadata, mobile, email)
-        self._life.check_accepting()
+        self._recording.check_accepting()
         (receipt,) = self._accept([event])
         await self._tell()
         return receipt
@@ -181,7 +181,7 @@ class Recorder(Assertions, AsyncGameball):
     ) -> Receipt:
         """Record one event, as `AsyncGameball.track_nowait` accepts it; without a loop as well."""
         event = _prepared(player_unique_id, name, metadata, mobile, email)
-        self._life.check_accepting()
+        self._recording.check_accepting()
         (receipt,) = self._accept([event])
         return receipt
 
@@ -195,7 +195,7 @@ class Recorder(Assertions, AsyncGameball):
         email: str | None = None,
     ) -> Receipt:
         """Record one event, as `AsyncGameball.track_threadsafe` accepts it from another thread."""
-        self._life.check_other_thread()
+        self._recording.check_other_thread()
         (receipt,) = self._accept([_prepared(player_unique_id, name, metadata, mobile, email)])
         return receipt
 
@@ -211,7 +211,7 @@ class Recorder(Assertions, AsyncGameball):
         if not isinstance(events, Mapping) or not events:
             raise InvalidEvent("send() takes a dict of at least one event: metadata or None by event name.")
         prepared = [_prepared(player_unique_id, name, metadata, mobile, email) for name, metadata in events.items()]
-        self._life.check_running()
+        self._recording.check_running()
         receipts = self._accept(prepared)
         await self._tell()
         for receipt in receipts:
@@ -221,12 +221,12 @@ class Recorder(Assertions, AsyncGameball):
 
     async def start(self) -> None:
         """Bind the recorder to the running loop; again is allowed."""
-        self._life.start()
+        self._recording.start()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Stay in the caller's task group until `aclose`, and close if that is cancelled, as the client does."""
         try:
-            await self._life.run(task_status)
+            await self._recording.run(task_status)
         except anyio.get_cancelled_exc_class():
             self.stop_sending()
             raise
@@ -235,7 +235,7 @@ class Recorder(Assertions, AsyncGameball):
         """Return at once, or raise the `ClientHalted` or `FlushTimeout` that keeps events pending."""
         if self.closed:
             raise ClientClosed("the client is closed and holds nothing: flush before you close.")
-        self._life.check_running()
+        self._recording.check_running()
         if timeout is not None:
             _check_timeout(timeout)
         await self._tell()
@@ -245,7 +245,7 @@ class Recorder(Assertions, AsyncGameball):
     def stop_sending(self) -> None:
         """Accept nothing more; what is pending is reported as dropped by `aclose`."""
         if not self.closed:
-            self._life.close()
+            self._recording.close()
             self._report = CloseReport(self._give_up())
 
     async def aclose(self, timeout: float = 10) -> CloseReport:  # noqa: ASYNC109 as the client's
@@ -280,7 +280,7 @@ class Recorder(Assertions, AsyncGameball):
             )
 
     def __repr__(self) -> str:
-        return f"<Recorder {self._life.state.name.lower()}, {len(self._events)} tracked>"
+        return f"<Recorder {self._recording.state.name.lower()}, {len(self._events)} tracked>"
 
     # ---------------------------------------------------------------- outcomes
 

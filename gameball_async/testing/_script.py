@@ -38,7 +38,7 @@ class Rule:
         )
 
 
-class Script:
+class FailureScript:
     """The rules, asked in the order in which they were given."""
 
     def __init__(self) -> None:

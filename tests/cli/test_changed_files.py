@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async.cli import _fingerprint
-from gameball_async.cli._fingerprint import ChangedError, Fingerprint, Mark, decode, encode
-from gameball_async.cli._rows import Row
+from gameball_async.cli._fingerprint import ChangedError, Fingerprint, RowChecksum, decode, encode
+from gameball_async.cli._rows import InputRow
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import FAST, Process, invoke, numbers
@@ -151,8 +151,8 @@ def test_a_pipe_that_brings_something_else_is_refused(sandbox: Sandbox, tmp_path
 # ------------------------------------------------------------------ marks
 
 
-def row(position: int, raw: bytes) -> Row:
-    return Row(file=0, line=position, last_line=position, previous=position - 1, raw=raw, content="")
+def row(position: int, raw: bytes) -> InputRow:
+    return InputRow(file=0, line=position, last_line=position, previous=position - 1, raw=raw, content="")
 
 
 def add(fingerprint: Fingerprint, rows: Sequence[bytes]) -> None:
@@ -177,7 +177,7 @@ def test_any_change_is_found_and_no_change_is_none(rows: list[bytes], data: st.D
 
 def test_of_many_rows_a_change_is_found_between_two_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_fingerprint, "_MOST_MARKS", 16)
-    first, marks = Fingerprint(), list[Mark]()
+    first, marks = Fingerprint(), list[RowChecksum]()
     for number in range(1, 1001):
         first.add(row(number, b"%d" % number))
         marks = list(first.marks(number))

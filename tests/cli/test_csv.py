@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gameball_async.cli._columns import Columns, MetadataColumn
 from gameball_async.cli._csv_records import read_csv
 from gameball_async.cli._lines import read_lines
-from gameball_async.cli._rows import Draft, MappingError, ReadError, Row
+from gameball_async.cli._rows import Draft, InputRow, MappingError, ReadError
 
 from .test_lines import Bytes
 
@@ -28,7 +28,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\
 
 def read(
     text: str | bytes, columns: Columns = NOTED, *, delimiter: str | None = ",", encoding: str = "utf-8"
-) -> list[Row]:
+) -> list[InputRow]:
     data = text.encode(encoding) if isinstance(text, str) else text
     lines = read_lines(Bytes(data))
     return list(read_csv(lines, file=0, encoding=encoding, delimiter=delimiter, bind=columns.bind))
@@ -352,7 +352,7 @@ def test_delimiters_at_the_end_of_a_line_do_not_matter(text: str) -> None:
 # ------------------------------------------------------------------ joined files
 
 
-def joined(text: str, columns: Columns = NOTED) -> tuple[list[Row], list[int]]:
+def joined(text: str, columns: Columns = NOTED) -> tuple[list[InputRow], list[int]]:
     headers: list[int] = []
     lines = read_lines(Bytes(text.encode()))
     rows = read_csv(

@@ -18,7 +18,7 @@ import pytest
 
 from gameball_async import AsyncGameball, DeadLetters, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from gameball_async._events import Event, encode_event
-from gameball_async._journal._rows import Letter
+from gameball_async._journal._rows import DeadLetterEntry
 from gameball_async.cli import _replay
 from gameball_async.errors import JournalError
 from gameball_async.sandbox import Fault, Sandbox
@@ -41,7 +41,9 @@ def bury(folder: Path, *events: tuple[str, str, dict[str, Any]], error: Delivery
     letters.add(
         "file",
         [
-            Letter(first + at, Event(player, name, "+1234567", "jon@example.com", encode_event(name, metadata)), error)
+            DeadLetterEntry(
+                first + at, Event(player, name, "+1234567", "jon@example.com", encode_event(name, metadata)), error
+            )
             for at, (player, name, metadata) in enumerate(events)
         ],
     )
@@ -225,8 +227,8 @@ def test_export_takes_all_of_them_with_or_without_saying_so(folder: Path, tmp_pa
 def test_exported_numbers_keep_their_digits_and_damaged_ones_are_left_out(tmp_path: Path) -> None:
     encoded = b'"buy":{"price":19.90,"tags":["a",-0.10],"big":12345678901234567890123}'
     with closing(DeadLetters(tmp_path)) as letters:
-        letters.add("file", [Letter(1, Event("p", "buy", None, None, encoded), REFUSED)])
-        letters.add("file", [Letter(2, Event("p", "visit", None, None, b'"visit":{}'), REFUSED)])
+        letters.add("file", [DeadLetterEntry(1, Event("p", "buy", None, None, encoded), REFUSED)])
+        letters.add("file", [DeadLetterEntry(2, Event("p", "visit", None, None, b'"visit":{}'), REFUSED)])
         letters.add_damaged("file", 3, b"", "damaged")
     process = Process("dead-letters", "export", tmp_path, "-")
     assert process.end() == 0

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gameball_async.cli._display import Bar, Display, Lines, Progress, Spoken
-from gameball_async.cli._outlook import Word
+from gameball_async.cli._display import Bar, Display, LineDisplay, Progress, Spoken
+from gameball_async.cli._outlook import StallStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WELL = Progress(delivered=1200, requests=600, retries=2, rejected=1, rate=40.0, share=0.5, remaining=65.0)
-WAITING = Progress(outlook=Word("waiting", is_trouble=False))
-TROUBLE = Progress(outlook=Word("trouble", is_trouble=True))
+WAITING = Progress(stall_detector=StallStatus("waiting", is_trouble=False))
+TROUBLE = Progress(stall_detector=StallStatus("trouble", is_trouble=True))
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> Callable[[list[tuple[float, Pro
     """Show progress at these seconds, and return the lines printed."""
 
     def show(course: list[tuple[float, Progress]]) -> list[str]:
-        display = Lines()
+        display = LineDisplay()
         for now, progress in course:
             display.show(progress, now)
         return capsys.readouterr().err.splitlines()
@@ -52,14 +52,14 @@ def test_waiting_for_the_pacing_is_not_told_as_trouble(
 
 def test_the_client_s_warnings_are_said_and_its_errors_left_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("gameball_async")
-    with Spoken(Lines()):
+    with Spoken(LineDisplay()):
         logger.warning("out of %s", "reach\x1b")
         logger.error("halted")
     assert capsys.readouterr().err == "out of reach\\x1b\n"
     assert not logger.handlers
 
 
-@pytest.mark.parametrize("display", [Lines(), Bar("events")], ids=["lines", "bar"])
+@pytest.mark.parametrize("display", [LineDisplay(), Bar("events")], ids=["lines", "bar"])
 def test_a_display_that_nobody_can_see_stops_nothing(display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
     with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
         monkeypatch.setattr(sys, "stderr", full)

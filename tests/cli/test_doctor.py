@@ -24,8 +24,8 @@ import trustme
 
 from gameball_async import AsyncGameball, Rejected, __version__
 from gameball_async._wire import dialect
-from gameball_async.cli._keys import Keys
-from gameball_async.cli.doctor import Verdict, _disk, _folder, _key, _way
+from gameball_async.cli._keys import KeyOptions
+from gameball_async.cli.doctor import CheckStatus, _disk, _folder, _key, _way
 from gameball_async.sandbox import Fault, Limits, Sandbox
 
 from .conftest import KEY, invoke, written
@@ -437,7 +437,7 @@ ODD_KEYS = [
 def test_what_is_no_key_is_told_without_a_character_of_it(
     key: str | None, verdict: str, words: str, remedy: str
 ) -> None:
-    found = _key.api_key(Keys(key))
+    found = _key.api_key(KeyOptions(key))
     assert found.verdict == verdict
     assert words in found.words
     assert remedy in (found.remedy or "")
@@ -447,16 +447,16 @@ def test_what_is_no_key_is_told_without_a_character_of_it(
 @pytest.mark.parametrize(
     ("keys", "version", "verdict", "words"),
     [
-        (Keys(API), "v3.0", "ok", "only if the account's High Security Mode is on"),
-        (Keys(API), "v4.0", "ok", "only if the account's High Security Mode is on"),
-        (Keys(API), "v4.1", "fail", "v4.1 needs it"),
-        (Keys(API, SECRET), "v4.1", "ok", "looks like a key"),
-        (Keys(API, "too short"), "v4.1", "fail", "cannot be sent"),
-        (Keys(API, "short"), "v4.1", "warn", "may be cut off"),
+        (KeyOptions(API), "v3.0", "ok", "only if the account's High Security Mode is on"),
+        (KeyOptions(API), "v4.0", "ok", "only if the account's High Security Mode is on"),
+        (KeyOptions(API), "v4.1", "fail", "v4.1 needs it"),
+        (KeyOptions(API, SECRET), "v4.1", "ok", "looks like a key"),
+        (KeyOptions(API, "too short"), "v4.1", "fail", "cannot be sent"),
+        (KeyOptions(API, "short"), "v4.1", "warn", "may be cut off"),
     ],
 )
 def test_the_secret_key_is_looked_at_as_the_version_needs_it(
-    keys: Keys, version: str, verdict: str, words: str
+    keys: KeyOptions, version: str, verdict: str, words: str
 ) -> None:
     found = _key.secret_key(keys, version)
     assert found.verdict == verdict
@@ -464,8 +464,8 @@ def test_the_secret_key_is_looked_at_as_the_version_needs_it(
 
 
 def test_keys_in_each_other_s_place_are_told() -> None:
-    assert "same as the secret key" in _key.api_key(Keys(API, API)).words
-    assert "the secret key in GAMEBALL_SECRET_KEY alone is not enough" in _key.api_key(Keys(None, SECRET)).words
+    assert "same as the secret key" in _key.api_key(KeyOptions(API, API)).words
+    assert "the secret key in GAMEBALL_SECRET_KEY alone is not enough" in _key.api_key(KeyOptions(None, SECRET)).words
 
 
 def test_a_key_that_cannot_be_sent_is_not_and_the_rest_is_checked_all_the_same(
@@ -592,7 +592,7 @@ def test_a_folder_that_a_journal_can_live_in_is_well_and_left_as_it_was(journal:
 def test_a_folder_that_is_missing_is_made_by_a_client_if_it_can_be(tmp_path: Path) -> None:
     found = folder(tmp_path / "not" / "yet")
     assert list(found) == ["folder", "disk", "room"]
-    assert found["folder"].verdict is Verdict.OK
+    assert found["folder"].verdict is CheckStatus.OK
     assert "a client makes it" in found["folder"].words
     assert list(tmp_path.iterdir()) == []
 
@@ -601,14 +601,14 @@ def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert folder(tmp_path / "file")["folder"].words.endswith("is no folder")
     below = folder(tmp_path / "file" / "below")["folder"]
-    assert (below.verdict, below.words.endswith(f"cannot be made in {tmp_path}/file")) == (Verdict.FAIL, True)
+    assert (below.verdict, below.words.endswith(f"cannot be made in {tmp_path}/file")) == (CheckStatus.FAIL, True)
 
 
 def test_a_folder_that_cannot_be_written_is_told(public: Path) -> None:
     (public / "journal").mkdir(mode=0o555)
     with as_nobody():
         found = folder(public / "journal")
-    assert (found["folder"].verdict, found["locks"].verdict) == (Verdict.FAIL, Verdict.SKIP)
+    assert (found["folder"].verdict, found["locks"].verdict) == (CheckStatus.FAIL, CheckStatus.SKIP)
     assert "cannot be written (Permission denied)" in found["folder"].words
     assert list((public / "journal").iterdir()) == []
 
@@ -618,7 +618,7 @@ def test_a_folder_that_cannot_be_made_is_told(public: Path) -> None:
     with as_nobody():
         found = folder(public / "journal")["folder"]
     public.chmod(0o755)
-    assert found.verdict is Verdict.FAIL
+    assert found.verdict is CheckStatus.FAIL
     assert "cannot be made in" in found.words
 
 
@@ -627,7 +627,7 @@ def test_a_folder_that_cannot_be_entered_is_told(public: Path) -> None:
     with as_nobody():
         found = folder(public / "journal")["folder"]
     public.chmod(0o755)
-    assert found.verdict is Verdict.FAIL
+    assert found.verdict is CheckStatus.FAIL
     assert "cannot be looked at (Permission denied)" in found.words
 
 
@@ -635,7 +635,7 @@ def test_a_folder_that_cannot_be_entered_is_told(public: Path) -> None:
 def test_a_folder_that_others_may_enter_is_warned_of(mode: int, journal: Path) -> None:
     journal.chmod(mode)
     found = folder(journal)["permissions"]
-    assert (found.verdict, found.remedy) == (Verdict.WARN, f"chmod 700 {journal}")
+    assert (found.verdict, found.remedy) == (CheckStatus.WARN, f"chmod 700 {journal}")
     assert f"mode {mode:o}" in found.words
 
 
@@ -649,9 +649,9 @@ def test_a_folder_of_another_account_is_warned_of(journal: Path) -> None:
 def test_a_folder_in_memory_is_warned_of() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         found = folder(Path(name))
-    assert found["disk"].verdict is Verdict.WARN
+    assert found["disk"].verdict is CheckStatus.WARN
     assert found["disk"].words.startswith("the file system is tmpfs, in memory")
-    assert found["locks"].verdict is Verdict.OK
+    assert found["locks"].verdict is CheckStatus.OK
 
 
 MOUNTS = """\
@@ -688,9 +688,9 @@ def test_a_network_s_file_system_and_a_system_that_tells_nothing_are_told(
     journal: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(_disk, "_MOUNTS", tmp_path / "mounts")
-    assert folder(journal)["disk"].verdict is Verdict.SKIP
+    assert folder(journal)["disk"].verdict is CheckStatus.SKIP
     (tmp_path / "mounts").write_text("30 22 0:25 / / rw - nfs server:/export rw\n")
-    assert folder(journal)["disk"].verdict is Verdict.WARN
+    assert folder(journal)["disk"].verdict is CheckStatus.WARN
 
 
 def test_locks_that_do_not_hold_are_told(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -701,7 +701,7 @@ def test_locks_that_do_not_hold_are_told(journal: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("fcntl.flock", succeed)
     found = folder(journal)["locks"]
-    assert found.verdict is Verdict.FAIL
+    assert found.verdict is CheckStatus.FAIL
     assert "two clients would take the same events" in found.words
 
 
@@ -726,12 +726,15 @@ def test_what_lies_in_the_journal_is_counted_and_dead_letters_are_warned_of(jour
     sandbox.script(Fault.status(422, code=3003, events={"review"}), Fault.status(503))
     anyio.run(live)
     found = folder(journal)["contents"]
-    assert (found.verdict, found.words) == (Verdict.WARN, "0 clients at work, 1 event left by others, 1 dead letter")
+    assert (found.verdict, found.words) == (
+        CheckStatus.WARN,
+        "0 clients at work, 1 event left by others, 1 dead letter",
+    )
     assert found.remedy == f"gameball-async dead-letters list {journal}"
     (file,) = journal.glob("*.journal")
     file.write_bytes(b"this is no database, and long enough to be one" * 100)
     damaged = folder(journal)["contents"]
-    assert damaged.verdict is Verdict.WARN
+    assert damaged.verdict is CheckStatus.WARN
     assert "it is damaged" in damaged.words
 
 
@@ -743,7 +746,7 @@ async def test_clients_that_share_a_journal_and_not_the_rate_limit_are_told(jour
         AsyncGameball(KEY, base_url=sandbox.url, journal=journal),
     ):
         found, shared = folder(journal)["contents"], folder(journal, 0.5)["contents"]
-    assert (found.verdict, shared.verdict) == (Verdict.WARN, Verdict.OK)
+    assert (found.verdict, shared.verdict) == (CheckStatus.WARN, CheckStatus.OK)
     assert "2 clients at work" in found.words
     assert found.remedy == "Give each of them RateLimit(share=1/2); here, --share tells what they have."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gameball_async.cli._findings import Findings
-from gameball_async.cli._rows import Draft, Row
+from gameball_async.cli._rows import Draft, InputRow
 
 SPACES = "in the player's id: with and without them are two different players"
 FLOAT = "a player's id that ends in .0"
@@ -16,7 +16,7 @@ SPELLING = "have a second spelling, such as full-width digits"
 def messages(*players: str, event: str = "buy") -> list[str]:
     findings = Findings()
     for line, player in enumerate(players, 2):
-        findings.look_at(Row(0, line, line, line - 1, b"", Draft(player, event)))
+        findings.look_at(InputRow(0, line, line, line - 1, b"", Draft(player, event)))
     return findings.messages(["orders.csv"])
 
 

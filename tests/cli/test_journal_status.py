@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gameball_async import DeadLetters
-from gameball_async._journal._file import JournalFile
+from gameball_async._journal._file import SegmentFile
 from gameball_async._journal._folder import make_database, take_lock
-from gameball_async._journal._rows import Row
-from gameball_async._journal._state import State
+from gameball_async._journal._rows import StoredEvent
+from gameball_async._journal._state import SegmentState
 from gameball_async.cli import _words
 
 from .conftest import invoke
@@ -33,10 +33,12 @@ def journal(tmp_path: Path) -> Path:
     """A journal with one file of three events whose owner is gone, and a dead letter."""
     path = tmp_path / "journal" / f"{STEM}.journal"
     path.parent.mkdir()
-    make_database(path, State(STEM))
-    with closing(JournalFile(path)) as file:
+    make_database(path, SegmentState(STEM))
+    with closing(SegmentFile(path)) as file:
         file.begin()
-        file.append([Row(seq, f"snow{seq % 2}", "buy", b'"buy":{}', None, None, 1.7e9, None) for seq in (1, 2, 3)])
+        file.append(
+            [StoredEvent(seq, f"snow{seq % 2}", "buy", b'"buy":{}', None, None, 1.7e9, None) for seq in (1, 2, 3)]
+        )
         file.commit()
     DeadLetters(path.parent).add_damaged("file", 1, b"", "damaged")
     return path.parent

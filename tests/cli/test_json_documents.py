@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._files import Reading, open_rows
+from gameball_async.cli._files import ReadOptions, open_rows
 from gameball_async.cli._findings import Findings
 from gameball_async.cli._lines import LONGEST_LINE
-from gameball_async.cli._rows import Draft, MappingError, ReadError, Row, WrongFormat
+from gameball_async.cli._rows import Draft, InputRow, MappingError, ReadError, WrongFormat
 
 from .test_lines import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-READING = Reading()
+READING = ReadOptions()
 
 
-def read(data: str | bytes, piece: int = 1 << 16, reading: Reading = READING) -> list[Row]:
+def read(data: str | bytes, piece: int = 1 << 16, reading: ReadOptions = READING) -> list[InputRow]:
     return list(open_rows(Bytes(data if isinstance(data, bytes) else data.encode(), piece), 0, reading, Findings()))
 
 
@@ -61,13 +61,13 @@ SHAPES: dict[str, Callable[[list[Any]], str]] = {
 @pytest.mark.parametrize("format_", ["auto", "ndjson"])
 def test_every_shape_gives_the_same_events(shape: str, piece: int, line_end: str, format_: Any) -> None:
     text = SHAPES[shape](EVENTS).replace("\r\n", "\n").replace("\n", line_end)
-    assert [row.content for row in read(text, piece, Reading(format=format_))] == DRAFTS
+    assert [row.content for row in read(text, piece, ReadOptions(format=format_))] == DRAFTS
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
 def test_every_shape_may_have_another_encoding(shape: str, encoding: str) -> None:
-    rows = read(SHAPES[shape](EVENTS).encode(encoding), reading=Reading(encoding="latin-1"))
+    rows = read(SHAPES[shape](EVENTS).encode(encoding), reading=ReadOptions(encoding="latin-1"))
     assert [row.content for row in rows] == DRAFTS
 
 
@@ -133,7 +133,7 @@ def test_what_is_not_json_stops_the_file_behind_what_is(text: str, reason: str) 
 def test_events_under_keys_of_keys_are_answered_with_how_to_get_them_out(format_: Any) -> None:
     for indent in (None, 1):
         with pytest.raises(WrongFormat, match=r'under the key "data.items": .* jq -c "\.data\.items\[\]" FILE'):
-            read(json.dumps({"id": 1, "data": {"items": EVENTS}}, indent=indent), reading=Reading(format=format_))
+            read(json.dumps({"id": 1, "data": {"items": EVENTS}}, indent=indent), reading=ReadOptions(format=format_))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_events_under_keys_of_keys_are_answered_with_how_to_get_them_out(format_
 @pytest.mark.parametrize("format_", ["auto", "ndjson"])
 def test_events_under_a_key_are_answered_with_how_to_get_them_out(text: str, format_: Any) -> None:
     with pytest.raises(WrongFormat, match=r'under the key "events": .* jq -c "\.events\[\]" FILE > events.ndjson'):
-        read(text, reading=Reading(format=format_))
+        read(text, reading=ReadOptions(format=format_))
 
 
 def test_a_line_with_a_mistake_does_not_make_a_document_of_ndjson() -> None:
@@ -218,8 +218,8 @@ pieces = st.sampled_from(
 
 @given(st.lists(pieces | st.binary(max_size=5), max_size=30).map(b"".join), st.integers(1, 40))
 def test_any_bytes_are_rows_or_refused_however_they_arrive(data: bytes, piece: int) -> None:
-    def outcome(piece: int) -> tuple[list[Row], str]:
-        rows: list[Row] = []
+    def outcome(piece: int) -> tuple[list[InputRow], str]:
+        rows: list[InputRow] = []
         try:
             rows.extend(open_rows(Bytes(data, piece), 0, READING, Findings()))
         except (ReadError, MappingError) as error:
@@ -243,7 +243,7 @@ def test_any_bytes_are_rows_or_refused_however_they_arrive(data: bytes, piece: i
     ],
 )
 def test_a_file_named_json_is_json_whatever_it_holds(text: str, reason: str) -> None:
-    (row,) = read(text, reading=Reading().for_path("events.json"))
+    (row,) = read(text, reading=ReadOptions().for_path("events.json"))
     assert reason in str(row.content)
 
 

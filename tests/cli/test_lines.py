@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._lines import LONGEST_LINE, Line, Source, read_lines
+from gameball_async.cli._lines import LONGEST_LINE, ByteSource, InputLine, read_lines
 from gameball_async.cli._rows import ReadError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Bytes:
         return self._data.read(min(size, self._piece))
 
 
-def lines_of(data: bytes, piece: int = 1 << 16) -> list[Line]:
+def lines_of(data: bytes, piece: int = 1 << 16) -> list[InputLine]:
     return list(read_lines(Bytes(data, piece)))
 
 
@@ -75,7 +75,7 @@ def test_a_line_that_is_too_long_costs_only_itself_with_carriage_returns_too(sur
 
 def test_a_line_that_is_too_long_costs_only_itself_and_keeps_its_beginning() -> None:
     first, second, third = lines_of(b"a\n" + b"x" * (LONGEST_LINE + 1) + b"\nb\n")
-    assert (first, third) == (Line(1, b"a\n"), Line(3, b"b\n"))
+    assert (first, third) == (InputLine(1, b"a\n"), InputLine(3, b"b\n"))
     assert second.cut
     assert second.data == b"x" * 1000
 
@@ -109,7 +109,7 @@ def test_gzip_is_known_by_its_content_and_may_have_several_members(
 ) -> None:
     path = tmp_path_factory.mktemp("gzip") / "plain.name"
     path.write_bytes(b"".join(gzip.compress(member) for member in [b"first", *members]))
-    source = Source(str(path))
+    source = ByteSource(str(path))
     assert b"".join(line.data for line in read_lines(source)) == b"first" + b"".join(members)
     source.close()
 
@@ -118,8 +118,8 @@ def test_a_gzip_file_that_was_cut_off_gives_the_lines_before_and_says_so(tmp_pat
     text = b"".join(b"%d %s\n" % (n, os.urandom(8).hex().encode()) for n in range(10_000))
     path = tmp_path / "cut.gz"
     path.write_bytes(gzip.compress(text)[:-2000])
-    lines: list[Line] = []
-    source = Source(str(path))
+    lines: list[InputLine] = []
+    source = ByteSource(str(path))
     with pytest.raises(ReadError, match="cut off"):
         lines.extend(read_lines(source))
     source.close()
@@ -131,7 +131,7 @@ def test_a_gzip_file_that_was_cut_off_gives_the_lines_before_and_says_so(tmp_pat
 def test_damaged_gzip_is_named(tmp_path: Path, spoil: bytes) -> None:
     path = tmp_path / "damaged.gz"
     path.write_bytes(spoil)
-    source = Source(str(path))
+    source = ByteSource(str(path))
     with pytest.raises(ReadError, match="gzip"):
         list(read_lines(source))
     source.close()
@@ -156,7 +156,7 @@ def test_a_pipe_hands_over_its_lines_before_it_ends(tmp_path: Path, *, compress:
 
     writer = threading.Thread(target=write)
     writer.start()
-    source = Source(str(fifo))
+    source = ByteSource(str(fifo))
     lines = read_lines(source)
     assert next(lines).data == b"first\n"
     read.set()
@@ -169,7 +169,7 @@ def test_a_pipe_hands_over_its_lines_before_it_ends(tmp_path: Path, *, compress:
 def test_a_source_knows_how_far_it_has_read(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"12\n" * 50_000)
-    source = Source(str(path))
+    source = ByteSource(str(path))
     assert source.size == 150_000
     next(read_lines(source))
     assert 0 < source.position < 150_000

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._lines import Line, read_lines
+from gameball_async.cli._lines import InputLine, read_lines
 from gameball_async.cli._ndjson import parse_event, read_ndjson
 from gameball_async.cli._rows import Draft, RowError
 
@@ -94,7 +94,7 @@ def test_a_line_that_is_no_event_says_why(text: str, reason: str) -> None:
 
 def test_a_bad_line_costs_only_itself_and_blank_lines_nothing() -> None:
     texts = [b'{"player": "p", "event": "a"}\r\n', b"\n", b"  \r\n", b"\xff\xfe\n", b'{"player": "p", "event": "b"}']
-    rows = list(read_ndjson((Line(n, text) for n, text in enumerate(texts, 1)), file=7, encoding="utf-8"))
+    rows = list(read_ndjson((InputLine(n, text) for n, text in enumerate(texts, 1)), file=7, encoding="utf-8"))
     assert [(row.file, row.line, row.last_line, row.previous) for row in rows] == [
         (7, 1, 1, 0),
         (7, 4, 4, 1),
@@ -109,7 +109,7 @@ def test_a_bad_line_costs_only_itself_and_blank_lines_nothing() -> None:
 
 
 def test_a_line_that_was_cut_says_how_long_it_may_be() -> None:
-    (row,) = read_ndjson(iter([Line(1, b"{", cut=True)]), file=0, encoding="utf-8")
+    (row,) = read_ndjson(iter([InputLine(1, b"{", cut=True)]), file=0, encoding="utf-8")
     assert row.content == "the line is longer than 1,048,576 bytes: split it, or shorten its texts."
 
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._lineset import LineSet
-from gameball_async.cli._notes import FileNote, Note, Notebook, NotesError, file_note
+from gameball_async.cli._lineset import RangeSet
+from gameball_async.cli._notes import Checkpoint, CheckpointError, CheckpointFile, FileNote, file_note
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTE = Note(
+NOTE = Checkpoint(
     files=(FileNote(path="/shop/orders.csv", head="ab", head_bytes=0, settled=((1, 7), (9, 9))),),
     mapping={"format": "csv", "metadata": [{"column": "a"}]},
     counts={"delivered": 8},
@@ -35,27 +35,27 @@ spans = st.tuples(st.integers(1, 60), st.integers(0, 5)).map(lambda span: (span[
 def test_a_line_set_holds_the_lines_that_were_added_in_as_few_ranges_as_there_are_gaps(
     spans: list[tuple[int, int]],
 ) -> None:
-    lines, expected = LineSet(), set[int]()
+    lines, expected = RangeSet(), set[int]()
     for first, last in spans:
         lines.add(first, last)
         expected.update(range(first, last + 1))
     assert [line for line in range(70) if line in lines] == sorted(expected)
     ranges = lines.ranges()
     assert len(ranges) == sum(line - 1 not in expected for line in expected)
-    assert LineSet(ranges).ranges() == ranges
+    assert RangeSet(ranges).ranges() == ranges
 
 
 @pytest.mark.parametrize("ranges", [[(2, 1)], [(1, 2), (3, 4)], [(5, 6), (1, 2)], [(0, 1)]])
 def test_ranges_out_of_order_are_no_line_set(ranges: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match="out of order"):
-        LineSet(ranges)
+        RangeSet(ranges)
 
 
 def test_a_note_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    book = Notebook.begin(tmp_path / "progress")
+    book = CheckpointFile.begin(tmp_path / "progress")
     book.save(NOTE)
     book.close()
-    again, note = Notebook.resume(tmp_path / "progress")
+    again, note = CheckpointFile.resume(tmp_path / "progress")
     again.close()
     assert note == NOTE
 
@@ -63,7 +63,7 @@ def test_a_note_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_only_its_owner_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        book = Notebook.begin(tmp_path / "progress")
+        book = CheckpointFile.begin(tmp_path / "progress")
         first = stat.S_IMODE((tmp_path / "progress").stat().st_mode)
         book.save(NOTE)
     finally:
@@ -73,7 +73,7 @@ def test_only_its_owner_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
 
 
 def test_a_note_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    book = Notebook.begin(tmp_path / "progress")
+    book = CheckpointFile.begin(tmp_path / "progress")
     book.save(NOTE)
 
     def full(_descriptor: int) -> None:
@@ -84,7 +84,7 @@ def test_a_note_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mon
         book.save(attrs.evolve(NOTE, under_way=0))
     monkeypatch.undo()
     book.close()
-    again, note = Notebook.resume(tmp_path / "progress")
+    again, note = CheckpointFile.resume(tmp_path / "progress")
     again.close()
     assert note == NOTE
     assert list(tmp_path.iterdir()) == [tmp_path / "progress"]
@@ -100,7 +100,7 @@ def test_a_note_is_on_the_disk_with_its_name_when_it_was_saved(tmp_path: Path, m
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
-    book = Notebook.begin(tmp_path / "progress")
+    book = CheckpointFile.begin(tmp_path / "progress")
     book.save(NOTE)
     book.close()
     assert synced == [(False, False), (True, True)]
@@ -111,41 +111,41 @@ def test_a_note_that_cannot_be_locked_says_so(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(NotesError, match="No locks available"):
-        Notebook.begin(tmp_path / "progress")
+    with pytest.raises(CheckpointError, match="No locks available"):
+        CheckpointFile.begin(tmp_path / "progress")
     assert not (tmp_path / "progress").exists()
 
 
 def test_what_was_sent_in_part_is_not_sent_again_by_accident(tmp_path: Path) -> None:
-    Notebook.begin(tmp_path / "progress").close()
-    with pytest.raises(NotesError, match="go on with --resume, or delete it"):
-        Notebook.begin(tmp_path / "progress")
+    CheckpointFile.begin(tmp_path / "progress").close()
+    with pytest.raises(CheckpointError, match="go on with --resume, or delete it"):
+        CheckpointFile.begin(tmp_path / "progress")
 
 
 def test_two_runs_never_work_on_one_progress_file(tmp_path: Path) -> None:
     path = tmp_path / "progress"
-    book = Notebook.begin(path)
+    book = CheckpointFile.begin(path)
     for _ in range(3):
-        with pytest.raises(NotesError, match="another run is at work"):
-            Notebook.resume(path)
+        with pytest.raises(CheckpointError, match="another run is at work"):
+            CheckpointFile.resume(path)
         book.save(NOTE)
     book.close()
-    again, _ = Notebook.resume(path)
-    with pytest.raises(NotesError, match="another run is at work"):
-        Notebook.resume(path)
+    again, _ = CheckpointFile.resume(path)
+    with pytest.raises(CheckpointError, match="another run is at work"):
+        CheckpointFile.resume(path)
     again.remove()
     assert not path.exists()
 
 
 def test_without_a_progress_file_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
-    with pytest.raises(NotesError, match="there is nothing to go on with"):
-        Notebook.resume(tmp_path / "progress")
+    with pytest.raises(CheckpointError, match="there is nothing to go on with"):
+        CheckpointFile.resume(tmp_path / "progress")
 
 
 def test_a_progress_file_of_a_run_that_was_killed_at_its_beginning_says_that_nothing_was_sent(tmp_path: Path) -> None:
-    Notebook.begin(tmp_path / "progress").close()
-    with pytest.raises(NotesError, match="is empty: nothing had been sent"):
-        Notebook.resume(tmp_path / "progress")
+    CheckpointFile.begin(tmp_path / "progress").close()
+    with pytest.raises(CheckpointError, match="is empty: nothing had been sent"):
+        CheckpointFile.resume(tmp_path / "progress")
 
 
 GOOD: dict[str, Any] = json.loads(NOTE.to_json())
@@ -170,15 +170,15 @@ GOOD: dict[str, Any] = json.loads(NOTE.to_json())
 )
 def test_a_damaged_progress_file_is_told_and_not_used(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "progress").write_bytes(text)
-    with pytest.raises(NotesError, match="cannot be used"):
-        Notebook.resume(tmp_path / "progress")
+    with pytest.raises(CheckpointError, match="cannot be used"):
+        CheckpointFile.resume(tmp_path / "progress")
 
 
 def test_it_goes_on_only_with_the_same_files_and_options(tmp_path: Path) -> None:
     orders = tmp_path / "orders.csv"
     orders.write_bytes(b"a\n" * 1000)
     files = [file_note(str(orders))]
-    note = Note(files=tuple(files), mapping={"event": "buy"})
+    note = Checkpoint(files=tuple(files), mapping={"event": "buy"})
     assert note.difference(files, {"event": "buy"}) is None
     assert note.difference(files, {"event": "sell"}) == "these options were different then: event"
     assert "other files" in str(note.difference([], {"event": "buy"}))

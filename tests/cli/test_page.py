@@ -17,7 +17,7 @@ import trustme
 
 from gameball_async import AsyncGameball
 from gameball_async.cli._commands import app
-from gameball_async.cli.doctor import Verdict, _answer, _folder
+from gameball_async.cli.doctor import CheckStatus, _answer, _folder
 from gameball_async.sandbox import Sandbox
 
 from .conftest import KEY, invoke
@@ -196,7 +196,7 @@ def test_every_option_of_send_is_in_the_table() -> None:
 
 
 def test_every_verdict_and_every_check_is_in_the_tables(tmp_path: Path, sandbox: Sandbox) -> None:
-    assert [row[0] for row in cells("Verdict") if row] == list(Verdict)
+    assert [row[0] for row in cells("Verdict") if row] == list(CheckStatus)
     (tmp_path / "keys.env").write_text(f"GAMEBALL_API_KEY={KEY}\n")
     (tmp_path / "keys.env").chmod(0o644)
     (tmp_path / "journal").mkdir()

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from gameball_async import RateLimit, Stats
 from gameball_async.cli._compare import Sent
 from gameball_async.cli._display import Bar, display_for
-from gameball_async.cli._keys import Keys, read_keys, readable_by_others
-from gameball_async.cli._outlook import Outlook
-from gameball_async.cli._pace import Course, Rate, earliest_end, most_requests
+from gameball_async.cli._keys import KeyOptions, read_keys, readable_by_others
+from gameball_async.cli._outlook import StallDetector
+from gameball_async.cli._pace import Eta, Rate, earliest_end, most_requests
 from gameball_async.cli._rejects import Rejects
 from gameball_async.cli._rows import Draft
 from gameball_async.cli._words import argument, counted, duration, printable, quoted
@@ -111,12 +111,12 @@ def test_keys_come_from_a_file_and_else_from_the_environment(tmp_path: Path, mon
     path.write_text('\ufeff# Gameball\n\nexport GAMEBALL_API_KEY = "from file"\nOTHER=x\n', "utf-8")
     monkeypatch.setenv("GAMEBALL_API_KEY", "from environment")
     monkeypatch.setenv("GAMEBALL_SECRET_KEY", "secret")
-    assert read_keys(path) == Keys("from file", "secret")
-    assert read_keys(None) == Keys("from environment", "secret")
+    assert read_keys(path) == KeyOptions("from file", "secret")
+    assert read_keys(None) == KeyOptions("from environment", "secret")
 
 
 def test_keys_are_never_in_a_repr() -> None:
-    assert "abc" not in repr(Keys("abc", "abcd"))
+    assert "abc" not in repr(KeyOptions("abc", "abcd"))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_more_requests_never_end_earlier(fewer: float, more: float) -> None:
     assert earliest_end(fewer, RateLimit().windows()) <= earliest_end(more, RateLimit().windows())
 
 
-COURSE = Course(events_left=0, events_per_request=1.0, requests=0, elapsed=0.0, rate=0.0)
+COURSE = Eta(events_left=0, events_per_request=1.0, requests=0, elapsed=0.0, rate=0.0)
 
 
 @pytest.mark.parametrize(
@@ -207,28 +207,28 @@ STATS = Stats(
 
 
 def test_waiting_for_the_pacing_is_no_trouble() -> None:
-    outlook = Outlook()
-    assert outlook.note(0.0, STATS) is None
-    word = outlook.note(5.0, STATS)
+    stall_detector = StallDetector()
+    assert stall_detector.note(0.0, STATS) is None
+    word = stall_detector.note(5.0, STATS)
     assert word is not None
     assert (word.text, word.is_trouble) == ("Waiting for room in the rate limit.", False)
 
 
 def test_a_slow_answer_is_no_trouble_yet() -> None:
-    outlook = Outlook()
-    outlook.note(0.0, STATS)
-    assert outlook.note(5.0, attrs.evolve(STATS, requests=1, in_flight=1)) is None
+    stall_detector = StallDetector()
+    stall_detector.note(0.0, STATS)
+    assert stall_detector.note(5.0, attrs.evolve(STATS, requests=1, in_flight=1)) is None
 
 
 def test_tries_without_a_success_are_told_until_one_succeeds() -> None:
-    outlook = Outlook()
-    outlook.note(0.0, STATS)
-    assert outlook.note(1.0, attrs.evolve(STATS, requests=1)) is None
-    told = outlook.note(7.0, attrs.evolve(STATS, requests=3, retries=2))
+    stall_detector = StallDetector()
+    stall_detector.note(0.0, STATS)
+    assert stall_detector.note(1.0, attrs.evolve(STATS, requests=1)) is None
+    told = stall_detector.note(7.0, attrs.evolve(STATS, requests=3, retries=2))
     assert told is not None
     assert told.is_trouble
     assert "accepted nothing for 7 s" in told.text
-    assert outlook.note(8.0, attrs.evolve(STATS, requests=4, retries=3, delivered=1, buffered_events=8)) is None
+    assert stall_detector.note(8.0, attrs.evolve(STATS, requests=4, retries=3, delivered=1, buffered_events=8)) is None
 
 
 # ------------------------------------------------------------------ words

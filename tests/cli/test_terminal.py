@@ -17,9 +17,9 @@ import pytest
 
 from gameball_async.cli import _preview
 from gameball_async.cli._destination import destination
-from gameball_async.cli._files import Reading
-from gameball_async.cli._keys import Keys
-from gameball_async.cli._order import Order
+from gameball_async.cli._files import ReadOptions
+from gameball_async.cli._keys import KeyOptions
+from gameball_async.cli._order import SendOptions
 from gameball_async.cli._preview import count
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -225,7 +225,7 @@ def test_what_is_odd_is_shown_before_the_question(sandbox: Sandbox, tmp_path: Pa
 def test_a_file_that_takes_too_long_to_count_is_estimated(tmp_path: Path) -> None:
     path = written(tmp_path / "events", events_of(players=10, each=1000))
     tenths = itertools.count()
-    order = Order(paths=(str(path),), reading=Reading(), keys=Keys())
+    order = SendOptions(paths=(str(path),), reading=ReadOptions(), keys=KeyOptions())
     preview = count(order, [], lambda: next(tenths) / 10)
     assert not preview.is_complete
     assert 0 < preview.events.total() < 10_000

@@ -38,9 +38,9 @@ from gameball_async import (
     Retry,
     inspect_journal,
 )
-from gameball_async._flusher._backlog import Backlog
-from gameball_async._flusher._engine import State
-from gameball_async._journal._thread import Worker
+from gameball_async._flusher._backlog import JournalStorage
+from gameball_async._flusher._engine import ClientState
+from gameball_async._journal._thread import JournalThread
 from gameball_async._journal._writer import JournalWriter
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -75,16 +75,16 @@ async def keep(folder: Path, placed: list[Placed], batching: Batching = SMALL) -
         assert (report.undelivered, report.kept) == ((), found + len(placed))
 
 
-def backlog_of(gameball: AsyncGameball) -> Backlog:
-    backlog = gameball._engine.flusher.store
-    assert isinstance(backlog, Backlog)
+def backlog_of(gameball: AsyncGameball) -> JournalStorage:
+    backlog = gameball._lifecycle.flusher.store
+    assert isinstance(backlog, JournalStorage)
     return backlog
 
 
 @contextlib.contextmanager
 def busy_disk(gameball: AsyncGameball) -> Generator[None]:
     """Let nothing be read or written meanwhile."""
-    guard = backlog_of(gameball)._writer._guard
+    guard = backlog_of(gameball)._writer._fork_guard
     guard.hold()
     try:
         yield
@@ -289,7 +289,7 @@ async def test_a_close_while_events_are_read_back_keeps_them(sandbox: Sandbox, t
         await until(lambda: gameball.stats().in_flight)
         async with anyio.create_task_group() as tasks:
             with busy_disk(gameball):
-                await until(lambda: backlog._window and backlog._window._is_reading)
+                await until(lambda: backlog._loader and backlog._loader._is_reading)
                 tasks.start_soon(gameball.aclose, 0)
                 await until(lambda: backlog.is_closed)
         assert (await gameball.aclose()).kept == 30 - gameball.stats().delivered
@@ -310,7 +310,7 @@ async def test_an_event_that_is_stored_after_the_client_was_cancelled_is_deliver
             receipts.append(gameball.track_nowait("player123", "event", {"number": 1}))
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await until(lambda: gameball._engine.state is State.CLOSING)
+                await until(lambda: gameball._lifecycle.state is ClientState.CLOSING)
     (receipt,) = receipts
     assert (await receipt).status == 200
     assert (await gameball.aclose()).kept == 0
@@ -674,7 +674,7 @@ async def test_a_bug_in_the_journals_thread_while_a_batch_is_sealed_ends_a_flush
 
     async with client(sandbox, batching=Batching(linger=60), journal=tmp_path) as gameball:
         await gameball.track("player123", "event", {"number": 1})
-        monkeypatch.setattr(Worker, "_commit", fail)
+        monkeypatch.setattr(JournalThread, "_commit", fail)
         with pytest.raises(JournalError, match="the journal stopped"):
             await gameball.flush()
         assert (await gameball.aclose(timeout=0)).kept == 1
@@ -699,13 +699,13 @@ async def test_after_a_bug_in_the_journals_thread_it_is_not_asked_again_and_agai
         reads.append(origin)
         read(writer, origin, after, events, size, answered)
 
-    def fail(_: Worker, group: Sequence[object]) -> list[object]:
+    def fail(_: JournalThread, group: Sequence[object]) -> list[object]:
         if group:
             raise RuntimeError
         return []
 
     monkeypatch.setattr(JournalWriter, "read", observed)
-    monkeypatch.setattr(Worker, "_commit", fail)
+    monkeypatch.setattr(JournalThread, "_commit", fail)
     async with client(sandbox, journal=tmp_path) as gameball:
         await until(lambda: answers)
         assert len(reads) == 1
@@ -758,7 +758,7 @@ async def test_a_close_while_a_folder_that_cannot_be_used_is_opened_ends_and_sta
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(start)
-        while gameball._engine.state is State.NEW:
+        while gameball._lifecycle.state is ClientState.NEW:
             await checkpoint()
         report = await gameball.aclose()
         assert (report.undelivered, report.kept) == ((), 0)
@@ -793,5 +793,5 @@ async def test_a_client_that_is_cancelled_again_and_again_while_it_closes_tells_
     report = await gameball.aclose(timeout=0)
     assert sorted(told) == names
     assert (report.undelivered, report.kept) == ((), 0)
-    assert gameball._engine.state is State.CLOSED
+    assert gameball._lifecycle.state is ClientState.CLOSED
     assert_conserved(gameball.stats())

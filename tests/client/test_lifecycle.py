@@ -341,7 +341,7 @@ async def test_a_crash_is_told_by_the_next_call_and_nothing_hangs(
     def crash(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(gameball._engine.flusher.buffer, "take", crash)
+    monkeypatch.setattr(gameball._lifecycle.flusher.buffer, "take", crash)
     receipt = await gameball.track("player123", "event")
     with pytest.raises(Dropped, match="crashed"):
         await receipt
@@ -368,7 +368,7 @@ async def test_a_crash_during_the_close_ends_it_and_everything_is_reported(
     def crash(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(gameball._engine.flusher.buffer, "take", crash)
+    monkeypatch.setattr(gameball._lifecycle.flusher.buffer, "take", crash)
     report = await gameball.aclose()
     assert [entry.event.name for entry in report.undelivered] == ["event"]
     with pytest.raises(Dropped, match="crashed"):
@@ -563,7 +563,7 @@ async def test_a_finalizer_in_the_midst_of_a_change_is_told_so_and_corrupts_noth
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with client(sandbox) as gameball:
-        buffer = gameball._engine.flusher.buffer
+        buffer = gameball._lifecycle.flusher.buffer
         told: list[BaseException] = []
         open_batch = buffer._open
 

@@ -90,8 +90,8 @@ async def test_a_client_that_was_started_in_time_is_not_logged(
     gameball = client(sandbox, batching=LINGERING)
     gameball.track_nowait("player", "event")
     async with gameball:
-        gameball._engine._log_waiting()
-    gameball._engine._log_waiting()
+        gameball._lifecycle._log_waiting()
+    gameball._lifecycle._log_waiting()
     assert lines(caplog) == []
 
 

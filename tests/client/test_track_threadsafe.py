@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from gameball_async import AsyncGameball, Batching, ObservedClient, Observer, Receipt, WrongLoop, _runtime
-from gameball_async._flusher._backlog import Backlog
+from gameball_async._flusher._backlog import JournalStorage
 from gameball_async._runtime import _ThreadCall
 from gameball_async.sandbox import Sandbox
 
@@ -113,7 +113,7 @@ def test_a_call_that_is_interrupted_while_it_waits_for_room_accepts_nothing(
     loop: str, struck: type[BaseException], sandbox: Sandbox
 ) -> None:
     gameball = client(sandbox, batching=FULL)
-    admission = gameball._engine.flusher.intake.admission
+    admission = gameball._lifecycle.flusher.admission.admission
     with Life(gameball, loop)():
         gameball.track_threadsafe("player", "first")
         with strike_when(lambda: admission.is_waited_for), pytest.raises(struck):
@@ -132,7 +132,7 @@ def test_a_call_that_is_interrupted_before_the_loop_has_begun_it_raises_at_once(
     gameball, handed_over = client(sandbox), threading.Event()
     life = Life(gameball, loop)
     with life():
-        runtime = gameball._engine._bound_runtime
+        runtime = gameball._lifecycle._bound_backend
         life.block()
         call_soon = runtime.call_soon_from_thread
 
@@ -190,7 +190,11 @@ def test_further_interruptions_do_not_keep_an_interrupted_call_from_being_withdr
     loop: str, struck: type[BaseException], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gameball = client(sandbox, batching=FULL)
-    admission, withdraw, strikes = gameball._engine.flusher.intake.admission, _ThreadCall[Receipt].withdraw, [1, 2, 3]
+    admission, withdraw, strikes = (
+        gameball._lifecycle.flusher.admission.admission,
+        _ThreadCall[Receipt].withdraw,
+        [1, 2, 3],
+    )
 
     def withdraw_and_strike(call: _ThreadCall[Receipt]) -> anyio.CancelScope | None:
         if strikes:
@@ -266,8 +270,8 @@ def test_the_journals_own_thread_is_refused_because_it_would_wait_for_itself(
 ) -> None:
     """A log handler that tracks is called there."""
     gameball = client(sandbox, journal=tmp_path)
-    store = gameball._engine.flusher.store
-    assert isinstance(store, Backlog)
+    store = gameball._lifecycle.flusher.store
+    assert isinstance(store, JournalStorage)
     worker = store._writer._worker
     tell, heard = worker._tell, list[type[BaseException]]()
 

@@ -26,7 +26,7 @@ from gameball_async import (
     GameballError,
     Observer,
 )
-from gameball_async._failures import Failures
+from gameball_async._failures import FailureCallbacks
 from gameball_async._interruption import interruption, running_task
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -268,7 +268,7 @@ async def test_the_cancellation_of_the_task_itself_passes_through_user_code() ->
         finally:
             ended.append("callback")
 
-    failures = Failures(on_failure)
+    failures = FailureCallbacks(on_failure)
     failures.add([Event("player", name, None, None, b"") for name in "ab"], DeliveryError("no"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(failures.report)
@@ -285,7 +285,7 @@ async def test_ctrl_c_passes_through_user_code() -> None:
     group = interruption(BaseExceptionGroup("several", [SystemExit(1), struck]), task)
     assert repr(group) == repr(BaseExceptionGroup("several", [struck]))
     for call in (_raise_interrupt, _raise_interrupt_later):
-        failures = Failures(call)
+        failures = FailureCallbacks(call)
         failures.add([Event("player", "event", None, None, b"")], DeliveryError("no"))
         with pytest.raises(KeyboardInterrupt):
             await failures.report_queued()
@@ -304,7 +304,7 @@ async def test_a_callback_that_is_closed_with_its_loop_is_not_held_up() -> None:
     async def on_failure(*_: object) -> None:
         await checkpoint()
 
-    failures = Failures(on_failure)
+    failures = FailureCallbacks(on_failure)
     failures.add([Event("player", "event", None, None, b"")], DeliveryError("no"))
     reporting = failures.report_queued()
     reporting.send(None)
@@ -400,7 +400,7 @@ async def test_a_log_handler_that_hears_of_a_crash_finds_a_client_that_accepts_n
     gameball = client(sandbox)
     with log_handler(track):
         await gameball.start()
-        monkeypatch.setattr(gameball._engine.flusher.buffer, "take", crash)
+        monkeypatch.setattr(gameball._lifecycle.flusher.buffer, "take", crash)
         with pytest.raises(Dropped):
             await (await gameball.track("player", "event"))
         await gameball.aclose()

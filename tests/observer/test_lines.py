@@ -8,14 +8,14 @@ import math
 import pytest
 
 from gameball_async import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
-from gameball_async._flusher._lines import Lines
-from gameball_async._pacing import GateState
-from gameball_async._seldom import Seldom
-from gameball_async._verdict import Answer, Verdict
+from gameball_async._flusher._lines import LogReporter
+from gameball_async._pacing import BreakerState
+from gameball_async._seldom import LogThrottle
+from gameball_async._verdict import Answer, Decision
 
-FAILED = Answer(verdict=Verdict.FAILED, status=503)
-DELIVERED = Answer(verdict=Verdict.DELIVERED, status=200)
-LIMITED = Answer(verdict=Verdict.RATE_LIMITED, status=429)
+FAILED = Answer(verdict=Decision.FAILED, status=503)
+DELIVERED = Answer(verdict=Decision.DELIVERED, status=200)
+LIMITED = Answer(verdict=Decision.RATE_LIMITED, status=429)
 REFUSED = Rejected("Gameball refused the event (HTTP 422). Correct the event.", status=422)
 HALTED = ClientHalted("Gameball refuses this client (HTTP 401). Check the keys.", status=401, code=None)
 
@@ -29,16 +29,16 @@ class Log:
         caplog.set_level(logging.INFO, "gameball_async")
         self._caplog = caplog
         self.waiting = 7
-        self.lines = Lines(lambda: self.waiting, "https://api.gameball.co")
+        self.lines = LogReporter(lambda: self.waiting, "https://api.gameball.co")
 
     def out_of_reach(self, now: float) -> None:
-        self.lines.held(GateState.OUTAGE, FAILED, None, now + 1, now)
+        self.lines.held(BreakerState.OUTAGE, FAILED, None, now + 1, now)
 
     def paused(self, now: float, seconds: float) -> None:
-        self.lines.held(GateState.PAUSED, LIMITED, None, now + seconds, now)
+        self.lines.held(BreakerState.PAUSED, LIMITED, None, now + seconds, now)
 
     def halted(self, now: float) -> None:
-        self.lines.held(GateState.HALTED, FAILED, HALTED, now + 60, now)
+        self.lines.held(BreakerState.HALTED, FAILED, HALTED, now + 60, now)
 
     def told(self) -> Told:
         """The level and the text of each line since the last look."""
@@ -56,7 +56,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 
 
 def test_the_first_is_told_at_once_and_the_others_a_minute_later_with_their_count() -> None:
-    seldom = Seldom()
+    seldom = LogThrottle()
     assert (seldom.due_at, seldom.take(0)) == (math.inf, 0)
     seldom.count += 1
     assert (seldom.due_at, seldom.take(5)) == (-math.inf, 1)
@@ -149,7 +149,7 @@ def test_a_success_begins_the_three_seconds_anew(log: Log) -> None:
 
 def test_a_request_that_was_cancelled_leaves_nothing_to_wait_for(log: Log) -> None:
     log.lines.request_starts(10)
-    log.lines.request_ends(1, 1, Answer(verdict=Verdict.INTERRUPTED), 1, 11)
+    log.lines.request_ends(1, 1, Answer(verdict=Decision.INTERRUPTED), 1, 11)
     assert log.lines.due_at == math.inf
 
 
@@ -185,7 +185,7 @@ def test_an_outage_that_was_logged_is_not_logged_again_when_the_gate_closes(log:
 
 def test_a_pause_that_a_failing_server_asks_for_is_a_line_after_three_seconds(log: Log) -> None:
     log.lines.request_starts(10)
-    log.lines.held(GateState.PAUSED, FAILED, None, 30, 10)
+    log.lines.held(BreakerState.PAUSED, FAILED, None, 30, 10)
     log.lines.tell_of_outage(13)
     assert log.told()[0][1].startswith("Gameball asked for a pause, 20 s in all (HTTP 503).")
 
@@ -253,7 +253,7 @@ def test_who_asks_for_more_hears_of_the_short_ones_too(log: Log, caplog: pytest.
 
 def test_what_was_delivered_in_a_pause_did_not_fail(log: Log) -> None:
     log.paused(0, 100)
-    log.lines.held(GateState.PAUSED, Answer(verdict=Verdict.DELIVERED, status=200), None, 100, 1)
+    log.lines.held(BreakerState.PAUSED, Answer(verdict=Decision.DELIVERED, status=200), None, 100, 1)
     log.lines.freed(100)
     assert "1 failed request." in log.told()[-1][1]
 

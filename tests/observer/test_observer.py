@@ -32,7 +32,7 @@ from gameball_async import (
     Retry,
 )
 from gameball_async import _pacing as pacing
-from gameball_async._flusher._intake import Intake
+from gameball_async._flusher._intake import Admission
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import KEY, QUICK, Notebook, client, settled, until
@@ -278,8 +278,8 @@ async def test_nobody_pays_for_a_look_at_tracks_that_does_not_look() -> None:
             pass
 
     for observer in (None, Observer(), Requests()):
-        assert type(AsyncGameball(KEY, observer=observer)._engine.flusher.intake) is Intake
-    assert type(AsyncGameball(KEY, observer=Notebook())._engine.flusher.intake) is not Intake
+        assert type(AsyncGameball(KEY, observer=observer)._lifecycle.flusher.admission) is Admission
+    assert type(AsyncGameball(KEY, observer=Notebook())._lifecycle.flusher.admission) is not Admission
 
 
 # ---------------------------------------------------------------- contexts
@@ -544,7 +544,7 @@ async def test_a_snapshot_from_a_thread_survives_a_buffer_that_changes_under_it(
             raise answer
         return float(answer)
 
-    flusher = gameball._engine.flusher
+    flusher = gameball._lifecycle.flusher
     flusher.buffer.oldest_at = oldest_at  # type: ignore[method-assign]
     flusher.now = lambda: 7.0
     assert gameball.stats().oldest_age == 2.0

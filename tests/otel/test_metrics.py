@@ -205,7 +205,7 @@ async def test_a_closed_client_is_not_kept_alive(sandbox: Sandbox, meters: Meter
     observer = OpenTelemetry(meter_provider=meters.provider)
     async with client(sandbox, observer) as gameball:
         await gameball.send("player123", {"event": None})
-        engine = weakref.ref(gameball._engine)
+        engine = weakref.ref(gameball._lifecycle)
     gone = weakref.ref(gameball)
     del gameball
     gc.collect()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import gameball_async.sandbox
 from gameball_async._events import is_blank
 from gameball_async.sandbox._dialects import DIALECTS, Dialect
-from gameball_async.sandbox._judge import Reading, _is_blank, read
+from gameball_async.sandbox._judge import ParsedRequest, _is_blank, read
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 visible = st.characters(categories=["L", "N", "P", "S"], exclude_characters="\u115f\u1160\u2800\u3164\uffa0")
@@ -28,7 +28,7 @@ events = st.dictionaries(names, metadata, min_size=1, max_size=4)
 in_any_time = settings(deadline=None)
 
 
-def _read(text: str, dialect: Dialect = DIALECTS[0]) -> Reading:
+def _read(text: str, dialect: Dialect = DIALECTS[0]) -> ParsedRequest:
     return read(dialect, "application/json", text.encode())
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gameball_async.sandbox import Sandbox
-from gameball_async.sandbox._desk import Keys
+from gameball_async.sandbox._desk import AcceptedKeys
 
 from .support import V3, V4, V41, body
 
@@ -82,7 +82,7 @@ def test_keys_appear_in_no_record_no_repr_and_no_log(guarded: Sandbox, caplog: p
     shown = (
         caplog.text
         + repr(guarded)
-        + repr(Keys("right-key", "right-secret"))
+        + repr(AcceptedKeys("right-key", "right-secret"))
         + repr(guarded.requests)
         + repr(guarded.violations)
     )

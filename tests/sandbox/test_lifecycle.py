@@ -22,7 +22,7 @@ from gameball_async.sandbox._server import ServerThread, _Connection, listen
 from .support import V3, body, track
 
 if TYPE_CHECKING:
-    from gameball_async.sandbox._pauses import Pauses
+    from gameball_async.sandbox._pauses import InterruptibleSleep
 
     from .support import Calls
 
@@ -281,7 +281,7 @@ def test_stopping_while_connections_are_being_accepted_leaves_none_of_them_open(
 
 
 def test_a_server_that_cannot_start_says_why_in_the_callers_thread() -> None:
-    def fail(_: Pauses) -> NoReturn:
+    def fail(_: InterruptibleSleep) -> NoReturn:
         raise LookupError("no app")
 
     with pytest.raises(RuntimeError, match="has not started") as caught:

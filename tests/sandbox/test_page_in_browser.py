@@ -189,7 +189,7 @@ def test_ten_thousand_events_of_two_thousand_players_leave_the_page_small_and_qu
 def test_the_number_of_a_request_is_beside_its_time_however_long_it_is(
     page: Page, sandbox: Sandbox, width: int
 ) -> None:
-    sandbox._desk.ledger._number = 999_998
+    sandbox._handler.memory._number = 999_998
     page.set_viewport_size({"width": width, "height": DESK[1]})
     events = dict[str, object](place_order={})
     send(sandbox, [("a player with a rather long id", events)] * 2)

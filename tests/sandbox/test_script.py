@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gameball_async.sandbox import Fault, Sandbox
-from gameball_async.sandbox._faults import Script
+from gameball_async.sandbox._faults import FaultScript
 
 from .support import track
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import httpx
 
 
-def _script(*faults: Fault, seed: int = 0, now: float = 0.0) -> Script:
-    return Script(faults, random.Random(seed), now)
+def _script(*faults: Fault, seed: int = 0, now: float = 0.0) -> FaultScript:
+    return FaultScript(faults, random.Random(seed), now)
 
 
 def _make(arguments: dict[str, Any]) -> Fault:
     return Fault(**arguments)
 
 
-def _strikes(script: Script, now: float = 0.0, player: str | None = "p", events: tuple[str, ...] = ("e",)) -> bool:
+def _strikes(script: FaultScript, now: float = 0.0, player: str | None = "p", events: tuple[str, ...] = ("e",)) -> bool:
     return script.plan(player, events, now).fault is not None
 
 

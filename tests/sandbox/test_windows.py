@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from gameball_async.sandbox import Limits, Sandbox
-from gameball_async.sandbox._windows import Windows
+from gameball_async.sandbox._windows import LimitWindows
 
 from .support import V3, V4, body, track
 
 
-def _admitted(windows: Windows, moments: list[float]) -> list[float]:
+def _admitted(windows: LimitWindows, moments: list[float]) -> list[float]:
     return [moment for moment in moments if windows.admit(moment) is None]
 
 
@@ -27,14 +27,14 @@ def test_no_second_and_no_thirty_seconds_ever_hold_more_than_their_limit(seed: i
     generator = random.Random(seed)
     moments = sorted(generator.uniform(0, 90) for _ in range(3000))
 
-    admitted = _admitted(Windows(Limits(20, 120)), moments)
+    admitted = _admitted(LimitWindows(Limits(20, 120)), moments)
 
     assert _most_in_any(1.0, admitted) <= 20
     assert _most_in_any(30.0, admitted) == 120
 
 
 def test_a_full_second_is_let_through_at_once_and_the_next_exactly_one_second_later() -> None:
-    windows = Windows(Limits())
+    windows = LimitWindows(Limits())
 
     assert len(_admitted(windows, [0.0] * 150)) == 100
     assert len(_admitted(windows, [0.999])) == 0
@@ -42,7 +42,7 @@ def test_a_full_second_is_let_through_at_once_and_the_next_exactly_one_second_la
 
 
 def test_the_thirty_seconds_hold_where_the_seconds_would_not() -> None:
-    windows = Windows(Limits())
+    windows = LimitWindows(Limits())
     moments = [second + step / 100 for second in range(29) for step in range(100)]
 
     assert len(_admitted(windows, moments)) == 1200
@@ -51,13 +51,13 @@ def test_the_thirty_seconds_hold_where_the_seconds_would_not() -> None:
 
 
 def test_a_refused_request_takes_no_room() -> None:
-    windows = Windows(Limits(1, 1200))
+    windows = LimitWindows(Limits(1, 1200))
 
     assert _admitted(windows, [0.0, 0.9, 1.0]) == [0.0, 1.0]
 
 
 def test_without_limits_everything_passes() -> None:
-    assert len(_admitted(Windows(None), [0.0] * 5000)) == 5000
+    assert len(_admitted(LimitWindows(None), [0.0] * 5000)) == 5000
 
 
 @pytest.mark.parametrize("counts", [(0, 1200), (100, 0), (-1, 5)])

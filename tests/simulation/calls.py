@@ -141,7 +141,7 @@ class Calls:
             self.life.closing_from = self._ledger.settlements
             self._requests.awaits(+1)
             if not self.life.is_started:
-                self._ledger.restamp()
+                self._ledger.rebase_clock()
 
     # ---------------------------------------------------------------- when nothing is ready
 

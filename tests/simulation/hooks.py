@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from gameball_async._buffer import Buffer, Counts
+from gameball_async._buffer import Buffer, Counters
 from gameball_async._buffer._schedule import Schedule
 from gameball_async._flusher import Flusher
 from gameball_async._receipt import SharedOutcome
 
-_TRANSITIONS = ("take", "settle", "give_back", "split", "drop_oldest", "hurry", "skip_backoff")
+_TRANSITIONS = ("take", "settle", "requeue", "split", "drop_oldest", "flush_now", "skip_backoff")
 
 Look = Callable[[str], None]
 
@@ -94,9 +94,9 @@ def determined(seed: int, wall_now: Callable[[], float]) -> Generator[None]:
 @contextmanager
 def finalizers(finalize: Callable[[], None], seed: int) -> Generator[None]:
     """Run a finalizer now and then in the midst of a change of the buffer, as a garbage collection would."""
-    random, settle, move = Random(seed + 4), Counts.settle, Schedule._move
+    random, settle, move = Random(seed + 4), Counters.settle, Schedule._move
 
-    def settle_and_finalize(counts: Counts, *args: Any) -> None:
+    def settle_and_finalize(counts: Counters, *args: Any) -> None:
         settle(counts, *args)
         if random.random() < 0.1:
             finalize()
@@ -107,7 +107,7 @@ def finalizers(finalize: Callable[[], None], seed: int) -> Generator[None]:
         move(schedule, *args)
 
     with (
-        mock.patch.object(Counts, "settle", settle_and_finalize),
+        mock.patch.object(Counters, "settle", settle_and_finalize),
         mock.patch.object(Schedule, "_move", finalize_and_move),
     ):
         yield

@@ -154,7 +154,7 @@ class Ledger:
         self._trace.note("accepted", placed.asked.number, placed.asked.player, name)
         return placed
 
-    def restamp(self) -> None:
+    def rebase_clock(self) -> None:
         """Forget the time of what was accepted before there was a clock."""
         for placed in self.accepted:
             placed.accepted_at = self._now()

@@ -16,18 +16,18 @@ import anyio
 import attrs
 
 from gameball_async import GameballError, Rejected
-from gameball_async._admission import Admission
-from gameball_async._buffer import Batch, Buffer, Counts
-from gameball_async._buffer._batch import Stage
-from gameball_async._buffer._schedule import Place, Schedule
+from gameball_async._admission import FairQueue
+from gameball_async._buffer import Batch, Buffer, Counters
+from gameball_async._buffer._batch import BatchState
+from gameball_async._buffer._schedule import PlayerState, Schedule
 from gameball_async._delivery import Backoff
-from gameball_async._failures import Failures
-from gameball_async._flusher import Engine, Flusher, State
-from gameball_async._flusher._aftermath import Aftermath
-from gameball_async._pacing import Gate, GateState, Spacing, Windows
+from gameball_async._failures import FailureCallbacks
+from gameball_async._flusher import ClientState, Flusher, Lifecycle
+from gameball_async._flusher._aftermath import Settlement
+from gameball_async._pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
 from gameball_async._receipt import SharedOutcome
-from gameball_async._runtime import current_runtime
-from gameball_async._verdict import Sign, Verdict
+from gameball_async._runtime import current_backend
+from gameball_async._verdict import Decision, ServerHealth
 
 Mutate = Callable[..., Any]
 """A method in the place of another: gets the original, then the arguments of the call."""
@@ -78,17 +78,17 @@ def _nothing(_: Mutate, *__: Any, **___: Any) -> None:
 # -------------------------------------------------------------------- the buffer
 
 
-def _give_back_nothing(give_back: Mutate, buffer: Buffer, batch: Batch, at: float) -> None:
+def _give_back_nothing(requeue: Mutate, buffer: Buffer, batch: Batch, at: float) -> None:
     if batch.body is not None and batch.ambiguous:
         buffer._unlink(batch, at)
     else:
-        give_back(buffer, batch, at)
+        requeue(buffer, batch, at)
 
 
 def _swap(take: Mutate, buffer: Buffer, *args: Any, **options: Any) -> Batch | None:
     batch: Batch | None = take(buffer, *args, **options)
     later = batch.following if batch else None
-    if batch and later and not batch.attempts and later.stage is Stage.OPEN:
+    if batch and later and not batch.attempts and later.stage is BatchState.OPEN:
         batch.events, later.events = later.events, batch.events
         batch.shared, later.shared = later.shared, batch.shared
     return batch
@@ -124,13 +124,13 @@ def _halves_forget_ambiguity(halves: Mutate, batch: Batch, overhead: int) -> tup
 
 
 def _grow_over_names(growth: Mutate, buffer: Buffer, batch: Batch, name: str, *rest: Any) -> Any:
-    if batch.stage is Stage.OPEN and name in batch.events:
+    if batch.stage is BatchState.OPEN and name in batch.events:
         return 0
     return growth(buffer, batch, name, *rest)
 
 
 def _grow_when_sealed(growth: Mutate, buffer: Buffer, batch: Batch, name: str, *rest: Any) -> Any:
-    if batch.stage is Stage.SEALED and batch.attempts and name not in batch.events:
+    if batch.stage is BatchState.SEALED and batch.attempts and name not in batch.events:
         return 0
     return growth(buffer, batch, name, *rest)
 
@@ -140,14 +140,14 @@ def _send_encoding_anew(send: Mutate, flusher: Flusher, batch: Batch, *rest: Any
     return send(flusher, batch, *rest)
 
 
-def _settle_wrongly(settle: Mutate, counts: Counts, events: int, size: int, outcome: Any) -> None:
+def _settle_wrongly(settle: Mutate, counts: Counters, events: int, size: int, outcome: Any) -> None:
     settle(counts, events, size, outcome)
     if counts.dropped:
         counts.dropped -= 1
         counts.delivered += 1
 
 
-def _settle_wrong_bytes(settle: Mutate, counts: Counts, events: int, size: int, outcome: Any) -> None:
+def _settle_wrong_bytes(settle: Mutate, counts: Counters, events: int, size: int, outcome: Any) -> None:
     settle(counts, events, size - 1, outcome)
 
 
@@ -164,9 +164,9 @@ def _linger_longer(linger: Mutate, schedule: Schedule, player: Any, until: float
 
 
 def _drop_the_sealed(drop_oldest: Mutate, buffer: Buffer, *args: Any) -> Any:
-    in_flight = next((p.head for p in buffer._players.values() if p.place is Place.BACKING_OFF), None)
+    in_flight = next((p.head for p in buffer._players.values() if p.player_state is PlayerState.BACKING_OFF), None)
     if in_flight is not None:
-        in_flight.stage = Stage.OPEN
+        in_flight.stage = BatchState.OPEN
     return drop_oldest(buffer, *args)
 
 
@@ -183,17 +183,17 @@ def _forget_every_tenth() -> Mutate:
     return settle
 
 
-def _tell_twice(add: Mutate, failures: Failures, events: Iterable[Any], error: Any) -> None:
+def _tell_twice(add: Mutate, failures: FailureCallbacks, events: Iterable[Any], error: Any) -> None:
     events = list(events)
     add(failures, events, error)
     add(failures, events[:1], error)
 
 
-def _nobody_waits(_: Mutate, _admission: Admission) -> bool:
+def _nobody_waits(_: Mutate, _admission: FairQueue) -> bool:
     return False
 
 
-def _wait_without_end(wait_for: Mutate, admission: Admission, attempt: Callable[[], Any], timeout: float) -> Any:
+def _wait_without_end(wait_for: Mutate, admission: FairQueue, attempt: Callable[[], Any], timeout: float) -> Any:
     """Whoever gave up, and was told so, is admitted all the same as soon as there is room."""
 
     async def wait() -> Any:
@@ -208,7 +208,7 @@ def _wait_without_end(wait_for: Mutate, admission: Admission, attempt: Callable[
     return wait()
 
 
-def _admit_the_gone(room_made: Mutate, admission: Admission) -> None:
+def _admit_the_gone(room_made: Mutate, admission: FairQueue) -> None:
     gone: list[Callable[[], Any]] = vars(admission).get("gone", [])
     with suppress(GameballError):  # a client that closes takes nothing
         while gone and gone[0]() is not None:
@@ -219,47 +219,47 @@ def _admit_the_gone(room_made: Mutate, admission: Admission) -> None:
 # -------------------------------------------------------------------- the flusher
 
 
-def _conclude_with(verdict: Verdict, mutate: Mutate) -> Mutate:
+def _conclude_with(verdict: Decision, mutate: Mutate) -> Mutate:
     """Change what follows from one verdict."""
 
-    def conclude(original: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
+    def conclude(original: Mutate, settlement: Settlement, batch: Batch, answer: Any, now: float) -> None:
         if answer.verdict is verdict:
-            mutate(original, aftermath, batch, answer, now)
+            mutate(original, settlement, batch, answer, now)
         else:
-            original(aftermath, batch, answer, now)
+            original(settlement, batch, answer, now)
 
     return conclude
 
 
-def _deliver_again(conclude: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
+def _deliver_again(conclude: Mutate, settlement: Settlement, batch: Batch, answer: Any, now: float) -> None:
     if batch.attempts == 1:
-        aftermath._buffer.give_back(batch, now + 1)
+        settlement._buffer.requeue(batch, now + 1)
     else:
-        conclude(aftermath, batch, answer, now)
+        conclude(settlement, batch, answer, now)
 
 
-def _try_again(_: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
-    aftermath._try_again(batch, answer, now)
+def _try_again(_: Mutate, settlement: Settlement, batch: Batch, answer: Any, now: float) -> None:
+    settlement._try_again(batch, answer, now)
 
 
-def _try_for_ever(_: Mutate, aftermath: Aftermath, batch: Batch, _answer: Any, now: float) -> None:
-    aftermath._buffer.give_back(batch, now + 1)
+def _try_for_ever(_: Mutate, settlement: Settlement, batch: Batch, _answer: Any, now: float) -> None:
+    settlement._buffer.requeue(batch, now + 1)
 
 
 def _interrupted() -> Mutate:
-    return _conclude_with(Verdict.INTERRUPTED, _nothing)
+    return _conclude_with(Decision.INTERRUPTED, _nothing)
 
 
-def _refuse_all(_: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
-    aftermath._buffer.settle(batch, _rejection(answer), now)
+def _refuse_all(_: Mutate, settlement: Settlement, batch: Batch, answer: Any, now: float) -> None:
+    settlement._buffer.settle(batch, _rejection(answer), now)
 
 
 def _rejection(answer: Any) -> Any:
     return Rejected("no", status=answer.status)
 
 
-def _expire_never(_: Mutate, aftermath: Aftermath, batch: Batch, _why: str, now: float) -> None:
-    aftermath._buffer.give_back(batch, now + 1)
+def _expire_never(_: Mutate, settlement: Settlement, batch: Batch, _why: str, now: float) -> None:
+    settlement._buffer.requeue(batch, now + 1)
 
 
 def _pending_not_the_last(pending_until: Mutate, buffer: Buffer, epoch: int) -> int:
@@ -267,8 +267,8 @@ def _pending_not_the_last(pending_until: Mutate, buffer: Buffer, epoch: int) -> 
     return pending if pending > 2 else 0
 
 
-def _hurry_within_the_epoch(hurry: Mutate, buffer: Buffer) -> int:
-    flushed: int = hurry(buffer)
+def _hurry_within_the_epoch(flush_now: Mutate, buffer: Buffer) -> int:
+    flushed: int = flush_now(buffer)
     return flushed + 1
 
 
@@ -277,25 +277,27 @@ def _pause_shortly(pause: Mutate, backoff: Backoff, *args: Any) -> float:
     return min(0.01, pauses)
 
 
-def _hold_up_everybody(finish: Mutate, gate: Gate, sign: Sign, player: str | None, **about: Any) -> None:
-    finish(gate, sign, player, **about)
-    if sign is Sign.TROUBLED and gate.state is GateState.OPEN:
-        gate._close(GateState.OUTAGE, about["now"] + about["pause"])
+def _hold_up_everybody(
+    finish: Mutate, breaker: CircuitBreaker, health: ServerHealth, player: str | None, **about: Any
+) -> None:
+    finish(breaker, health, player, **about)
+    if health is ServerHealth.TROUBLED and breaker.state is BreakerState.OPEN:
+        breaker._close(BreakerState.OUTAGE, about["now"] + about["pause"])
 
 
-def _skip_every_wait(skip_wait: Mutate, gate: Gate) -> None:
-    gate.until = 0.0
-    skip_wait(gate)
+def _skip_every_wait(skip_wait: Mutate, breaker: CircuitBreaker) -> None:
+    breaker.until = 0.0
+    skip_wait(breaker)
 
 
-def _open_for_all(_: Mutate, gate: Gate) -> float:
-    return gate.until
+def _open_for_all(_: Mutate, breaker: CircuitBreaker) -> float:
+    return breaker.until
 
 
 def _leak_every_third() -> Mutate:
     calls = itertools.count(1)
 
-    def finish(original: Mutate, windows: Windows, now: float) -> None:
+    def finish(original: Mutate, windows: RateWindows, now: float) -> None:
         original(windows, now)
         windows._in_flight += next(calls) % 3 == 0
 
@@ -306,32 +308,32 @@ def _keep_too_far(_: Mutate, spacing: Spacing, now: float) -> None:
     spacing._next = now + 2 * spacing._distance
 
 
-def _count_from_the_start(start: Mutate, windows: Windows) -> None:
+def _count_from_the_start(start: Mutate, windows: RateWindows) -> None:
     start(windows)
     windows._in_flight = 0
 
 
 def _leave_a_task(send: Mutate, flusher: Flusher, *args: Any) -> Any:
-    current_runtime().spawn(partial(anyio.sleep, 10_000))
+    current_backend().spawn(partial(anyio.sleep, 10_000))
     return send(flusher, *args)
 
 
 # -------------------------------------------------------------------- the engine
 
 
-def _accept_always(_: Mutate, engine: Engine) -> float:
+def _accept_always(_: Mutate, engine: Lifecycle) -> float:
     return engine.now()
 
 
-def _end_as_if_running(end: Mutate, engine: Engine, state: State) -> None:
+def _end_as_if_running(end: Mutate, engine: Lifecycle, state: ClientState) -> None:
     before = engine.state
     end(engine, state)
-    if state is State.STOPPED:
+    if state is ClientState.STOPPED:
         engine.state = before
 
 
 MUTANTS = (
-    _mutant("drops an ambiguous batch silently", "deadlock|pending|waits", (Buffer, "give_back", _give_back_nothing)),
+    _mutant("drops an ambiguous batch silently", "deadlock|pending|waits", (Buffer, "requeue", _give_back_nothing)),
     _mutant("swaps two batches", "carries .* due are", (Buffer, "take", _swap)),
     _mutant("sends two requests of a player at once", "two requests in flight", (Buffer, "take", _take_without_turn)),
     _mutant("loses the tail on a split", "pending|due|deadlock|Error", (Batch, "halves", _halves_without_tail)),
@@ -345,60 +347,60 @@ MUTANTS = (
         (Flusher, "_send", _send_encoding_anew),
     ),
     _mutant("adds to a batch that was sent", "carries|called delivered", (Buffer, "_growth", _grow_when_sealed)),
-    _mutant("counts wrongly", "stats say d", (Counts, "settle", _settle_wrongly)),
-    _mutant("counts bytes wrongly", "stats say buffered_bytes", (Counts, "settle", _settle_wrong_bytes)),
+    _mutant("counts wrongly", "stats say d", (Counters, "settle", _settle_wrongly)),
+    _mutant("counts bytes wrongly", "stats say buffered_bytes", (Counters, "settle", _settle_wrong_bytes)),
     _mutant("never wakes after a backoff", "nobody sends it", (Schedule, "back_off", _back_off_for_ever)),
     _mutant("does not back off", "before the backoff", (Schedule, "back_off", _back_off_not)),
     _mutant("lingers too long", "nobody sends it", (Schedule, "linger", _linger_longer)),
     _mutant("drops what is being retried", "was dropped after|carries", (Buffer, "drop_oldest", _drop_the_sealed)),
     _mutant("ignores what becomes due", "nobody sends it|pending", (Flusher, "_on_due", _nothing)),
     _mutant("forgets a receipt", "stats say", (SharedOutcome, "settle", _forget_every_tenth())),
-    _mutant("tells no callback", "told 0 times", (Failures, "add", _nothing)),
-    _mutant("tells a callback twice", "told 2 times", (Failures, "add", _tell_twice)),
-    _mutant("wakes no producer", "waits although there is room", (Admission, "room_made", _nothing)),
+    _mutant("tells no callback", "told 0 times", (FailureCallbacks, "add", _nothing)),
+    _mutant("tells a callback twice", "told 2 times", (FailureCallbacks, "add", _tell_twice)),
+    _mutant("wakes no producer", "waits although there is room", (FairQueue, "room_made", _nothing)),
     _mutant(
         "accepts what gave up",
         "after its call had ended|counts as accepted",
-        (Admission, "wait_for", _wait_without_end),
-        (Admission, "room_made", _admit_the_gone),
+        (FairQueue, "wait_for", _wait_without_end),
+        (FairQueue, "room_made", _admit_the_gone),
     ),
-    _mutant("lets producers overtake", "overtook", (Admission, "is_waited_for", _nobody_waits)),
+    _mutant("lets producers overtake", "overtook", (FairQueue, "is_waited_for", _nobody_waits)),
     _mutant(
         "retries after success",
         "which was DELIVERED",
-        (Aftermath, "conclude", _conclude_with(Verdict.DELIVERED, _deliver_again)),
+        (Settlement, "conclude", _conclude_with(Decision.DELIVERED, _deliver_again)),
     ),
     _mutant(
         "resends what it should report",
         "sends again what may have been applied",
-        (Aftermath, "conclude", _conclude_with(Verdict.AMBIGUOUS, _try_again)),
+        (Settlement, "conclude", _conclude_with(Decision.AMBIGUOUS, _try_again)),
     ),
     _mutant(
         "repeats what was refused",
         "which was REFUSED",
-        (Aftermath, "conclude", _conclude_with(Verdict.REFUSED, _try_for_ever)),
+        (Settlement, "conclude", _conclude_with(Decision.REFUSED, _try_for_ever)),
     ),
     _mutant(
         "rejects the innocent with the guilty",
         "without a refusal of its own",
-        (Aftermath, "conclude", _conclude_with(Verdict.REFUSED, _refuse_all)),
+        (Settlement, "conclude", _conclude_with(Decision.REFUSED, _refuse_all)),
     ),
-    _mutant("drops a batch on cancel", "nobody sends it|deadlock|waits", (Aftermath, "conclude", _interrupted())),
-    _mutant("never gives up", "too old", (Aftermath, "_drop_expired", _expire_never)),
+    _mutant("drops a batch on cancel", "nobody sends it|deadlock|waits", (Settlement, "conclude", _interrupted())),
+    _mutant("never gives up", "too old", (Settlement, "_drop_expired", _expire_never)),
     _mutant("flushes incompletely", "returned before", (Buffer, "pending_until", _pending_not_the_last)),
-    _mutant("flushes what came later", "waits for nothing", (Buffer, "hurry", _hurry_within_the_epoch)),
+    _mutant("flushes what came later", "waits for nothing", (Buffer, "flush_now", _hurry_within_the_epoch)),
     _mutant("lets nobody skip a linger", "waits on after a flush", (Schedule, "end_lingers", _nothing)),
     _mutant("lets nobody skip a backoff", "waits on after a flush", (Schedule, "end_backoffs", _nothing)),
     _mutant("ignores Retry-After", "starts in a pause", (Backoff, "pause", _pause_shortly)),
-    _mutant("skips the server's pauses", "starts in a pause|refused", (Gate, "skip_wait", _skip_every_wait)),
-    _mutant("probes with everything at once", "second probe", (Gate, "opens_at", _open_for_all)),
-    _mutant("holds up everybody for one", "lets nothing go", (Gate, "finish", _hold_up_everybody)),
-    _mutant("leaks a slot of the windows", "nobody sends it|pending", (Windows, "finish", _leak_every_third())),
+    _mutant("skips the server's pauses", "starts in a pause|refused", (CircuitBreaker, "skip_wait", _skip_every_wait)),
+    _mutant("probes with everything at once", "second probe", (CircuitBreaker, "opens_at", _open_for_all)),
+    _mutant("holds up everybody for one", "lets nothing go", (CircuitBreaker, "finish", _hold_up_everybody)),
+    _mutant("leaks a slot of the windows", "nobody sends it|pending", (RateWindows, "finish", _leak_every_third())),
     _mutant("keeps too much distance", "keeps its distance", (Spacing, "start", _keep_too_far)),
-    _mutant("counts no request in flight", "requests in the", (Windows, "start", _count_from_the_start)),
+    _mutant("counts no request in flight", "requests in the", (RateWindows, "start", _count_from_the_start)),
     _mutant("leaves a task behind each request", "tasks", (Flusher, "_send", _leave_a_task)),
-    _mutant("accepts after the close", "takes none", (Engine, "accepting_now", _accept_always)),
-    _mutant("hides the flusher's death", "does not know", (Engine, "_end", _end_as_if_running)),
+    _mutant("accepts after the close", "takes none", (Lifecycle, "accepting_now", _accept_always)),
+    _mutant("hides the flusher's death", "does not know", (Lifecycle, "_end", _end_as_if_running)),
     _mutant("closes late", "after its deadline", (Flusher, "_set_deadlines", _nothing)),
 )
 """Every mutant; the tests catch each of them."""

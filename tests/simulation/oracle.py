@@ -11,8 +11,8 @@ import attrs
 import trio
 
 from gameball_async import AsyncGameball, Delivered
-from gameball_async._flusher import Flusher, State
-from gameball_async._pacing import GateState
+from gameball_async._flusher import ClientState, Flusher
+from gameball_async._pacing import BreakerState
 from gameball_async._receipt import SharedOutcome
 
 from . import loops
@@ -75,12 +75,12 @@ class Oracle:
     @property
     def flusher(self) -> Flusher:
         """Its flusher, looked into."""
-        return self.gameball._engine.flusher
+        return self.gameball._lifecycle.flusher
 
     @property
-    def state(self) -> State:
+    def state(self) -> ClientState:
         """Its state, looked into."""
-        return self.gameball._engine.state
+        return self.gameball._lifecycle.state
 
     def watch(self, gameball: AsyncGameball) -> None:
         """Look at a client from now on."""
@@ -93,7 +93,7 @@ class Oracle:
     def forget(self) -> None:
         """After a finding: the client need not warn of what is known."""
         if self._gameball is not None:
-            self._gameball._engine.state = State.CLOSED
+            self._gameball._lifecycle.state = ClientState.CLOSED
 
     # ---------------------------------------------------------------- after each step
 
@@ -101,9 +101,9 @@ class Oracle:
         self.calls.accepted(self.ledger.accept(player, encoded, shared))
 
     def _look(self, transition: str) -> None:
-        if transition in ("skip_backoff", "hurry"):
+        if transition in ("skip_backoff", "flush_now"):
             self.requests.hurried_at = self.now()
-            if transition == "hurry":  # the other one skips no linger
+            if transition == "flush_now":  # the other one skips no linger
                 self._flushed_at = self.now()
             return
         self.ledger.collect()
@@ -145,11 +145,11 @@ class Oracle:
         self.ledger.collect()
         self._observe_stats()
         self.life.is_dead |= self.life.is_killed
-        if self.life.is_killed and self.state is State.RUNNING:
+        if self.life.is_killed and self.state is ClientState.RUNNING:
             self.fail("the flusher is dead, and the client does not know")
         self.calls.check_idle(self.flusher)
-        self.pauses.check(self.requests.all, self.flusher.gate.state)
-        if self.state in (State.RUNNING, State.CLOSING):
+        self.pauses.check(self.requests.all, self.flusher.breaker.state)
+        if self.state in (ClientState.RUNNING, ClientState.CLOSING):
             self.requests.check_idle()
             self._check_hurried()
             self._check_told_numbers()
@@ -167,7 +167,7 @@ class Oracle:
         """What a flush or a close found waiting for its linger or backoff went at once, if it may go at all."""
         requests, now = self.requests, self.now()
         is_free = len(requests.in_flight) < MOST_CONNECTIONS and requests._has_slot(now)
-        is_open = self.flusher.gate.state is GateState.OPEN and not self.flusher.store.is_journal
+        is_open = self.flusher.breaker.state is BreakerState.OPEN and not self.flusher.store.is_journal
         if not (is_free and is_open) or requests._keeps_distance(now):
             return
         for player, queue in self.ledger.queues.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from gameball_async._pacing import GateState
+from gameball_async._pacing import BreakerState
 
 from .replies import Meaning
 from .requests import Attempt
@@ -34,11 +34,11 @@ class Pauses:
         self._failing: set[str] = set()
         self._has_reason = False
 
-    def check(self, requests: Sequence[Attempt], state: GateState) -> None:
+    def check(self, requests: Sequence[Attempt], state: BreakerState) -> None:
         """Look at all requests so far, when nothing is ready."""
         for _, attempts in groupby(self._ended(requests), key=lambda attempt: attempt.ended):
             self._read(list(attempts))
-        if state is GateState.OPEN:
+        if state is BreakerState.OPEN:
             self._has_reason = False
         elif not self._has_reason:
             self._fail(f"the client lets nothing go, it is {state.name}, and {len(self._failing)} players failed")

@@ -59,7 +59,7 @@ class Reply:
     hangs: bool = False
 
     @property
-    def strikes(self) -> bool:
+    def solo_failures(self) -> bool:
         """Whether enough of these may be the batch's own fault."""
         return self.status is not None and self.meaning in (Meaning.FAILED, Meaning.AMBIGUOUS)
 

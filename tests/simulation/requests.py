@@ -14,7 +14,7 @@ import httpx
 
 from gameball_async import Dropped, OutcomeUnknown, Rejected
 from gameball_async._flusher import Flusher
-from gameball_async._pacing import GateState
+from gameball_async._pacing import BreakerState
 
 from .ledger import Ledger, Placed, Trace
 from .plan import Plan
@@ -59,7 +59,7 @@ class Attempt:
     pause: float | None = None
     is_awaited: bool = False
     tries: int = 1
-    strikes: int = 0
+    solo_failures: int = 0
 
     @property
     def numbers(self) -> list[int]:
@@ -110,7 +110,7 @@ class Requests:
             placed=placed,
             body=body,
             started=self._now(),
-            is_probe=self.flusher is not None and self.flusher.gate.state is not GateState.OPEN,
+            is_probe=self.flusher is not None and self.flusher.breaker.state is not BreakerState.OPEN,
         )
         self._trace.note("request", f"#{attempt.number}", player, attempt.numbers)
         self._trace.observe(request.method, str(request.url), body)
@@ -191,7 +191,7 @@ class Requests:
 
     def _check_repeat(self, attempt: Attempt, last: Attempt, meaning: Meaning) -> None:
         if attempt.body == last.body:
-            attempt.tries, attempt.strikes = last.tries + 1, last.strikes
+            attempt.tries, attempt.solo_failures = last.tries + 1, last.solo_failures
             if meaning not in RETRIABLE:
                 self._fail(f"#{attempt.number} repeats #{last.number}, which was {meaning.name}")
             if self._is_too_old(last, meaning):
@@ -202,7 +202,7 @@ class Requests:
             self._fail(f"#{attempt.number} sends again what may have been applied by #{last.number}")
 
     def _may_split(self, last: Attempt, meaning: Meaning) -> bool:
-        return meaning is Meaning.REFUSED or last.strikes >= self._plan.retry.max_attempts
+        return meaning is Meaning.REFUSED or last.solo_failures >= self._plan.retry.max_attempts
 
     def _is_too_old(self, last: Attempt, meaning: Meaning) -> bool:
         if meaning in (Meaning.HALT, Meaning.INTERRUPTED) or last.ended is None:
@@ -226,7 +226,7 @@ class Requests:
         """When an attempt may be repeated at the earliest."""
         if last.ended is None or last.ended <= self.hurried_at:
             return -1.0
-        if last.strikes >= self._plan.retry.max_attempts:
+        if last.solo_failures >= self._plan.retry.max_attempts:
             return -1.0  # it may have been split, and its parts go at once
         wait = self._backoff(last) * (1 - self._plan.retry.jitter)
         is_short = last.is_awaited or last.ended in self._awaiting_changed
@@ -279,7 +279,7 @@ class Requests:
         if self._is_halted:  # only the answer of a working server ends a halt; after any other end comes the next probe
             self.probes_by = max(self.probes_by, now + HALT_PAUSE)
         if attempt.reply is not None and meaning is attempt.reply.meaning:
-            attempt.strikes += attempt.reply.strikes
+            attempt.solo_failures += attempt.reply.solo_failures
             self._note_pause(attempt, meaning, now)
 
     def _with_timeout(self, attempt: Attempt, meaning: Meaning) -> Meaning:
@@ -301,7 +301,7 @@ class Requests:
 
     @property
     def _is_halted(self) -> bool:
-        return self.flusher is not None and self.flusher.aftermath.halted is not None
+        return self.flusher is not None and self.flusher.settlement.halted is not None
 
     @property
     def was_halted(self) -> bool:
@@ -313,16 +313,16 @@ class Requests:
     def check_idle(self) -> None:
         """What is due is under way: nothing sleeps while it could be sent."""
         assert self.flusher is not None
-        gate, now = self.flusher.gate, self._now()
-        if gate.until > now + max(LONGEST_PAUSE, self._plan.retry.maximum) + EPSILON:
-            self._fail(f"the client pauses until {gate.until:.4f}")
+        breaker, now = self.flusher.breaker, self._now()
+        if breaker.until > now + max(LONGEST_PAUSE, self._plan.retry.maximum) + EPSILON:
+            self._fail(f"the client pauses until {breaker.until:.4f}")
         if len(self.in_flight) >= MOST_CONNECTIONS or not self._has_slot(now) or self._keeps_distance(now):
             return
-        if gate.state is not GateState.OPEN and (self.in_flight or self.is_closing_halted):
+        if breaker.state is not BreakerState.OPEN and (self.in_flight or self.is_closing_halted):
             return
         for player, queue in self._ledger.queues.items():
             if queue and player not in self.in_flight:
-                due_at = max(self._due_at(queue[0]), gate.until)
+                due_at = max(self._due_at(queue[0]), breaker.until)
                 if now > due_at + EPSILON:
                     self._fail(f"event {queue[0].asked.number} is due since {due_at:.4f}, and nobody sends it")
 
@@ -331,7 +331,7 @@ class Requests:
         """Whether nothing has to be sent because the client is refused and closes."""
         return (
             self.flusher is not None
-            and self.flusher.aftermath.halted is not None
+            and self.flusher.settlement.halted is not None
             and self.flusher._closing_at is not None
         )
 

@@ -151,7 +151,7 @@ class _Simulation:
 
     async def _start(self, tasks: anyio.abc.TaskGroup) -> None:
         """Start the client in one of its ways: by `run`, or by one or several calls of `start`."""
-        self.oracle.ledger.restamp()
+        self.oracle.ledger.rebase_clock()
         if self._plan.run_in_group:
             await tasks.start(self._run_in_group)
         else:

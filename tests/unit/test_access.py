@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gameball_async import ConfigurationError, __version__
-from gameball_async._access import Access
+from gameball_async._access import Endpoint
 
 DEFAULT = "https://api.gameball.co"
 KEY, SECRET = "t0pkey", "t0psecret"
@@ -20,13 +20,15 @@ def _no_keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GAMEBALL_SECRET_KEY", raising=False)
 
 
-def access(api_key: Any = KEY, secret_key: Any = None, *, api_version: Any = "v3.0", base_url: Any = DEFAULT) -> Access:
-    return Access.checked(api_key, secret_key, api_version, base_url)
+def endpoint(
+    api_key: Any = KEY, secret_key: Any = None, *, api_version: Any = "v3.0", base_url: Any = DEFAULT
+) -> Endpoint:
+    return Endpoint.checked(api_key, secret_key, api_version, base_url)
 
 
 def refusal(*keys: Any, **settings: Any) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        access(*keys, **settings)
+        endpoint(*keys, **settings)
     assert KEY not in str(caught.value)
     assert SECRET not in str(caught.value)
     return str(caught.value)
@@ -50,7 +52,7 @@ def refusal(*keys: Any, **settings: Any) -> str:
     ],
 )
 def test_requests_go_to_the_path_of_the_version_below_the_address(base_url: str, url: str) -> None:
-    assert access(base_url=base_url).url == url
+    assert endpoint(base_url=base_url).url == url
     assert httpx.URL(url).path.endswith("/api/v3.0/integrations/event")
 
 
@@ -125,7 +127,7 @@ def test_an_address_that_no_request_could_go_to_is_refused_at_once(base_url: str
 
 
 def test_every_request_carries_the_key_and_says_who_sends_it() -> None:
-    assert access().headers == {
+    assert endpoint().headers == {
         "APIKey": KEY,
         "Content-Type": "application/json",
         "User-Agent": f"gameball-async/{__version__}",
@@ -133,16 +135,16 @@ def test_every_request_carries_the_key_and_says_who_sends_it() -> None:
 
 
 def test_the_secret_key_is_carried_whenever_there_is_one() -> None:
-    assert access(KEY, SECRET).headers["SecretKey"] == SECRET
+    assert endpoint(KEY, SECRET).headers["SecretKey"] == SECRET
 
 
 def test_missing_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAMEBALL_API_KEY", "environment-key")
     monkeypatch.setenv("GAMEBALL_SECRET_KEY", "environment-secret")
 
-    assert access(None).secrets == ("environment-key", "environment-secret")
-    assert access(KEY, SECRET).secrets == (KEY, SECRET)
-    assert access(KEY, "").secrets == (KEY,)
+    assert endpoint(None).secrets == ("environment-key", "environment-secret")
+    assert endpoint(KEY, SECRET).secrets == (KEY, SECRET)
+    assert endpoint(KEY, "").secrets == (KEY,)
 
 
 def test_without_a_key_there_is_no_way_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +161,7 @@ def test_v4_1_has_no_way_in_without_a_secret_key() -> None:
 
     assert refusal(api_version="v4.1") == expected
     assert refusal(KEY, "", api_version="v4.1") == expected
-    assert access(KEY, SECRET, api_version="v4.1").secrets == (KEY, SECRET)
+    assert endpoint(KEY, SECRET, api_version="v4.1").secrets == (KEY, SECRET)
 
 
 BAD_KEYS: list[Any] = [
@@ -185,7 +187,7 @@ def test_an_unknown_version_is_refused() -> None:
 
 
 def test_the_repr_shows_no_key() -> None:
-    shown = repr(access(KEY, SECRET))
+    shown = repr(endpoint(KEY, SECRET))
 
     assert DEFAULT in shown
     assert KEY not in shown

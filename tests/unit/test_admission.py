@@ -9,7 +9,7 @@ import anyio.abc
 import pytest
 
 from gameball_async import ClientClosed
-from gameball_async._admission import Admission
+from gameball_async._admission import FairQueue
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ class Room:
     tasks: anyio.abc.TaskGroup
 
     def __init__(self) -> None:
-        self.admission = Admission()
+        self.admission = FairQueue()
         self.seats = 0
         self.closed = False
         self.admitted: list[int] = []
@@ -64,7 +64,7 @@ class Room:
 
 
 async def test_nobody_waits_for_an_empty_queue() -> None:
-    admission = Admission()
+    admission = FairQueue()
 
     assert not admission.is_waited_for
     admission.room_made()
@@ -174,7 +174,7 @@ async def test_who_waited_long_enough_goes_without() -> None:
 
 
 async def test_a_timeout_of_nothing_does_not_wait() -> None:
-    admission = Admission()
+    admission = FairQueue()
     before = anyio.current_time()
 
     assert await admission.wait_for(lambda: 1, 0.0) is None

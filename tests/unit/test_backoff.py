@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from gameball_async import Retry
 from gameball_async._delivery import Backoff
-from gameball_async._verdict import Answer, Verdict
+from gameball_async._verdict import Answer, Decision
 
 from .strategies import examples
 
-FAILED = Answer(verdict=Verdict.FAILED, status=503)
-RETRIED = [Verdict.FAILED, Verdict.AMBIGUOUS, Verdict.INTERRUPTED]
+FAILED = Answer(verdict=Decision.FAILED, status=503)
+RETRIED = [Decision.FAILED, Decision.AMBIGUOUS, Decision.INTERRUPTED]
 PLAIN = Retry(jitter=0)
 
 
@@ -29,29 +29,34 @@ def backoff(retry: Retry = PLAIN, random: float = 0.5) -> Backoff:
 
 
 @pytest.mark.parametrize("verdict", RETRIED)
-def test_each_wait_is_twice_the_one_before_up_to_the_longest(verdict: Verdict) -> None:
+def test_each_wait_is_twice_the_one_before_up_to_the_longest(verdict: Decision) -> None:
     answer = Answer(verdict=verdict)
 
-    waits = [backoff().after(answer, attempts=attempts, strikes=0) for attempts in range(1, 11)]
+    waits = [backoff().after(answer, attempts=attempts, solo_failures=0) for attempts in range(1, 11)]
 
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
 
 @pytest.mark.parametrize("attempts", [100, 10_000, 10**6])
 def test_after_any_number_of_attempts_the_wait_is_the_longest(attempts: int) -> None:
-    assert backoff().after(FAILED, attempts=attempts, strikes=0) == 60.0
+    assert backoff().after(FAILED, attempts=attempts, solo_failures=0) == 60.0
 
 
 def test_the_settings_shape_the_waits() -> None:
     shaped = backoff(Retry(initial=2.0, maximum=50.0, multiplier=3.0, jitter=0))
 
-    assert [shaped.after(FAILED, attempts=attempts, strikes=0) for attempts in range(1, 5)] == [2.0, 6.0, 18.0, 50.0]
+    assert [shaped.after(FAILED, attempts=attempts, solo_failures=0) for attempts in range(1, 5)] == [
+        2.0,
+        6.0,
+        18.0,
+        50.0,
+    ]
 
 
 def test_a_multiplier_of_one_keeps_the_wait() -> None:
     steady = backoff(Retry(multiplier=1, jitter=0))
 
-    assert {steady.after(FAILED, attempts=attempts, strikes=0) for attempts in (1, 2, 50)} == {0.5}
+    assert {steady.after(FAILED, attempts=attempts, solo_failures=0) for attempts in (1, 2, 50)} == {0.5}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +64,7 @@ def test_a_multiplier_of_one_keeps_the_wait() -> None:
     [(0.5, 0.0, 8.0), (0.5, 0.5, 6.0), (0.5, 1.0, 4.0), (1.0, 1.0, 0.0), (0.0, 1.0, 8.0), (0.25, 1.0, 6.0)],
 )
 def test_jitter_is_the_random_share_of_a_wait(jitter: float, random: float, expected: float) -> None:
-    assert backoff(Retry(jitter=jitter), random).after(FAILED, attempts=5, strikes=0) == expected
+    assert backoff(Retry(jitter=jitter), random).after(FAILED, attempts=5, solo_failures=0) == expected
 
 
 @examples(200)
@@ -68,9 +73,9 @@ def test_a_wait_is_never_longer_than_the_longest_nor_shorter_than_its_jitter_all
     attempts: int, jitter: float, random: float, initial: float
 ) -> None:
     retry = Retry(initial=initial, maximum=100.0, jitter=jitter)
-    full = backoff(Retry(initial=initial, maximum=100.0, jitter=0)).after(FAILED, attempts=attempts, strikes=0)
+    full = backoff(Retry(initial=initial, maximum=100.0, jitter=0)).after(FAILED, attempts=attempts, solo_failures=0)
 
-    wait = backoff(retry, random).after(FAILED, attempts=attempts, strikes=0)
+    wait = backoff(retry, random).after(FAILED, attempts=attempts, solo_failures=0)
 
     assert full is not None
     assert wait is not None
@@ -79,44 +84,51 @@ def test_a_wait_is_never_longer_than_the_longest_nor_shorter_than_its_jitter_all
 
 @pytest.mark.parametrize("attempts", [1, 7, 1000])
 def test_a_busy_player_is_tried_again_soon_however_often(attempts: int) -> None:
-    busy = Answer(verdict=Verdict.BUSY, status=422, code=2001)
+    busy = Answer(verdict=Decision.BUSY, status=422, code=2001)
 
-    assert backoff().after(busy, attempts=attempts, strikes=0) == 0.5
-
-
-@pytest.mark.parametrize("verdict", [Verdict.RATE_LIMITED, Verdict.HALT])
-def test_where_the_whole_client_waits_the_batch_does_not_wait_as_well(verdict: Verdict) -> None:
-    assert backoff().after(Answer(verdict=verdict), attempts=3, strikes=0) == 0.0
+    assert backoff().after(busy, attempts=attempts, solo_failures=0) == 0.5
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.REFUSED])
-def test_what_is_decided_is_not_tried_again(verdict: Verdict) -> None:
-    assert backoff().after(Answer(verdict=verdict), attempts=1, strikes=0) is None
+@pytest.mark.parametrize("verdict", [Decision.RATE_LIMITED, Decision.HALT])
+def test_where_the_whole_client_waits_the_batch_does_not_wait_as_well(verdict: Decision) -> None:
+    assert backoff().after(Answer(verdict=verdict), attempts=3, solo_failures=0) == 0.0
 
 
-@pytest.mark.parametrize("verdict", [*RETRIED, Verdict.BUSY])
-def test_only_strikes_exhaust_the_attempts(verdict: Verdict) -> None:
+@pytest.mark.parametrize("verdict", [Decision.DELIVERED, Decision.REFUSED])
+def test_what_is_decided_is_not_tried_again(verdict: Decision) -> None:
+    assert backoff().after(Answer(verdict=verdict), attempts=1, solo_failures=0) is None
+
+
+@pytest.mark.parametrize("verdict", [*RETRIED, Decision.BUSY])
+def test_only_strikes_exhaust_the_attempts(verdict: Decision) -> None:
     limited, answer = backoff(Retry(max_attempts=3)), Answer(verdict=verdict)
 
-    assert limited.after(answer, attempts=1000, strikes=0) is not None
-    assert limited.after(answer, attempts=1000, strikes=2) is not None
-    assert limited.after(answer, attempts=3, strikes=3) is None
-    assert limited.after(answer, attempts=4, strikes=4) is None
+    assert limited.after(answer, attempts=1000, solo_failures=0) is not None
+    assert limited.after(answer, attempts=1000, solo_failures=2) is not None
+    assert limited.after(answer, attempts=3, solo_failures=3) is None
+    assert limited.after(answer, attempts=4, solo_failures=4) is None
 
 
 def test_batches_in_any_order_do_not_disturb_each_other() -> None:
     shared = backoff()
     attempts = [5, 1, 3, 1, 8, 2]
 
-    assert [shared.after(FAILED, attempts=each, strikes=0) for each in attempts] == [8.0, 0.5, 2.0, 0.5, 60.0, 1.0]
+    assert [shared.after(FAILED, attempts=each, solo_failures=0) for each in attempts] == [
+        8.0,
+        0.5,
+        2.0,
+        0.5,
+        60.0,
+        1.0,
+    ]
 
 
 # ---------------------------------------------------------------- the whole client
 
 
 @pytest.mark.parametrize("seconds", [0.5, 7.0, 10.0**9, math.inf])
-@pytest.mark.parametrize("verdict", [Verdict.RATE_LIMITED, Verdict.FAILED, Verdict.BUSY])
-def test_a_pause_is_as_long_as_the_server_asked(verdict: Verdict, seconds: float) -> None:
+@pytest.mark.parametrize("verdict", [Decision.RATE_LIMITED, Decision.FAILED, Decision.BUSY])
+def test_a_pause_is_as_long_as_the_server_asked(verdict: Decision, seconds: float) -> None:
     answer = Answer(verdict=verdict, retry_after=seconds)
 
     assert backoff(Retry(), 0.9).pause(answer, 5) == seconds
@@ -132,8 +144,8 @@ def test_a_pause_has_jitter_as_well() -> None:
     assert backoff(Retry(jitter=0.5), 1.0).pause(FAILED, 2) == 1.0
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.FAILED, Verdict.BUSY])
-def test_a_retry_after_of_nothing_on_any_answer_but_a_429_is_no_pause(verdict: Verdict) -> None:
+@pytest.mark.parametrize("verdict", [Decision.DELIVERED, Decision.FAILED, Decision.BUSY])
+def test_a_retry_after_of_nothing_on_any_answer_but_a_429_is_no_pause(verdict: Decision) -> None:
     assert backoff(Retry(), 0.9).pause(Answer(verdict=verdict, retry_after=0.0), 5) == 0.0
 
 
@@ -141,13 +153,13 @@ def test_a_retry_after_of_nothing_on_any_answer_but_a_429_is_no_pause(verdict: V
 @pytest.mark.parametrize("seconds", [None, 0.0])
 def test_a_429_without_a_time_to_wait_pauses_for_a_second_at_least(seconds: float | None, random: float) -> None:
     """The shorter of the two windows is a second: asking earlier meets the same refusal (fact sheet, section 7)."""
-    limited = Answer(verdict=Verdict.RATE_LIMITED, status=429, retry_after=seconds)
+    limited = Answer(verdict=Decision.RATE_LIMITED, status=429, retry_after=seconds)
 
     assert backoff(Retry(), random).pause(limited, 0) >= 1.0
 
 
 @pytest.mark.parametrize("seconds", [None, 0.0])
 def test_the_pauses_of_429s_without_a_time_to_wait_grow(seconds: float | None) -> None:
-    limited = Answer(verdict=Verdict.RATE_LIMITED, status=429, retry_after=seconds)
+    limited = Answer(verdict=Decision.RATE_LIMITED, status=429, retry_after=seconds)
 
     assert [backoff().pause(limited, failed_probes) for failed_probes in (1, 3, 9)] == [1.0, 4.0, 60.0]

@@ -21,7 +21,7 @@ from gameball_async import (
     Rejected,
 )
 from gameball_async._buffer import Batch, Buffer
-from gameball_async._buffer._batch import Stage
+from gameball_async._buffer._batch import BatchState
 from gameball_async._events import encode_event
 from gameball_async._wire import dialect
 
@@ -117,7 +117,7 @@ def test_whatever_becomes_due_wakes_who_sleeps_until_something_is() -> None:
     bench.offer("p", "a", at=1.0)
     bench.offer("p", "b", at=2.0)  # full
     bench.buffer.split(bench.take(3.0))
-    bench.buffer.give_back(bench.take(4.0), 9.0)
+    bench.buffer.requeue(bench.take(4.0), 9.0)
     bench.buffer.skip_backoff()
 
     assert bench.due == [11.0, -math.inf, -math.inf, 9.0, -math.inf]
@@ -141,7 +141,7 @@ def test_a_batch_in_flight_merges_no_more() -> None:
     bench.offer("p", "b", at=10.0)
 
     assert list(taken.events) == ["a"]
-    assert taken.stage is Stage.SEALED
+    assert taken.stage is BatchState.SEALED
 
 
 def test_a_full_batch_is_due_at_once() -> None:
@@ -291,7 +291,7 @@ def test_a_player_has_at_most_one_request_in_flight_also_while_it_backs_off() ->
     first = bench.take(0.0)
     assert bench.buffer.due_at(50.0) == math.inf
     assert bench.buffer.take(50.0) is None
-    bench.buffer.give_back(first, 60.0)
+    bench.buffer.requeue(first, 60.0)
     assert bench.buffer.take(59.0) is None
     assert bench.take(60.0) is first
     bench.buffer.settle(first, DELIVERED, 61.0)
@@ -304,7 +304,7 @@ def test_players_do_not_wait_for_each_other() -> None:
     bench.offer("p", "a")
     bench.offer("q", "a")
 
-    bench.buffer.give_back(bench.take(0.0), 1000.0)
+    bench.buffer.requeue(bench.take(0.0), 1000.0)
 
     assert bench.take(0.0).player_unique_id == "q"
 
@@ -328,7 +328,7 @@ def test_a_probe_is_rather_a_batch_that_never_failed() -> None:
     bench.offer("p", "a")
     failed = bench.take(0.0)
     failed.attempts = 1
-    bench.buffer.give_back(failed, 0.0)
+    bench.buffer.requeue(failed, 0.0)
     assert bench.buffer.due_at(0.0) == 0.0
     bench.offer("q", "a")
 
@@ -341,7 +341,7 @@ def test_otherwise_a_retry_goes_when_it_is_its_turn() -> None:
     bench.offer("p", "a")
     failed = bench.take(0.0)
     failed.attempts = 1
-    bench.buffer.give_back(failed, 0.0)
+    bench.buffer.requeue(failed, 0.0)
     assert bench.buffer.due_at(0.0) == 0.0
     bench.offer("q", "a")
 
@@ -356,9 +356,9 @@ def test_a_flush_makes_everything_accepted_before_it_due_and_nothing_after_it() 
     bench.offer("p", "a")
     bench.offer("q", "a")
     failed = bench.take(10.0)
-    bench.buffer.give_back(failed, 1000.0)
+    bench.buffer.requeue(failed, 1000.0)
 
-    bench.buffer.hurry()
+    bench.buffer.flush_now()
     bench.offer("r", "a", at=10.0)
 
     assert {player for player, _ in bench.taken(10.0)} == {"p", "q"}
@@ -371,7 +371,7 @@ def test_a_batch_behind_one_in_flight_does_not_linger_after_a_flush() -> None:
     first = bench.take(10.0)
     bench.offer("p", "b", at=10.0)
 
-    bench.buffer.hurry()
+    bench.buffer.flush_now()
     bench.buffer.settle(first, DELIVERED, 11.0)
 
     assert bench.buffer.due_at(11.0) == 11.0
@@ -380,10 +380,10 @@ def test_a_batch_behind_one_in_flight_does_not_linger_after_a_flush() -> None:
 def test_a_flush_waits_for_what_was_accepted_before_it_alone() -> None:
     bench = Bench()
     bench.offer("p", "a")
-    first = bench.buffer.hurry()
+    first = bench.buffer.flush_now()
     bench.offer("p", "b")  # joins the same request
     bench.offer("q", "a")
-    second = bench.buffer.hurry()
+    second = bench.buffer.flush_now()
 
     assert (bench.buffer.pending_until(first), bench.buffer.pending_until(second)) == (1, 3)
     bench.buffer.settle(bench.take(0.0), DELIVERED, 0.0)
@@ -394,7 +394,7 @@ def test_the_wait_of_a_batch_that_was_settled_meanwhile_is_not_skipped_to_anythi
     bench = Bench(linger=0)
     bench.offer("p", "a")
     batch = bench.take(0.0)
-    bench.buffer.give_back(batch, 1000.0)
+    bench.buffer.requeue(batch, 1000.0)
     bench.buffer.settle(batch, FULL, 1.0)
 
     bench.buffer.skip_backoff()
@@ -456,7 +456,7 @@ def test_halves_are_counted_for_the_flushes_that_wait_for_their_events(flushes: 
     for number, flush in enumerate(flushes):
         bench.offer("p", f"event{number}")
         if flush:
-            accepted_before[bench.buffer.hurry()] = number + 1
+            accepted_before[bench.buffer.flush_now()] = number + 1
 
     bench.buffer.split(bench.take(10.0))
     for settled in (0, 2, 5):
@@ -498,7 +498,7 @@ def test_what_is_sealed_is_not_dropped() -> None:
     bench = Bench(linger=0)
     bench.offer("p", "a")
     bench.offer("q", "a")
-    bench.buffer.give_back(bench.take(0.0), 50.0)
+    bench.buffer.requeue(bench.take(0.0), 50.0)
     bench.take(0.0)
 
     assert bench.buffer.drop_oldest(FULL, 0.0) is None
@@ -536,7 +536,7 @@ def test_dropped_events_leave_nothing_behind_however_long_an_outage_lasts() -> N
     """One retry waits for the gate to open; meanwhile the buffer is full, and the oldest are dropped."""
     bench = Bench(linger=0)
     bench.offer("first", "a")
-    bench.buffer.give_back(bench.take(0.0), 0.0)
+    bench.buffer.requeue(bench.take(0.0), 0.0)
     before = batches_alive()
 
     for number in range(1000):
@@ -640,7 +640,7 @@ def test_before_the_start_there_is_no_clock_and_afterwards_everything_is_new() -
     bench.offer("p", "a", at=-math.inf)
     bench.offer("q", "a", at=-math.inf)
 
-    bench.buffer.restamp(100.0)
+    bench.buffer.rebase_clock(100.0)
 
     assert bench.buffer.oldest_at() == 100.0
     assert bench.buffer.due_at(100.0) == 100.0

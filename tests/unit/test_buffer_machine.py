@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gameball_async import Batching, Delivered, Dropped, DropReason, InvalidEvent, OutcomeUnknown, Receipt, Rejected
-from gameball_async._buffer import Batch, Buffer, Counts
-from gameball_async._buffer._batch import Stage
+from gameball_async._buffer import Batch, Buffer, Counters
+from gameball_async._buffer._batch import BatchState
 from gameball_async._events import encode_event
 from gameball_async._receipt import Outcome
 from gameball_async._wire import dialect
@@ -56,7 +56,7 @@ class ModelBatch:
     email: str | None
     opened_at: float
     events: list[ModelEvent] = attrs.Factory(list["ModelEvent"])
-    stage: Stage = Stage.OPEN
+    stage: BatchState = BatchState.OPEN
     is_half: bool = False
     attempts: int = 0
     body: bytes | None = None
@@ -172,7 +172,7 @@ class BufferMachine(RuleBasedStateMachine):
         tail = self.players[player].batches[-1] if player in self.players else None
         if (
             tail is None
-            or tail.stage is not Stage.OPEN
+            or tail.stage is not BatchState.OPEN
             or name in tail.names
             or len(tail.events) >= self.batching.max_events
             or differs(tail.mobile, mobile)
@@ -196,7 +196,7 @@ class BufferMachine(RuleBasedStateMachine):
                 continue
             head = player.head
             lingers = (
-                head.stage is Stage.OPEN
+                head.stage is BatchState.OPEN
                 and len(player.batches) == 1
                 and not self.is_full(head)
                 and self.now < head.opened_at + LINGER
@@ -284,7 +284,7 @@ class BufferMachine(RuleBasedStateMachine):
         if shared is None:
             return
         batch = self.open(player, mobile, email)
-        batch.stage = Stage.CLOSED
+        batch.stage = BatchState.CLOSED
         for name, encoded in events.items():
             self.add(batch, name, encoded, Receipt(shared, name))
 
@@ -311,7 +311,7 @@ class BufferMachine(RuleBasedStateMachine):
             assert not head.attempts
         assert head.real is batch
         player.in_flight, player.ready = True, False
-        head.stage = Stage.SEALED
+        head.stage = BatchState.SEALED
         head.attempts = batch.attempts = head.attempts + 1
         body = SPOKEN.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
         assert head.body in (None, body), "sealed bytes never change"
@@ -338,7 +338,7 @@ class BufferMachine(RuleBasedStateMachine):
 
     def conclude_as(self, batch: ModelBatch, what: str, outcome: Outcome, wait: float, *, ambiguous: bool) -> None:
         if what == "give_back":
-            self.give_back(batch, wait)
+            self.requeue(batch, wait)
         elif what == "split" and len(batch.events) > 1:
             self.split(batch, ambiguous=ambiguous)
         else:
@@ -348,8 +348,8 @@ class BufferMachine(RuleBasedStateMachine):
         self.buffer.settle(cast("Batch", batch.real), outcome, self.now)
         self.close(batch, outcome)
 
-    def give_back(self, batch: ModelBatch, wait: float) -> None:
-        self.buffer.give_back(cast("Batch", batch.real), self.now + wait)
+    def requeue(self, batch: ModelBatch, wait: float) -> None:
+        self.buffer.requeue(cast("Batch", batch.real), self.now + wait)
         player = self.players[batch.player]
         player.in_flight, player.backs_off_until = False, self.now + wait
 
@@ -359,14 +359,14 @@ class BufferMachine(RuleBasedStateMachine):
         self.buffer.split(real)
         middle = len(batch.events) // 2
         halves = [
-            ModelBatch(batch.player, batch.mobile, batch.email, batch.opened_at, part, Stage.CLOSED, is_half=True)
+            ModelBatch(batch.player, batch.mobile, batch.email, batch.opened_at, part, BatchState.CLOSED, is_half=True)
             for part in (batch.events[:middle], batch.events[middle:])
         ]
         self.order[self.order.index(batch) : self.order.index(batch) + 1] = halves
         player = self.players[batch.player]
         player.batches[0:1] = halves
         player.in_flight, player.ready = False, True
-        assert real.stage is Stage.SETTLED
+        assert real.stage is BatchState.SETTLED
         assert [half.ambiguous for half in self.chain(batch.player)[:2]] == [ambiguous, ambiguous]
 
     # ------------------------------------------------------------ what comes between
@@ -385,7 +385,7 @@ class BufferMachine(RuleBasedStateMachine):
             case "refuse":
                 self.refuse_newest("a")
             case "hurry":
-                self.hurry()
+                self.flush_now()
             case "skip_backoff":
                 self.skip_backoff()
             case _:
@@ -401,8 +401,8 @@ class BufferMachine(RuleBasedStateMachine):
         """The flusher looks when it may go on, and sleeps until then."""
         self.wakes_at = self.buffer.due_at(self.now)
 
-    def hurry(self) -> None:
-        assert self.buffer.hurry() == self.epoch
+    def flush_now(self) -> None:
+        assert self.buffer.flush_now() == self.epoch
         self.epochs.append(self.epoch)
         self.epoch += 1
         self.skip_model_backoff()
@@ -420,7 +420,7 @@ class BufferMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------ drop
 
     def drop_oldest(self) -> None:
-        batch = next((batch for batch in self.order if batch.stage is not Stage.SEALED), None)
+        batch = next((batch for batch in self.order if batch.stage is not BatchState.SEALED), None)
         dropped = self.buffer.drop_oldest(FULL, self.now)
         assert (dropped is None) == (batch is None)
         if batch is None or dropped is None:
@@ -430,7 +430,7 @@ class BufferMachine(RuleBasedStateMachine):
         assert (dropped.player_unique_id, dropped.name) == (batch.player, model_event.name)
         assert (dropped.mobile, dropped.email) == (batch.mobile, batch.email)
         assert dropped._encoded == model_event.encoded
-        batch.stage = Stage.CLOSED
+        batch.stage = BatchState.CLOSED
         if not batch.events:
             self.close(batch, FULL)
 
@@ -482,7 +482,7 @@ class BufferMachine(RuleBasedStateMachine):
             return sum(isinstance(each.outcome, kind) for each in self.all)
 
         pending = list(self.pending())
-        assert self.buffer.counts == Counts(
+        assert self.buffer.counts == Counters(
             accepted=len(self.all),
             delivered=settled(Delivered),
             rejected=settled(Rejected),

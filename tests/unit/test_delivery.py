@@ -14,7 +14,7 @@ import pytest
 import respx
 
 from gameball_async._delivery import CONNECTIONS, LONGEST_ANSWER, Delivery
-from gameball_async._verdict import Answer, Verdict
+from gameball_async._verdict import Answer, Decision
 
 pytestmark = pytest.mark.anyio
 
@@ -23,8 +23,8 @@ KEY, SECRET = "my-very-own-key", "my-very-own-secret"
 HEADERS = {"APIKey": KEY, "SecretKey": SECRET, "Content-Type": "application/json", "User-Agent": "gameball-async/0"}
 BODY = b'{"events":{"review":{}},"playerUniqueId":"player123"}'
 
-DELIVERED, REFUSED, FAILED = Verdict.DELIVERED, Verdict.REFUSED, Verdict.FAILED
-AMBIGUOUS, HALT = Verdict.AMBIGUOUS, Verdict.HALT
+DELIVERED, REFUSED, FAILED = Decision.DELIVERED, Decision.REFUSED, Decision.FAILED
+AMBIGUOUS, HALT = Decision.AMBIGUOUS, Decision.HALT
 
 
 def delivery(*, url: str = URL, http_client: httpx.AsyncClient | None = None, timeout: float = 10.0) -> Delivery:
@@ -148,8 +148,13 @@ async def test_certificates_are_loaded_once_and_for_https_alone() -> None:
     [
         (200, b"", {}, Answer(verdict=DELIVERED, status=200)),
         (200, b'{"success":false}', {}, Answer(verdict=REFUSED, status=200)),
-        (422, b'{"code":2001,"message":"busy"}', {}, Answer(verdict=Verdict.BUSY, status=422, code=2001, words="busy")),
-        (429, b"", {"Retry-After": "7"}, Answer(verdict=Verdict.RATE_LIMITED, status=429, retry_after=7.0)),
+        (
+            422,
+            b'{"code":2001,"message":"busy"}',
+            {},
+            Answer(verdict=Decision.BUSY, status=422, code=2001, words="busy"),
+        ),
+        (429, b"", {"Retry-After": "7"}, Answer(verdict=Decision.RATE_LIMITED, status=429, retry_after=7.0)),
         (503, b"", {"retry-after": "soon"}, Answer(verdict=FAILED, status=503)),
         (502, b"<html>Bad Gateway</html>", {}, Answer(verdict=FAILED, status=502)),
         (500, b"", {}, Answer(verdict=AMBIGUOUS, status=500)),
@@ -217,7 +222,7 @@ async def test_an_endless_answer_is_read_to_a_bound() -> None:
         (200, b"", DELIVERED),
         (422, b'{"code":20', FAILED),
         (422, b'{"code":3003,"message":"x"}', FAILED),
-        (422, b'{"code":2001}', Verdict.BUSY),
+        (422, b'{"code":2001}', Decision.BUSY),
         (503, b"", FAILED),
         (500, b"", AMBIGUOUS),
         (401, b"", HALT),
@@ -225,7 +230,7 @@ async def test_an_endless_answer_is_read_to_a_bound() -> None:
 )
 @respx.mock
 async def test_a_status_is_an_answer_even_if_the_body_breaks(
-    status: int, piece: bytes, verdict: Verdict, broken: Exception
+    status: int, piece: bytes, verdict: Decision, broken: Exception
 ) -> None:
     stream = Stream(piece, broken)
     respx.post(URL).mock(return_value=httpx.Response(status, stream=stream))
@@ -246,7 +251,7 @@ async def test_a_status_is_an_answer_even_if_the_connection_cannot_be_closed() -
 
 # ---------------------------------------------------------------- what fails
 
-TRANSPORT: dict[type[httpx.HTTPError], Verdict] = {
+TRANSPORT: dict[type[httpx.HTTPError], Decision] = {
     # not one byte was read by anybody
     httpx.ConnectError: FAILED,
     httpx.ConnectTimeout: FAILED,
@@ -284,7 +289,7 @@ def test_the_table_holds_every_error_of_httpx() -> None:
 
 @pytest.mark.parametrize(("error", "verdict"), TRANSPORT.items(), ids=lambda value: getattr(value, "__name__", None))
 @respx.mock
-async def test_each_error_of_the_transport_has_its_verdict(error: type[httpx.HTTPError], verdict: Verdict) -> None:
+async def test_each_error_of_the_transport_has_its_verdict(error: type[httpx.HTTPError], verdict: Decision) -> None:
     respx.post(URL).mock(side_effect=error(f"went wrong with {KEY}\nand {SECRET}"))
 
     answer = await post_once()
@@ -339,7 +344,7 @@ async def test_a_transport_that_exits_the_program_is_a_failed_attempt() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as client:
         answer = await post_once(http_client=client)
 
-    assert (answer.verdict, answer.words) == (Verdict.AMBIGUOUS, "SystemExit")
+    assert (answer.verdict, answer.words) == (Decision.AMBIGUOUS, "SystemExit")
 
 
 async def hang(_: httpx.Request) -> httpx.Response:
@@ -388,12 +393,12 @@ async def test_a_connection_serves_one_request_after_another() -> None:
 
 @respx.mock
 async def test_each_request_in_flight_has_a_connection_to_itself() -> None:
-    gate, waiting = anyio.Event(), 0
+    breaker, waiting = anyio.Event(), 0
 
     async def wait(_: httpx.Request) -> httpx.Response:
         nonlocal waiting
         waiting += 1
-        await gate.wait()
+        await breaker.wait()
         return httpx.Response(200)
 
     made = delivery()
@@ -404,7 +409,7 @@ async def test_each_request_in_flight_has_a_connection_to_itself() -> None:
         while waiting < CONNECTIONS:
             await anyio.lowlevel.checkpoint()
         assert made._free == []
-        gate.set()
+        breaker.set()
 
     assert len(set(made._free)) == CONNECTIONS
     await made.aclose()

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from gameball_async import DeliveryError, Dropped, DropReason, Event, Rejected
-from gameball_async._failures import Failures
+from gameball_async._failures import FailureCallbacks
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ def event(name: str) -> Event:
 
 
 @asynccontextmanager
-async def reporting(failures: Failures) -> AsyncGenerator[None]:
+async def reporting(failures: FailureCallbacks) -> AsyncGenerator[None]:
     """Run the reporter until all of it is reported."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(failures.report)
@@ -35,7 +35,7 @@ async def reporting(failures: Failures) -> AsyncGenerator[None]:
 
 async def test_a_function_is_called_with_each_event_and_its_error_in_order() -> None:
     called: list[tuple[str, DeliveryError]] = []
-    failures = Failures(lambda failed, error: called.append((failed.name, error)))
+    failures = FailureCallbacks(lambda failed, error: called.append((failed.name, error)))
 
     async with reporting(failures):
         failures.add([event("a"), event("b")], ERROR)
@@ -53,7 +53,7 @@ async def test_a_coroutine_function_is_awaited_one_event_after_another() -> None
         await anyio.sleep(60)
         log.append(f"{failed.name} ends")
 
-    failures = Failures(on_failure)
+    failures = FailureCallbacks(on_failure)
     async with reporting(failures):
         failures.add([event("a"), event("b")], ERROR)
 
@@ -62,7 +62,7 @@ async def test_a_coroutine_function_is_awaited_one_event_after_another() -> None
 
 async def test_the_callback_never_runs_inside_of_the_call_that_adds() -> None:
     called: list[str] = []
-    failures = Failures(lambda failed, _: called.append(failed.name))
+    failures = FailureCallbacks(lambda failed, _: called.append(failed.name))
 
     failures.add([event("a")], ERROR)
 
@@ -89,7 +89,7 @@ async def test_what_a_callback_raises_is_logged_seldom_and_without_personal_data
         called.append(failed.name)
         return raising(failed, error) if failed.name != "c" else None
 
-    failures = Failures(on_failure)
+    failures = FailureCallbacks(on_failure)
     with caplog.at_level(logging.DEBUG):
         async with reporting(failures):
             failures.add([event("a"), event("b"), event("b"), event("c")], ERROR)
@@ -111,7 +111,7 @@ async def test_a_callback_may_let_further_events_fail() -> None:
         if len(failed.name) < 4:
             failures.add([event(failed.name + "+")], error)
 
-    failures = Failures(on_failure)
+    failures = FailureCallbacks(on_failure)
     async with reporting(failures):
         failures.add([event("a")], ERROR)
 
@@ -125,7 +125,7 @@ async def test_a_finish_does_not_cut_off_what_is_queued_or_under_way() -> None:
         await anyio.sleep(60)
         called.append(failed.name)
 
-    failures = Failures(on_failure)
+    failures = FailureCallbacks(on_failure)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(failures.report)
         await anyio.wait_all_tasks_blocked()
@@ -136,7 +136,7 @@ async def test_a_finish_does_not_cut_off_what_is_queued_or_under_way() -> None:
 
 
 async def test_without_a_callback_nothing_is_kept() -> None:
-    failures = Failures(None)
+    failures = FailureCallbacks(None)
 
     async with reporting(failures):
         failures.add([event("a")], ERROR)
@@ -151,7 +151,7 @@ async def test_a_reporter_can_be_cancelled_and_another_goes_on() -> None:
         if failed.name == "a":
             await anyio.sleep_forever()
 
-    failures = Failures(on_failure)
+    failures = FailureCallbacks(on_failure)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(failures.report)
         failures.add([event("a"), event("b")], ERROR)

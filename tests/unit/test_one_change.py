@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gameball_async import LifecycleError
-from gameball_async._buffer import one_change
+from gameball_async._buffer import non_reentrant
 
 
 class Tally:
@@ -15,13 +15,13 @@ class Tally:
         self.is_changing = False
         self.changes = 0
 
-    @one_change
+    @non_reentrant
     def change(self) -> None:
         with pytest.raises(LifecycleError, match="in the midst of another call"):
             self.change()
         self.changes += 1
 
-    @one_change
+    @non_reentrant
     def fail(self) -> None:
         raise ZeroDivisionError
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async._outcome import parse_retry_after, read_answer
-from gameball_async._redaction import LONGEST_WORDS, clean_words
-from gameball_async._verdict import SIGNS, Answer, Sign, Verdict
+from gameball_async._redaction import LONGEST_WORDS, redact_message
+from gameball_async._verdict import HEALTH, Answer, Decision, ServerHealth
 
 from .strategies import examples
 
-DELIVERED, REFUSED, BUSY, FAILED = Verdict.DELIVERED, Verdict.REFUSED, Verdict.BUSY, Verdict.FAILED
-AMBIGUOUS, RATE_LIMITED, HALT = Verdict.AMBIGUOUS, Verdict.RATE_LIMITED, Verdict.HALT
+DELIVERED, REFUSED, BUSY, FAILED = Decision.DELIVERED, Decision.REFUSED, Decision.BUSY, Decision.FAILED
+AMBIGUOUS, RATE_LIMITED, HALT = Decision.AMBIGUOUS, Decision.RATE_LIMITED, Decision.HALT
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
 
@@ -103,7 +103,7 @@ CODES = [
     [pytest.param(status, code, verdict, id=f"{status}-{code}-{meaning}") for status, code, meaning, verdict in CODES],
 )
 @pytest.mark.parametrize("body", [v1, v1_capitalised, v3, v4])
-def test_a_code_means_the_same_in_each_version(status: int, code: int, expected: Verdict, body: Any) -> None:
+def test_a_code_means_the_same_in_each_version(status: int, code: int, expected: Decision, body: Any) -> None:
     assert read(status, body(code)) == Answer(verdict=expected, status=status, code=code, words="words")
 
 
@@ -290,7 +290,7 @@ def test_a_success_that_is_not_json_is_noted(declared: str, body: bytes, told: s
     ],
 )
 @pytest.mark.parametrize("status", [200, 202])
-def test_a_2xx_whose_body_says_success_is_false_is_a_failure(status: int, body: bytes, expected: Verdict) -> None:
+def test_a_2xx_whose_body_says_success_is_false_is_a_failure(status: int, body: bytes, expected: Decision) -> None:
     assert read(status, body).verdict is expected
 
 
@@ -343,7 +343,7 @@ def test_a_huge_or_negative_code_is_an_unknown_one(code: int) -> None:
         (503, b'{"co', FAILED),
     ],
 )
-def test_a_refusal_that_was_cut_off_is_asked_again(status: int, body: bytes, expected: Verdict) -> None:
+def test_a_refusal_that_was_cut_off_is_asked_again(status: int, body: bytes, expected: Decision) -> None:
     assert read(status, body, complete=False).verdict is expected
 
 
@@ -503,35 +503,35 @@ def test_a_retry_after_that_is_garbage_is_no_retry_after() -> None:
     ],
 )
 def test_words_are_cleaned_by_this_table(words: str, clean: str) -> None:
-    assert clean_words(words, ["my-key", "my-secret"]) == clean
+    assert redact_message(words, ["my-key", "my-secret"]) == clean
 
 
 def test_secrets_are_hidden_in_any_letters_but_not_those_too_short_to_be_told_apart() -> None:
     """A player's id may be "1" or "al": hiding it would hide what the server says."""
-    assert clean_words("Player John-17 of 1 plan, alas", ["JOHN-17", "1", "al"]) == "Player *** of 1 plan, alas"
+    assert redact_message("Player John-17 of 1 plan, alas", ["JOHN-17", "1", "al"]) == "Player *** of 1 plan, alas"
 
 
 def test_a_secret_is_hidden_as_it_is_written_not_as_a_pattern() -> None:
-    assert clean_words("a.c abc (x", ["a.c", "(x*["]) == "*** abc (x"
+    assert redact_message("a.c abc (x", ["a.c", "(x*["]) == "*** abc (x"
 
 
 def test_long_words_are_shortened() -> None:
-    assert clean_words("word " * 1000) == ("word " * 40)[: LONGEST_WORDS - 1] + "…"
-    assert clean_words("x" * LONGEST_WORDS) == "x" * LONGEST_WORDS
-    assert clean_words("x" * (LONGEST_WORDS + 1)) == "x" * (LONGEST_WORDS - 1) + "…"
+    assert redact_message("word " * 1000) == ("word " * 40)[: LONGEST_WORDS - 1] + "…"
+    assert redact_message("x" * LONGEST_WORDS) == "x" * LONGEST_WORDS
+    assert redact_message("x" * (LONGEST_WORDS + 1)) == "x" * (LONGEST_WORDS - 1) + "…"
 
 
 def test_a_key_is_hidden_before_words_are_cut_through_it() -> None:
     key = "k" * 50 + "unlikely"
 
-    assert "kkk" not in clean_words("x" * (10 * LONGEST_WORDS - 25) + key, [key])
-    assert "kkk" not in clean_words("x" * (LONGEST_WORDS - 25) + key, [key])
+    assert "kkk" not in redact_message("x" * (10 * LONGEST_WORDS - 25) + key, [key])
+    assert "kkk" not in redact_message("x" * (LONGEST_WORDS - 25) + key, [key])
 
 
 @examples(300)
 @given(st.text(max_size=400))
 def test_clean_words_are_short_printable_and_on_one_line(words: str) -> None:
-    clean = clean_words(words)
+    clean = redact_message(words)
 
     assert len(clean) <= LONGEST_WORDS
     assert clean.isprintable()
@@ -549,31 +549,31 @@ def test_the_words_of_an_answer_are_cleaned() -> None:
 # ---------------------------------------------------------------- what an answer says about the server
 
 
-@pytest.mark.parametrize("verdict", Verdict)
-def test_every_verdict_says_something_about_the_server(verdict: Verdict) -> None:
-    assert Answer(verdict=verdict).sign is SIGNS[verdict]
+@pytest.mark.parametrize("verdict", Decision)
+def test_every_verdict_says_something_about_the_server(verdict: Decision) -> None:
+    assert Answer(verdict=verdict).health is HEALTH[verdict]
 
 
 @pytest.mark.parametrize(
-    ("verdict", "sign"),
+    ("verdict", "health"),
     [
-        (DELIVERED, Sign.WORKING),
-        (REFUSED, Sign.WORKING),
-        (BUSY, Sign.WORKING),
-        (FAILED, Sign.TROUBLED),
-        (AMBIGUOUS, Sign.TROUBLED),
-        (RATE_LIMITED, Sign.PAUSE),
-        (HALT, Sign.HALT),
-        (Verdict.INTERRUPTED, Sign.NONE),
+        (DELIVERED, ServerHealth.WORKING),
+        (REFUSED, ServerHealth.WORKING),
+        (BUSY, ServerHealth.WORKING),
+        (FAILED, ServerHealth.TROUBLED),
+        (AMBIGUOUS, ServerHealth.TROUBLED),
+        (RATE_LIMITED, ServerHealth.PAUSE),
+        (HALT, ServerHealth.HALT),
+        (Decision.INTERRUPTED, ServerHealth.NONE),
     ],
 )
-def test_a_verdict_is_this_sign(verdict: Verdict, sign: Sign) -> None:
-    assert SIGNS[verdict] is sign
+def test_a_verdict_is_this_sign(verdict: Decision, health: ServerHealth) -> None:
+    assert HEALTH[verdict] is health
 
 
 @pytest.mark.parametrize("verdict", [REFUSED, BUSY, FAILED, AMBIGUOUS, RATE_LIMITED])
-def test_any_retry_after_of_a_failure_asks_for_a_pause(verdict: Verdict) -> None:
-    assert Answer(verdict=verdict, retry_after=0.0).sign is Sign.PAUSE
+def test_any_retry_after_of_a_failure_asks_for_a_pause(verdict: Decision) -> None:
+    assert Answer(verdict=verdict, retry_after=0.0).health is ServerHealth.PAUSE
 
 
 def test_a_gateways_code_that_repeats_the_status_is_none() -> None:
@@ -589,8 +589,8 @@ def test_a_code_that_is_null_gives_way_to_another_field() -> None:
 
 
 def test_any_retry_after_asks_for_a_pause_but_softens_no_halt() -> None:
-    assert Answer(verdict=HALT, retry_after=5.0).sign is Sign.HALT
-    assert Answer(verdict=DELIVERED, retry_after=5.0).sign is Sign.PAUSE
+    assert Answer(verdict=HALT, retry_after=5.0).health is ServerHealth.HALT
+    assert Answer(verdict=DELIVERED, retry_after=5.0).health is ServerHealth.PAUSE
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gameball_async import RateLimit
-from gameball_async._pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS, Gate, GateState, Spacing, Windows
-from gameball_async._verdict import Sign
+from gameball_async._pacing import (
+    HALT_PROBE_INTERVAL,
+    LONGEST_PAUSE,
+    OUTAGE_PLAYERS,
+    BreakerState,
+    CircuitBreaker,
+    RateWindows,
+    Spacing,
+)
+from gameball_async._verdict import ServerHealth
 
 from .strategies import examples
 
@@ -26,7 +34,7 @@ LIMITS = RateLimit().windows()
 
 
 def test_a_request_may_start_at_once_while_there_are_slots() -> None:
-    windows = Windows([(2, 1.0)])
+    windows = RateWindows([(2, 1.0)])
 
     windows.start()
 
@@ -34,7 +42,7 @@ def test_a_request_may_start_at_once_while_there_are_slots() -> None:
 
 
 def test_requests_in_flight_occupy_their_slots_for_as_long_as_they_take() -> None:
-    windows = Windows([(2, 1.0)])
+    windows = RateWindows([(2, 1.0)])
 
     windows.start()
     windows.start()
@@ -44,7 +52,7 @@ def test_requests_in_flight_occupy_their_slots_for_as_long_as_they_take() -> Non
 
 
 def test_a_slot_is_free_again_one_window_after_the_completion() -> None:
-    windows = Windows([(1, 1.0)])
+    windows = RateWindows([(1, 1.0)])
 
     windows.start()
     windows.finish(7.0)
@@ -55,7 +63,7 @@ def test_a_slot_is_free_again_one_window_after_the_completion() -> None:
 
 
 def test_all_windows_must_have_a_slot() -> None:
-    windows = Windows([(1, 1.0), (2, 30.0)])
+    windows = RateWindows([(1, 1.0), (2, 30.0)])
 
     windows.start()
     windows.finish(0.0)
@@ -71,7 +79,7 @@ def test_all_windows_must_have_a_slot() -> None:
 
 
 def test_without_windows_a_request_may_always_start() -> None:
-    windows = Windows([])
+    windows = RateWindows([])
 
     for _ in range(1000):
         windows.start()
@@ -87,7 +95,7 @@ class WindowsAgainstNaiveModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.limits = [(3, 1.0), (5, 4.0)]
-        self.windows = Windows(self.limits)
+        self.windows = RateWindows(self.limits)
         self.now = 0.0
         self.in_flight = 0
         self.completed: list[float] = []
@@ -147,7 +155,7 @@ def test_without_windows_requests_may_follow_at_once() -> None:
 
 
 def test_what_left_the_windows_is_forgotten() -> None:
-    windows = Windows([(10, 1.0), (20, 30.0)])
+    windows = RateWindows([(10, 1.0), (20, 30.0)])
 
     for second in range(10_000):
         assert windows.free_at(2.0 * second) <= 2.0 * second + 30
@@ -178,7 +186,7 @@ class Run:
 
 def simulate(latency: Latency, *, connections: int, duration: float) -> Run:
     """A client that always has something to send, over a number of connections, in the order of time."""
-    windows = Windows(LIMITS)
+    windows = RateWindows(LIMITS)
     now, free, arrivals = 0.0, connections, list[float]()
     answers: list[float] = []  # a heap
     while now < duration:
@@ -238,37 +246,41 @@ def test_at_a_sane_latency_the_windows_are_used_to_98_percent(latency: Latency) 
 # ---------------------------------------------------------------- the gate: its table
 
 
-def gate(state: GateState = GateState.OPEN) -> Gate:
+def breaker(state: BreakerState = BreakerState.OPEN) -> CircuitBreaker:
     """A gate that was brought into a state at the time 0 by an answer, for 10 s where that is open to choice."""
-    made = Gate()
-    signs = {GateState.PAUSED: Sign.PAUSE, GateState.OUTAGE: Sign.TROUBLED, GateState.HALTED: Sign.HALT}
+    made = CircuitBreaker()
+    signs = {
+        BreakerState.PAUSED: ServerHealth.PAUSE,
+        BreakerState.OUTAGE: ServerHealth.TROUBLED,
+        BreakerState.HALTED: ServerHealth.HALT,
+    }
     if state in signs:
         for player in range(OUTAGE_PLAYERS):
-            if made.state is GateState.OPEN:
+            if made.state is BreakerState.OPEN:
                 made.finish(signs[state], f"player{player}", probe=made.start(), now=0.0, pause=10.0)
     assert made.state is state
     return made
 
 
-OPEN, PAUSED, OUTAGE, HALTED = GateState.OPEN, GateState.PAUSED, GateState.OUTAGE, GateState.HALTED
+OPEN, PAUSED, OUTAGE, HALTED = BreakerState.OPEN, BreakerState.PAUSED, BreakerState.OUTAGE, BreakerState.HALTED
 CLOSED = [PAUSED, OUTAGE, HALTED]
 
 
 @pytest.mark.parametrize(
-    ("sign", "after", "until"),
+    ("health", "after", "until"),
     [
-        (Sign.WORKING, OPEN, -math.inf),
-        (Sign.TROUBLED, OPEN, -math.inf),
-        (Sign.PAUSE, PAUSED, 103.0),
-        (Sign.HALT, HALTED, 100.0 + HALT_PROBE_INTERVAL),
-        (Sign.NONE, OPEN, -math.inf),
+        (ServerHealth.WORKING, OPEN, -math.inf),
+        (ServerHealth.TROUBLED, OPEN, -math.inf),
+        (ServerHealth.PAUSE, PAUSED, 103.0),
+        (ServerHealth.HALT, HALTED, 100.0 + HALT_PROBE_INTERVAL),
+        (ServerHealth.NONE, OPEN, -math.inf),
     ],
 )
-def test_an_open_gate_after_an_answer(sign: Sign, after: GateState, until: float) -> None:
-    opened = gate()
+def test_an_open_gate_after_an_answer(health: ServerHealth, after: BreakerState, until: float) -> None:
+    opened = breaker()
 
     probe = opened.start()
-    opened.finish(sign, "player", probe=probe, now=100.0, pause=3.0)
+    opened.finish(health, "player", probe=probe, now=100.0, pause=3.0)
 
     assert not probe
     assert (opened.state, opened.until, opened.opens_at()) == (after, until, until)
@@ -276,80 +288,82 @@ def test_an_open_gate_after_an_answer(sign: Sign, after: GateState, until: float
 
 @pytest.mark.parametrize("before", CLOSED)
 @pytest.mark.parametrize(
-    ("sign", "after", "until"),
+    ("health", "after", "until"),
     [
-        (Sign.WORKING, OPEN, -math.inf),
-        (Sign.TROUBLED, OUTAGE, 103.0),
-        (Sign.PAUSE, PAUSED, 103.0),
-        (Sign.HALT, HALTED, 100.0 + HALT_PROBE_INTERVAL),
+        (ServerHealth.WORKING, OPEN, -math.inf),
+        (ServerHealth.TROUBLED, OUTAGE, 103.0),
+        (ServerHealth.PAUSE, PAUSED, 103.0),
+        (ServerHealth.HALT, HALTED, 100.0 + HALT_PROBE_INTERVAL),
     ],
 )
-def test_a_closed_gate_after_its_probes_answer(before: GateState, sign: Sign, after: GateState, until: float) -> None:
-    closed = gate(before)
+def test_a_closed_gate_after_its_probes_answer(
+    before: BreakerState, health: ServerHealth, after: BreakerState, until: float
+) -> None:
+    closed = breaker(before)
 
     probe = closed.start()
-    closed.finish(sign, "player", probe=probe, now=100.0, pause=3.0)
+    closed.finish(health, "player", probe=probe, now=100.0, pause=3.0)
 
     assert probe
-    if before is HALTED and sign in (Sign.TROUBLED, Sign.PAUSE):
+    if before is HALTED and health in (ServerHealth.TROUBLED, ServerHealth.PAUSE):
         after = HALTED  # only an answer of a working server ends a halt
-        until = 100.0 + HALT_PROBE_INTERVAL if sign is Sign.TROUBLED else until
+        until = 100.0 + HALT_PROBE_INTERVAL if health is ServerHealth.TROUBLED else until
     assert (closed.state, closed.until, closed.opens_at()) == (after, until, until)
 
 
 @pytest.mark.parametrize("before", CLOSED)
-def test_a_probe_that_was_interrupted_leaves_the_gate_as_it_was(before: GateState) -> None:
-    closed = gate(before)
+def test_a_probe_that_was_interrupted_leaves_the_gate_as_it_was(before: BreakerState) -> None:
+    closed = breaker(before)
     until = closed.until
 
-    closed.finish(Sign.NONE, "player", probe=closed.start(), now=100.0, pause=3.0)
+    closed.finish(ServerHealth.NONE, "player", probe=closed.start(), now=100.0, pause=3.0)
 
     assert (closed.state, closed.until, closed.opens_at()) == (before, until, until)
 
 
 @pytest.mark.parametrize("before", CLOSED)
-@pytest.mark.parametrize("sign", [Sign.WORKING, Sign.TROUBLED, Sign.NONE])
-def test_an_old_answer_from_before_the_pause_decides_nothing(before: GateState, sign: Sign) -> None:
-    closed = gate(before)
+@pytest.mark.parametrize("health", [ServerHealth.WORKING, ServerHealth.TROUBLED, ServerHealth.NONE])
+def test_an_old_answer_from_before_the_pause_decides_nothing(before: BreakerState, health: ServerHealth) -> None:
+    closed = breaker(before)
     until = closed.until
 
     for player in range(2 * OUTAGE_PLAYERS):
-        closed.finish(sign, f"player{player}", probe=False, now=1.0, pause=100.0)
+        closed.finish(health, f"player{player}", probe=False, now=1.0, pause=100.0)
 
     assert (closed.state, closed.until) == (before, until)
 
 
 @pytest.mark.parametrize("before", [PAUSED, OUTAGE])
-def test_an_old_answer_that_asks_for_a_longer_pause_gets_it(before: GateState) -> None:
-    closed = gate(before)
+def test_an_old_answer_that_asks_for_a_longer_pause_gets_it(before: BreakerState) -> None:
+    closed = breaker(before)
 
-    closed.finish(Sign.PAUSE, "player", probe=False, now=1.0, pause=20.0)
+    closed.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=20.0)
 
     assert (closed.state, closed.until) == (PAUSED, 21.0)
 
 
 @pytest.mark.parametrize("before", [PAUSED, OUTAGE])
-def test_an_old_answer_never_shortens_a_pause(before: GateState) -> None:
-    closed = gate(before)
+def test_an_old_answer_never_shortens_a_pause(before: BreakerState) -> None:
+    closed = breaker(before)
 
-    closed.finish(Sign.PAUSE, "player", probe=False, now=1.0, pause=2.0)
+    closed.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=2.0)
 
     assert (closed.state, closed.until) == (PAUSED, 10.0)
 
 
 def test_an_old_answer_that_asks_for_a_pause_does_not_shorten_a_halt() -> None:
-    halted = gate(HALTED)
+    halted = breaker(HALTED)
 
-    halted.finish(Sign.PAUSE, "player", probe=False, now=1.0, pause=2.0)
+    halted.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=2.0)
 
     assert (halted.state, halted.until) == (HALTED, HALT_PROBE_INTERVAL)
 
 
 @pytest.mark.parametrize("before", CLOSED)
-def test_an_old_answer_that_halts_halts(before: GateState) -> None:
-    closed = gate(before)
+def test_an_old_answer_that_halts_halts(before: BreakerState) -> None:
+    closed = breaker(before)
 
-    closed.finish(Sign.HALT, "player", probe=False, now=1.0, pause=2.0)
+    closed.finish(ServerHealth.HALT, "player", probe=False, now=1.0, pause=2.0)
 
     assert (closed.state, closed.until) == (HALTED, 1.0 + HALT_PROBE_INTERVAL)
 
@@ -358,8 +372,8 @@ def test_an_old_answer_that_halts_halts(before: GateState) -> None:
 
 
 @pytest.mark.parametrize("state", CLOSED)
-def test_nothing_goes_beside_a_probe(state: GateState) -> None:
-    closed = gate(state)
+def test_nothing_goes_beside_a_probe(state: BreakerState) -> None:
+    closed = breaker(state)
     assert closed.opens_at() == closed.until
 
     assert closed.start()
@@ -368,23 +382,25 @@ def test_nothing_goes_beside_a_probe(state: GateState) -> None:
 
 
 @pytest.mark.parametrize("state", CLOSED)
-@pytest.mark.parametrize("sign", Sign)
-def test_an_old_answer_lets_no_second_probe_out(state: GateState, sign: Sign) -> None:
-    closed = gate(state)
+@pytest.mark.parametrize("health", ServerHealth)
+def test_an_old_answer_lets_no_second_probe_out(state: BreakerState, health: ServerHealth) -> None:
+    closed = breaker(state)
     closed.start()
 
-    closed.finish(sign, "player", probe=False, now=1.0, pause=1.0)
+    closed.finish(health, "player", probe=False, now=1.0, pause=1.0)
 
     assert closed.opens_at() == math.inf
 
 
 @pytest.mark.parametrize("state", [PAUSED, OUTAGE])
-@pytest.mark.parametrize("answer", [Sign.WORKING, Sign.TROUBLED])
-def test_a_pause_that_was_asked_for_while_the_probe_was_out_outlives_its_answer(state: GateState, answer: Sign) -> None:
+@pytest.mark.parametrize("answer", [ServerHealth.WORKING, ServerHealth.TROUBLED])
+def test_a_pause_that_was_asked_for_while_the_probe_was_out_outlives_its_answer(
+    state: BreakerState, answer: ServerHealth
+) -> None:
     """Rule 7: any Retry-After pauses the whole client; a probe that left before it was asked knows nothing of it."""
-    closed = gate(state)
+    closed = breaker(state)
     probe = closed.start()
-    closed.finish(Sign.PAUSE, "late", probe=False, now=100.0, pause=20.0)
+    closed.finish(ServerHealth.PAUSE, "late", probe=False, now=100.0, pause=20.0)
 
     closed.finish(answer, "player", probe=probe, now=101.0, pause=1.0)
 
@@ -392,7 +408,7 @@ def test_a_pause_that_was_asked_for_while_the_probe_was_out_outlives_its_answer(
 
 
 def test_requests_of_an_open_gate_are_no_probes() -> None:
-    opened = gate()
+    opened = breaker()
 
     assert [opened.start() for _ in range(3)] == [False, False, False]
     assert opened.opens_at() == -math.inf
@@ -401,12 +417,12 @@ def test_requests_of_an_open_gate_are_no_probes() -> None:
 # ---------------------------------------------------------------- the gate: outages, pauses, halts
 
 
-def fail(opened: Gate, player: str | None) -> None:
-    opened.finish(Sign.TROUBLED, player, probe=opened.start(), now=0.0, pause=1.0)
+def fail(opened: CircuitBreaker, player: str | None) -> None:
+    opened.finish(ServerHealth.TROUBLED, player, probe=opened.start(), now=0.0, pause=1.0)
 
 
 def test_an_outage_is_called_when_so_many_players_fail_in_a_row() -> None:
-    opened = gate()
+    opened = breaker()
 
     for player in range(OUTAGE_PLAYERS - 1):
         fail(opened, f"player{player}")
@@ -417,7 +433,7 @@ def test_an_outage_is_called_when_so_many_players_fail_in_a_row() -> None:
 
 
 def test_one_player_who_fails_again_and_again_is_no_outage() -> None:
-    opened = gate()
+    opened = breaker()
 
     for _ in range(100):
         fail(opened, "player")
@@ -426,7 +442,7 @@ def test_one_player_who_fails_again_and_again_is_no_outage() -> None:
 
 
 def test_a_batch_that_failed_before_says_little_about_others() -> None:
-    opened = gate()
+    opened = breaker()
 
     for _ in range(100):
         fail(opened, None)
@@ -435,19 +451,19 @@ def test_a_batch_that_failed_before_says_little_about_others() -> None:
 
 
 def test_a_success_between_starts_the_count_anew() -> None:
-    opened = gate()
+    opened = breaker()
 
     for player in range(20):
         fail(opened, f"player{player}")
         if player % (OUTAGE_PLAYERS - 1) == 0:
-            opened.finish(Sign.WORKING, "working", probe=opened.start(), now=0.0, pause=1.0)
+            opened.finish(ServerHealth.WORKING, "working", probe=opened.start(), now=0.0, pause=1.0)
 
     assert opened.state is OPEN
 
 
 def test_after_an_outage_the_count_starts_anew() -> None:
-    recovered = gate(OUTAGE)
-    recovered.finish(Sign.WORKING, "player", probe=recovered.start(), now=20.0, pause=1.0)
+    recovered = breaker(OUTAGE)
+    recovered.finish(ServerHealth.WORKING, "player", probe=recovered.start(), now=20.0, pause=1.0)
 
     for player in range(OUTAGE_PLAYERS - 1):
         fail(recovered, f"player{player}")
@@ -457,24 +473,24 @@ def test_after_an_outage_the_count_starts_anew() -> None:
 
 @pytest.mark.parametrize("pause", [LONGEST_PAUSE, LONGEST_PAUSE + 1, 10.0**9, math.inf])
 def test_a_pause_is_capped(pause: float) -> None:
-    opened = gate()
+    opened = breaker()
 
-    opened.finish(Sign.PAUSE, "player", probe=False, now=100.0, pause=pause)
+    opened.finish(ServerHealth.PAUSE, "player", probe=False, now=100.0, pause=pause)
 
     assert opened.until == 100.0 + LONGEST_PAUSE
 
 
 def test_a_pause_of_nothing_still_waits_for_one_probe() -> None:
-    opened = gate()
+    opened = breaker()
 
-    opened.finish(Sign.PAUSE, "player", probe=False, now=100.0, pause=0.0)
+    opened.finish(ServerHealth.PAUSE, "player", probe=False, now=100.0, pause=0.0)
 
     assert opened.opens_at() == 100.0
     assert opened.start()
 
 
 def test_a_flush_skips_the_wait_of_an_outage() -> None:
-    closed = gate(OUTAGE)
+    closed = breaker(OUTAGE)
 
     closed.skip_wait()
 
@@ -482,8 +498,8 @@ def test_a_flush_skips_the_wait_of_an_outage() -> None:
 
 
 @pytest.mark.parametrize("state", [PAUSED, HALTED])
-def test_a_flush_skips_neither_a_pause_that_was_asked_for_nor_a_halt(state: GateState) -> None:
-    closed = gate(state)
+def test_a_flush_skips_neither_a_pause_that_was_asked_for_nor_a_halt(state: BreakerState) -> None:
+    closed = breaker(state)
     until = closed.until
 
     closed.skip_wait()
@@ -492,11 +508,17 @@ def test_a_flush_skips_neither_a_pause_that_was_asked_for_nor_a_halt(state: Gate
 
 
 def test_probes_that_failed_are_counted_until_one_succeeds() -> None:
-    closed = gate(PAUSED)
+    closed = breaker(PAUSED)
     counts = [closed.failed_probes]
 
-    for sign in (Sign.TROUBLED, Sign.NONE, Sign.PAUSE, Sign.HALT, Sign.WORKING):
-        closed.finish(sign, "player", probe=closed.start(), now=closed.until, pause=1.0)
+    for health in (
+        ServerHealth.TROUBLED,
+        ServerHealth.NONE,
+        ServerHealth.PAUSE,
+        ServerHealth.HALT,
+        ServerHealth.WORKING,
+    ):
+        closed.finish(health, "player", probe=closed.start(), now=closed.until, pause=1.0)
         counts.append(closed.failed_probes - counts[0])
 
     assert counts[1:] == [1, 1, 2, 3, -counts[0]]
@@ -504,19 +526,19 @@ def test_probes_that_failed_are_counted_until_one_succeeds() -> None:
 
 
 def test_a_pause_that_was_asked_for_is_not_skipped_in_the_outage_after_it() -> None:
-    gate = Gate()
-    gate.finish(Sign.PAUSE, "player", probe=gate.start(), now=100.0, pause=1.0)
-    probe = gate.start()
-    gate.finish(Sign.PAUSE, "player", probe=False, now=101.0, pause=20.0)
-    gate.finish(Sign.TROUBLED, "player", probe=probe, now=102.0, pause=1.0)
+    breaker = CircuitBreaker()
+    breaker.finish(ServerHealth.PAUSE, "player", probe=breaker.start(), now=100.0, pause=1.0)
+    probe = breaker.start()
+    breaker.finish(ServerHealth.PAUSE, "player", probe=False, now=101.0, pause=20.0)
+    breaker.finish(ServerHealth.TROUBLED, "player", probe=probe, now=102.0, pause=1.0)
 
-    gate.skip_wait()
+    breaker.skip_wait()
 
-    assert (gate.state, gate.opens_at()) == (GateState.OUTAGE, 121.0)
+    assert (breaker.state, breaker.opens_at()) == (BreakerState.OUTAGE, 121.0)
 
 
 def test_failures_that_were_no_probes_do_not_lengthen_the_first_wait_of_an_outage() -> None:
-    opened = gate()
+    opened = breaker()
 
     for player in range(OUTAGE_PLAYERS):
         assert opened.failed_probes == 0
@@ -524,9 +546,9 @@ def test_failures_that_were_no_probes_do_not_lengthen_the_first_wait_of_an_outag
 
 
 def test_old_answers_are_not_counted_as_probes() -> None:
-    closed = gate(PAUSED)
+    closed = breaker(PAUSED)
     before = closed.failed_probes
 
-    closed.finish(Sign.PAUSE, "player", probe=False, now=1.0, pause=1.0)
+    closed.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=1.0)
 
     assert closed.failed_probes == before

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from gameball_async import Delivered, DeliveryError, Dropped, DropReason, OutcomeUnknown, Receipt, Rejected, Stats
-from gameball_async._bell import Bell
+from gameball_async._bell import Notifier
 from gameball_async._receipt import Outcome, SharedOutcome
 
 DELIVERED = Delivered(status=200)
@@ -244,7 +244,7 @@ async def test_any_moves_between_any_waits_bring_everyone_its_outcome(seed: int)
 
 
 async def test_a_bell_wakes_everyone_who_waits_and_nobody_later() -> None:
-    bell, woken = Bell(), list[str]()
+    bell, woken = Notifier(), list[str]()
 
     async def wait(who: str) -> None:
         await bell.wait()

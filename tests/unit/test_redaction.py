@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gameball_async._redaction import clean_words
+from gameball_async._redaction import redact_message
 
 KEY = "live-key-7f3a9c+/x=1"
 PLAYER = "player of/the north"
@@ -73,7 +73,7 @@ KEYS = {
 
 @pytest.mark.parametrize("words", [*EMAILS, *PHONES, *KEYS.values()], ids=[*EMAILS, *map(ascii, PHONES), *KEYS])
 def test_what_is_private_is_hidden_in_any_common_encoding(words: str) -> None:
-    assert clean_words(f"id {words} is bad", SECRETS) == "id *** is bad"
+    assert redact_message(f"id {words} is bad", SECRETS) == "id *** is bad"
 
 
 READABLE = [
@@ -93,16 +93,16 @@ READABLE = [
 
 @pytest.mark.parametrize("words", READABLE)
 def test_ordinary_words_stay_readable(words: str) -> None:
-    assert clean_words(words, SECRETS) == words
+    assert redact_message(words, SECRETS) == words
 
 
 def test_what_is_wrapped_too_often_is_hidden_as_a_whole() -> None:
     words = "jon@example.com"
     for _ in range(20):
         words = quote(words, safe="")
-    assert clean_words(words) == "***"
+    assert redact_message(words) == "***"
 
 
 @pytest.mark.parametrize("words", ["%25" * 20_000, "a@" * 20_000, "1 " * 20_000, "&amp;" * 10_000, "\\u005c" * 5_000])
 def test_long_words_are_cleaned_as_well(words: str) -> None:
-    assert len(clean_words(words, SECRETS)) <= 200
+    assert len(redact_message(words, SECRETS)) <= 200

@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from gameball_async import ClientClosed, FlusherDied, _runtime
-from gameball_async._runtime import AsyncioRuntime, Runtime, Signal, TrioRuntime, current_runtime
+from gameball_async._runtime import AsyncioBackend, Backend, Signal, TrioBackend, current_backend
 
 pytestmark = pytest.mark.anyio
 
@@ -18,13 +18,13 @@ callers_variable = contextvars.ContextVar("callers_variable", default="nothing")
 
 
 async def test_the_runtime_is_that_of_the_loop(anyio_backend_name: str) -> None:
-    expected = {"asyncio": AsyncioRuntime, "trio": TrioRuntime}[anyio_backend_name]
+    expected = {"asyncio": AsyncioBackend, "trio": TrioBackend}[anyio_backend_name]
 
-    assert type(current_runtime()) is expected
+    assert type(current_backend()) is expected
 
 
 async def test_the_clock_is_the_loops() -> None:
-    runtime = current_runtime()
+    runtime = current_backend()
 
     before = runtime.now()
     await anyio.sleep(3600)
@@ -34,7 +34,7 @@ async def test_the_clock_is_the_loops() -> None:
 
 
 async def test_a_loop_is_current_in_its_own_thread_alone() -> None:
-    runtime = current_runtime()
+    runtime = current_backend()
 
     assert (runtime.is_current, runtime.is_own_thread) == (True, True)
     elsewhere = await anyio.to_thread.run_sync(lambda: (runtime.is_current, runtime.is_own_thread))
@@ -42,10 +42,10 @@ async def test_a_loop_is_current_in_its_own_thread_alone() -> None:
 
 
 async def test_another_loop_is_not_current(anyio_backend_name: str) -> None:
-    runtime = current_runtime()
+    runtime = current_backend()
 
     async def look() -> tuple[bool, bool]:
-        return runtime.is_current, current_runtime().is_current
+        return runtime.is_current, current_backend().is_current
 
     def run_another() -> tuple[bool, bool]:
         return anyio.run(look, backend=anyio_backend_name)
@@ -58,8 +58,8 @@ async def test_outside_of_any_loop_there_is_no_runtime() -> None:
         await anyio.to_thread.run_sync(_current_runtime_in_a_bare_thread)
 
 
-def _current_runtime_in_a_bare_thread() -> Runtime:
-    return contextvars.Context().run(current_runtime)
+def _current_runtime_in_a_bare_thread() -> Backend:
+    return contextvars.Context().run(current_backend)
 
 
 async def test_the_background_task_does_not_inherit_the_callers_variables() -> None:
@@ -71,7 +71,7 @@ async def test_the_background_task_does_not_inherit_the_callers_variables() -> N
         done.set()
 
     callers_variable.set("a request's secret")
-    current_runtime().spawn(main)
+    current_backend().spawn(main)
     await done.wait()
 
     assert seen == ["nothing"]
@@ -87,7 +87,7 @@ async def test_the_background_task_is_kept_alive_though_nobody_else_holds_it() -
         finally:
             ended.append("collected as garbage")
 
-    current_runtime().spawn(main)
+    current_backend().spawn(main)
     await anyio.wait_all_tasks_blocked()
     gc.collect()
 
@@ -95,7 +95,7 @@ async def test_the_background_task_is_kept_alive_though_nobody_else_holds_it() -
 
 
 async def test_another_thread_can_run_something_in_the_loop_and_wait_for_it() -> None:
-    runtime = current_runtime()
+    runtime = current_backend()
 
     async def answer() -> bool:
         await anyio.lowlevel.checkpoint()
@@ -105,10 +105,10 @@ async def test_another_thread_can_run_something_in_the_loop_and_wait_for_it() ->
 
 
 def test_a_thread_that_outlives_the_loop_is_told_so(anyio_backend_name: str) -> None:
-    runtimes: list[Runtime] = []
+    runtimes: list[Backend] = []
 
     async def live() -> None:
-        runtimes.append(current_runtime())
+        runtimes.append(current_backend())
 
     anyio.run(live, backend=anyio_backend_name)
 
@@ -126,7 +126,7 @@ def test_a_thread_waits_as_long_as_the_loop_lives_and_hears_what_was_raised(
         raise ClientClosed("closed meanwhile")
 
     async def live() -> None:
-        runtime = current_runtime()
+        runtime = current_backend()
         with pytest.raises(ClientClosed, match="closed meanwhile"):
             await anyio.to_thread.run_sync(runtime.run_from_thread, refuse)
 
@@ -134,7 +134,7 @@ def test_a_thread_waits_as_long_as_the_loop_lives_and_hears_what_was_raised(
 
 
 async def test_a_signal_wakes_the_task_that_awaits_it_whenever_it_is_set() -> None:
-    runtime = current_runtime()
+    runtime = current_backend()
     early, late = runtime.new_signal(), runtime.new_signal()
 
     early.set_result(None)

@@ -15,7 +15,7 @@ from gameball_async import Batching, ConfigurationError, InvalidEvent
 from gameball_async._buffer import Batch, Buffer
 from gameball_async._buffer._queues import _LONGEST_ESCAPE, _MOST_OVERHEAD
 from gameball_async._events import encode_event
-from gameball_async._wire import SingleDialect, dialect
+from gameball_async._wire import ApiVersion, dialect
 
 from .documented import PLAYER, REFUSED, USAGE_EXAMPLE_ONE, USAGE_EXAMPLE_THREE, USAGE_EXAMPLE_TWO, V3, V4
 from .strategies import examples, metadata, names
@@ -23,7 +23,7 @@ from .strategies import examples, metadata, names
 VERSIONS = ["v3.0", "v4.0", "v4.1"]
 
 
-def request_body(spoken: SingleDialect, player: str, events: dict[str, Any], **contact: str) -> bytes:
+def request_body(spoken: ApiVersion, player: str, events: dict[str, Any], **contact: str) -> bytes:
     """Let each event be tracked on its own; the buffer must merge them into the documented request."""
     buffer = Buffer(Batching(), spoken.overhead, lambda _: None)
     for name, event_metadata in events.items():

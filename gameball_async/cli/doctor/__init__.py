@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._examination import Examination
-from ._findings import Finding, Verdict
+from ._examination import Checks
+from ._findings import CheckStatus, Finding
 from ._report import Report
 
-__all__ = ["Examination", "Finding", "Report", "Verdict"]
+__all__ = ["CheckStatus", "Checks", "Finding", "Report"]

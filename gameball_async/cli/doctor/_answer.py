@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from .._keys import SECRET_KEY
 from .._words import duration
-from ._findings import Finding, Verdict, fail, ok, skip, warn
+from ._findings import CheckStatus, Finding, fail, ok, skip, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._way import Answer, Way
+    from ._way import ProbeResponse, ProbeResult
 
 CLOCKS_MAY_DIFFER = 10.0
 """Seconds. A clock that is kept in step is off by milliseconds, the header tells whole seconds, the way takes some.
@@ -26,83 +26,83 @@ _NOT_LET_IN = (401, 403)
 _NOT_FOUND, _NO_METHOD, _PROXY_KEYS, _TOO_MANY = 404, 405, 407, 429
 
 
-def findings(way: Way) -> Iterator[Finding]:
+def findings(result: ProbeResult) -> Iterator[Finding]:
     """Say what the answer means, or that there is none."""
-    yield answer(way)
-    yield access(way)
-    yield clock(way)
+    yield answer(result)
+    yield access(result)
+    yield clock(result)
 
 
-def answer(way: Way) -> Finding:
+def answer(result: ProbeResult) -> Finding:
     """Whether what answers is Gameball's API, in the version that was chosen."""
     check = "answer"
-    if way.answer is None:
-        if way.peer is None or (way.scheme == "https" and way.tls is None):
+    if result.answer is None:
+        if result.peer is None or (result.scheme == "https" and result.tls is None):
             return skip(check, "it did not come so far")
         return fail(
             check,
-            f"connected, and no answer ({way.reason})",
+            f"connected, and no answer ({result.reason})",
             "Try again in a minute. Events are kept meanwhile and sent later.",
         )
-    came = way.answer
+    came = result.answer
     said = f"HTTP {came.status}" + (f" with code {came.code}" if came.code is not None else "")
     said += f" with {came.foreign}" if came.foreign else ""
     verdict, words, remedy = next(meaning[1:] for meaning in _ANSWERS if meaning[0](came))
     return Finding(check, verdict, said + words, remedy)
 
 
-_ANSWERS: tuple[tuple[Callable[[Answer], bool], Verdict, str, str | None], ...] = (
+_ANSWERS: tuple[tuple[Callable[[ProbeResponse], bool], CheckStatus, str, str | None], ...] = (
     (
         lambda came: came.status in _NOT_LET_IN,  # what that means, `access` tells
-        Verdict.OK,
+        CheckStatus.OK,
         "",
         None,
     ),
     (
         lambda came: came.status == _TOO_MANY,
-        Verdict.WARN,
+        CheckStatus.WARN,
         ": the rate limit is used up",
         "Give each process of the account its --share. The events wait, they are not lost.",
     ),
     (
         lambda came: came.status == _PROXY_KEYS,
-        Verdict.FAIL,
+        CheckStatus.FAIL,
         ": a proxy wants a user and a password",
         "Give them in HTTPS_PROXY or HTTP_PROXY, or list the host in NO_PROXY.",
     ),
     (
         lambda came: (came.status == _NOT_FOUND and came.code is None) or came.status == _NO_METHOD,
-        Verdict.FAIL,
+        CheckStatus.FAIL,
         ": nothing takes events there",
         "Check --base-url and --api-version.",
     ),
     (
         lambda came: came.status in _REFUSAL,
-        Verdict.OK,
+        CheckStatus.OK,
         ": an empty request is refused, as it should be",
         None,
     ),
     (
         lambda came: came.status in _FAILURE,
-        Verdict.FAIL,
+        CheckStatus.FAIL,
         ": Gameball fails",
         "Try again later. Events are kept meanwhile and sent then.",
     ),
     (
         lambda came: came.status in _REDIRECT,
-        Verdict.FAIL,
+        CheckStatus.FAIL,
         ": it points elsewhere, where the client does not follow, as the key would go with it",
         "Give the address it points to as --base-url, if it is Gameball's.",
     ),
     (
         lambda came: bool(came.foreign),
-        Verdict.FAIL,
+        CheckStatus.FAIL,
         " instead of JSON: this is not Gameball's API",
         "Check --base-url, and whether a login page or a proxy is in between.",
     ),
     (
         lambda _: True,
-        Verdict.WARN,
+        CheckStatus.WARN,
         " to an empty request, which Gameball refuses",
         "Check --base-url: is that Gameball's API?",
     ),
@@ -136,10 +136,10 @@ _KEY_REFUSED = fail(
 )
 
 
-def access(way: Way) -> Finding:
+def access(result: ProbeResult) -> Finding:
     """Whether Gameball lets this account in, as far as an empty request can tell."""
-    came = way.answer
-    if not way.with_key:
+    came = result.answer
+    if not result.with_key:
         return skip("access", "there is no key to try")
     if came is None:
         return skip("access", "there is no answer")
@@ -152,9 +152,9 @@ def access(way: Way) -> Finding:
     return skip("access", "the answer tells nothing of the key")
 
 
-def clock(way: Way) -> Finding:
+def clock(result: ProbeResult) -> Finding:
     """Whether this machine and Gameball agree on the time."""
-    check, came = "clock", way.answer
+    check, came = "clock", result.answer
     if came is None or came.date is None:
         return skip(check, "there is no answer" if came is None else "the answer has no date")
     try:

@@ -10,11 +10,11 @@ from gameball_async import AsyncGameball
 from gameball_async.errors import ConfigurationError
 
 from .._destination import default_base_url
-from .._keys import Keys
+from .._keys import KeyOptions
 from .._words import argument
 from . import _answer, _folder, _key, _reach, _software
 from ._findings import refused, warn
-from ._way import go
+from ._way import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ _SHORTEST_SECRET = 8  # characters: the sandbox takes "any" for a key, and words
 
 
 @attrs.frozen(kw_only=True)
-class Examination:
+class Checks:
     """What the doctor is to look at.
 
     Attributes:
@@ -41,7 +41,7 @@ class Examination:
         journal: the journal's folder; None if there is none.
     """
 
-    keys: Keys
+    keys: KeyOptions
     keys_file: Path | None = None
     api_version: str = "v3.0"
     base_url: str | None = None
@@ -74,13 +74,13 @@ class Examination:
         except ConfigurationError as error:
             yield refused("address", error)
             return
-        way = go(base_url, self.api_version, self._keys_that_can_be_sent())
-        yield from _reach.findings(way)
-        if not way.is_impossible:
-            yield from _answer.findings(way)
+        result = probe(base_url, self.api_version, self._keys_that_can_be_sent())
+        yield from _reach.findings(result)
+        if not result.is_impossible:
+            yield from _answer.findings(result)
 
-    def _keys_that_can_be_sent(self) -> Keys:
-        return Keys(*(None if key is None or _key.refusal(key) else key for key in attrs.astuple(self.keys)))
+    def _keys_that_can_be_sent(self) -> KeyOptions:
+        return KeyOptions(*(None if key is None or _key.refusal(key) else key for key in attrs.astuple(self.keys)))
 
     def _without_keys(self, words: str) -> str:
         for key in self.keys.secrets():

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gameball_async.errors import ConfigurationError
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """How one thing is."""
 
     OK = "ok"
@@ -32,24 +32,24 @@ class Finding:
     """
 
     check: str
-    verdict: Verdict
+    verdict: CheckStatus
     words: str
     remedy: str | None = None
 
 
 def ok(check: str, words: str) -> Finding:
     """Say that a thing is well."""
-    return Finding(check, Verdict.OK, words)
+    return Finding(check, CheckStatus.OK, words)
 
 
 def warn(check: str, words: str, remedy: str) -> Finding:
     """Say that a thing works, and that something should be done."""
-    return Finding(check, Verdict.WARN, words, remedy)
+    return Finding(check, CheckStatus.WARN, words, remedy)
 
 
 def fail(check: str, words: str, remedy: str) -> Finding:
     """Say that a thing keeps events from arriving."""
-    return Finding(check, Verdict.FAIL, words, remedy)
+    return Finding(check, CheckStatus.FAIL, words, remedy)
 
 
 def refused(check: str, error: ConfigurationError) -> Finding:
@@ -60,4 +60,4 @@ def refused(check: str, error: ConfigurationError) -> Finding:
 
 def skip(check: str, why: str) -> Finding:
     """Say that a thing was not checked."""
-    return Finding(check, Verdict.SKIP, f"not checked: {why}")
+    return Finding(check, CheckStatus.SKIP, f"not checked: {why}")

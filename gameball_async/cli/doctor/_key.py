@@ -14,7 +14,7 @@ from ._findings import fail, ok, warn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._keys import Keys
+    from .._keys import KeyOptions
     from ._findings import Finding
 
 _SHORTEST, _LONGEST = 16, 256  # characters; no page of Gameball's says how long its keys are, so beyond is a warning
@@ -59,7 +59,7 @@ _ODDITIES: tuple[tuple[Callable[[str], object], str, str], ...] = (
 _SECRET = re.compile(r"secret|sk[-_]", re.IGNORECASE)
 
 
-def api_key(keys: Keys) -> Finding:
+def api_key(keys: KeyOptions) -> Finding:
     """Look at the API key."""
     check, key = "api_key", keys.api_key
     if key is None:
@@ -76,7 +76,7 @@ def api_key(keys: Keys) -> Finding:
     return _oddity(check, key) or ok(check, "is there and looks like a key")
 
 
-def secret_key(keys: Keys, api_version: str) -> Finding:
+def secret_key(keys: KeyOptions, api_version: str) -> Finding:
     """Look at the secret key, which not every account needs."""
     check, key = "secret_key", keys.secret_key
     remedy = f"Set {SECRET_KEY}, or put it into the file of --keys-file."

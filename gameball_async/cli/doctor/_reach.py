@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._findings import Finding
-    from ._way import Way
+    from ._way import ProbeResult
 
 _WRONG_DATE = "Check the date of this machine; if it is right, the server's certificate has to be renewed."
 _OTHER_HOST = "Check the host in --base-url."
@@ -28,94 +28,94 @@ _UNKNOWN_AUTHORITY = (
 )
 
 
-def findings(way: Way) -> Iterator[Finding]:
+def findings(result: ProbeResult) -> Iterator[Finding]:
     """Say what each step of the way means, in its order."""
-    if way.is_impossible:
+    if result.is_impossible:
         yield fail(
             "address",
-            f"no request can be made with the settings of the environment ({way.reason})",
-            _correction(way),
+            f"no request can be made with the settings of the environment ({result.reason})",
+            _correction(result),
         )
         return
-    yield address(way)
-    yield dns(way)
-    yield tcp(way)
-    yield tls(way)
+    yield address(result)
+    yield dns(result)
+    yield tcp(result)
+    yield tls(result)
 
 
-def _correction(way: Way) -> str:
+def _correction(result: ProbeResult) -> str:
     """Name the variable that is wrong; its value may hold a password."""
-    if isinstance(way.error, ImportError):
-        return f'{way.proxy_variable} names a SOCKS proxy: pip install "httpx[socks]".'
-    if way.proxy_variable is None or isinstance(way.error, OSError):
+    if isinstance(result.error, ImportError):
+        return f'{result.proxy_variable} names a SOCKS proxy: pip install "httpx[socks]".'
+    if result.proxy_variable is None or isinstance(result.error, OSError):
         return "Correct SSL_CERT_FILE or SSL_CERT_DIR, or unset it."
-    return f"Correct {way.proxy_variable}: it must hold an address such as http://proxy.example:3128."
+    return f"Correct {result.proxy_variable}: it must hold an address such as http://proxy.example:3128."
 
 
-def address(way: Way) -> Finding:
+def address(result: ProbeResult) -> Finding:
     """Where events go."""
-    port = "" if way.port in (80, 443) else f":{way.port}"
-    host = f"[{way.host}]" if ":" in way.host else way.host
-    words = f"{way.scheme}://{host}{port}{way.path}"
-    if way.proxy is not None:
-        words += f", through the proxy {way.proxy}"
-    if way.scheme == "http" and not way.is_loopback:
+    port = "" if result.port in (80, 443) else f":{result.port}"
+    host = f"[{result.host}]" if ":" in result.host else result.host
+    words = f"{result.scheme}://{host}{port}{result.path}"
+    if result.proxy is not None:
+        words += f", through the proxy {result.proxy}"
+    if result.scheme == "http" and not result.is_loopback:
         return warn("address", f"{words}: not encrypted, so the key can be read on the way", "Use https.")
     return ok("address", words)
 
 
-def dns(way: Way) -> Finding:
+def dns(result: ProbeResult) -> Finding:
     """Whether the host's name is known."""
     check = "dns"
-    if way.proxy is not None:
+    if result.proxy is not None:
         return skip(check, "the proxy looks the name up")
-    if _is_ip(way.host):
-        return ok(check, f"{way.host} needs no looking up")
-    if (error := way.cause(socket.gaierror)) is not None:
+    if _is_ip(result.host):
+        return ok(check, f"{result.host} needs no looking up")
+    if (error := result.cause(socket.gaierror)) is not None:
         return fail(
             check,
-            f"the name {way.host} cannot be looked up ({error.strerror})",
+            f"the name {result.host} cannot be looked up ({error.strerror})",
             "Check this machine's network and DNS, and the spelling of --base-url if you gave one.",
         )
-    return ok(check, f"the name {way.host} is known")
+    return ok(check, f"the name {result.host} is known")
 
 
-def tcp(way: Way) -> Finding:
+def tcp(result: ProbeResult) -> Finding:
     """Whether a connection comes about."""
-    check, goal = "tcp", way.proxy or f"{way.host} port {way.port}"
-    if way.peer is not None:
-        return ok(check, f"connected to {way.peer}")
-    if way.proxy is None and way.cause(socket.gaierror) is not None:
+    check, goal = "tcp", result.proxy or f"{result.host} port {result.port}"
+    if result.peer is not None:
+        return ok(check, f"connected to {result.peer}")
+    if result.proxy is None and result.cause(socket.gaierror) is not None:
         return skip(check, "it did not come so far")
-    remedy = f"Allow outgoing connections to port {way.port}, or name your proxy in {way.scheme.upper()}_PROXY."
-    if way.cause(ConnectionRefusedError):
+    remedy = f"Allow outgoing connections to port {result.port}, or name your proxy in {result.scheme.upper()}_PROXY."
+    if result.cause(ConnectionRefusedError):
         remedy = "Nothing listens there: start it, or correct --base-url."
-    if way.proxy is not None:
-        remedy = f"Check the proxy that {way.proxy_variable} names, or name the host in NO_PROXY."
-    return fail(check, f"no connection to {goal} ({way.reason})", remedy)
+    if result.proxy is not None:
+        remedy = f"Check the proxy that {result.proxy_variable} names, or name the host in NO_PROXY."
+    return fail(check, f"no connection to {goal} ({result.reason})", remedy)
 
 
-def tls(way: Way) -> Finding:
+def tls(result: ProbeResult) -> Finding:
     """Whether the server is trusted."""
     check = "tls"
-    if way.scheme == "http":
+    if result.scheme == "http":
         return skip(check, "the address is http")
-    if way.tls is not None:
-        return ok(check, f"{way.tls}, with a certificate that is trusted")
-    if way.peer is None:
+    if result.tls is not None:
+        return ok(check, f"{result.tls}, with a certificate that is trusted")
+    if result.peer is None:
         return skip(check, "it did not come so far")
-    if way.is_refused_by_proxy:
+    if result.is_refused_by_proxy:
         return fail(
             check,
-            f"the proxy {way.proxy} refuses ({way.reason})",
-            f"Let it connect to {way.host}, or give {way.proxy_variable} its user and password.",
+            f"the proxy {result.proxy} refuses ({result.reason})",
+            f"Let it connect to {result.host}, or give {result.proxy_variable} its user and password.",
         )
-    if (error := way.cause(ssl.SSLCertVerificationError)) is not None:
+    if (error := result.cause(ssl.SSLCertVerificationError)) is not None:
         remedy = _REMEDIES_OF_TRUST.get(error.verify_code, _UNKNOWN_AUTHORITY)
         return fail(check, f"the certificate is not trusted: {error.verify_message}", remedy)
     return fail(
         check,
-        f"no encrypted connection comes about ({way.reason})",
+        f"no encrypted connection comes about ({result.reason})",
         "Check scheme and port of --base-url: does the server speak TLS there?",
     )
 

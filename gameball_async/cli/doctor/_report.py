@@ -12,12 +12,12 @@ from rich.text import Text
 
 from .._words import counted, printable
 from .._wrapping import columns, wrapped
-from ._findings import Verdict
+from ._findings import CheckStatus
 
 if TYPE_CHECKING:
     from ._findings import Finding
 
-_STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red", Verdict.SKIP: "dim"}
+_STYLES = {CheckStatus.OK: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "bold red", CheckStatus.SKIP: "dim"}
 _WIDEST_CHECK = len("journal permissions")
 _WIDE = 72  # columns of a terminal, from which on what is said of a check has a column of its own
 _NARROW_INDENT = 6
@@ -37,7 +37,7 @@ class Report:
     @property
     def is_well(self) -> bool:
         """Whether nothing has failed; a warning is no failure."""
-        return all(finding.verdict is not Verdict.FAIL for finding in self._findings)
+        return all(finding.verdict is not CheckStatus.FAIL for finding in self._findings)
 
     def print_last(self) -> None:
         """Print the finding that came last, for people."""
@@ -55,10 +55,10 @@ class Report:
     def print_sum(self) -> None:
         """Print what it comes to."""
         of = Counter(finding.verdict for finding in self._findings)
-        if not of[Verdict.FAIL] and not of[Verdict.WARN]:
-            self._console.print("All that was checked is well." if of[Verdict.SKIP] else "All is well.")
+        if not of[CheckStatus.FAIL] and not of[CheckStatus.WARN]:
+            self._console.print("All that was checked is well." if of[CheckStatus.SKIP] else "All is well.")
             return
-        failed, warned = counted(of[Verdict.FAIL], "failure"), counted(of[Verdict.WARN], "warning")
+        failed, warned = counted(of[CheckStatus.FAIL], "failure"), counted(of[CheckStatus.WARN], "warning")
         self._console.print(f"{failed}, {warned}.")
 
     def in_json(self) -> str:

@@ -23,7 +23,7 @@ from .._words import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._keys import Keys
+    from .._keys import KeyOptions
 
 _Error = TypeVar("_Error", bound=Exception)
 
@@ -42,7 +42,7 @@ _LONGEST_ANSWER = 64 * 1024  # bytes of a body that are read; Gameball's are bel
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class ProbeResponse:
     """What came back.
 
     Attributes:
@@ -63,7 +63,7 @@ class Answer:
 
 
 @attrs.frozen(kw_only=True)
-class Way:
+class ProbeResult:
     """How far the request came.
 
     Attributes:
@@ -89,7 +89,7 @@ class Way:
     with_key: bool
     peer: str | None = None
     tls: str | None = None
-    answer: Answer | None = None
+    answer: ProbeResponse | None = None
     error: Exception | None = None
 
     @property
@@ -128,7 +128,7 @@ class Way:
         return printable(error.strerror if error is not None and error.strerror else type(self.error).__name__)
 
 
-def go(base_url: str, api_version: str, keys: Keys) -> Way:
+def probe(base_url: str, api_version: str, keys: KeyOptions) -> ProbeResult:
     """Send the one request; whatever happens to it is told by what is returned.
 
     Args:
@@ -137,7 +137,7 @@ def go(base_url: str, api_version: str, keys: Keys) -> Way:
         keys: those that can be sent; without an API key the request goes without one.
     """
     parts, path = urlsplit(base_url), PATHS[api_version]
-    way = Way(
+    result = ProbeResult(
         scheme=parts.scheme,
         host=parts.hostname or "",
         port=parts.port or (443 if parts.scheme == "https" else 80),
@@ -149,15 +149,15 @@ def go(base_url: str, api_version: str, keys: Keys) -> Way:
     steps = _Steps()
     try:
         if (proxy := proxy_for(base_url)) is not None:
-            way = attrs.evolve(way, proxy_variable=proxy.variable)
-            way = attrs.evolve(way, proxy=proxy.address)  # never more of it, as it may hold a password
+            result = attrs.evolve(result, proxy_variable=proxy.variable)
+            result = attrs.evolve(result, proxy=proxy.address)  # never more of it, as it may hold a password
         answer = _answer(base_url.rstrip("/") + path, _headers(keys), steps, proxy)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
-        return attrs.evolve(way, peer=steps.peer, tls=steps.tls, error=error)
-    return attrs.evolve(way, peer=steps.peer, tls=steps.tls, answer=answer)
+        return attrs.evolve(result, peer=steps.peer, tls=steps.tls, error=error)
+    return attrs.evolve(result, peer=steps.peer, tls=steps.tls, answer=answer)
 
 
-def _headers(keys: Keys) -> dict[str, str]:
+def _headers(keys: KeyOptions) -> dict[str, str]:
     headers = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",
@@ -167,7 +167,7 @@ def _headers(keys: Keys) -> dict[str, str]:
     return headers | {name: key for name, key in named.items() if key is not None}
 
 
-def _answer(url: str, headers: Mapping[str, str], steps: _Steps, proxy: Proxy | None) -> Answer:
+def _answer(url: str, headers: Mapping[str, str], steps: _Steps, proxy: Proxy | None) -> ProbeResponse:
     """Make the request.
 
     Raises:
@@ -184,7 +184,7 @@ def _answer(url: str, headers: Mapping[str, str], steps: _Steps, proxy: Proxy | 
             came_at = time.time()
             body, complete = _beginning(response)
             answer = read_answer(response.status_code, response.headers, body, complete=complete, wall_now=came_at)
-            return Answer(
+            return ProbeResponse(
                 status=response.status_code,
                 code=answer.code,
                 foreign=answer.foreign,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gameball_async import ClientClosed, CloseReport, FlusherDied, FlushTimeout, JournalError, NotStarted
 from gameball_async._flusher import Flusher
-from gameball_async._flusher._backlog import Backlog
+from gameball_async._flusher._backlog import JournalStorage
 
 from ..calls import Call, Calls
 from ..ledger import Placed
@@ -64,8 +64,8 @@ class JournalCalls(Calls):
     def check_idle(self, flusher: Flusher) -> None:
         """Nobody waits for what is there already, or longer than allowed."""
         backlog = flusher.store
-        assert isinstance(backlog, Backlog)
-        self._queued = backlog._arrivals.events
+        assert isinstance(backlog, JournalStorage)
+        self._queued = backlog._appends.events
         is_first = True
         for call in self._open.values():
             self._check_deadline(call)
@@ -102,7 +102,7 @@ class JournalCalls(Calls):
 
     def _is_true(self, call: Call, error: Exception, flusher: Flusher) -> bool:
         backlog = flusher.store
-        assert isinstance(backlog, Backlog)
+        assert isinstance(backlog, JournalStorage)
         match error:
             case JournalError():
                 return self._writer.failed_since(call.began)
@@ -123,7 +123,7 @@ class JournalCalls(Calls):
         if self._plan.batching.when_full == "wait" and call.kind != "nowait":
             return abs(self._now() - call.began - self._plan.batching.wait_timeout) < EPSILON
         backlog = flusher.store
-        assert isinstance(backlog, Backlog)
+        assert isinstance(backlog, JournalStorage)
         has_room = backlog._has_room(len(call.placed), call.held)
         return not has_room or any(self._waits_for_room(other) for other in self._open.values() if other is not call)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from gameball_async._journal import Letter, Loaded, Row
+from gameball_async._journal import DeadLetterEntry, Loaded, StoredEvent
 
 
 @attrs.define(eq=False)
@@ -41,14 +41,14 @@ class File:
     """
 
     name: int
-    rows: dict[int, Row] = attrs.Factory(dict[int, Row])
+    rows: dict[int, StoredEvent] = attrs.Factory(dict[int, StoredEvent])
     sealed: dict[int, Sealed] = attrs.Factory(dict[int, Sealed])
     next_seq: int = 1
     ever: set[int] = attrs.Factory(set[int])
     owner: int | None = None
     was_forced: bool = False
 
-    def batches(self) -> list[list[Row]]:
+    def batches(self) -> list[list[StoredEvent]]:
         """The sealed batches, by their first member."""
         return [
             [self.rows[seq]._replace(mobile=batch.mobile, email=batch.email) for seq in batch.members]
@@ -57,7 +57,7 @@ class File:
 
     # ---------------------------------------------------------------- changes
 
-    def append(self, rows: Iterable[Row]) -> None:
+    def append(self, rows: Iterable[StoredEvent]) -> None:
         """Add events."""
         for row in rows:
             assert row.seq >= self.next_seq, f"event {row.seq} is appended to a file that has had {self.next_seq}"
@@ -86,7 +86,7 @@ class File:
 
     def read(self, after: int, most_events: int, most_bytes: int) -> Loaded:
         """Read events that are in no sealed batch; what must go together is not cut."""
-        loaded: list[Row] = []
+        loaded: list[StoredEvent] = []
         size = 0
         for row in self._free_after(after):
             size += row.size
@@ -96,7 +96,7 @@ class File:
             loaded.append(row)
         return Loaded(loaded, 0, is_last=True)
 
-    def _free_after(self, after: int) -> Iterator[Row]:
+    def _free_after(self, after: int) -> Iterator[StoredEvent]:
         held = {seq for batch in self.sealed.values() for seq in batch.members}
         return (row for seq, row in self.rows.items() if seq > after and seq not in held)
 
@@ -120,7 +120,7 @@ class Folder:
     """
 
     files: list[File] = attrs.Factory(list[File])
-    letters: dict[tuple[int, int], Letter] = attrs.Factory(dict[tuple[int, int], Letter])
+    letters: dict[tuple[int, int], DeadLetterEntry] = attrs.Factory(dict[tuple[int, int], DeadLetterEntry])
     doubtful: set[tuple[int, int]] = attrs.Factory(set[tuple[int, int]])
     _names: int = 0
 
@@ -145,7 +145,7 @@ class Folder:
         if not file.rows:
             self.files.remove(file)
 
-    def bury(self, file: File, letters: Iterable[Letter]) -> list[tuple[int, int]]:
+    def dead_letter(self, file: File, letters: Iterable[DeadLetterEntry]) -> list[tuple[int, int]]:
         """Add dead letters, but for those that lie there already; returns the new ones' keys."""
         keys: list[tuple[int, int]] = []
         for letter in letters:

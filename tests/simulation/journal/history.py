@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from gameball_async import Delivered, DeliveryError, Dropped, OutcomeUnknown, Receipt, Rejected, Stats
-from gameball_async._journal import Row
+from gameball_async._journal import StoredEvent
 from gameball_async._receipt import SharedOutcome
 
 from ..gameball import EPOCH
@@ -177,7 +177,7 @@ class JournalLedger(Ledger):
             self._place(kept, (file.name, row.seq), len(row.encoded), row.accepted_at - EPOCH, None)
             self._trace.note("found", kept.asked.number, row.player_unique_id, row.name, kept.is_restored)
 
-    def _check_found(self, story: Story, file: File, row: Row) -> None:
+    def _check_found(self, story: Story, file: File, row: StoredEvent) -> None:
         number, key = story.asked.number, (file.name, row.seq)
         if story.key != key or (row.player_unique_id, row.name) != (story.asked.player, story.asked.name):
             self._fail(f"event {number} lies in {key}, and was put in {story.key}")
@@ -241,11 +241,11 @@ class JournalLedger(Ledger):
 
     def first_outside(self) -> list[Kept]:
         """The events of the next request that lies outside of the buffer."""
-        outside = [self.kept[number] for number in self.pending if not self.kept[number].is_buffered]
-        first = min(outside, key=_key, default=None)
+        spilled = [self.kept[number] for number in self.pending if not self.kept[number].is_buffered]
+        first = min(spilled, key=_key, default=None)
         if first is None:
             return []
-        return [kept for kept in outside if kept.group == first.group]
+        return [kept for kept in spilled if kept.group == first.group]
 
     # ---------------------------------------------------------------- outcomes
 

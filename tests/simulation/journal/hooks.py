@@ -10,10 +10,10 @@ from unittest import mock
 
 from gameball_async._buffer import Batch, Buffer
 from gameball_async._flusher import Flusher
-from gameball_async._flusher._arrivals import Arrival
-from gameball_async._flusher._backlog import Backlog
+from gameball_async._flusher._arrivals import PendingAppend
+from gameball_async._flusher._backlog import JournalStorage
 from gameball_async._receipt import SharedOutcome
-from gameball_async._verdict import Answer, Verdict
+from gameball_async._verdict import Answer, Decision
 
 from ..hooks import _TRANSITIONS, _watch_transition
 from .writer import SimulatedWriter
@@ -23,10 +23,10 @@ class Watcher(Protocol):
     """Who is told of each step."""
 
     def opened(self, sources: Any) -> None: ...
-    def queued(self, arrival: Arrival) -> None: ...
-    def accepted(self, arrival: Arrival) -> None: ...
-    def placing(self, arrival: Arrival) -> None: ...
-    def buffered(self, origin: int, seq: int, shared: SharedOutcome) -> None: ...
+    def queued(self, arrival: PendingAppend) -> None: ...
+    def accepted(self, arrival: PendingAppend) -> None: ...
+    def placing(self, arrival: PendingAppend) -> None: ...
+    def buffered(self, segment: int, seq: int, shared: SharedOutcome) -> None: ...
     def refused(self, encoded: bytes, shared: SharedOutcome) -> None: ...
     def sealing(self, batch: Batch) -> None: ...
     def sealed(self, batch: Batch) -> None: ...
@@ -34,7 +34,7 @@ class Watcher(Protocol):
     def look(self, transition: str) -> None: ...
 
 
-def watch(flusher: Flusher, backlog: Backlog, watcher: Watcher) -> None:
+def watch(flusher: Flusher, backlog: JournalStorage, watcher: Watcher) -> None:
     """Tell the watcher of every step of this client's events."""
     buffer = flusher.buffer
     for name in _TRANSITIONS:
@@ -48,28 +48,28 @@ def watch(flusher: Flusher, backlog: Backlog, watcher: Watcher) -> None:
 def _watch_buffer(buffer: Buffer, watcher: Watcher) -> None:
     offer, offer_batch, restore, refuse = buffer.offer, buffer.offer_batch, buffer.restore, buffer.refuse_newest
 
-    def tell(seqs: Sequence[int], origin: int, shared: SharedOutcome) -> None:
+    def tell(seqs: Sequence[int], segment: int, shared: SharedOutcome) -> None:
         for seq in seqs:
-            watcher.buffered(origin, seq, shared)
+            watcher.buffered(segment, seq, shared)
 
     def watched_offer(*event: Any) -> SharedOutcome | None:
         shared = offer(*event)
         if shared is not None:
-            *_, origin, seqs = event
-            tell(seqs, origin, shared)
+            *_, segment, seqs = event
+            tell(seqs, segment, shared)
         return shared
 
     def watched_offer_batch(*batch: Any) -> SharedOutcome | None:
         shared = offer_batch(*batch)
         if shared is not None:
-            *_, origin, seqs = batch
-            tell(seqs, origin, shared)
+            *_, segment, seqs = batch
+            tell(seqs, segment, shared)
         return shared
 
     def watched_restore(*stored: Any) -> Batch:
         batch = restore(*stored)
-        *_, origin, seqs = stored
-        tell(seqs, origin, batch.shared)
+        *_, segment, seqs = stored
+        tell(seqs, segment, batch.shared)
         return batch
 
     def watched_refuse(encoded: bytes, error: Any) -> SharedOutcome:
@@ -82,14 +82,14 @@ def _watch_buffer(buffer: Buffer, watcher: Watcher) -> None:
     changed.refuse_newest = watched_refuse
 
 
-def _watch_opening(backlog: Backlog, watcher: Watcher) -> None:
+def _watch_opening(backlog: JournalStorage, watcher: Watcher) -> None:
     on_opened = backlog._on_opened
 
     def watched(opened: Any) -> None:
         watcher.opened(opened)
         on_opened(opened)
-        if backlog._window is not None:
-            _watch_window(backlog._window, watcher)
+        if backlog._loader is not None:
+            _watch_window(backlog._loader, watcher)
 
     changed: Any = backlog
     changed._on_opened = watched
@@ -98,13 +98,13 @@ def _watch_opening(backlog: Backlog, watcher: Watcher) -> None:
 def _watch_window(window: Any, watcher: Watcher) -> None:
     count, admit = window.count, window.admit
 
-    def watched_count(arrival: Arrival) -> None:
+    def watched_count(arrival: PendingAppend) -> None:
         was_counted = arrival.was_counted
         count(arrival)
         if not was_counted:
             watcher.accepted(arrival)
 
-    def watched_admit(arrival: Arrival) -> None:
+    def watched_admit(arrival: PendingAppend) -> None:
         if not arrival.was_counted:
             watcher.placing(arrival)  # it counts from the moment in which the buffer takes it
         admit(arrival)
@@ -124,11 +124,11 @@ def _look_after(window: Any, name: str, watcher: Watcher) -> None:
     setattr(window, name, watched)
 
 
-def _watch_queue(backlog: Backlog, watcher: Watcher) -> None:
+def _watch_queue(backlog: JournalStorage, watcher: Watcher) -> None:
     changed: Any = backlog._writer
     append = changed.append
 
-    def watched(arrival: Arrival) -> None:
+    def watched(arrival: PendingAppend) -> None:
         watcher.queued(arrival)
         append(arrival)
 
@@ -137,8 +137,8 @@ def _watch_queue(backlog: Backlog, watcher: Watcher) -> None:
 
 def _watch_seals(flusher: Flusher, watcher: Watcher) -> None:
     store: Any = flusher.store
-    aftermath: Any = flusher.aftermath
-    seal, note = store.seal, aftermath.note
+    settlement: Any = flusher.settlement
+    seal, note = store.seal, settlement.note
 
     async def watched_seal(batch: Batch) -> None:
         watcher.sealing(batch)
@@ -149,10 +149,10 @@ def _watch_seals(flusher: Flusher, watcher: Watcher) -> None:
 
     def watched_note(batch: Batch, answer: Answer, **options: Any) -> None:
         note(batch, answer, **options)
-        if answer.verdict is Verdict.NOT_SENT:
+        if answer.verdict is Decision.NOT_SENT:
             watcher.not_sent()
 
-    store.seal, aftermath.note = watched_seal, watched_note
+    store.seal, settlement.note = watched_seal, watched_note
 
 
 @contextmanager

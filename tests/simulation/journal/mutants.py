@@ -7,12 +7,12 @@ from unittest import mock
 
 from gameball_async import Dropped
 from gameball_async._buffer import Batch, Buffer
-from gameball_async._flusher._aftermath import Aftermath
-from gameball_async._flusher._arrivals import Arrival
-from gameball_async._flusher._backlog import Backlog
-from gameball_async._flusher._feeds import Feeds
-from gameball_async._flusher._window import Window
-from gameball_async._verdict import Verdict
+from gameball_async._flusher._aftermath import Settlement
+from gameball_async._flusher._arrivals import PendingAppend
+from gameball_async._flusher._backlog import JournalStorage
+from gameball_async._flusher._feeds import SegmentCursors
+from gameball_async._flusher._window import Loader
+from gameball_async._verdict import Decision
 
 from ..mutants import Mutant, Mutate, _conclude_with, _mutant, _nothing
 from .folder import Folder
@@ -20,122 +20,122 @@ from .folder import Folder
 # -------------------------------------------------------------------- on their way to the disk
 
 
-def _keep_counting_bytes(advance: Mutate, backlog: Backlog) -> None:
-    size = backlog._arrivals.size
+def _keep_counting_bytes(advance: Mutate, backlog: JournalStorage) -> None:
+    size = backlog._appends.size
     advance(backlog)
-    backlog._arrivals.size = size
+    backlog._appends.size = size
 
 
-def _count_too_few_bytes(queue: Mutate, backlog: Backlog, rows: Any, size: int, now: float) -> Any:
+def _count_too_few_bytes(queue: Mutate, backlog: JournalStorage, rows: Any, size: int, now: float) -> Any:
     return queue(backlog, rows, size - 1, now)
 
 
 # -------------------------------------------------------------------- seals and acknowledgements
 
 
-async def _send_at_once(_: Mutate, backlog: Backlog, batch: Batch) -> None:
+async def _send_at_once(_: Mutate, backlog: JournalStorage, batch: Batch) -> None:
     if not batch.is_recorded:
-        backlog._writer.seal(batch.origin, batch.seqs, batch.mobile, batch.email, lambda: None)
+        backlog._writer.seal(batch.segment, batch.seqs, batch.mobile, batch.email, lambda: None)
         batch.is_recorded = True
 
 
-async def _seal_nothing(_: Mutate, __: Backlog, batch: Batch) -> None:
+async def _seal_nothing(_: Mutate, __: JournalStorage, batch: Batch) -> None:
     batch.is_recorded = True
 
 
-def _forget_what_is_given_back(give_back: Mutate, buffer: Buffer, batch: Batch, at: float) -> None:
-    give_back(buffer, batch, at)
-    _backlog_of(buffer)._writer.forget(batch.origin, batch.seqs)
+def _forget_what_is_given_back(requeue: Mutate, buffer: Buffer, batch: Batch, at: float) -> None:
+    requeue(buffer, batch, at)
+    _backlog_of(buffer)._writer.forget(batch.segment, batch.seqs)
 
 
-def _backlog_of(buffer: Buffer) -> Backlog:
+def _backlog_of(buffer: Buffer) -> JournalStorage:
     """The journal of the client that a buffer belongs to."""
     backlog: Any = buffer._on_settled
     store = backlog.__self__.store
-    assert isinstance(store, Backlog)
+    assert isinstance(store, JournalStorage)
     return store
 
 
-async def _forget_before_the_answer(seal: Mutate, backlog: Backlog, batch: Batch) -> None:
+async def _forget_before_the_answer(seal: Mutate, backlog: JournalStorage, batch: Batch) -> None:
     await seal(backlog, batch)
-    backlog._writer.forget(batch.origin, batch.seqs)
+    backlog._writer.forget(batch.segment, batch.seqs)
 
 
-def _forget_half(_: Mutate, backlog: Backlog, batch: Batch) -> None:
-    backlog._writer.forget(batch.origin, batch.seqs[:1])
+def _forget_half(_: Mutate, backlog: JournalStorage, batch: Batch) -> None:
+    backlog._writer.forget(batch.segment, batch.seqs[:1])
     backlog._settle(batch)
 
 
-def _settle_only(_: Mutate, backlog: Backlog, batch: Batch, *__: Any) -> None:
+def _settle_only(_: Mutate, backlog: JournalStorage, batch: Batch, *__: Any) -> None:
     backlog._settle(batch)
 
 
-def _forget_instead_of_burying(_: Mutate, backlog: Backlog, batch: Batch, *__: Any) -> None:
-    backlog._writer.forget(batch.origin, batch.seqs)
+def _forget_instead_of_burying(_: Mutate, backlog: JournalStorage, batch: Batch, *__: Any) -> None:
+    backlog._writer.forget(batch.segment, batch.seqs)
     backlog._settle(batch)
 
 
-def _bury_what_is_tried_again(_: Mutate, aftermath: Aftermath, batch: Batch, answer: Any, now: float) -> None:
-    aftermath._store.bury(batch, RuntimeError(answer.summary))  # type: ignore[arg-type] # that is what is wrong with it
-    aftermath._buffer.give_back(batch, now + 1)
+def _bury_what_is_tried_again(_: Mutate, settlement: Settlement, batch: Batch, answer: Any, now: float) -> None:
+    settlement._store.dead_letter(batch, RuntimeError(answer.summary))  # type: ignore[arg-type] # that is what is wrong with it
+    settlement._buffer.requeue(batch, now + 1)
 
 
 # -------------------------------------------------------------------- the way to the disk
 
 
-def _admit_at_once(queue: Mutate, backlog: Backlog, *args: Any) -> Arrival:
-    arrival: Arrival = queue(backlog, *args)
+def _admit_at_once(queue: Mutate, backlog: JournalStorage, *args: Any) -> PendingAppend:
+    arrival: PendingAppend = queue(backlog, *args)
     backlog._opened.admit(arrival)
     return arrival
 
 
-def _admit_once(admit: Mutate, window: Window, arrival: Arrival) -> None:
+def _admit_once(admit: Mutate, window: Loader, arrival: PendingAppend) -> None:
     if arrival.rows:
         admit(window, arrival)
 
 
-def _return_before_it_is_durable(_: Mutate, backlog: Backlog, offered: Any) -> Any:
+def _return_before_it_is_durable(_: Mutate, backlog: JournalStorage, offered: Any) -> Any:
     async def stored() -> None:
         backlog.claim(offered)
 
     return stored()
 
 
-def _withdraw_in_memory_only(_: Mutate, window: Window, arrival: Arrival) -> None:
-    window._feeds.own.cursor = max(window._feeds.own.cursor, arrival.rows[-1].seq)
+def _withdraw_in_memory_only(_: Mutate, window: Loader, arrival: PendingAppend) -> None:
+    window._cursors.own.cursor = max(window._cursors.own.cursor, arrival.rows[-1].seq)
 
 
-def _admit_what_was_cancelled(_: Mutate, window: Window, arrival: Arrival) -> None:
+def _admit_what_was_cancelled(_: Mutate, window: Loader, arrival: PendingAppend) -> None:
     window.admit(arrival)
 
 
-def _say_stored(answer: Mutate, arrival: Arrival, _error: Any) -> None:
+def _say_stored(answer: Mutate, arrival: PendingAppend, _error: Any) -> None:
     answer(arrival, None)
 
 
 # -------------------------------------------------------------------- the window
 
 
-def _admit_past_the_others(admit: Mutate, window: Window, arrival: Arrival) -> None:
+def _admit_past_the_others(admit: Mutate, window: Loader, arrival: PendingAppend) -> None:
     window.count(arrival)
-    own, rows = window._feeds.own, arrival.rows
-    are_others = window._feeds.next() is not None
-    with mock.patch.object(window._feeds, "next", return_value=None):
+    own, rows = window._cursors.own, arrival.rows
+    are_others = window._cursors.next() is not None
+    with mock.patch.object(window._cursors, "next", return_value=None):
         admit(window, arrival)
     if are_others and arrival._joined is not None:
         own.skipped.update(row.seq for row in rows)
 
 
-def _restore_nothing(_: Mutate, __: Window, feed: Any) -> None:
+def _restore_nothing(_: Mutate, __: Loader, feed: Any) -> None:
     """Leaves the events of sealed batches to be read, which skips them."""
     feed.sealed = []
 
 
-def _restore_as_ordinary(_: Mutate, window: Window, feed: Any) -> None:
+def _restore_as_ordinary(_: Mutate, window: Loader, feed: Any) -> None:
     """Leaves them to be read, and lets them be read."""
     sealed, feed.sealed = feed.sealed, []
     for rows in sealed:
-        window._writer.unseal(feed.origin, rows[0].seq)
+        window._writer.unseal(feed.segment, rows[0].seq)
 
 
 def _restore_unmarked(restore: Mutate, buffer: Buffer, *args: Any) -> Batch:
@@ -144,26 +144,26 @@ def _restore_unmarked(restore: Mutate, buffer: Buffer, *args: Any) -> Batch:
     return batch
 
 
-def _skip_one(let_in: Mutate, window: Window, feed: Any, rows: Any, limit: float) -> bool:
-    is_in: bool = let_in(window, feed, rows, limit)
+def _skip_one(load: Mutate, window: Loader, feed: Any, rows: Any, limit: float) -> bool:
+    is_in: bool = load(window, feed, rows, limit)
     if is_in:
         feed.cursor += 1
     return is_in
 
 
-def _read_from_the_start(let_in: Mutate, window: Window, feed: Any, rows: Any, limit: float) -> bool:
-    is_in: bool = let_in(window, feed, rows, limit)
+def _read_from_the_start(load: Mutate, window: Loader, feed: Any, rows: Any, limit: float) -> bool:
+    is_in: bool = load(window, feed, rows, limit)
     feed.cursor = 0
     return is_in
 
 
-def _lose_spilled_receipts(place: Mutate, window: Window, *args: Any) -> bool:
+def _lose_spilled_receipts(place: Mutate, window: Loader, *args: Any) -> bool:
     window._outcomes.clear()
     placed: bool = place(window, *args)
     return placed
 
 
-def _own_file_first(feeds_next: Mutate, feeds: Feeds) -> Any:
+def _own_file_first(feeds_next: Mutate, feeds: SegmentCursors) -> Any:
     if feeds.own.remaining:
         return feeds.own
     return feeds_next(feeds)
@@ -180,76 +180,82 @@ def _room_for_all(_: Mutate, __: Buffer, *___: Any) -> bool:
 # -------------------------------------------------------------------- the close
 
 
-def _give_up_what_is_kept(_: Mutate, aftermath: Aftermath, reason: Any, why: str, now: float) -> None:
-    aftermath.is_ending = True
-    for batch in aftermath._buffer.unsettled():
-        aftermath._fail(batch, Dropped(why, reason=reason), now)
+def _give_up_what_is_kept(_: Mutate, settlement: Settlement, reason: Any, why: str, now: float) -> None:
+    settlement.is_ending = True
+    for batch in settlement._buffer.unsettled():
+        settlement._fail(batch, Dropped(why, reason=reason), now)
 
 
 MUTANTS: tuple[Mutant, ...] = (
-    _mutant("sends before the seal is durable", "before its seal", (Backlog, "seal", _send_at_once)),
-    _mutant("seals nothing", "before its seal", (Backlog, "seal", _seal_nothing)),
+    _mutant("sends before the seal is durable", "before its seal", (JournalStorage, "seal", _send_at_once)),
+    _mutant("seals nothing", "before its seal", (JournalStorage, "seal", _seal_nothing)),
     _mutant(
-        "forgets what is given back", "before its seal|does not hold", (Buffer, "give_back", _forget_what_is_given_back)
+        "forgets what is given back", "before its seal|does not hold", (Buffer, "requeue", _forget_what_is_given_back)
     ),
     _mutant(
         "acknowledges before the answer",
         "nothing came of it|before its seal|does not hold",
-        (Backlog, "seal", _forget_before_the_answer),
+        (JournalStorage, "seal", _forget_before_the_answer),
     ),
-    _mutant("acknowledges the first of a batch only", "lies in the folder|holds", (Backlog, "forget", _forget_half)),
-    _mutant("acknowledges nothing", "lies in the folder|holds", (Backlog, "forget", _settle_only)),
-    _mutant("buries nothing", "is no dead letter", (Backlog, "bury", _forget_instead_of_burying)),
-    _mutant("leaves in the journal what failed", "lies in the folder|holds", (Backlog, "bury", _settle_only)),
+    _mutant(
+        "acknowledges the first of a batch only", "lies in the folder|holds", (JournalStorage, "forget", _forget_half)
+    ),
+    _mutant("acknowledges nothing", "lies in the folder|holds", (JournalStorage, "forget", _settle_only)),
+    _mutant("buries nothing", "is no dead letter", (JournalStorage, "dead_letter", _forget_instead_of_burying)),
+    _mutant(
+        "leaves in the journal what failed", "lies in the folder|holds", (JournalStorage, "dead_letter", _settle_only)
+    ),
     _mutant(
         "buries what is tried again",
         "was delivered|before its seal|dead letter",
-        (Aftermath, "conclude", _conclude_with(Verdict.FAILED, _bury_what_is_tried_again)),
+        (Settlement, "conclude", _conclude_with(Decision.FAILED, _bury_what_is_tried_again)),
     ),
     _mutant(
         "admits before it is stored",
         "failed, and it counts as accepted|accepted an event and raised",
-        (Backlog, "_queue", _admit_at_once),
-        (Window, "admit", _admit_once),
+        (JournalStorage, "_queue", _admit_at_once),
+        (Loader, "admit", _admit_once),
     ),
     _mutant(
-        "returns before it is durable", "before event .* was durable", (Backlog, "stored", _return_before_it_is_durable)
+        "returns before it is durable",
+        "before event .* was durable",
+        (JournalStorage, "stored", _return_before_it_is_durable),
     ),
     _mutant(
         "takes a refusal of the disk for a success",
         "is called durable|before its seal",
-        (Arrival, "answer", _say_stored),
+        (PendingAppend, "answer", _say_stored),
     ),
-    _mutant("lets a cancelled call stay on disk", "lies in the folder", (Window, "withdraw", _withdraw_in_memory_only)),
-    _mutant("sends what was cancelled", "although its call", (Window, "withdraw", _admit_what_was_cancelled)),
-    _mutant("lets newer events in first", "carries .* due are", (Window, "admit", _admit_past_the_others)),
-    _mutant("reads its own file first", "carries .* due are", (Feeds, "next", _own_file_first)),
+    _mutant("lets a cancelled call stay on disk", "lies in the folder", (Loader, "withdraw", _withdraw_in_memory_only)),
+    _mutant("sends what was cancelled", "although its call", (Loader, "withdraw", _admit_what_was_cancelled)),
+    _mutant("lets newer events in first", "carries .* due are", (Loader, "admit", _admit_past_the_others)),
+    _mutant("reads its own file first", "carries .* due are", (SegmentCursors, "next", _own_file_first)),
     _mutant(
         "adopts the newest file first", "arrives for the first time|carries", (Folder, "adopt", _adopt_newest_first)
     ),
-    _mutant("never restores a sealed batch", "stats say dropped", (Window, "_restore_sealed", _restore_nothing)),
+    _mutant("never restores a sealed batch", "stats say dropped", (Loader, "_restore_sealed", _restore_nothing)),
     _mutant(
-        "restores a sealed batch as events that merge", "was sealed", (Window, "_restore_sealed", _restore_as_ordinary)
+        "restores a sealed batch as events that merge", "was sealed", (Loader, "_restore_sealed", _restore_as_ordinary)
     ),
     _mutant("does not mark what it restores", "receipt that says|sends again", (Buffer, "restore", _restore_unmarked)),
-    _mutant("skips an event when it reads on", "due are|outside|nobody reads|holds", (Window, "_let_in", _skip_one)),
-    _mutant("reads events twice", "twice|which nobody", (Window, "_let_in", _read_from_the_start)),
+    _mutant("skips an event when it reads on", "due are|outside|nobody reads|holds", (Loader, "_load", _skip_one)),
+    _mutant("reads events twice", "twice|which nobody", (Loader, "_load", _read_from_the_start)),
     _mutant(
-        "loses the receipts of what lies outside", "pending|waits|stats say", (Window, "_place", _lose_spilled_receipts)
+        "loses the receipts of what lies outside", "pending|waits|stats say", (Loader, "_place", _lose_spilled_receipts)
     ),
-    _mutant("forgets to read on", "nobody reads|nobody sends|pending", (Window, "refill", _nothing)),
+    _mutant("forgets to read on", "nobody reads|nobody sends|pending", (Loader, "refill", _nothing)),
     _mutant("holds too much", "holds too much", (Buffer, "has_room", _room_for_all)),
     _mutant(
         "drops at the close what the journal should keep",
         "should have kept",
-        (Aftermath, "give_up", _give_up_what_is_kept),
+        (Settlement, "give_up", _give_up_what_is_kept),
     ),
     _mutant(
         "counts bytes that are stored as on their way",
         "on their way to the disk",
-        (Backlog, "_advance", _keep_counting_bytes),
+        (JournalStorage, "_advance", _keep_counting_bytes),
     ),
-    _mutant("counts a byte too few", "on their way to the disk", (Backlog, "_queue", _count_too_few_bytes)),
-    _mutant("tells nobody that a close keeps events", "deadlock", (Backlog, "interrupt", _nothing)),
+    _mutant("counts a byte too few", "on their way to the disk", (JournalStorage, "_queue", _count_too_few_bytes)),
+    _mutant("tells nobody that a close keeps events", "deadlock", (JournalStorage, "interrupt", _nothing)),
 )
 """Every mutant; the tests catch each of them."""

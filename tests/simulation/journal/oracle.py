@@ -8,9 +8,9 @@ from typing import Any
 
 from gameball_async import AsyncGameball, JournalError
 from gameball_async._buffer import Batch
-from gameball_async._flusher import State
-from gameball_async._flusher._arrivals import Arrival
-from gameball_async._flusher._backlog import Backlog
+from gameball_async._flusher import ClientState
+from gameball_async._flusher._arrivals import PendingAppend
+from gameball_async._flusher._backlog import JournalStorage
 from gameball_async._receipt import SharedOutcome
 
 from ..hooks import Crash, watch_close
@@ -59,11 +59,11 @@ class JournalOracle(Oracle):
         self.life = self.calls.life
         self._life_plan = life
         self.closed_at = math.inf
-        self._placing: Arrival | None = None
+        self._placing: PendingAppend | None = None
         self._steps = 0
         self._idle_reads = 0
         self._state_at_read: object = None
-        self._on_the_way: list[tuple[Arrival, int, int]] = []
+        self._on_the_way: list[tuple[PendingAppend, int, int]] = []
         writer.on_commit = self._commit_step
 
     def fail(self, what: str) -> None:
@@ -72,10 +72,10 @@ class JournalOracle(Oracle):
             super().fail(what)
 
     @property
-    def backlog(self) -> Backlog:
+    def backlog(self) -> JournalStorage:
         """The client's journal, looked into."""
         store = self.flusher.store
-        assert isinstance(store, Backlog)
+        assert isinstance(store, JournalStorage)
         return store
 
     def watch(self, gameball: AsyncGameball) -> None:
@@ -123,7 +123,7 @@ class JournalOracle(Oracle):
             self.kept.found(file)
         self.trace.note("opened", len(sources))
 
-    def queued(self, arrival: Arrival) -> None:
+    def queued(self, arrival: PendingAppend) -> None:
         """Note that events begin their way to the disk."""
         if self.is_crashed:
             return
@@ -136,14 +136,14 @@ class JournalOracle(Oracle):
             self.calls.accepted(kept)
         self._on_the_way.append((arrival, len(arrival.rows), self._size_of(arrival)))
 
-    def _size_of(self, arrival: Arrival) -> int:
+    def _size_of(self, arrival: PendingAppend) -> int:
         """Bytes that the events of a call count with; those of one request have one contact."""
         asked = [self.kept.kept[number_of(row.encoded)].asked for row in arrival.rows]
         contact = len(asked[0].mobile or "") + len(asked[0].email or "")
         sizes = [held_bytes(track, len(row.encoded)) for track, row in zip(asked, arrival.rows, strict=True)]
         return contact + sum(sizes)
 
-    def accepted(self, arrival: Arrival) -> None:
+    def accepted(self, arrival: PendingAppend) -> None:
         """Note that events count as accepted."""
         if self.is_crashed:
             return
@@ -151,19 +151,19 @@ class JournalOracle(Oracle):
             kept = self.kept.kept[number_of(row.encoded)]
             self.kept.accepted_from(kept, arrival, row.encoded)
 
-    def placing(self, arrival: Arrival) -> None:
+    def placing(self, arrival: PendingAppend) -> None:
         """Note that the buffer may take events that do not count yet."""
         self._placing = arrival
 
-    def buffered(self, origin: int, seq: int, shared: SharedOutcome) -> None:
+    def buffered(self, segment: int, seq: int, shared: SharedOutcome) -> None:
         """Note that the buffer took an event."""
         if self.is_crashed:
             return
         placing, self._placing = self._placing, None
-        is_own = self.writer.files[origin] is self.writer.own
+        is_own = self.writer.files[segment] is self.writer.own
         if placing is not None and not placing.was_counted and is_own and placing.rows[0].seq == seq:
             self.accepted(placing)
-        self.kept.buffered((self.writer.files[origin].name, seq), shared)
+        self.kept.buffered((self.writer.files[segment].name, seq), shared)
 
     def refused(self, encoded: bytes, shared: SharedOutcome) -> None:
         """Note that an event is given up before the buffer."""
@@ -203,7 +203,7 @@ class JournalOracle(Oracle):
         """What is on its way to the disk is counted, until the disk has answered it and all calls before it."""
         self._on_the_way = [entry for entry in self._on_the_way if not entry[0].is_gone]
         truth = sum(events for _, events, _ in self._on_the_way), sum(size for _, _, size in self._on_the_way)
-        counted = self.backlog._arrivals.events, self.backlog._arrivals.size
+        counted = self.backlog._appends.events, self.backlog._appends.size
         if counted != truth:
             self.fail(f"the client counts (events, bytes) = {counted} on their way to the disk, the truth is {truth}")
 
@@ -254,17 +254,17 @@ class JournalOracle(Oracle):
 
     def _check_reading(self) -> None:
         """What lies outside is read as soon as there is room, if the disk has nothing to do."""
-        window, backlog = self.backlog._window, self.backlog
-        if window is None or window.is_closed or not self.writer.is_quiet or self.state is not State.RUNNING:
+        window, backlog = self.backlog._loader, self.backlog
+        if window is None or window.is_closed or not self.writer.is_quiet or self.state is not ClientState.RUNNING:
             return
         if self.journal_requests.sealing:
             self.fail(f"{self.journal_requests.sealing} wait for a disk that has nothing to do")
-        outside = self.kept.first_outside()
-        if not outside or backlog._arrivals.events:
+        spilled = self.kept.first_outside()
+        if not spilled or backlog._appends.events:
             return
         stats, batching = self.gameball.stats(), self.plan.batching
         events, size = batching.buffer_events - stats.buffered_events, batching.buffer_bytes - stats.buffered_bytes
         is_roomy = 4 * events >= batching.buffer_events and 4 * size >= batching.buffer_bytes
-        fits = len(outside) <= events and sum(kept.size + LONGEST_CONTACT for kept in outside) <= size
+        fits = len(spilled) <= events and sum(kept.size + LONGEST_CONTACT for kept in spilled) <= size
         if (is_roomy and fits) or not stats.buffered_events:
             self.fail(f"{stats.journaled_events} events lie outside of the buffer, and nobody reads them")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from gameball_async import Delivered, Dropped
-from gameball_async._pacing import GateState
+from gameball_async._pacing import BreakerState
 
 from ..ledger import Placed, Trace
 from ..plan import Plan
@@ -103,23 +103,23 @@ class JournalRequests(Requests):
     def check_idle(self) -> None:
         """What is due and in the buffer is under way."""
         assert self.flusher is not None
-        gate, now = self.flusher.gate, self._now()
+        breaker, now = self.flusher.breaker, self._now()
         if self.is_broken:
             return
-        if gate.until > now + max(LONGEST_PAUSE, self._plan.retry.maximum) + EPSILON:
-            self._fail(f"the client pauses until {gate.until:.4f}")
+        if breaker.until > now + max(LONGEST_PAUSE, self._plan.retry.maximum) + EPSILON:
+            self._fail(f"the client pauses until {breaker.until:.4f}")
         if len(self.in_flight) + len(self.sealing) >= MOST_CONNECTIONS:
             return
         if not self._has_slot(now) or self._keeps_distance(now):
             return
-        if gate.state is not GateState.OPEN and (self.in_flight or self.sealing or self.is_closing_halted):
+        if breaker.state is not BreakerState.OPEN and (self.in_flight or self.sealing or self.is_closing_halted):
             return
         if self.flusher._closing_at is not None and (now >= self.flusher._closing_at or self._is_ending):
             return
         for player, queue in self._ledger.queues.items():
             head = self._kept.kept[queue[0].asked.number] if queue else None
             if head and head.is_buffered and player not in self.in_flight and player not in self.sealing:
-                due_at = max(self._due_at(head), gate.until)
+                due_at = max(self._due_at(head), breaker.until)
                 if now > due_at + EPSILON:
                     self._fail(f"event {head.asked.number} is due since {due_at:.4f}, and nobody sends it")
 

@@ -17,7 +17,7 @@ import anyio.lowlevel
 import attrs
 
 from gameball_async import JournalError
-from gameball_async._journal import Append, Letter, Loaded, Source
+from gameball_async._journal import Append, DeadLetterEntry, Loaded, SegmentInfo
 
 from .folder import File, Folder, Sealed
 
@@ -55,7 +55,7 @@ class Operation:
     """What is asked of one file."""
 
     kind: str
-    origin: int | None
+    segment: int | None
     details: tuple[Any, ...]
     done: Done | None = None
 
@@ -75,10 +75,10 @@ class _Origin:
 class _Transaction:
     """What one commit brings to one file."""
 
-    origin: _Origin
+    segment: _Origin
     operations: list[Operation]
     result: File
-    letters: list[Letter] = attrs.Factory(list[Letter])
+    letters: list[DeadLetterEntry] = attrs.Factory(list[DeadLetterEntry])
     completed: list[tuple[Done, tuple[Any, ...]]] = attrs.Factory(list[tuple[Done, tuple[Any, ...]]])
 
 
@@ -132,7 +132,7 @@ class SimulatedWriter:
 
     # ---------------------------------------------------------------- what the client calls
 
-    def open(self, notify: Callable[[], object], done: Callable[[list[Source] | JournalError], None]) -> None:
+    def open(self, notify: Callable[[], object], done: Callable[[list[SegmentInfo] | JournalError], None]) -> None:
         self.rebind(notify)
         self._is_open = True
         self._add(Operation("open", None, (), done), is_urgent=True)
@@ -149,36 +149,36 @@ class SimulatedWriter:
             self._answer([(append.answer, (self.failure or _closed(),))])
 
     def seal(
-        self, origin: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]
+        self, segment: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]
     ) -> None:
         if self._is_open:
             batch = Sealed(tuple(members), mobile, email)
-            self._add(Operation("seal", origin, (batch,), done), is_urgent=True)
+            self._add(Operation("seal", segment, (batch,), done), is_urgent=True)
 
-    def unseal(self, origin: int, first: int) -> None:
-        self._leave(Operation("unseal", origin, (first,)))
+    def unseal(self, segment: int, first: int) -> None:
+        self._leave(Operation("unseal", segment, (first,)))
 
-    def forget(self, origin: int, members: Sequence[int]) -> None:
-        self._leave(Operation("forget", origin, (tuple(members),)))
+    def forget(self, segment: int, members: Sequence[int]) -> None:
+        self._leave(Operation("forget", segment, (tuple(members),)))
 
-    def bury(self, origin: int, letters: Sequence[Letter]) -> None:
-        self._leave(Operation("bury", origin, (tuple(letters),)))
+    def dead_letter(self, segment: int, letters: Sequence[DeadLetterEntry]) -> None:
+        self._leave(Operation("dead_letter", segment, (tuple(letters),)))
 
     def read(
         self,
-        origin: int,
+        segment: int,
         after: int,
         most_events: int,
         most_bytes: int,
         done: Callable[[Loaded | JournalError], None],
     ) -> None:
         if self._is_open:
-            self._add(Operation("read", origin, (after, most_events, most_bytes), done), is_urgent=True)
+            self._add(Operation("read", segment, (after, most_events, most_bytes), done), is_urgent=True)
         else:
             self._answer([(done, (self.failure or _closed(),))])
 
-    def discard(self, origin: int) -> None:
-        self._leave(Operation("discard", origin, ()))
+    def discard(self, segment: int) -> None:
+        self._leave(Operation("discard", segment, ()))
 
     def close(self, done: Callable[[], None]) -> None:
         if self._is_dead:
@@ -203,7 +203,7 @@ class SimulatedWriter:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is queued, under way, failing or to be told."""
-        is_failing = any(origin.failure is not None for origin in self._origins.values())
+        is_failing = any(segment.failure is not None for segment in self._origins.values())
         return not (self._queue or self._is_committing or self._completed or is_failing)
 
     @property
@@ -217,24 +217,24 @@ class SimulatedWriter:
 
     def leave(self) -> None:
         """Note that the client closed: if the disk was too slow for it, what it was told at last may be lost."""
-        for origin in self._origins.values():
-            origin.file.was_forced = True
+        for segment in self._origins.values():
+            segment.file.was_forced = True
 
     def crash(self) -> None:
         """End here: what was durable stays, what was being committed is durable or not."""
         self._is_dead, self._is_open = True, False
         for transaction in self._committing:
             if self._random.random() < 0.7:
-                keys = self._folder.bury(transaction.origin.file, transaction.letters)
+                keys = self._folder.dead_letter(transaction.segment.file, transaction.letters)
                 if self._random.random() < 0.7:
-                    transaction.origin.file.become(transaction.result)
-                    self._note("survived", transaction.origin.number, _kinds(transaction.operations))
+                    transaction.segment.file.become(transaction.result)
+                    self._note("survived", transaction.segment.number, _kinds(transaction.operations))
                 else:
                     self._folder.doubtful.update(keys)
-        for origin in self._origins.values():
-            origin.file.was_forced = True
-            if origin.file in self._folder.files:
-                origin.file.owner = None
+        for segment in self._origins.values():
+            segment.file.was_forced = True
+            if segment.file in self._folder.files:
+                segment.file.owner = None
         self._queue.clear()
         self._completed.clear()
 
@@ -279,7 +279,7 @@ class SimulatedWriter:
                 await anyio.lowlevel.checkpoint()
 
     async def _gather(self) -> list[Operation]:
-        retry_at = min((origin.retry_at for origin in self._origins.values()), default=math.inf)
+        retry_at = min((segment.retry_at for segment in self._origins.values()), default=math.inf)
         with anyio.move_on_after(retry_at - self._now()):
             while not self._queue:
                 self._wake = anyio.Event()
@@ -316,14 +316,14 @@ class SimulatedWriter:
                 assert operation.done is not None
                 return [(operation.done, (await self._take_files(),))]
             case "discard":
-                assert operation.origin is not None
-                self._discard(operation.origin)
+                assert operation.segment is not None
+                self._discard(operation.segment)
                 return []
             case _:
                 assert operation.done is not None
                 return [*await self._let_go(), (operation.done, ())]
 
-    async def _take_files(self) -> list[Source] | JournalError:
+    async def _take_files(self) -> list[SegmentInfo] | JournalError:
         await self._take_time()
         if self._plan.refuses:
             self._is_open = False
@@ -335,7 +335,9 @@ class SimulatedWriter:
             self._origins[number] = _Origin(file, number)
             self._own = number
         self.failure = None
-        return [Source(number, len(file.rows), file.next_seq, file.batches()) for number, file in self.files.items()]
+        return [
+            SegmentInfo(number, len(file.rows), file.next_seq, file.batches()) for number, file in self.files.items()
+        ]
 
     def _discard(self, number: int) -> None:
         if number != self._own and number in self._origins and not self._origins[number].file.rows:
@@ -343,11 +345,11 @@ class SimulatedWriter:
 
     async def _let_go(self) -> list[tuple[Done, tuple[Any, ...]]]:
         completed = await self._retry(math.inf)
-        for origin in self._origins.values():
-            origin.file.was_forced |= bool(origin.waiting or origin.doubtful)
-            self._note("lost", origin.number, _kinds(origin.waiting)) if origin.waiting else None
-            completed += [(op.done, (_closed(),)) for op in origin.waiting if op.kind == "read" and op.done]
-            self._folder.let_go(origin.file)
+        for segment in self._origins.values():
+            segment.file.was_forced |= bool(segment.waiting or segment.doubtful)
+            self._note("lost", segment.number, _kinds(segment.waiting)) if segment.waiting else None
+            completed += [(op.done, (_closed(),)) for op in segment.waiting if op.kind == "read" and op.done]
+            self._folder.let_go(segment.file)
         self._origins.clear()
         self.failure, self.used_bytes = _closed(), 0
         return completed
@@ -364,17 +366,17 @@ class SimulatedWriter:
     async def _commit(self, group: list[Operation]) -> list[tuple[Done, tuple[Any, ...]]]:
         by_origin: dict[int, list[Operation]] = {}
         for operation in group:
-            number = self._own if operation.origin is None else operation.origin
+            number = self._own if operation.segment is None else operation.segment
             if number in self._origins:
                 by_origin.setdefault(number, []).append(operation)
         completed: list[tuple[Done, tuple[Any, ...]]] = []
         self._committing = []
         for number, operations in by_origin.items():
-            origin = self._origins[number]
-            if origin.failure is not None:
-                completed += self._refuse(origin, operations)
+            segment = self._origins[number]
+            if segment.failure is not None:
+                completed += self._refuse(segment, operations)
             else:
-                self._committing.append(_prepared(origin, operations))
+                self._committing.append(_prepared(segment, operations))
         if self._committing:
             await self._take_time()
         for transaction in self._committing:
@@ -398,64 +400,66 @@ class SimulatedWriter:
             await anyio.sleep(seconds)
 
     def _end(self, transaction: _Transaction) -> list[tuple[Done, tuple[Any, ...]]]:
-        origin = transaction.origin
+        segment = transaction.segment
         if self._random.random() < self._plan.fails and not self.is_calm:
-            origin.fails_until = self._now() + self._random.uniform(0, self._plan.fails_for)
+            segment.fails_until = self._now() + self._random.uniform(0, self._plan.fails_for)
             return self._fail(transaction)
         self._make_durable(transaction)
         return transaction.completed
 
     def _make_durable(self, transaction: _Transaction) -> None:
-        origin = transaction.origin
-        self._folder.bury(origin.file, transaction.letters)
-        origin.file.become(transaction.result)
-        origin.file.ever.update(_appended(transaction.operations))
-        self._note("commit", origin.number, _kinds(transaction.operations))
+        segment = transaction.segment
+        self._folder.dead_letter(segment.file, transaction.letters)
+        segment.file.become(transaction.result)
+        segment.file.ever.update(_appended(transaction.operations))
+        self._note("commit", segment.number, _kinds(transaction.operations))
 
     def _fail(self, transaction: _Transaction) -> list[tuple[Done, tuple[Any, ...]]]:
         """The commit fails; what of it reached the disk nobody knows before the file is opened again."""
-        origin = transaction.origin
+        segment = transaction.segment
         reached = self._random.random() < self._plan.reaches
-        keys = self._folder.bury(origin.file, transaction.letters)  # these are durable before the transaction ends
+        keys = self._folder.dead_letter(
+            segment.file, transaction.letters
+        )  # these are durable before the transaction ends
         if reached:
-            origin.file.become(transaction.result)
+            segment.file.become(transaction.result)
         else:
             self._folder.doubtful.update(keys)
-        origin.failure = JournalError(f"the disk failed at {self._now():.4f}: simulated.")
-        origin.retry_at = self._now() + RETRY_AFTER
-        origin.doubtful += _appended(transaction.operations)
-        self._note("failed", origin.number, "reached" if reached else "nothing", _kinds(transaction.operations))
+        segment.failure = JournalError(f"the disk failed at {self._now():.4f}: simulated.")
+        segment.retry_at = self._now() + RETRY_AFTER
+        segment.doubtful += _appended(transaction.operations)
+        self._note("failed", segment.number, "reached" if reached else "nothing", _kinds(transaction.operations))
         self._look_at_own()
-        return self._refuse(origin, transaction.operations)
+        return self._refuse(segment, transaction.operations)
 
-    def _refuse(self, origin: _Origin, operations: list[Operation]) -> list[tuple[Done, tuple[Any, ...]]]:
+    def _refuse(self, segment: _Origin, operations: list[Operation]) -> list[tuple[Done, tuple[Any, ...]]]:
         self.failures.append(self._now())
-        origin.waiting += [operation for operation in operations if operation.kind != "append"]
-        return [(op.done, (origin.failure,)) for op in operations if op.kind == "append" and op.done is not None]
+        segment.waiting += [operation for operation in operations if operation.kind != "append"]
+        return [(op.done, (segment.failure,)) for op in operations if op.kind == "append" and op.done is not None]
 
     async def _retry(self, due_at: float) -> list[tuple[Done, tuple[Any, ...]]]:
         completed: list[tuple[Done, tuple[Any, ...]]] = []
-        for origin in list(self._origins.values()):
-            if origin.failure is None or origin.retry_at > due_at:
+        for segment in list(self._origins.values()):
+            if segment.failure is None or segment.retry_at > due_at:
                 continue
             await self._take_time()
-            if self._now() < origin.fails_until and not self.is_calm:
+            if self._now() < segment.fails_until and not self.is_calm:
                 self.failures.append(self._now())
-                origin.retry_at = self._now() + RETRY_AFTER
+                segment.retry_at = self._now() + RETRY_AFTER
                 continue
-            origin.file.delete(origin.doubtful)
-            origin.doubtful = []
-            transaction = _prepared(origin, origin.waiting)
-            origin.waiting, origin.failure, origin.retry_at = [], None, math.inf
+            segment.file.delete(segment.doubtful)
+            segment.doubtful = []
+            transaction = _prepared(segment, segment.waiting)
+            segment.waiting, segment.failure, segment.retry_at = [], None, math.inf
             self._make_durable(transaction)
-            self._note("recovered", origin.number)
+            self._note("recovered", segment.number)
             completed += transaction.completed
         return completed
 
 
-def _prepared(origin: _Origin, operations: list[Operation]) -> _Transaction:
+def _prepared(segment: _Origin, operations: list[Operation]) -> _Transaction:
     """Work out what a commit brings, on a copy."""
-    transaction = _Transaction(origin, operations, origin.file.copied())
+    transaction = _Transaction(segment, operations, segment.file.copied())
     file = transaction.result
     for operation in operations:
         arguments: tuple[Any, ...] = ()
@@ -469,7 +473,7 @@ def _prepared(origin: _Origin, operations: list[Operation]) -> _Transaction:
                 file.unseal(*operation.details)
             case "forget":
                 file.forget(*operation.details)
-            case "bury":
+            case "dead_letter":
                 transaction.letters += operation.details[0]
                 file.forget([letter.seq for letter in operation.details[0]])
             case _:

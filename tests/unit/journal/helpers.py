@@ -13,10 +13,10 @@ from typing import Any
 
 from gameball_async._config import Journal
 from gameball_async._events import Event
-from gameball_async._journal import Append, JournalWriter, Letter, Loaded, Row, Source
+from gameball_async._journal import Append, DeadLetterEntry, JournalWriter, Loaded, SegmentInfo, StoredEvent
 from gameball_async.errors import JournalError, Rejected
 
-LETTER = Letter(1, Event("player-1", "review", None, None, b'"review":{}'), Rejected("no", status=400))
+LETTER = DeadLetterEntry(1, Event("player-1", "review", None, None, b'"review":{}'), Rejected("no", status=400))
 
 CONTACT = ("+10005550100", None)
 """The mobile number and the e-mail address of every event here."""
@@ -27,7 +27,7 @@ _PATIENCE = 30.0  # seconds; far more than anything takes
 class Asked(Append):
     """An append that hands on what it is told."""
 
-    def __init__(self, rows: Sequence[Row], done: Callable[[JournalError | None], object]) -> None:
+    def __init__(self, rows: Sequence[StoredEvent], done: Callable[[JournalError | None], object]) -> None:
         self.rows = rows
         self._done = done
 
@@ -41,7 +41,7 @@ class Desk:
     def __init__(self, folder: Path, max_bytes: int = 64 * 1024 * 1024) -> None:
         self.writer = JournalWriter(Journal(str(folder), max_bytes=max_bytes))
         self.notified: queue.Queue[None] = queue.Queue()
-        self.sources: list[Source] = []
+        self.sources: list[SegmentInfo] = []
 
     def wait(self, start: Callable[[Callable[..., None]], object]) -> Any:
         """Call something with a `done`, and dispatch until it is called."""
@@ -58,21 +58,21 @@ class Desk:
     def notify(self) -> None:
         self.notified.put(None)
 
-    def open(self) -> list[Source]:
+    def open(self) -> list[SegmentInfo]:
         result = self.try_open()
         assert isinstance(result, list), result
         self.sources = result
         return result
 
-    def try_open(self) -> list[Source] | JournalError:
-        result: list[Source] | JournalError = self.wait(lambda done: self.writer.open(self.notify, done))
+    def try_open(self) -> list[SegmentInfo] | JournalError:
+        result: list[SegmentInfo] | JournalError = self.wait(lambda done: self.writer.open(self.notify, done))
         return result
 
     @property
     def own(self) -> int:
-        return self.sources[-1].origin
+        return self.sources[-1].segment
 
-    def append(self, *rows: Row) -> list[JournalError | None]:
+    def append(self, *rows: StoredEvent) -> list[JournalError | None]:
         """Append all of them at once, and wait for all."""
         results: list[JournalError | None] = []
         for row in rows:
@@ -80,19 +80,19 @@ class Desk:
         self.dispatch_until(lambda: len(results) == len(rows))
         return results
 
-    def seal(self, members: Sequence[int], origin: int | None = None) -> None:
-        self.wait(lambda done: self.writer.seal(self.own if origin is None else origin, members, *CONTACT, done))
+    def seal(self, members: Sequence[int], segment: int | None = None) -> None:
+        self.wait(lambda done: self.writer.seal(self.own if segment is None else segment, members, *CONTACT, done))
 
     def read(
-        self, after: int = 0, most_events: int = 1000, most_bytes: int = 1 << 20, origin: int | None = None
+        self, after: int = 0, most_events: int = 1000, most_bytes: int = 1 << 20, segment: int | None = None
     ) -> Loaded:
-        number = self.own if origin is None else origin
+        number = self.own if segment is None else segment
         result = self.wait(lambda done: self.writer.read(number, after, most_events, most_bytes, done))
         assert isinstance(result, Loaded), result
         return result
 
-    def seqs(self, origin: int | None = None) -> list[int]:
-        return [row.seq for row in self.read(origin=origin).rows]
+    def seqs(self, segment: int | None = None) -> list[int]:
+        return [row.seq for row in self.read(segment=segment).rows]
 
     def close(self) -> None:
         self.wait(self.writer.close)
@@ -108,16 +108,16 @@ def opened(folder: Path, max_bytes: int = 64 * 1024 * 1024) -> Generator[Desk]:
         desk.close()
 
 
-def row(seq: int, *, together: int | None = None, size: int = 0, player: str = "player-1") -> Row:
+def row(seq: int, *, together: int | None = None, size: int = 0, player: str = "player-1") -> StoredEvent:
     encoded = b'"review":{"note":"%s"}' % (b"x" * size)
-    return Row(seq, player, "review", encoded, *CONTACT, 1_700_000_000.25 + seq, together)
+    return StoredEvent(seq, player, "review", encoded, *CONTACT, 1_700_000_000.25 + seq, together)
 
 
-def rows(first: int, last: int, size: int = 0) -> list[Row]:
+def rows(first: int, last: int, size: int = 0) -> list[StoredEvent]:
     return [row(seq, size=size) for seq in range(first, last + 1)]
 
 
-def written(folder: Path, events: Sequence[Row], *batches: Sequence[int]) -> Path:
+def written(folder: Path, events: Sequence[StoredEvent], *batches: Sequence[int]) -> Path:
     """A file with events whose owner has closed it; returns its path."""
     with opened(folder) as desk:
         assert set(desk.append(*events)) == {None}

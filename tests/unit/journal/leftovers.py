@@ -92,23 +92,23 @@ def start(folder: Path) -> Found:
         for source in desk.sources[:-1]:
             seqs = [event.seq for batch in source.sealed for event in batch]
             missing = source.events - len(seqs)
-            for event_seqs, unreadable in _read(desk, source.origin):
+            for event_seqs, unreadable in _read(desk, source.segment):
                 seqs += event_seqs
                 missing -= len(event_seqs) + unreadable
                 lost += unreadable
             lost += missing
             arrived += seqs
-            desk.writer.forget(source.origin, seqs or [0])
-            desk.writer.discard(source.origin)
+            desk.writer.forget(source.segment, seqs or [0])
+            desk.writer.discard(source.segment)
         assert desk.append(row(1)) == [None]
         desk.writer.forget(desk.own, [1])
     return Found(arrived, lost)
 
 
-def _read(desk: Desk, origin: int) -> Iterator[tuple[list[int], int]]:
+def _read(desk: Desk, segment: int) -> Iterator[tuple[list[int], int]]:
     after, is_last = 0, False
     while not is_last:
-        loaded = desk.read(after=after, origin=origin, most_events=5000)
+        loaded = desk.read(after=after, segment=segment, most_events=5000)
         after = max((event.seq for event in loaded.rows), default=after)
         is_last = loaded.is_last
         yield [event.seq for event in loaded.rows], loaded.unreadable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._access import Access
+from gameball_async._access import Endpoint
 from gameball_async._config import Journal
 from gameball_async._journal import JournalWriter
 from gameball_async.errors import ConfigurationError
@@ -23,7 +23,7 @@ def desk_of(folder: Path, key: str, *, url: str = "https://api.gameball.co", ado
     """A client of an account."""
     desk = Desk(folder)
     settings = Journal(folder, adopt=adopt)  # type: ignore[arg-type] # one of the two
-    desk.writer = JournalWriter(settings, Access.checked(key, None, "v3.0", url).account)
+    desk.writer = JournalWriter(settings, Endpoint.checked(key, None, "v3.0", url).account)
     desk.open()
     return desk
 
@@ -133,7 +133,7 @@ def test_the_accounts_of_a_folder_keep_apart_over_many_starts(tmp_path: Path) ->
 
     for key in KEYS:
         desk = desk_of(tmp_path, key)
-        seqs = [seq for source in desk.sources[:-1] for seq in desk.seqs(source.origin)]
+        seqs = [seq for source in desk.sources[:-1] for seq in desk.seqs(source.segment)]
         assert seqs == list(range(1, 10))
         desk.close()
 
@@ -149,7 +149,7 @@ def test_the_order_of_the_files_does_not_depend_on_the_clock(tmp_path: Path, mon
 
     desk = desk_of(tmp_path, KEYS[0])
 
-    assert [desk.seqs(source.origin)[0] for source in desk.sources[:-1]] == [10, 20, 30, 40]
+    assert [desk.seqs(source.segment)[0] for source in desk.sources[:-1]] == [10, 20, 30, 40]
     desk.close()
 
 
@@ -171,7 +171,7 @@ def test_files_are_read_by_their_own_account_of_their_order(tmp_path: Path) -> N
 
     desk = desk_of(tmp_path, KEYS[0])
 
-    assert [desk.seqs(source.origin)[0] for source in desk.sources[:-1]] == [1, 4]
+    assert [desk.seqs(source.segment)[0] for source in desk.sources[:-1]] == [1, 4]
     desk.close()
 
 

@@ -86,7 +86,7 @@ def test_the_oldest_file_comes_first_and_the_own_last(tmp_path: Path) -> None:
 
     with opened(folder) as desk:
         assert [source.events for source in desk.sources] == [3, 1, 2, 0]
-        assert [source.origin for source in desk.sources] == [0, 1, 2, 3]
+        assert [source.segment for source in desk.sources] == [0, 1, 2, 3]
 
 
 def test_two_clients_that_start_at_once_share_the_orphans(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_kept_file_of_an_earlier_version_can_be_opened(
         source = desk.sources[0]
         assert source.events == 6
         assert source.sealed == [[row(1), row(3)]]
-        assert desk.read(origin=0).rows == [
+        assert desk.read(segment=0).rows == [
             row(4),
             row(5, together=5),
             row(6, together=5),
@@ -281,7 +281,7 @@ def test_the_kept_dead_letters_of_an_earlier_version_can_be_read(tmp_path: Path)
 def test_all_syncs_reach_the_drive_itself(tmp_path: Path) -> None:
     """On macOS an fsync ends at the drive's cache; elsewhere these settings change nothing."""
     with opened(tmp_path) as desk:
-        own = desk.writer._worker._holdings.own
+        own = desk.writer._worker._segment_set.own
         assert own is not None
         assert own.file is not None
         for pragma in ("fullfsync", "checkpoint_fullfsync"):

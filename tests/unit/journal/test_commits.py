@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._journal._file import JournalFile
+from gameball_async._journal._file import SegmentFile
 
 from .helpers import Desk, newest, opened, row, rows, written
 
@@ -22,14 +22,14 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def fail_after_the_next_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let one COMMIT report a failure although it has reached the disk."""
-    commit, errors = JournalFile.commit, iter([sqlite3.OperationalError("disk I/O error")])
+    commit, errors = SegmentFile.commit, iter([sqlite3.OperationalError("disk I/O error")])
 
-    def commit_and_fail(file: JournalFile) -> None:
+    def commit_and_fail(file: SegmentFile) -> None:
         commit(file)
         for error in errors:
             raise error
 
-    monkeypatch.setattr(JournalFile, "commit", commit_and_fail)
+    monkeypatch.setattr(SegmentFile, "commit", commit_and_fail)
 
 
 @pytest.mark.usefixtures("impatient")

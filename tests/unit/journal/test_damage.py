@@ -16,8 +16,8 @@ import pytest
 
 from gameball_async._journal import _salvage
 from gameball_async._journal._folder import make_database
-from gameball_async._journal._image import Image
-from gameball_async._journal._state import State
+from gameball_async._journal._image import DatabaseImage
+from gameball_async._journal._state import SegmentState
 
 from .helpers import LETTER, Desk, names, newest, opened, row, rows, written
 
@@ -74,9 +74,9 @@ def test_a_row_with_a_wrong_checksum_is_set_aside(
     change(path, f"UPDATE events SET {damage} WHERE seq = 2")
 
     with opened(tmp_path) as desk:
-        loaded = desk.read(origin=0)
+        loaded = desk.read(segment=0)
         assert ([row.seq for row in loaded.rows], loaded.unreadable, loaded.is_last) == ([1, 3], 1, True)
-        assert desk.read(origin=0).unreadable == 0
+        assert desk.read(segment=0).unreadable == 0
 
     assert caplog.text.count(f"1 event is damaged and will not be sent (the journal's file {path.name})") == 1
     assert "player-1" not in caplog.text
@@ -114,14 +114,14 @@ def test_a_file_with_damage_in_its_midst_gives_what_lies_around_it(
         scribble(path, page)
 
     with opened(tmp_path) as desk:
-        loaded = desk.read(origin=0, most_events=5000, most_bytes=1 << 30)
+        loaded = desk.read(segment=0, most_events=5000, most_bytes=1 << 30)
         seqs = [row.seq for row in loaded.rows]
         assert 1900 < len(seqs) < 1996
         assert seqs == sorted(set(seqs))
         assert (seqs[0], seqs[-1]) == (3, 1998)
         assert len([1 for seq, after in pairwise(seqs) if after != seq + 1]) in (2, 3)
         assert loaded.unreadable == 1996 - len(seqs)
-        assert desk.read(origin=0).unreadable == 0
+        assert desk.read(segment=0).unreadable == 0
 
     with opened(tmp_path) as desk:
         source = desk.sources[0]
@@ -155,7 +155,7 @@ def test_a_node_that_leads_back_gives_no_event_twice(tmp_path: Path) -> None:
     change(path, "DELETE FROM state")
 
     with opened(tmp_path) as desk:
-        seqs = [row.seq for row in desk.read(origin=0, most_events=5000, most_bytes=1 << 30).rows]
+        seqs = [row.seq for row in desk.read(segment=0, most_events=5000, most_bytes=1 << 30).rows]
         assert seqs == list(range(1, 2001))
 
 
@@ -296,14 +296,14 @@ def test_a_rescue_that_the_disk_cuts_short_is_begun_anew_at_the_next_start(
 ) -> None:
     path = written(tmp_path, rows(1, 20))
     change(path, "DELETE FROM state")
-    read = Image.rows
+    read = DatabaseImage.rows
 
-    def read_a_part(image: Image) -> Iterator[Any]:
+    def read_a_part(image: DatabaseImage) -> Iterator[Any]:
         yield from islice(read(image), 7)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Image, "rows", read_a_part)
+        patch.setattr(DatabaseImage, "rows", read_a_part)
         with opened(tmp_path) as desk:
             assert len(desk.sources) == 1
     assert "is left alone: [Errno 5] Input/output error" in caplog.text
@@ -341,15 +341,15 @@ def test_damage_that_only_a_thorough_look_finds_is_rescued_too(
     (tmp_path / "dead-letters.db").mkdir()
 
     with opened(tmp_path) as desk:
-        desk.writer.bury(0, [LETTER])
+        desk.writer.dead_letter(0, [LETTER])
         desk.append(row(1))
         (tmp_path / "dead-letters.db").rmdir()
-        assert desk.read(origin=0, most_events=5).unreadable > 0
+        assert desk.read(segment=0, most_events=5).unreadable > 0
 
     assert "events were saved" in caplog.text
 
 
 def test_an_empty_database_is_private_from_the_first_moment(tmp_path: Path) -> None:
-    make_database(tmp_path / "x.journal", State("x"))
+    make_database(tmp_path / "x.journal", SegmentState("x"))
 
     assert stat.S_IMODE((tmp_path / "x.journal").stat().st_mode) == 0o600

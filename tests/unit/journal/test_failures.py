@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._journal._adoption import Holdings
+from gameball_async._journal._adoption import SegmentSet
 from gameball_async._journal._dead_letters import DeadLetters
-from gameball_async._journal._file import JournalFile
+from gameball_async._journal._file import SegmentFile
 from gameball_async.errors import JournalError
 
 from .helpers import CONTACT, LETTER, Desk, newest, opened, python, result_of, row, rows
@@ -28,7 +28,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 def fail(desk: Desk, tmp_path: Path) -> JournalError:
     """Let the journal fail until `repair`: a refused event cannot be put among the dead letters."""
     (tmp_path / "dead-letters.db").mkdir()
-    desk.writer.bury(desk.own, [LETTER])
+    desk.writer.dead_letter(desk.own, [LETTER])
     [error] = desk.append(row(1000))
     assert error is not None
     return error
@@ -111,9 +111,9 @@ def test_a_file_that_is_gone_is_waited_for(desk: Desk, tmp_path: Path) -> None:
     desk.append(row(1))
     path = newest(tmp_path)
     fail(desk, tmp_path)
-    desk.writer._guard.hold()  # it is not open, as in each moment between two tries
+    desk.writer._fork_guard.hold()  # it is not open, as in each moment between two tries
     path.rename(path.with_suffix(".away"))
-    desk.writer._guard.release()
+    desk.writer._fork_guard.release()
     repair(tmp_path)
     [error] = desk.append(row(1001))
     assert error is not None
@@ -128,14 +128,14 @@ def test_a_file_that_cannot_be_looked_through_is_tried_again(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.append(row(1), row(2))
-    look, errors = JournalFile.check, iter([sqlite3.OperationalError("disk I/O error")])
+    look, errors = SegmentFile.check, iter([sqlite3.OperationalError("disk I/O error")])
 
-    def look_in_vain(file: JournalFile) -> None:
+    def look_in_vain(file: SegmentFile) -> None:
         for error in errors:
             raise error
         look(file)
 
-    monkeypatch.setattr(JournalFile, "check", look_in_vain)
+    monkeypatch.setattr(SegmentFile, "check", look_in_vain)
     fail(desk, tmp_path)
     repair(tmp_path)
 
@@ -151,7 +151,7 @@ def test_a_failing_adopted_file_stops_no_new_events(tmp_path: Path) -> None:
     (tmp_path / "dead-letters.db").mkdir()
 
     with opened(tmp_path) as desk:
-        desk.writer.bury(0, [LETTER])
+        desk.writer.dead_letter(0, [LETTER])
         desk.writer.discard(0)
         assert desk.append(row(1)) == [None]
         assert desk.writer.failure is None
@@ -182,12 +182,12 @@ def test_dead_letters_that_cannot_be_closed_are_no_matter(desk: Desk, monkeypatc
 def test_a_file_that_cannot_be_read_at_the_close_is_not_taken_for_an_empty_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: JournalFile) -> bool:
+    def refuse(_: SegmentFile) -> bool:
         raise sqlite3.OperationalError("disk I/O error")
 
     with opened(tmp_path) as desk:
         desk.append(row(1))
-        monkeypatch.setattr(JournalFile, "is_empty", property(refuse))
+        monkeypatch.setattr(SegmentFile, "is_empty", property(refuse))
     monkeypatch.undo()
 
     with opened(tmp_path) as desk:
@@ -337,7 +337,7 @@ def test_a_bug_in_the_thread_makes_nobody_wait(tmp_path: Path, monkeypatch: pyte
     desk = Desk(tmp_path)
     desk.open()
     desk.append(row(1))
-    monkeypatch.setattr(Holdings, "discard", fail)
+    monkeypatch.setattr(SegmentSet, "discard", fail)
     desk.writer.discard(desk.own)
     [error] = desk.append(row(2))
     assert isinstance(error, JournalError)

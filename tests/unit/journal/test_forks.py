@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from gameball_async._journal import _forks
-from gameball_async._journal._forks import Guard
+from gameball_async._journal._forks import ForkGuard
 
 from .helpers import Desk, row
 
 
 def test_a_fork_waits_until_the_writer_is_outside() -> None:
-    guard = Guard()
+    fork_guard = ForkGuard()
     is_inside, may_leave, left = threading.Event(), threading.Event(), threading.Event()
 
     def write() -> None:
-        with guard:
+        with fork_guard:
             is_inside.set()
             may_leave.wait(30)
             left.set()
@@ -33,8 +33,8 @@ def test_a_fork_waits_until_the_writer_is_outside() -> None:
     _forks._after()
 
     writer.join(30)
-    with guard:
-        assert not guard.is_inherited
+    with fork_guard:
+        assert not fork_guard.is_inherited
 
 
 def test_a_child_lets_go_of_the_locks_and_keeps_the_connections_for_ever() -> None:
@@ -44,24 +44,24 @@ def test_a_child_lets_go_of_the_locks_and_keeps_the_connections_for_ever() -> No
         def __del__(self) -> None:
             ended.append(True)
 
-    guard = Guard()
+    fork_guard = ForkGuard()
     lock = os.open(os.devnull, os.O_RDONLY)
-    guard.descriptors.update((lock, 1_000_000))  # the second is closed already
-    guard.keep(Connection())
+    fork_guard.descriptors.update((lock, 1_000_000))  # the second is closed already
+    fork_guard.keep(Connection())
 
-    guard.renounce()
+    fork_guard.renounce()
 
-    assert guard.is_inherited
+    assert fork_guard.is_inherited
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.close(lock)
-    del guard
+    del fork_guard
     assert ended == []
 
 
 def test_what_a_child_asks_of_its_parents_journal_is_refused(tmp_path: Path) -> None:
     """In the child the journal may be open or not: an engine that was never started may start there."""
     desk = Desk(tmp_path)
-    desk.writer._guard.renounce()
+    desk.writer._fork_guard.renounce()
 
     error = desk.try_open()
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from gameball_async._events import Event
-from gameball_async._journal import Letter
+from gameball_async._journal import DeadLetterEntry
 from gameball_async._journal._dead_letters import DeadLetters
-from gameball_async._journal._file import JournalFile
+from gameball_async._journal._file import SegmentFile
 from gameball_async._journal._folder import RESERVE
-from gameball_async._journal._origin import Origin
-from gameball_async._journal._room import SIZES, Room
+from gameball_async._journal._origin import Segment
+from gameball_async._journal._room import SIZES, DiskReserve
 from gameball_async.errors import Rejected
 
 from .helpers import LETTER, Desk, newest, opened, row, rows, written
@@ -59,8 +59,8 @@ def wait_for_room(desk: Desk) -> None:
     desk.dispatch_until(lambda: desk.writer.failure is None)
 
 
-def own_of(desk: Desk) -> Origin:
-    own = desk.writer._worker._holdings.own
+def own_of(desk: Desk) -> Segment:
+    own = desk.writer._worker._segment_set.own
     assert own is not None
     return own
 
@@ -115,7 +115,7 @@ def test_an_adopted_file_is_sent_on_a_full_disk_as_well(any_disk: SmallDisk, cap
     written(folder, rows(1, 20, size=1000))
     with opened(folder) as desk:
         any_disk.fill()
-        desk.seal([1, 2], origin=0)
+        desk.seal([1, 2], segment=0)
         assert "disk is full" in str(desk.writer.failure)
         desk.writer.forget(0, range(1, 21))
         assert desk.seqs(0) == []
@@ -180,7 +180,7 @@ def test_an_adopted_file_may_fail_while_room_is_made(disk: SmallDisk, monkeypatc
     with opened(folder) as desk:
         (folder / "dead-letters.db").mkdir()
         monkeypatch.setattr("gameball_async._journal._origin.RETRY_AFTER", 30.0)
-        desk.writer.bury(0, [LETTER])
+        desk.writer.dead_letter(0, [LETTER])
         desk.append(row(1))  # the burial has failed by now
         fill(desk, disk, 2)
         disk.empty()
@@ -192,14 +192,14 @@ def test_an_adopted_file_may_fail_while_room_is_made(disk: SmallDisk, monkeypatc
 
 
 def test_a_file_that_cannot_be_made_smaller_is_opened_again(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink, errors = JournalFile.shrink, iter([sqlite3.OperationalError("disk I/O error")])
+    shrink, errors = SegmentFile.shrink, iter([sqlite3.OperationalError("disk I/O error")])
 
-    def shrink_in_vain(file: JournalFile, most_used: int) -> None:
+    def shrink_in_vain(file: SegmentFile, most_used: int) -> None:
         for error in errors:
             raise error
         shrink(file, most_used)
 
-    monkeypatch.setattr(JournalFile, "shrink", shrink_in_vain)
+    monkeypatch.setattr(SegmentFile, "shrink", shrink_in_vain)
     with opened(disk.path / "journal") as desk:
         desk.append(row(1))
         fill(desk, disk, 2)
@@ -251,7 +251,7 @@ def test_what_is_refused_on_a_full_disk_is_buried(any_disk: SmallDisk) -> None:
     with opened(folder) as desk:
         desk.append(*rows(1, 2))
         any_disk.fill()
-        desk.writer.bury(desk.own, [LETTER])
+        desk.writer.dead_letter(desk.own, [LETTER])
         assert desk.seqs() == [2]
         assert [letter.event.name for letter in DeadLetters(folder) if letter.event] == ["review"]
 
@@ -262,7 +262,7 @@ def test_a_burial_for_which_there_is_no_room_holds_up_nothing_else(tmp_path: Pat
     with small(tmp_path / "small", 12 * MIB) as disk, opened(disk.path / "journal") as desk:
         desk.append(*rows(1, 3))
         fill(desk, disk, 4)
-        desk.writer.bury(desk.own, [Letter(1, large, Rejected("no", status=400))])
+        desk.writer.dead_letter(desk.own, [DeadLetterEntry(1, large, Rejected("no", status=400))])
         desk.seal([2])
         desk.writer.forget(desk.own, [2])
         assert desk.seqs() == [1, 3]
@@ -283,7 +283,7 @@ def test_dead_letters_that_fail_for_another_reason_are_waited_for_on_a_full_disk
         desk.append(*rows(1, 2))
         fill(desk, disk, 3)
         _set_version(folder, 3)
-        desk.writer.bury(desk.own, [LETTER])
+        desk.writer.dead_letter(desk.own, [LETTER])
         while own_of(desk).failure is None:
             desk.append(row(3))
         assert "a later version of gameball_async" in str(own_of(desk).failure)
@@ -295,18 +295,18 @@ def test_dead_letters_that_fail_for_another_reason_are_waited_for_on_a_full_disk
 def test_a_burial_whose_room_is_taken_at_the_last_moment_is_put_off(
     disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bury = DeadLetters.add
+    dead_letter = DeadLetters.add
 
-    def be_overtaken(letters: DeadLetters, file_id: str, buried: Iterable[Letter]) -> None:
+    def be_overtaken(letters: DeadLetters, file_id: str, buried: Iterable[DeadLetterEntry]) -> None:
         disk.fill()
-        bury(letters, file_id, buried)
+        dead_letter(letters, file_id, buried)
 
     with opened(disk.path / "journal") as desk:
         desk.append(*rows(1, 2))
         fill(desk, disk, 3)
         with monkeypatch.context() as patch:
             patch.setattr(DeadLetters, "add", be_overtaken)
-            desk.writer.bury(desk.own, [LETTER])
+            desk.writer.dead_letter(desk.own, [LETTER])
             assert desk.seqs() == [1, 2]
         disk.empty()
         wait_for_room(desk)
@@ -325,7 +325,7 @@ def test_a_letter_larger_than_what_is_free_is_buried_with_the_reserve(tmp_path: 
     with small_disk(tmp_path / "small", 12 * MIB) as disk, opened(disk.path / "journal") as desk:
         desk.append(*rows(1, 2))
         disk.leave(5 * MIB // 2)
-        desk.writer.bury(desk.own, [Letter(1, large, Rejected("no", status=400))])
+        desk.writer.dead_letter(desk.own, [DeadLetterEntry(1, large, Rejected("no", status=400))])
         assert desk.seqs() == [2]
         assert [letter.event for letter in DeadLetters(disk.path / "journal")] == [large]
 
@@ -337,7 +337,7 @@ def test_letters_leave_room_for_what_is_sent(tmp_path: Path, small: Any) -> None
         fill(desk, disk, 41)
         for seq in range(1, 31):
             event = Event("player-1", "review", None, None, b'"review":"%s"' % (b"x" * 100_000))
-            desk.writer.bury(desk.own, [Letter(seq, event, Rejected("no", status=400))])
+            desk.writer.dead_letter(desk.own, [DeadLetterEntry(seq, event, Rejected("no", status=400))])
         for seq in range(31, 41):
             desk.seal([seq])
             desk.writer.forget(desk.own, [seq])
@@ -395,9 +395,9 @@ def test_where_nothing_can_be_reserved_the_journal_works_without(
     with opened(tmp_path) as desk:
         assert reserves(tmp_path) == []
         assert desk.append(row(1)) == [None]
-        room = Room([])
-        room.take(tmp_path / ("x" + RESERVE))
-        assert not room.is_missing(_io_error())
+        disk_reserve = DiskReserve([])
+        disk_reserve.take(tmp_path / ("x" + RESERVE))
+        assert not disk_reserve.is_missing(_io_error())
 
 
 def test_where_nothing_can_be_reserved_events_are_taken_again_when_there_is_room(
@@ -405,16 +405,16 @@ def test_where_nothing_can_be_reserved_events_are_taken_again_when_there_is_room
 ) -> None:
     monkeypatch.setattr(os, "posix_fallocate", _unsupported)
     notes: list[Any] = []
-    room = Room(notes)
-    room.take(disk.path / ("x" + RESERVE))
+    disk_reserve = DiskReserve(notes)
+    disk_reserve.take(disk.path / ("x" + RESERVE))
     disk.fill()
-    assert room.is_missing(_io_error())
-    assert not room.run_short(0.0)
-    room.recover(1.0)
-    assert room.shortage is not None
+    assert disk_reserve.is_missing(_io_error())
+    assert not disk_reserve.run_short(0.0)
+    disk_reserve.recover(1.0)
+    assert disk_reserve.shortage is not None
     disk.empty()
-    room.recover(2.0)
-    assert room.shortage is None
+    disk_reserve.recover(2.0)
+    assert disk_reserve.shortage is None
     assert [level for level, _, _ in notes] == [logging.ERROR, logging.WARNING]
     assert reserves(disk.path) == []
 
@@ -430,25 +430,25 @@ def test_what_is_given_up_is_free_even_where_it_could_not_be_cut(
     def refuse(*_: object) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    room, before = Room([]), disk.free
+    disk_reserve, before = DiskReserve([]), disk.free
     with monkeypatch.context() as patch:
         patch.setattr(os, "ftruncate", refuse)
-        room.take(disk.path / ("x" + RESERVE))
+        disk_reserve.take(disk.path / ("x" + RESERVE))
     assert disk.free < before
-    assert room.run_short(0.0)
+    assert disk_reserve.run_short(0.0)
     assert disk.free == before  # no descriptor holds it
 
 
 def test_an_error_is_one_of_a_full_disk_only_if_there_is_no_room(any_disk: SmallDisk) -> None:
-    room = Room([])
-    room.take(any_disk.path / ("x" + RESERVE))
-    assert room.is_missing(OSError(errno.EDQUOT, "Disk quota exceeded"))
-    assert not room.is_missing(OSError(errno.EIO, "Input/output error"))
-    assert not room.is_missing(_io_error())
+    disk_reserve = DiskReserve([])
+    disk_reserve.take(any_disk.path / ("x" + RESERVE))
+    assert disk_reserve.is_missing(OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert not disk_reserve.is_missing(OSError(errno.EIO, "Input/output error"))
+    assert not disk_reserve.is_missing(_io_error())
     any_disk.fill()
-    assert room.is_missing(_io_error())
+    assert disk_reserve.is_missing(_io_error())
     assert reserves(any_disk.path) == [2 * MIB]
-    room.leave()
+    disk_reserve.leave()
     assert reserves(any_disk.path) == []
 
 

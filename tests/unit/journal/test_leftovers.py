@@ -13,7 +13,7 @@ import pytest
 
 from gameball_async._journal import _adoption, _folder, _image
 from gameball_async._journal._image import read_wal
-from gameball_async._journal._origin import Origin
+from gameball_async._journal._origin import Segment
 from gameball_async._journal._status import inspect_journal
 from gameball_async.errors import JournalError
 
@@ -498,7 +498,7 @@ def test_an_error_that_nobody_has_foreseen_sets_the_file_aside(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Origin, "examine", fail)
+        patch.setattr(Segment, "examine", fail)
         with opened(tmp_path) as desk:
             assert len(desk.sources) == 1
 
@@ -516,8 +516,8 @@ def test_a_start_that_fails_leaves_no_file_of_its_own(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_adoption.Holdings, "_adopt", stop)
-        holdings = Desk(tmp_path).writer._worker._holdings
+        patch.setattr(_adoption.SegmentSet, "_adopt", stop)
+        holdings = Desk(tmp_path).writer._worker._segment_set
         with pytest.raises(KeyboardInterrupt):
             holdings.take(10**9)
 
@@ -555,5 +555,5 @@ def test_a_missing_folder_is_still_an_error_to_look_at(tmp_path: Path) -> None:
 
 def test_a_frame_with_an_absurd_number_costs_no_time() -> None:
     frame = _image.Frame(index=0, page=2**31, size=2**31, data=bytes(4096), is_whole=True, is_valid=False)
-    with closing(_image.Image(None, _image.Wal([frame], 1, 1), 1)) as image:
+    with closing(_image.DatabaseImage(None, _image.Wal([frame], 1, 1), 1)) as image:
         assert list(image.rows()) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gameball_async._events import Event
-from gameball_async._journal import Letter, Loaded
+from gameball_async._journal import DeadLetterEntry, Loaded
 from gameball_async.errors import JournalError, Rejected
 
 from .helpers import CONTACT, Asked, Desk, names, opened, row, rows, written
@@ -22,8 +22,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield desk
 
 
-def letter(seq: int) -> Letter:
-    return Letter(seq, Event("player-1", "review", None, None, b'"review":{}'), Rejected("no", status=400))
+def letter(seq: int) -> DeadLetterEntry:
+    return DeadLetterEntry(seq, Event("player-1", "review", None, None, b'"review":{}'), Rejected("no", status=400))
 
 
 def test_a_new_journal_has_one_empty_source(desk: Desk) -> None:
@@ -124,7 +124,7 @@ def test_a_change_that_nobody_waits_for_is_done_all_the_same(tmp_path: Path) -> 
 def test_letters_lie_among_the_dead_before_they_are_forgotten(tmp_path: Path) -> None:
     with opened(tmp_path) as desk:
         desk.append(*rows(1, 3))
-        desk.writer.bury(desk.own, [letter(1), letter(2)])
+        desk.writer.dead_letter(desk.own, [letter(1), letter(2)])
         assert desk.seqs() == [3]
 
     with sqlite3.connect(tmp_path / "dead-letters.db") as dead:
@@ -140,8 +140,8 @@ def test_sealed_batches_and_events_are_there_after_a_restart(tmp_path: Path) -> 
         old, own = desk.sources
         assert (old.events, old.next_seq) == (6, 7)
         assert old.sealed == [[row(1), row(3)], [row(2)]]
-        assert desk.seqs(old.origin) == [4, 5, 6]
-        assert own.origin > old.origin
+        assert desk.seqs(old.segment) == [4, 5, 6]
+        assert own.segment > old.segment
 
 
 def test_a_seq_is_never_used_again(tmp_path: Path) -> None:

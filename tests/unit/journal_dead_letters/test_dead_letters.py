@@ -33,16 +33,16 @@ from gameball_async import (
 )
 from gameball_async._events import Event, encode_event
 from gameball_async._journal import _dead_letters, _letter_file
-from gameball_async._journal._rows import Letter
+from gameball_async._journal._rows import DeadLetterEntry
 
 from ..strategies import examples, metadata
 
 REFUSED = Rejected("Gameball refused the event (422: No such product.).", status=422, code=3003)
 
 
-def letter(seq: int, says: dict[str, Any] | None = None, error: DeliveryError = REFUSED) -> Letter:
+def letter(seq: int, says: dict[str, Any] | None = None, error: DeliveryError = REFUSED) -> DeadLetterEntry:
     encoded = encode_event("buy", {"n": seq} if says is None else says)
-    return Letter(seq, Event(f"player{seq}", "buy", "+1234567", "jon@example.com", encoded), error)
+    return DeadLetterEntry(seq, Event(f"player{seq}", "buy", "+1234567", "jon@example.com", encoded), error)
 
 
 def numbers(letters: DeadLetters) -> list[Any]:
@@ -678,7 +678,7 @@ def test_a_first_burial_in_the_midst_of_a_look_is_no_damage(tmp_path: Path, monk
     opened = _letter_file.LetterFile._opened
     tries: list[str] = []
 
-    def bury(statement: str) -> None:
+    def dead_letter(statement: str) -> None:
         if "user_version" not in statement:
             return
         with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
@@ -690,7 +690,7 @@ def test_a_first_burial_in_the_midst_of_a_look_is_no_damage(tmp_path: Path, monk
 
     def watched(file: _letter_file.LetterFile) -> sqlite3.Connection:
         connection = opened(file)
-        connection.set_trace_callback(bury)
+        connection.set_trace_callback(dead_letter)
         return connection
 
     monkeypatch.setattr(_letter_file.LetterFile, "_opened", watched)

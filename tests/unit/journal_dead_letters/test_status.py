@@ -17,10 +17,10 @@ import pytest
 from gameball_async import JournalError, JournalFile, inspect_journal
 from gameball_async._config import Journal
 from gameball_async._journal import _schema, _status
-from gameball_async._journal._file import JournalFile as OpenFile
+from gameball_async._journal._file import SegmentFile
 from gameball_async._journal._folder import make_database, make_private, take_lock
-from gameball_async._journal._rows import Row, Source
-from gameball_async._journal._state import State
+from gameball_async._journal._rows import SegmentInfo, StoredEvent
+from gameball_async._journal._state import SegmentState
 from gameball_async._journal._writer import JournalWriter
 from gameball_async._platform import hold_lock
 
@@ -28,8 +28,8 @@ STEM = "000001700000000-99-0123abcd"
 ACCEPTED = 1_700_000_000.25
 
 
-def row(seq: int) -> Row:
-    return Row(seq, f"player{seq % 3}", "buy", b'"buy":{}', None, None, ACCEPTED + seq, None)
+def row(seq: int) -> StoredEvent:
+    return StoredEvent(seq, f"player{seq % 3}", "buy", b'"buy":{}', None, None, ACCEPTED + seq, None)
 
 
 def orphan(folder: Path, events: int, stem: str = STEM) -> Path:
@@ -37,8 +37,8 @@ def orphan(folder: Path, events: int, stem: str = STEM) -> Path:
     path = folder / f"{stem}.journal"
     make_private(folder / f"{stem}.lock")
     (folder / f"{stem}.lock").write_text("99\n")
-    make_database(path, State(stem))
-    with closing(OpenFile(path)) as file:
+    make_database(path, SegmentState(stem))
+    with closing(SegmentFile(path)) as file:
         if events:
             file.begin()
             file.append([row(seq) for seq in range(1, events + 1)])
@@ -187,10 +187,10 @@ def test_after_kill_9_the_events_in_the_wal_are_counted_and_stay(tmp_path: Path)
     assert [source.events for source in adopted(tmp_path)] == [20, 0]
 
 
-def adopted(folder: Path) -> list[Source]:
+def adopted(folder: Path) -> list[SegmentInfo]:
     """What a starting client finds; it is closed again."""
     writer, news = JournalWriter(Journal(str(folder))), threading.Event()
-    opened: list[list[Source] | JournalError] = []
+    opened: list[list[SegmentInfo] | JournalError] = []
     closed: list[bool] = []
     writer.open(news.set, opened.append)
     while not opened:
