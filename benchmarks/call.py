@@ -15,7 +15,7 @@ from functools import partial
 import attrs
 
 from gameball_async import AsyncGameball, validate_event
-from gameball_async._events import encode_event
+from gameball_async._core.events import encode_event
 
 from .harness import Benchmark, Column, Figures, Goal, Measurement, Setting
 from .peers import AsyncPosthog, OfficialCall, Peer, Segment, Snowplow

@@ -18,8 +18,8 @@ from typing import Any
 import attrs
 import msgspec
 
-from gameball_async._buffer._batch import Batch, BatchState
-from gameball_async._receipt import SharedOutcome
+from gameball_async._core.batch import Batch, BatchState
+from gameball_async._core.receipts import SharedOutcome
 
 from .harness import Benchmark, Column, Figures, Measurement, Setting
 from .shop import METADATA

@@ -20,7 +20,7 @@ from platform import machine, python_version
 from typing import Any
 
 from gameball_async import AsyncGameball, Batching
-from gameball_async._events import encode_event
+from gameball_async._core.events import encode_event
 
 from .harness import ROOT, Benchmark, Column, Figures, Goal, Measurement, Setting
 from .shop import METADATA, NAMES, UNREACHABLE

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from gameball_async import Batching, Delivered
-from gameball_async._buffer import Buffer
+from gameball_async._core.buffer import Buffer
 
 from .harness import Benchmark, Column, Figures, Measurement, Setting
 from .shop import ENCODED, events

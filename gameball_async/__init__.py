@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from ._client import AsyncGameball
 from ._config import Batching, Journal, RateLimit, Retry
-from ._events import Event, Metadata, validate_event
-from ._flusher import CloseReport, Undelivered
-from ._journal._dead_letters import DeadLetters
-from ._journal._letters import DeadLetter, DeadLetterKind
-from ._journal._status import JournalFile, inspect_journal
-from ._observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
-from ._receipt import Delivered, Receipt
-from ._stats import Stats
+from ._core.events import Event, Metadata, validate_event
+from ._core.observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
+from ._core.receipts import Delivered, Receipt
+from ._core.stats import CloseReport, Stats, Undelivered
+from ._journal.dead_letters import DeadLetter, DeadLetterKind, DeadLetters
+from ._journal.inspection import JournalFile, inspect_journal
 from ._version import __version__
 from .errors import (
     BufferFull,

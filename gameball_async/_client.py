@@ -15,18 +15,18 @@ from typing import Self, TypeVar
 import anyio
 import anyio.abc
 
-from ._access import Endpoint
 from ._config import Batching, Journal, PathLike, RateLimit, Retry
-from ._counted import counted
-from ._delivery import Delivery, HTTPClient
-from ._events import NAME, PLAYER, Metadata, OnPadded, contact, encode_event, text
-from ._failures import OnFailure
-from ._flusher import CLOSE_TIMEOUT, ClientState, CloseReport, Flusher, Lifecycle, lifecycles
-from ._logger import logger
-from ._observer import Observer
-from ._receipt import Delivered, Outcome, Receipt
-from ._reminder import reminder
-from ._stats import Stats
+from ._core.events import NAME, PLAYER, Metadata, OnPadded, contact, encode_event, text
+from ._core.observer import Observer
+from ._core.receipts import Delivered, Outcome, Receipt
+from ._core.stats import CloseReport, Stats
+from ._endpoint import Endpoint
+from ._engine.callbacks import OnFailure
+from ._engine.delivery import Delivery, HTTPClient
+from ._engine.flusher import Flusher
+from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
+from ._engine.reminder import reminder
+from ._log import counted, logger
 from .errors import ClientClosed, ConfigurationError, InvalidEvent, LifecycleError
 
 _T = TypeVar("_T")

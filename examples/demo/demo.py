@@ -13,21 +13,19 @@ import attrs
 
 from gameball_async import AsyncGameball, Batching, RateLimit, Retry
 from gameball_async.cli._columns import Columns, MetadataColumn
-from gameball_async.cli._compare import Sent
-from gameball_async.cli._display import Spoken, display_for
 from gameball_async.cli._files import Files, ReadFailure, ReadOptions
-from gameball_async.cli._ledger import RunTracker
-from gameball_async.cli._report import print_answers, print_line
-from gameball_async.cli._rows import Draft, InputRow, MetadataValue
-from gameball_async.cli._sending import Run, RunInput, StopReason
-from gameball_async.cli._signals import EXIT_CODE, Interrupts
-from gameball_async.cli._words import counted, duration
+from gameball_async.cli._lines import Draft, InputRow, MetadataValue
+from gameball_async.cli._progress import Spoken, display_for
+from gameball_async.cli._report import Sent, print_answers, print_line
+from gameball_async.cli._run import Run, RunInput, StopReason
+from gameball_async.cli._terminal import EXIT_CODE, Interrupts, counted, duration
+from gameball_async.cli._tracker import RunTracker
 from gameball_async.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gameball_async.cli._sending import RunResult
+    from gameball_async.cli._run import RunResult
 
 EXCERPT = Path(__file__).parent / "data" / "online_retail_excerpt.csv.gz"
 _TOO_MANY = 429

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._operations import Append
-from ._rows import DeadLetterEntry, Loaded, SegmentInfo, StoredEvent, new_row
-from ._writer import JournalWriter
+from .commands import Append
+from .records import DeadLetterEntry, Loaded, SegmentInfo, StoredEvent, new_row
+from .writer import JournalWriter
 
 __all__ = ["Append", "DeadLetterEntry", "JournalWriter", "Loaded", "SegmentInfo", "StoredEvent", "new_row"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ._output import run
-from ._signals import exit_when_interrupted
+from ._terminal import exit_when_interrupted, run
 
 _EXTRAS = {"click": "cli", "rich": "cli", "starlette": "sandbox", "uvicorn": "sandbox"}
 
@@ -18,7 +17,7 @@ def main() -> None:
     """
     exit_when_interrupted()  # first, for importing takes a while
     try:
-        from ._commands import app  # noqa: PLC0415 what it imports may be missing, and that is told below
+        from ._main import app  # noqa: PLC0415 what it imports may be missing, and that is told below
 
         run(app)
     except ModuleNotFoundError as error:

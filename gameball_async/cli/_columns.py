@@ -12,8 +12,8 @@ from string import Formatter
 
 import attrs
 
-from ._rows import Draft, MappingError, RowError, Value
-from ._words import quoted
+from ._lines import Draft, MappingError, RowError, Value
+from ._terminal import quoted
 
 PLAYER_COLUMNS = ("player_unique_id", "player")
 EVENT_COLUMNS = ("event", "name")

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from ._help import examples
 from ._keys import readable_by_others
 from ._options import access_options, keys_from, pacing_options, told_errors
+from ._program import examples
 from .doctor import Checks, Report
 
 

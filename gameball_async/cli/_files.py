@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ._columns import Columns
-from ._csv_records import read_csv
-from ._findings import Findings, Oddity
+from ._csv import read_csv
 from ._fingerprint import ChangedError
 from ._json_documents import is_document, is_json, read_documents
-from ._lines import ByteSource, read_lines
+from ._lines import ByteSource, InputRow, MappingError, ReadError, WrongFormat, read_lines
 from ._ndjson import read_ndjson
-from ._rows import InputRow, MappingError, ReadError, WrongFormat
+from ._oddities import Findings, Oddity
+from ._terminal import printable
 from ._text import must_be_converted, open_text
-from ._words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from ._fingerprint import Fingerprint
     from ._lines import Readable
-    from ._lineset import RangeSet
+    from ._tracker import RangeSet
 
 STANDARD_INPUT = "-"
 Format = Literal["auto", "ndjson", "csv"]

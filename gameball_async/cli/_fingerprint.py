@@ -11,7 +11,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._rows import InputRow
+    from ._lines import InputRow
 
 _MOST_MARKS = 8192  # of a file; the progress file is written every second
 _DIGEST_BYTES = 4

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ._lines import LONGEST_LINE
+from ._lines import LONGEST_LINE, Draft, InputRow, ReadError, RowError, WrongFormat
 from ._ndjson import KNOWN_KEYS, not_json, parse_event
-from ._rows import Draft, InputRow, ReadError, RowError, WrongFormat
-from ._words import quoted
+from ._terminal import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,8 @@ from collections import Counter
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from ._lines import LONGEST_LINE, UNDECODABLE, InputLine
-from ._rows import Draft, InputRow, RowError
-from ._words import quoted
+from ._lines import LONGEST_LINE, UNDECODABLE, Draft, InputLine, InputRow, RowError
+from ._terminal import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gameball_async import RateLimit
-from gameball_async.errors import ConfigurationError, GameballError
-
+from .. import RateLimit
+from ..errors import ConfigurationError, GameballError
+from ._checkpoint import CheckpointError
 from ._fingerprint import ChangedError
 from ._keys import API_KEY, SECRET_KEY, KeyOptions, read_keys, readable_by_others
-from ._notes import CheckpointError
-from ._order import UsageProblem
-from ._rows import MappingError
-from ._words import argument, printable
-from ._wrapping import print_wrapped
+from ._lines import MappingError
+from ._send_options import UsageProblem
+from ._terminal import argument, print_wrapped, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -1,4 +1,4 @@
-"""The program as click runs it: help and errors that keep words whole on a terminal of any width."""
+"""The examples below a command's help: lines that can be copied, each of which the tests parse."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._wrapping import wrapped
+from ._terminal import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+PROGRAM = "gameball-async"
+
+
+def examples(*lines: str) -> str:
+    """Return an epilog that click prints as it is, without joining its lines.
+
+    Args:
+        lines: commands, without the name of the program.
+    """
+    return "\n".join(["\b", "Examples:", *(f"  {PROGRAM} {line}" for line in lines)])
+
 
 _PREFIX = "Error: "
 _NARROW = 60  # columns, below which an option's text goes below its name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from gameball_async._platform import O_BINARY
+from .._platform import O_BINARY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,29 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from gameball_async import AsyncGameball, Batching, RateLimit, Retry
-from gameball_async._platform import hold_lock, release_lock
-from gameball_async.errors import JournalError
-
-from ._destination import destination
-from ._display import Spoken, display_for
-from ._ledger import RowCounts, RunTracker
-from ._order import UsageProblem
-from ._output import exiting
+from .. import AsyncGameball, Batching, RateLimit, Retry
+from .._platform import hold_lock, release_lock
+from ..errors import JournalError
+from ._lines import Draft, InputRow
+from ._progress import Spoken, display_for
 from ._report import print_line, print_table, requests_in_words
-from ._rows import Draft, InputRow
-from ._sending import Run, RunInput, RunResult, StopReason
-from ._signals import EXIT_CODE, Interrupts
-from ._words import counted, printable
+from ._run import Run, RunInput, RunResult, StopReason
+from ._send_options import UsageProblem, destination
+from ._terminal import EXIT_CODE, Interrupts, counted, exiting, printable
+from ._tracker import RowCounts, RunTracker
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from gameball_async import DeadLetter, DeadLetters, Stats
-
-    from ._display import Display
+    from .. import DeadLetter, DeadLetters, Stats
+    from ._dead_letter_commands import Choice
     from ._keys import KeyOptions
-    from ._letters import Choice
+    from ._progress import Display
 
 _BUFFER_EVENTS = 20_000  # as `send`
 _PATIENCE = 3600.0  # seconds track() waits for room, then it is asked again

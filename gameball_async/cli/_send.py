@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from gameball_async import AsyncGameball, Batching
-
-from ._compare import Sent
-from ._destination import destination
-from ._display import Spoken, display_for
+from .. import AsyncGameball, Batching
+from ._checkpoint import Checkpoint, CheckpointError, CheckpointFile, absolute, file_note
 from ._files import Files, is_regular
 from ._fingerprint import ChangedError, Fingerprint, decode, encode
 from ._keys import KeyOptions
-from ._ledger import RunTracker, counts_from
-from ._lineset import RangeSet
-from ._notes import Checkpoint, CheckpointError, CheckpointFile, absolute, file_note
-from ._output import exiting
 from ._preview import DeclinedError, confirm
+from ._progress import Spoken, display_for
 from ._rejects import Rejects
 from ._report import (
+    Sent,
     print_findings,
     print_line,
     print_rejects,
@@ -32,16 +27,16 @@ from ._report import (
     rows_in_words,
     sandbox_in_words,
 )
-from ._sending import Run, RunInput, RunResult, StopReason
-from ._signals import EXIT_CODE, Interrupts
-from ._words import counted, printable
+from ._run import Run, RunInput, RunResult, StopReason
+from ._send_options import destination
+from ._terminal import EXIT_CODE, Interrupts, counted, exiting, printable
+from ._tracker import RangeSet, RunTracker, counts_from
 
 if TYPE_CHECKING:
-    from gameball_async.sandbox import Sandbox
-
-    from ._compare import Comparison
-    from ._display import Display
-    from ._order import SendOptions
+    from ..sandbox import Sandbox
+    from ._progress import Display
+    from ._report import Comparison
+    from ._send_options import SendOptions
 
 _BUFFER_EVENTS = 20_000  # eight minutes of the sustained rate if nothing merges; more would not merge better
 _PATIENCE = 3600.0  # seconds track() waits for room, then it is asked again: a file can wait
@@ -70,7 +65,7 @@ def send(order: SendOptions) -> int:
 
 
 def _embedded() -> Sandbox:
-    from gameball_async.sandbox import Sandbox  # noqa: PLC0415 an extra of its own, needed by --sandbox alone
+    from ..sandbox import Sandbox  # noqa: PLC0415 an extra of its own, needed by --sandbox alone
 
     return Sandbox()
 

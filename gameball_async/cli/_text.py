@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ._lines import LONGEST_LINE, UNDECODABLE
-from ._rows import WrongFormat
+from ._lines import LONGEST_LINE, UNDECODABLE, WrongFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from gameball_async import AsyncGameball
-
-from ._living import Client, living, missing
+from .. import AsyncGameball
+from ._lifespan import Client, living, missing
 
 try:
     from aiohttp import web

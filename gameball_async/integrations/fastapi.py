@@ -16,9 +16,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias
 
-from gameball_async import AsyncGameball
-
-from ._living import missing
+from .. import AsyncGameball
+from ._lifespan import missing
 
 try:
     from fastapi import Depends

@@ -22,18 +22,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
-from gameball_async import (
-    ConfigurationError,
-    ObservedClient,
-    Observer,
-    PauseReason,
-    RequestEnd,
-    RequestStart,
-    Stats,
-    __version__,
-)
-
-from ._living import missing
+from .. import ConfigurationError, ObservedClient, Observer, PauseReason, RequestEnd, RequestStart, Stats, __version__
+from ._lifespan import missing
 
 try:
     from opentelemetry import context, metrics, trace

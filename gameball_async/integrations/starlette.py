@@ -17,9 +17,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar, overload
 
-from gameball_async import AsyncGameball, ConfigurationError, NotStarted
-
-from ._living import Client, living, missing
+from .. import AsyncGameball, ConfigurationError, NotStarted
+from ._lifespan import Client, living, missing
 
 try:
     from starlette.requests import HTTPConnection

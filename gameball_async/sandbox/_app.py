@@ -11,13 +11,10 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
-from ._dialects import DIALECTS
+from ._api_versions import DIALECTS
 from ._faults import Fault
-from ._guard import headers_of
-from ._json import Json, wrong
-from ._line import ResponseWriter
-from ._page import PATH, Door, Guarded, Page
-from ._pauses import Stopped
+from ._page import PATH, Door, Guarded, Json, Page, headers_of, wrong
+from ._response_writer import ResponseWriter, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,9 +22,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from ._desk import RequestHandler
-    from ._dialects import Dialect
-    from ._pauses import InterruptibleSleep
+    from ._api_versions import Dialect
+    from ._handler import RequestHandler
+    from ._response_writer import InterruptibleSleep
 
 
 def create_app(

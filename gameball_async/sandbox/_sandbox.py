@@ -11,16 +11,16 @@ import weakref
 from typing import TYPE_CHECKING, Self
 
 from ._app import create_app
-from ._desk import AcceptedKeys, RequestHandler
+from ._handler import AcceptedKeys, RequestHandler
+from ._limits import Limits
 from ._server import ServerThread, listen
-from ._windows import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from ._faults import Fault
-    from ._ledger import HeldEvent, RequestRecord, Tally, Violation
+    from ._memory import HeldEvent, RequestRecord, Tally, Violation
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from ._pauses import InterruptibleSleep
+from ._response_writer import InterruptibleSleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -36,11 +36,9 @@ from .. import (
     Undelivered,
     validate_event,
 )
-from ._assertions import Assertions
-from ._life import RecorderLifecycle, RecorderState
-from ._plain import event_of
-from ._receipt import RecordedReceipt
-from ._script import Failure, FailureScript, Fatal, Rule
+from ._assertions import Assertions, event_of
+from ._recorded_receipts import Failure, FailureScript, Fatal, RecordedReceipt, Rule
+from ._recorder_lifecycle import RecorderLifecycle, RecorderState
 
 _log = logging.getLogger("gameball_async")
 

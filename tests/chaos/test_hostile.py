@@ -17,7 +17,8 @@ import httpx
 import pytest
 import trustme
 
-from gameball_async import AsyncGameball, Batching, Retry, _delivery
+from gameball_async import AsyncGameball, Batching, Retry
+from gameball_async._engine import delivery
 from gameball_async.sandbox import Fault, Sandbox
 
 from .gateway import HOSTILE, Gateway, Mood, deaf, endless_body, loris, through
@@ -136,9 +137,9 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[trust
     authority, path = trustme.CA(), tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(path)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    _delivery._default_ssl_context.cache_clear()
+    delivery._default_ssl_context.cache_clear()
     yield authority
-    _delivery._default_ssl_context.cache_clear()
+    delivery._default_ssl_context.cache_clear()
 
 
 def context_of(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from click.testing import CliRunner, Result
 
-from gameball_async.cli._commands import app
+from gameball_async.cli._main import app
 from gameball_async.sandbox import Sandbox
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gameball_async.cli import _fingerprint
 from gameball_async.cli._fingerprint import ChangedError, Fingerprint, RowChecksum, decode, encode
-from gameball_async.cli._rows import InputRow
+from gameball_async.cli._lines import InputRow
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import FAST, Process, invoke, numbers

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async.cli._columns import Columns, MetadataColumn
-from gameball_async.cli._csv_records import read_csv
-from gameball_async.cli._lines import read_lines
-from gameball_async.cli._rows import Draft, InputRow, MappingError, ReadError
+from gameball_async.cli._csv import read_csv
+from gameball_async.cli._lines import Draft, InputRow, MappingError, ReadError, read_lines
 
 from .test_lines import Bytes
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gameball_async import AsyncGameball, DeadLetters, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
-from gameball_async._events import Event, encode_event
-from gameball_async._journal._rows import DeadLetterEntry
+from gameball_async._core.events import Event, encode_event
+from gameball_async._journal.records import DeadLetterEntry
 from gameball_async.cli import _replay
 from gameball_async.errors import JournalError
 from gameball_async.sandbox import Fault, Sandbox
@@ -437,11 +437,11 @@ def test_every_command_has_help() -> None:
 BURIER = """
 import sys
 from gameball_async import DeadLetters, OutcomeUnknown
-from gameball_async._events import Event
-from gameball_async._journal._rows import Letter
+from gameball_async._core.events import Event
+from gameball_async._journal.records import DeadLetterEntry
 letters = DeadLetters(sys.argv[1])
 for seq in range(1_000_000):
-    letters.add("own", [Letter(seq, Event("p", "buy", None, None, b'"buy":{}'), OutcomeUnknown("lost"))])
+    letters.add("own", [DeadLetterEntry(seq, Event("p", "buy", None, None, b'"buy":{}'), OutcomeUnknown("lost"))])
     print(seq, flush=True)
 """
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gameball_async.cli._display import Bar, Display, LineDisplay, Progress, Spoken
-from gameball_async.cli._outlook import StallStatus
+from gameball_async.cli._progress import Bar, Display, LineDisplay, Progress, Spoken, StallStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,9 +23,9 @@ import pytest
 import trustme
 
 from gameball_async import AsyncGameball, Rejected, __version__
-from gameball_async._wire import dialect
+from gameball_async._core.wire import dialect
 from gameball_async.cli._keys import KeyOptions
-from gameball_async.cli.doctor import CheckStatus, _disk, _folder, _key, _way
+from gameball_async.cli.doctor import CheckStatus, _environment, _journal_folder, _probe
 from gameball_async.sandbox import Fault, Limits, Sandbox
 
 from .conftest import KEY, invoke, written
@@ -144,7 +144,7 @@ def test_what_the_answer_means_is_told(fault: Fault, expected: str, words: str, 
 
 
 def test_an_answer_that_does_not_come_is_given_up(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_way, "PATIENCE", 0.2)
+    monkeypatch.setattr(_probe, "PATIENCE", 0.2)
     sandbox.script(Fault.hang())
     found = doctor("--base-url", sandbox.url)
     assert verdicts(found) == "ok ok ok skip fail skip skip"
@@ -152,7 +152,7 @@ def test_an_answer_that_does_not_come_is_given_up(sandbox: Sandbox, monkeypatch:
 
 
 def test_an_answer_that_never_ends_is_read_for_a_while_only(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_way, "PATIENCE", 0.2)
+    monkeypatch.setattr(_probe, "PATIENCE", 0.2)
     sandbox.script(Fault.drip(0.05, size=100_000))
     assert verdicts(doctor("--base-url", sandbox.url), "answer") == "ok"
 
@@ -437,7 +437,7 @@ ODD_KEYS = [
 def test_what_is_no_key_is_told_without_a_character_of_it(
     key: str | None, verdict: str, words: str, remedy: str
 ) -> None:
-    found = _key.api_key(KeyOptions(key))
+    found = _environment.api_key(KeyOptions(key))
     assert found.verdict == verdict
     assert words in found.words
     assert remedy in (found.remedy or "")
@@ -458,14 +458,17 @@ def test_what_is_no_key_is_told_without_a_character_of_it(
 def test_the_secret_key_is_looked_at_as_the_version_needs_it(
     keys: KeyOptions, version: str, verdict: str, words: str
 ) -> None:
-    found = _key.secret_key(keys, version)
+    found = _environment.secret_key(keys, version)
     assert found.verdict == verdict
     assert words in found.words
 
 
 def test_keys_in_each_other_s_place_are_told() -> None:
-    assert "same as the secret key" in _key.api_key(KeyOptions(API, API)).words
-    assert "the secret key in GAMEBALL_SECRET_KEY alone is not enough" in _key.api_key(KeyOptions(None, SECRET)).words
+    assert "same as the secret key" in _environment.api_key(KeyOptions(API, API)).words
+    assert (
+        "the secret key in GAMEBALL_SECRET_KEY alone is not enough"
+        in _environment.api_key(KeyOptions(None, SECRET)).words
+    )
 
 
 def test_a_key_that_cannot_be_sent_is_not_and_the_rest_is_checked_all_the_same(
@@ -546,7 +549,7 @@ ALL = ["folder", "locks", "permissions", "disk", "room", "contents"]
 
 
 def folder(path: Path, share: float = 1.0) -> dict[str, Finding]:
-    return {finding.check.removeprefix("journal_"): finding for finding in _folder.findings(path, share)}
+    return {finding.check.removeprefix("journal_"): finding for finding in _journal_folder.findings(path, share)}
 
 
 @pytest.fixture
@@ -678,16 +681,16 @@ MOUNTS = """\
     ],
 )
 def test_the_file_system_is_the_innermost_that_holds_the_folder(path: str, kind: str, trouble: str | None) -> None:
-    found = _disk.kind_of(Path(path), MOUNTS)
+    found = _journal_folder.kind_of(Path(path), MOUNTS)
     assert found == kind
-    said = _disk.trouble_with(kind)
+    said = _journal_folder.trouble_with(kind)
     assert said is None if trouble is None else said and trouble in said
 
 
 def test_a_network_s_file_system_and_a_system_that_tells_nothing_are_told(
     journal: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_disk, "_MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(_journal_folder, "_MOUNTS", tmp_path / "mounts")
     assert folder(journal)["disk"].verdict is CheckStatus.SKIP
     (tmp_path / "mounts").write_text("30 22 0:25 / / rw - nfs server:/export rw\n")
     assert folder(journal)["disk"].verdict is CheckStatus.WARN
@@ -709,8 +712,8 @@ def test_locks_that_do_not_hold_are_told(journal: Path, monkeypatch: pytest.Monk
 def test_a_disk_without_room_is_told(
     least: int, enough: int, verdict: str, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_folder, "LEAST_ROOM", least)
-    monkeypatch.setattr(_folder, "ENOUGH_ROOM", enough)
+    monkeypatch.setattr(_journal_folder, "LEAST_ROOM", least)
+    monkeypatch.setattr(_journal_folder, "ENOUGH_ROOM", enough)
     assert folder(journal)["room"].verdict == verdict
 
 

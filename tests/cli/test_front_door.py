@@ -11,7 +11,7 @@ import click
 import pytest
 
 from gameball_async import __version__
-from gameball_async.cli._commands import app
+from gameball_async.cli._main import app
 
 from .conftest import invoke
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gameball_async import DeadLetters
-from gameball_async._journal._file import SegmentFile
-from gameball_async._journal._folder import make_database, take_lock
-from gameball_async._journal._rows import StoredEvent
-from gameball_async._journal._state import SegmentState
-from gameball_async.cli import _words
+from gameball_async._journal.folder import make_database, take_lock
+from gameball_async._journal.records import StoredEvent
+from gameball_async._journal.segment_file import SegmentFile
+from gameball_async._journal.state import SegmentState
+from gameball_async.cli import _terminal
 
 from .conftest import invoke
 
@@ -138,7 +138,7 @@ def test_a_terminal_gets_a_table(journal: Path) -> None:
     [(0, "0 B"), (1023, "1023 B"), (4096, "4.0 KiB"), (5 * 1024**2, "5.0 MiB"), (4 * 1024**3, "4.0 GiB")],
 )
 def test_sizes_are_told_as_people_say_them(size: int, words: str) -> None:
-    assert _words.bytes_in_words(size) == words
+    assert _terminal.bytes_in_words(size) == words
 
 
 def test_every_command_has_help() -> None:

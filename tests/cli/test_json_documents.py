@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async.cli._files import ReadOptions, open_rows
-from gameball_async.cli._findings import Findings
-from gameball_async.cli._lines import LONGEST_LINE
-from gameball_async.cli._rows import Draft, InputRow, MappingError, ReadError, WrongFormat
+from gameball_async.cli._lines import LONGEST_LINE, Draft, InputRow, MappingError, ReadError, WrongFormat
+from gameball_async.cli._oddities import Findings
 
 from .test_lines import Bytes
 

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._lines import LONGEST_LINE, ByteSource, InputLine, read_lines
-from gameball_async.cli._rows import ReadError
+from gameball_async.cli._lines import LONGEST_LINE, ByteSource, InputLine, ReadError, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path

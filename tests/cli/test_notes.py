@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._lineset import RangeSet
-from gameball_async.cli._notes import Checkpoint, CheckpointError, CheckpointFile, FileNote, file_note
+from gameball_async.cli._checkpoint import Checkpoint, CheckpointError, CheckpointFile, FileNote, file_note
+from gameball_async.cli._tracker import RangeSet
 
 if TYPE_CHECKING:
     from pathlib import Path

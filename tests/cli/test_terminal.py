@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from gameball_async.cli import _preview
-from gameball_async.cli._destination import destination
 from gameball_async.cli._files import ReadOptions
 from gameball_async.cli._keys import KeyOptions
-from gameball_async.cli._order import SendOptions
 from gameball_async.cli._preview import count
+from gameball_async.cli._send_options import SendOptions, destination
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import FAST, KEY, events_of, invoke, numbers, written

@@ -349,7 +349,7 @@ async def test_a_close_does_not_wait_for_a_journal_that_opens_too_slowly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What it finds there at last goes to the next client."""
-    monkeypatch.setattr("gameball_async._flusher._engine.CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr("gameball_async._engine.lifecycle.CLOSE_TIMEOUT", 0.05)
     await leave_events(sandbox, tmp_path)
     (tmp_path / "damaged.journal").write_bytes(b"no database" * 1000)  # there is a line about it
     gameball = client(sandbox, journal=tmp_path)

@@ -24,7 +24,9 @@ import pytest
 import sniffio
 import trustme
 
-from gameball_async import AsyncGameball, Batching, OutcomeUnknown, Rejected, Retry, _delivery, _network
+from gameball_async import AsyncGameball, Batching, OutcomeUnknown, Rejected, Retry
+from gameball_async._engine import delivery
+from gameball_async._engine import network as network_module
 
 from .raw_server import Peer, RawServer, response
 from .support import SOON
@@ -56,11 +58,11 @@ def context(
     path = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(path)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    _delivery._default_ssl_context.cache_clear()
+    delivery._default_ssl_context.cache_clear()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
     yield context
-    _delivery._default_ssl_context.cache_clear()
+    delivery._default_ssl_context.cache_clear()
 
 
 # ---------------------------------------------------------------- bytes beyond a response
@@ -158,14 +160,14 @@ async def test_a_connection_that_was_idle_is_not_used_again_even_if_the_clock_st
 
 def test_idle_connections_expire_well_before_common_servers_close_them() -> None:
     """2 s is gunicorn's, the shortest of those that are widely used; 5 s is uvicorn's."""
-    assert _network.KEEP_ALIVE <= 2 / 2
+    assert network_module.KEEP_ALIVE <= 2 / 2
 
 
 @pytest.mark.parametrize("how", ["closed", "reset", "sending"])
 async def test_a_connection_that_is_not_usable_any_more_is_noticed_before_the_first_byte(how: str) -> None:
     """Also between the moment when the pool looks at it and the moment when the request is written."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        network = _network.Network(backend())
+        network = network_module.Network(backend())
         network.limit(30)
         stream = await network.connect_tcp("127.0.0.1", listener.getsockname()[1], 10)
         assert network.is_unsent
@@ -191,7 +193,7 @@ async def test_a_connection_that_is_not_usable_any_more_is_noticed_before_the_fi
 async def test_a_server_that_speaks_before_the_request_gets_none() -> None:
     """Its words would be taken for the response."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        network = _network.Network(backend())
+        network = network_module.Network(backend())
         stream = await network.connect_tcp("127.0.0.1", listener.getsockname()[1], 10)
         connection, _ = listener.accept()
         with connection:

@@ -39,8 +39,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gameball_async._journal._origin.RETRY_AFTER", 0.01)
-    monkeypatch.setattr("gameball_async._journal._room.LOOK_AFTER", 0.01)
+    monkeypatch.setattr("gameball_async._journal.segment.RETRY_AFTER", 0.01)
+    monkeypatch.setattr("gameball_async._journal.disk_reserve.LOOK_AFTER", 0.01)
 
 
 async def fill(gameball: AsyncGameball, disk: Path) -> list[Placed]:

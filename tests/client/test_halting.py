@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from gameball_async import Batching, BufferFull, ClientHalted, Dropped, Retry
-from gameball_async import _pacing as pacing
+from gameball_async._core import pacing
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import assert_all_arrived, assert_conserved, assert_well_behaved, client, until

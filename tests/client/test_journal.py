@@ -38,10 +38,10 @@ from gameball_async import (
     Retry,
     inspect_journal,
 )
-from gameball_async._flusher._backlog import JournalStorage
-from gameball_async._flusher._engine import ClientState
-from gameball_async._journal._thread import JournalThread
-from gameball_async._journal._writer import JournalWriter
+from gameball_async._engine.lifecycle import ClientState
+from gameball_async._journal.journal_storage import JournalStorage
+from gameball_async._journal.thread import JournalThread
+from gameball_async._journal.writer import JournalWriter
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import (

@@ -17,7 +17,7 @@ import anyio.to_thread
 import pytest
 
 from gameball_async import AsyncGameball, Batching, Dropped, Event, OutcomeUnknown
-from gameball_async import _reminder as reminders
+from gameball_async._engine import reminder as reminders
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import client, until
@@ -109,7 +109,7 @@ def test_where_no_thread_can_be_started_tracking_works_all_the_same(monkeypatch:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr("gameball_async._flusher._engine.reminder", reminders.Reminder())
+    monkeypatch.setattr("gameball_async._engine.lifecycle.reminder", reminders.Reminder())
     gameballs = [unstarted()]
     assert gameballs[0].stats().accepted == 3
     drop(gameballs)

@@ -14,15 +14,7 @@ import pytest
 import trio
 from anyio.lowlevel import checkpoint
 
-from gameball_async import (
-    AsyncGameball,
-    Delivered,
-    Dropped,
-    DropReason,
-    FlushTimeout,
-    OutcomeUnknown,
-    Retry,
-)
+from gameball_async import AsyncGameball, Delivered, Dropped, DropReason, FlushTimeout, OutcomeUnknown, Retry
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import (

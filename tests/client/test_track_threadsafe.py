@@ -16,9 +16,10 @@ from types import FrameType
 import anyio
 import pytest
 
-from gameball_async import AsyncGameball, Batching, ObservedClient, Observer, Receipt, WrongLoop, _runtime
-from gameball_async._flusher._backlog import JournalStorage
-from gameball_async._runtime import _ThreadCall
+from gameball_async import AsyncGameball, Batching, ObservedClient, Observer, Receipt, WrongLoop
+from gameball_async._engine import backends
+from gameball_async._engine.backends import _ThreadCall
+from gameball_async._journal.journal_storage import JournalStorage
 from gameball_async.sandbox import Sandbox
 
 from .support import assert_conserved, client, until
@@ -219,7 +220,7 @@ class StepStriker:
         has_struck: whether that step was reached.
     """
 
-    FILES = frozenset({_runtime.__file__, threading.__file__, queue.__file__})
+    FILES = frozenset({backends.__file__, threading.__file__, queue.__file__})
 
     def __init__(self, step: int) -> None:
         self.has_struck = False

@@ -10,7 +10,8 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from gameball_async import AsyncGameball, ConfigurationError, Rejected, _delivery
+from gameball_async import AsyncGameball, ConfigurationError, Rejected
+from gameball_async._engine import delivery
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import QUICK, SOON, client, until
@@ -67,7 +68,7 @@ async def test_proxy_variables_do_not_lead_away_from_this_machine(
 async def test_an_environment_that_cannot_work_is_told_at_the_start(
     variable: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _delivery._default_ssl_context.cache_clear()
+    delivery._default_ssl_context.cache_clear()
     for name, value in variable.items():
         monkeypatch.setenv(name, value)
     gameball = AsyncGameball("key", base_url="https://api.gameball.invalid", batching=SOON)
@@ -83,7 +84,7 @@ async def test_an_environment_that_cannot_work_any_more_counts_as_a_failure(
     async with client(sandbox) as gameball:
         await gameball.send("player123", {"before": None})
         with monkeypatch.context() as patched:
-            patched.setattr(_delivery.Delivery, "_new_client", _refuse)
+            patched.setattr(delivery.Delivery, "_new_client", _refuse)
             sandbox.stop()  # so the present connection is given up, and another cannot be made
             await gameball.track("player123", "after")
             await until(lambda: gameball.stats().retries > 1)

@@ -30,12 +30,12 @@ from gameball_async import (
     Retry,
     inspect_journal,
 )
-from gameball_async._flusher._backlog import _LONGEST_CLOSE
-from gameball_async._journal._adoption import ADOPT_MOST
-from gameball_async._journal._exchange import ACK_LAG
-from gameball_async._journal._file import HEADROOM
-from gameball_async._journal._origin import RETRY_AFTER
-from gameball_async._journal._room import LOOK_AFTER, MIB, SIZES
+from gameball_async._journal.commands import ACK_LAG
+from gameball_async._journal.disk_reserve import LOOK_AFTER, MIB, SIZES
+from gameball_async._journal.journal_storage import _LONGEST_CLOSE
+from gameball_async._journal.segment import RETRY_AFTER
+from gameball_async._journal.segment_file import HEADROOM
+from gameball_async._journal.segment_set import ADOPT_MOST
 from gameball_async.sandbox import Fault, Sandbox
 
 from .pages import DOCS, code_in

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from gameball_async import AsyncGameball, ConfigurationError
-from gameball_async._outcome import read_answer
+from gameball_async._core.outcome import read_answer
 from gameball_async.sandbox import Fault, Sandbox
 
 from .pages import DOCS, code_in

@@ -31,15 +31,15 @@ from gameball_async import (
     errors,
     validate_event,
 )
-from gameball_async._delivery import _SHORTEST_PAUSE, CONNECTIONS, LONGEST_ANSWER
-from gameball_async._events import encode_event
-from gameball_async._flusher._backlog import _LONGEST_CLOSE
-from gameball_async._journal._adoption import ADOPT_MOST
-from gameball_async._journal._exchange import ACK_LAG
-from gameball_async._journal._origin import RETRY_AFTER
-from gameball_async._network import KEEP_ALIVE
-from gameball_async._outcome import read_answer
-from gameball_async._pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS
+from gameball_async._core.events import encode_event
+from gameball_async._core.outcome import read_answer
+from gameball_async._core.pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS
+from gameball_async._engine.delivery import _SHORTEST_PAUSE, CONNECTIONS, LONGEST_ANSWER
+from gameball_async._engine.network import KEEP_ALIVE
+from gameball_async._journal.commands import ACK_LAG
+from gameball_async._journal.journal_storage import _LONGEST_CLOSE
+from gameball_async._journal.segment import RETRY_AFTER
+from gameball_async._journal.segment_set import ADOPT_MOST
 
 from .pages import DOCS, README, code_in
 

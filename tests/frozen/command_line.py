@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.testing import CliRunner
 
-from gameball_async.cli._commands import app
+from gameball_async.cli._main import app
 
 GOOD = '{"player": "player-1", "event": "review"}\n'
 ENDS: dict[str, tuple[str, ...]] = {

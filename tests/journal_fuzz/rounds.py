@@ -19,15 +19,8 @@ import anyio
 import attrs
 import httpx
 
-from gameball_async import (
-    DeadLetterKind,
-    DeadLetters,
-    DeliveryError,
-    Event,
-    JournalError,
-    inspect_journal,
-)
-from gameball_async._journal._state import MARK, read_mark
+from gameball_async import DeadLetterKind, DeadLetters, DeliveryError, Event, JournalError, inspect_journal
+from gameball_async._journal.state import MARK, read_mark
 from gameball_async.sandbox import Sandbox
 
 from .damages import AT_REST, WHILE_OPEN, Damage, Place

@@ -17,7 +17,7 @@ import anyio
 import attrs
 import httpx
 
-from gameball_async._journal import _origin, _room
+from gameball_async._journal import disk_reserve, segment
 from gameball_async.sandbox import Sandbox
 
 from .rounds import ROUNDS_PER_FOLDER, Result, Rounds
@@ -58,7 +58,7 @@ class Summary:
 
 def run(seeds: Iterable[int], *, verbose: bool = False) -> Summary:
     """Run rounds in this process."""
-    _origin.RETRY_AFTER = _room.LOOK_AFTER = 0.01  # files that fail are tried again at once
+    segment.RETRY_AFTER = disk_reserve.LOOK_AFTER = 0.01  # files that fail are tried again at once
     with tempfile.TemporaryDirectory(prefix="journal-fuzz-", dir=_IN_MEMORY) as folder, Sandbox(limits=None) as sandbox:
         return anyio.run(_run, list(seeds), Path(folder), sandbox, verbose)
 

@@ -8,10 +8,10 @@ import math
 import pytest
 
 from gameball_async import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
-from gameball_async._flusher._lines import LogReporter
-from gameball_async._pacing import BreakerState
-from gameball_async._seldom import LogThrottle
-from gameball_async._verdict import Answer, Decision
+from gameball_async._core.outcome import Answer, Decision
+from gameball_async._core.pacing import BreakerState
+from gameball_async._engine.log_reporter import LogReporter
+from gameball_async._log import LogThrottle
 
 FAILED = Answer(verdict=Decision.FAILED, status=503)
 DELIVERED = Answer(verdict=Decision.DELIVERED, status=200)

@@ -14,18 +14,9 @@ import anyio
 import attrs
 import pytest
 
-from gameball_async import (
-    AsyncGameball,
-    Batching,
-    ClientHalted,
-    DeliveryError,
-    Dropped,
-    Event,
-    Rejected,
-    Retry,
-)
-from gameball_async import _pacing as pacing
-from gameball_async._flusher import _lines as flusher_lines
+from gameball_async import AsyncGameball, Batching, ClientHalted, DeliveryError, Dropped, Event, Rejected, Retry
+from gameball_async._core import pacing
+from gameball_async._engine import log_reporter as flusher_lines
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import SOON, client, until

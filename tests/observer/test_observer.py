@@ -31,8 +31,8 @@ from gameball_async import (
     RequestStart,
     Retry,
 )
-from gameball_async import _pacing as pacing
-from gameball_async._flusher._intake import Admission
+from gameball_async._core import pacing
+from gameball_async._engine.admission import Admission
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import KEY, QUICK, Notebook, client, settled, until

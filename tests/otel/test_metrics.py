@@ -12,7 +12,7 @@ import pytest
 from sniffio import current_async_library
 
 from gameball_async import Batching, ClientHalted, ConfigurationError, Retry
-from gameball_async import _pacing as pacing
+from gameball_async._core import pacing
 from gameball_async.integrations.otel import OpenTelemetry
 from gameball_async.sandbox import Fault, Sandbox
 

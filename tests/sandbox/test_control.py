@@ -9,8 +9,7 @@ import attrs
 import pytest
 
 from gameball_async.sandbox import Fault, Sandbox
-from gameball_async.sandbox._faults import Kind
-from gameball_async.sandbox._switches import SWITCHES
+from gameball_async.sandbox._faults import SWITCHES, Kind
 
 from .support import V3, track
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from gameball_async.sandbox import Fault, Limits, Sandbox
-from gameball_async.sandbox._effects import EFFECTS
 from gameball_async.sandbox._faults import Kind
+from gameball_async.sandbox._responses import EFFECTS
 
 from .support import V3, V4, body, received, track
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gameball_async.sandbox import Sandbox
-from gameball_async.sandbox._desk import AcceptedKeys
+from gameball_async.sandbox._handler import AcceptedKeys
 
 from .support import V3, V4, V41, body
 

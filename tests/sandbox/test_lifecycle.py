@@ -22,7 +22,7 @@ from gameball_async.sandbox._server import ServerThread, _Connection, listen
 from .support import V3, body, track
 
 if TYPE_CHECKING:
-    from gameball_async.sandbox._pauses import InterruptibleSleep
+    from gameball_async.sandbox._response_writer import InterruptibleSleep
 
     from .support import Calls
 

@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from gameball_async.sandbox import Fault, Limits, Sandbox
-from gameball_async.sandbox._guard import refusal
-from gameball_async.sandbox._switches import in_words
+from gameball_async.sandbox._faults import in_words
+from gameball_async.sandbox._page import refusal
 
 from .support import V3, Calls, body, track
 

@@ -7,9 +7,8 @@ from typing import get_args
 from docs.pages import DOCS, code_in
 
 from gameball_async.sandbox import Fault
-from gameball_async.sandbox._effects import EFFECTS
-from gameball_async.sandbox._faults import Kind
-from gameball_async.sandbox._switches import SWITCHES
+from gameball_async.sandbox._faults import SWITCHES, Kind
+from gameball_async.sandbox._responses import EFFECTS
 
 TABLES = DOCS["sandbox"].tables()
 

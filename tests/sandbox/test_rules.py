@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gameball_async.sandbox._dialects import DIALECTS
-from gameball_async.sandbox._refusals import ERRORS
+from gameball_async.sandbox._api_versions import DIALECTS
+from gameball_async.sandbox._responses import ERRORS
 
 from .support import V3, V4, V41, body
 

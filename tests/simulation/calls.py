@@ -19,8 +19,8 @@ from gameball_async import (
     LifecycleError,
     NotStarted,
 )
-from gameball_async._events import encode_event
-from gameball_async._flusher import Flusher
+from gameball_async._core.events import encode_event
+from gameball_async._engine.flusher import Flusher
 
 from .ledger import Ledger, Placed, held_bytes
 from .plan import Plan

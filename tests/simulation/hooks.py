@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from gameball_async._buffer import Buffer, Counters
-from gameball_async._buffer._schedule import Schedule
-from gameball_async._flusher import Flusher
-from gameball_async._receipt import SharedOutcome
+from gameball_async._core.buffer import Buffer
+from gameball_async._core.receipts import SharedOutcome
+from gameball_async._core.schedule import Schedule
+from gameball_async._core.stats import Counters
+from gameball_async._engine.flusher import Flusher
 
 _TRANSITIONS = ("take", "settle", "requeue", "split", "drop_oldest", "flush_now", "skip_backoff")
 
@@ -85,9 +86,9 @@ def _watch_transition(buffer: Buffer, name: str, look: Look) -> None:
 def determined(seed: int, wall_now: Callable[[], float]) -> Generator[None]:
     """Give the client the seed's chance and the simulation's wall clock."""
     with ExitStack() as patches:
-        patches.enter_context(mock.patch("gameball_async._flusher._loop.random", Random(seed + 2).random))
-        patches.enter_context(mock.patch("gameball_async._flusher._engine.reminder"))  # it lives in real time
-        patches.enter_context(mock.patch("gameball_async._delivery.time", SimpleNamespace(time=wall_now)))
+        patches.enter_context(mock.patch("gameball_async._engine.flusher.random", Random(seed + 2).random))
+        patches.enter_context(mock.patch("gameball_async._engine.lifecycle.reminder"))  # it lives in real time
+        patches.enter_context(mock.patch("gameball_async._engine.delivery.time", SimpleNamespace(time=wall_now)))
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from gameball_async import Delivered, DeliveryError, Dropped, OutcomeUnknown, Receipt, Rejected, Stats
-from gameball_async._receipt import SharedOutcome
+from gameball_async._core.receipts import SharedOutcome
 
 from .plan import Track
 

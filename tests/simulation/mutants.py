@@ -16,18 +16,20 @@ import anyio
 import attrs
 
 from gameball_async import GameballError, Rejected
-from gameball_async._admission import FairQueue
-from gameball_async._buffer import Batch, Buffer, Counters
-from gameball_async._buffer._batch import BatchState
-from gameball_async._buffer._schedule import PlayerState, Schedule
-from gameball_async._delivery import Backoff
-from gameball_async._failures import FailureCallbacks
-from gameball_async._flusher import ClientState, Flusher, Lifecycle
-from gameball_async._flusher._aftermath import Settlement
-from gameball_async._pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
-from gameball_async._receipt import SharedOutcome
-from gameball_async._runtime import current_backend
-from gameball_async._verdict import Decision, ServerHealth
+from gameball_async._core.batch import Batch, BatchState
+from gameball_async._core.buffer import Buffer
+from gameball_async._core.outcome import Decision, ServerHealth
+from gameball_async._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
+from gameball_async._core.receipts import SharedOutcome
+from gameball_async._core.schedule import PlayerState, Schedule
+from gameball_async._core.stats import Counters
+from gameball_async._engine.admission import FairQueue
+from gameball_async._engine.backends import current_backend
+from gameball_async._engine.callbacks import FailureCallbacks
+from gameball_async._engine.delivery import Backoff
+from gameball_async._engine.flusher import Flusher
+from gameball_async._engine.lifecycle import ClientState, Lifecycle
+from gameball_async._engine.settlement import Settlement
 
 Mutate = Callable[..., Any]
 """A method in the place of another: gets the original, then the arguments of the call."""

@@ -11,9 +11,10 @@ import attrs
 import trio
 
 from gameball_async import AsyncGameball, Delivered
-from gameball_async._flusher import ClientState, Flusher
-from gameball_async._pacing import BreakerState
-from gameball_async._receipt import SharedOutcome
+from gameball_async._core.pacing import BreakerState
+from gameball_async._core.receipts import SharedOutcome
+from gameball_async._engine.flusher import Flusher
+from gameball_async._engine.lifecycle import ClientState
 
 from . import loops
 from .calls import Calls

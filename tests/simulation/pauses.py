@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from gameball_async._pacing import BreakerState
+from gameball_async._core.pacing import BreakerState
 
 from .replies import Meaning
 from .requests import Attempt

@@ -13,8 +13,8 @@ import attrs
 import httpx
 
 from gameball_async import Dropped, OutcomeUnknown, Rejected
-from gameball_async._flusher import Flusher
-from gameball_async._pacing import BreakerState
+from gameball_async._core.pacing import BreakerState
+from gameball_async._engine.flusher import Flusher
 
 from .ledger import Ledger, Placed, Trace
 from .plan import Plan

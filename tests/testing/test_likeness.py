@@ -26,7 +26,7 @@ from gameball_async import (
     Rejected,
     Retry,
 )
-from gameball_async._events import encode_event
+from gameball_async._core.events import encode_event
 from gameball_async.sandbox import Fault, Sandbox
 from gameball_async.testing import Recorder
 

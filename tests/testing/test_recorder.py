@@ -34,7 +34,7 @@ from gameball_async import (
     WrongLoop,
 )
 from gameball_async.testing import Recorder
-from gameball_async.testing._receipt import RecordedReceipt
+from gameball_async.testing._recorded_receipts import RecordedReceipt
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gameball_async import ConfigurationError, __version__
-from gameball_async._access import Endpoint
+from gameball_async._endpoint import Endpoint
 
 DEFAULT = "https://api.gameball.co"
 KEY, SECRET = "t0pkey", "t0psecret"

@@ -9,7 +9,7 @@ import anyio.abc
 import pytest
 
 from gameball_async import ClientClosed
-from gameball_async._admission import FairQueue
+from gameball_async._engine.admission import FairQueue
 
 pytestmark = pytest.mark.anyio
 

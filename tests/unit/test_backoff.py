@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async import Retry
-from gameball_async._delivery import Backoff
-from gameball_async._verdict import Answer, Decision
+from gameball_async._core.outcome import Answer, Decision
+from gameball_async._engine.delivery import Backoff
 
 from .strategies import examples
 

@@ -20,10 +20,10 @@ from gameball_async import (
     Receipt,
     Rejected,
 )
-from gameball_async._buffer import Batch, Buffer
-from gameball_async._buffer._batch import BatchState
-from gameball_async._events import encode_event
-from gameball_async._wire import dialect
+from gameball_async._core.batch import Batch, BatchState
+from gameball_async._core.buffer import Buffer
+from gameball_async._core.events import encode_event
+from gameball_async._core.wire import dialect
 
 DELIVERED = Delivered(status=200)
 FULL = Dropped("full", reason=DropReason.BUFFER_FULL)

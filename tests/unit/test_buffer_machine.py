@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gameball_async import Batching, Delivered, Dropped, DropReason, InvalidEvent, OutcomeUnknown, Receipt, Rejected
-from gameball_async._buffer import Batch, Buffer, Counters
-from gameball_async._buffer._batch import BatchState
-from gameball_async._events import encode_event
-from gameball_async._receipt import Outcome
-from gameball_async._wire import dialect
+from gameball_async._core.batch import Batch, BatchState
+from gameball_async._core.buffer import Buffer
+from gameball_async._core.events import encode_event
+from gameball_async._core.receipts import Outcome
+from gameball_async._core.stats import Counters
+from gameball_async._core.wire import dialect
 
 from .strategies import examples
 

@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import pytest
 
-from gameball_async._counted import counted
-from gameball_async.cli._words import counted as counted_by_the_command_line
+from gameball_async._log import counted
+from gameball_async.cli._terminal import counted as counted_by_the_command_line
 
-from .test_import_law import MODULES
+from .test_import_rules import MODULES
 
 NOUNS = "byte|cell|event|failure|fault|file|interruption|letter|line|outage|outcome|player|request|row|time"
 """What messages count."""

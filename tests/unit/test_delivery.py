@@ -13,8 +13,8 @@ import httpx
 import pytest
 import respx
 
-from gameball_async._delivery import CONNECTIONS, LONGEST_ANSWER, Delivery
-from gameball_async._verdict import Answer, Decision
+from gameball_async._core.outcome import Answer, Decision
+from gameball_async._engine.delivery import CONNECTIONS, LONGEST_ANSWER, Delivery
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from gameball_async import DeliveryError, Dropped, DropReason, Event, Rejected
-from gameball_async._failures import FailureCallbacks
+from gameball_async._engine.callbacks import FailureCallbacks
 
 pytestmark = pytest.mark.anyio
 

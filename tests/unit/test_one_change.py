@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gameball_async import LifecycleError
-from gameball_async._buffer import non_reentrant
+from gameball_async._core.reentrancy import non_reentrant
 
 
 class Tally:

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async._outcome import parse_retry_after, read_answer
-from gameball_async._redaction import LONGEST_WORDS, redact_message
-from gameball_async._verdict import HEALTH, Answer, Decision, ServerHealth
+from gameball_async._core.outcome import HEALTH, Answer, Decision, ServerHealth, parse_retry_after, read_answer
+from gameball_async._core.redaction import LONGEST_WORDS, redact_message
 
 from .strategies import examples
 

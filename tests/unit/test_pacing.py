@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gameball_async import RateLimit
-from gameball_async._pacing import (
+from gameball_async._core.outcome import ServerHealth
+from gameball_async._core.pacing import (
     HALT_PROBE_INTERVAL,
     LONGEST_PAUSE,
     OUTAGE_PLAYERS,
@@ -24,7 +25,6 @@ from gameball_async._pacing import (
     RateWindows,
     Spacing,
 )
-from gameball_async._verdict import ServerHealth
 
 from .strategies import examples
 

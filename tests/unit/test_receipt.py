@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from gameball_async import Delivered, DeliveryError, Dropped, DropReason, OutcomeUnknown, Receipt, Rejected, Stats
-from gameball_async._bell import Notifier
-from gameball_async._receipt import Outcome, SharedOutcome
+from gameball_async._core.receipts import Outcome, SharedOutcome
+from gameball_async._notifier import Notifier
 
 DELIVERED = Delivered(status=200)
 REJECTED = Rejected("no", status=422, code=3003)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gameball_async._redaction import redact_message
+from gameball_async._core.redaction import redact_message
 
 KEY = "live-key-7f3a9c+/x=1"
 PLAYER = "player of/the north"

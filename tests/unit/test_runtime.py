@@ -9,8 +9,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from gameball_async import ClientClosed, FlusherDied, _runtime
-from gameball_async._runtime import AsyncioBackend, Backend, Signal, TrioBackend, current_backend
+from gameball_async import ClientClosed, FlusherDied
+from gameball_async._engine import backends
+from gameball_async._engine.backends import AsyncioBackend, Backend, Signal, TrioBackend, current_backend
 
 pytestmark = pytest.mark.anyio
 
@@ -119,7 +120,7 @@ def test_a_thread_that_outlives_the_loop_is_told_so(anyio_backend_name: str) -> 
 def test_a_thread_waits_as_long_as_the_loop_lives_and_hears_what_was_raised(
     anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_runtime, "_LOOK", 0.01)
+    monkeypatch.setattr(backends, "_LOOK", 0.01)
 
     async def refuse() -> None:
         await anyio.sleep(0.05)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async import Batching, ConfigurationError, InvalidEvent
-from gameball_async._buffer import Batch, Buffer
-from gameball_async._buffer._queues import _LONGEST_ESCAPE, _MOST_OVERHEAD
-from gameball_async._events import encode_event
-from gameball_async._wire import ApiVersion, dialect
+from gameball_async._core.batch import Batch
+from gameball_async._core.buffer import _LONGEST_ESCAPE, _MOST_OVERHEAD, Buffer
+from gameball_async._core.events import encode_event
+from gameball_async._core.wire import ApiVersion, dialect
 
 from .documented import PLAYER, REFUSED, USAGE_EXAMPLE_ONE, USAGE_EXAMPLE_THREE, USAGE_EXAMPLE_TWO, V3, V4
 from .strategies import examples, metadata, names

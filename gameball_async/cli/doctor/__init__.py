@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ._examination import Checks
-from ._findings import CheckStatus, Finding
-from ._report import Report
+from ._checks import Checks
+from ._findings import CheckStatus, Finding, Report
 
 __all__ = ["CheckStatus", "Checks", "Finding", "Report"]

@@ -17,7 +17,7 @@ import sniffio
 import trio
 
 from gameball_async import AsyncGameball, Batching, CloseReport, RateLimit, Retry, Stats
-from gameball_async._failures import OnFailure
+from gameball_async._engine.callbacks import OnFailure
 
 NAMES = 8
 """Different event names: fewer than a player's events, so that batches are cut where a name comes again."""

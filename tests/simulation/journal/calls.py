@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gameball_async import ClientClosed, CloseReport, FlusherDied, FlushTimeout, JournalError, NotStarted
-from gameball_async._flusher import Flusher
-from gameball_async._flusher._backlog import JournalStorage
+from gameball_async._engine.flusher import Flusher
+from gameball_async._journal.journal_storage import JournalStorage
 
 from ..calls import Call, Calls
 from ..ledger import Placed

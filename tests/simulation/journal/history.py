@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 
 from gameball_async import Delivered, DeliveryError, Dropped, OutcomeUnknown, Receipt, Rejected, Stats
+from gameball_async._core.receipts import SharedOutcome
 from gameball_async._journal import StoredEvent
-from gameball_async._receipt import SharedOutcome
 
 from ..gameball import EPOCH
 from ..ledger import Ledger, Outcome, Placed, Trace, held_bytes

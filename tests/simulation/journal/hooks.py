@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 from unittest import mock
 
-from gameball_async._buffer import Batch, Buffer
-from gameball_async._flusher import Flusher
-from gameball_async._flusher._arrivals import PendingAppend
-from gameball_async._flusher._backlog import JournalStorage
-from gameball_async._receipt import SharedOutcome
-from gameball_async._verdict import Answer, Decision
+from gameball_async._core.batch import Batch
+from gameball_async._core.buffer import Buffer
+from gameball_async._core.outcome import Answer, Decision
+from gameball_async._core.receipts import SharedOutcome
+from gameball_async._engine.flusher import Flusher
+from gameball_async._journal.journal_storage import JournalStorage
+from gameball_async._journal.pending_appends import PendingAppend
 
 from ..hooks import _TRANSITIONS, _watch_transition
 from .writer import SimulatedWriter
@@ -160,8 +161,8 @@ def simulated_journal(writer: SimulatedWriter, wall_now: Callable[[], float], ch
     """Give the client this writer, the simulation's wall clock, and reads of so many events at once."""
     clock = SimpleNamespace(time=wall_now)
     with ExitStack() as patches:
-        patches.enter_context(mock.patch("gameball_async._flusher._loop.JournalWriter", return_value=writer))
-        patches.enter_context(mock.patch("gameball_async._flusher._backlog.time", clock))
-        patches.enter_context(mock.patch("gameball_async._flusher._window.time", clock))
-        patches.enter_context(mock.patch("gameball_async._flusher._window._CHUNK", chunk))
+        patches.enter_context(mock.patch("gameball_async._engine.flusher.JournalWriter", return_value=writer))
+        patches.enter_context(mock.patch("gameball_async._journal.journal_storage.time", clock))
+        patches.enter_context(mock.patch("gameball_async._journal.loader.time", clock))
+        patches.enter_context(mock.patch("gameball_async._journal.loader._CHUNK", chunk))
         yield

@@ -6,13 +6,13 @@ from typing import Any
 from unittest import mock
 
 from gameball_async import Dropped
-from gameball_async._buffer import Batch, Buffer
-from gameball_async._flusher._aftermath import Settlement
-from gameball_async._flusher._arrivals import PendingAppend
-from gameball_async._flusher._backlog import JournalStorage
-from gameball_async._flusher._feeds import SegmentCursors
-from gameball_async._flusher._window import Loader
-from gameball_async._verdict import Decision
+from gameball_async._core.batch import Batch
+from gameball_async._core.buffer import Buffer
+from gameball_async._core.outcome import Decision
+from gameball_async._engine.settlement import Settlement
+from gameball_async._journal.journal_storage import JournalStorage
+from gameball_async._journal.loader import Loader, SegmentCursors
+from gameball_async._journal.pending_appends import PendingAppend
 
 from ..mutants import Mutant, Mutate, _conclude_with, _mutant, _nothing
 from .folder import Folder

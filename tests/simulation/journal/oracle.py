@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from gameball_async import AsyncGameball, JournalError
-from gameball_async._buffer import Batch
-from gameball_async._flusher import ClientState
-from gameball_async._flusher._arrivals import PendingAppend
-from gameball_async._flusher._backlog import JournalStorage
-from gameball_async._receipt import SharedOutcome
+from gameball_async._core.batch import Batch
+from gameball_async._core.receipts import SharedOutcome
+from gameball_async._engine.lifecycle import ClientState
+from gameball_async._journal.journal_storage import JournalStorage
+from gameball_async._journal.pending_appends import PendingAppend
 
 from ..hooks import Crash, watch_close
 from ..ledger import LONGEST_CONTACT, Placed, Trace, held_bytes

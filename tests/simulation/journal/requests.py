@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from gameball_async import Delivered, Dropped
-from gameball_async._pacing import BreakerState
+from gameball_async._core.pacing import BreakerState
 
 from ..ledger import Placed, Trace
 from ..plan import Plan

@@ -16,7 +16,7 @@ import attrs
 import httpx
 
 from gameball_async import AsyncGameball, FlusherDied, GameballError, Journal, JournalError
-from gameball_async._delivery import Delivery
+from gameball_async._engine.delivery import Delivery
 
 from .. import loops
 from ..gameball import EPOCH, SimulatedGameball

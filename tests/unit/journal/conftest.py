@@ -8,5 +8,5 @@ import pytest
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal that fails tries again at once."""
-    monkeypatch.setattr("gameball_async._journal._origin.RETRY_AFTER", 0.01)
-    monkeypatch.setattr("gameball_async._journal._room.LOOK_AFTER", 0.01)
+    monkeypatch.setattr("gameball_async._journal.segment.RETRY_AFTER", 0.01)
+    monkeypatch.setattr("gameball_async._journal.disk_reserve.LOOK_AFTER", 0.01)

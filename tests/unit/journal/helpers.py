@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gameball_async._config import Journal
-from gameball_async._events import Event
+from gameball_async._core.events import Event
 from gameball_async._journal import Append, DeadLetterEntry, JournalWriter, Loaded, SegmentInfo, StoredEvent
 from gameball_async.errors import JournalError, Rejected
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._access import Endpoint
 from gameball_async._config import Journal
+from gameball_async._endpoint import Endpoint
 from gameball_async._journal import JournalWriter
 from gameball_async.errors import ConfigurationError
 

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from gameball_async import DeadLetters, _platform
-from gameball_async._journal import _adoption, _folder, _schema
-from gameball_async._journal._folder import Folder, take_lock
-from gameball_async._journal._state import VERSION
-from gameball_async._journal._status import inspect_journal
+from gameball_async._journal import folder, schema, segment_set
+from gameball_async._journal.folder import Folder, take_lock
+from gameball_async._journal.inspection import inspect_journal
+from gameball_async._journal.state import VERSION
 from gameball_async.errors import JournalError
 
 from .helpers import Asked, Desk, names, newest, opened, python, result_of, row, rows, written
@@ -117,7 +117,7 @@ def test_no_more_files_are_adopted_than_descriptors_allow(
         with opened(tmp_path / str(seq)) as desk:
             desk.append(row(seq))
         newest(tmp_path / str(seq)).rename(tmp_path / f"{seq:015d}-1-00000000.journal")
-    monkeypatch.setattr(_adoption, "ADOPT_MOST", 2)
+    monkeypatch.setattr(segment_set, "ADOPT_MOST", 2)
 
     with opened(tmp_path) as desk:
         assert [source.next_seq for source in desk.sources] == [2, 3, 1]
@@ -285,13 +285,13 @@ def test_all_syncs_reach_the_drive_itself(tmp_path: Path) -> None:
         assert own is not None
         assert own.file is not None
         for pragma in ("fullfsync", "checkpoint_fullfsync"):
-            assert _schema.pragma(own.file._db, pragma) == 1
+            assert schema.pragma(own.file._db, pragma) == 1
 
 
 def test_a_file_of_an_earlier_schema_is_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, [row(1)])
-    monkeypatch.setattr(_schema, "VERSION", VERSION + 1)
-    monkeypatch.setattr(_schema, "UPGRADES", {VERSION: ("CREATE TABLE later (id INTEGER PRIMARY KEY)",)})
+    monkeypatch.setattr(schema, "VERSION", VERSION + 1)
+    monkeypatch.setattr(schema, "UPGRADES", {VERSION: ("CREATE TABLE later (id INTEGER PRIMARY KEY)",)})
 
     with opened(tmp_path) as desk:
         assert desk.seqs(0) == [1]
@@ -365,7 +365,7 @@ def test_no_file_is_left_by_an_own_file_that_could_not_be_made(tmp_path: Path, m
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(_schema, "create", fail)
+    monkeypatch.setattr(schema, "create", fail)
 
     assert isinstance(Desk(tmp_path).try_open(), JournalError)
     assert names(tmp_path) == []
@@ -421,7 +421,7 @@ def test_a_file_that_somebody_looks_at_is_waited_for(tmp_path: Path, monkeypatch
 
 
 def test_a_file_that_somebody_holds_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_adoption, "_PATIENCE", 0.01)
+    monkeypatch.setattr(segment_set, "_PATIENCE", 0.01)
     lock = written(tmp_path, [row(1)]).with_suffix(".lock")
     lock.write_text(f"{NOBODY}\n")
     descriptor = _platform.hold_lock(lock)
@@ -437,7 +437,7 @@ def test_who_looks_at_a_file_leaves_the_number_of_its_owner(tmp_path: Path) -> N
     lock.write_text(f"{NOBODY}\n")
     [file] = inspect_journal(tmp_path)
     assert file.pending == 1
-    assert _folder.is_gone(lock)
+    assert folder.is_gone(lock)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_who_looks_at_a_file_leaves_the_number_of_its_owner(tmp_path: Path) -> N
 )
 def test_an_owner_is_gone_only_if_its_number_says_so(tmp_path: Path, number: str) -> None:
     (tmp_path / "lock").write_text(number)
-    assert not _folder.is_gone(tmp_path / "lock")
+    assert not folder.is_gone(tmp_path / "lock")
 
 
 # ---------------------------------------------------------------- forks

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._journal._file import SegmentFile
+from gameball_async._journal.segment_file import SegmentFile
 
 from .helpers import Desk, newest, opened, row, rows, written
 

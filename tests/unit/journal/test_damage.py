@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from gameball_async._journal import _salvage
-from gameball_async._journal._folder import make_database
-from gameball_async._journal._image import DatabaseImage
-from gameball_async._journal._state import SegmentState
+from gameball_async._journal import repair
+from gameball_async._journal.folder import make_database
+from gameball_async._journal.sqlite_image import DatabaseImage
+from gameball_async._journal.state import SegmentState
 
 from .helpers import LETTER, Desk, names, newest, opened, row, rows, written
 
@@ -282,7 +282,7 @@ def test_a_file_that_cannot_be_rescued_now_is_left_for_the_next_start(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_salvage, "make_database", full)
+        patch.setattr(repair, "make_database", full)
         with opened(tmp_path) as desk:
             assert len(desk.sources) == 1
     assert "is left alone: [Errno 28] No space left on device" in caplog.text

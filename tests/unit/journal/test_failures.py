@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._journal._adoption import SegmentSet
-from gameball_async._journal._dead_letters import DeadLetters
-from gameball_async._journal._file import SegmentFile
+from gameball_async._journal.dead_letters import DeadLetters
+from gameball_async._journal.segment_file import SegmentFile
+from gameball_async._journal.segment_set import SegmentSet
 from gameball_async.errors import JournalError
 
 from .helpers import CONTACT, LETTER, Desk, newest, opened, python, result_of, row, rows
@@ -224,8 +224,8 @@ LIMITED = """
 import json, resource, signal, sys
 from pathlib import Path
 from tests.unit.journal.helpers import Desk, rows
-from gameball_async._journal import _origin, _room
-_origin.RETRY_AFTER = _room.LOOK_AFTER = 0.01
+from gameball_async._journal import disk_reserve, segment
+segment.RETRY_AFTER = disk_reserve.LOOK_AFTER = 0.01
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 desk = Desk(Path(sys.argv[1]))
 desk.open()
@@ -272,8 +272,8 @@ FAILING = """
 import json, sys
 from pathlib import Path
 from tests.unit.journal.helpers import Desk, row
-from gameball_async._journal import _origin
-_origin.RETRY_AFTER = 0.01
+from gameball_async._journal import segment
+segment.RETRY_AFTER = 0.01
 desk = Desk(Path(sys.argv[1]))
 first = desk.try_open()
 stored, failed = [], []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._journal import _forks
-from gameball_async._journal._forks import ForkGuard
+from gameball_async._journal import forks
+from gameball_async._journal.forks import ForkGuard
 
 from .helpers import Desk, row
 
@@ -28,9 +28,9 @@ def test_a_fork_waits_until_the_writer_is_outside() -> None:
     writer.start()
     assert is_inside.wait(30)
     threading.Timer(0.01, may_leave.set).start()
-    _forks._before()
+    forks._before()
     assert left.is_set()
-    _forks._after()
+    forks._after()
 
     writer.join(30)
     with fork_guard:

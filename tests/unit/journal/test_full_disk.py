@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from gameball_async._events import Event
+from gameball_async._core.events import Event
 from gameball_async._journal import DeadLetterEntry
-from gameball_async._journal._dead_letters import DeadLetters
-from gameball_async._journal._file import SegmentFile
-from gameball_async._journal._folder import RESERVE
-from gameball_async._journal._origin import Segment
-from gameball_async._journal._room import SIZES, DiskReserve
+from gameball_async._journal.dead_letters import DeadLetters
+from gameball_async._journal.disk_reserve import SIZES, DiskReserve
+from gameball_async._journal.folder import RESERVE
+from gameball_async._journal.segment import Segment
+from gameball_async._journal.segment_file import SegmentFile
 from gameball_async.errors import Rejected
 
 from .helpers import LETTER, Desk, newest, opened, row, rows, written
@@ -179,7 +179,7 @@ def test_an_adopted_file_may_fail_while_room_is_made(disk: SmallDisk, monkeypatc
     written(folder, [row(1)])
     with opened(folder) as desk:
         (folder / "dead-letters.db").mkdir()
-        monkeypatch.setattr("gameball_async._journal._origin.RETRY_AFTER", 30.0)
+        monkeypatch.setattr("gameball_async._journal.segment.RETRY_AFTER", 30.0)
         desk.writer.dead_letter(0, [LETTER])
         desk.append(row(1))  # the burial has failed by now
         fill(desk, disk, 2)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._journal import _adoption, _folder, _image
-from gameball_async._journal._image import read_wal
-from gameball_async._journal._origin import Segment
-from gameball_async._journal._status import inspect_journal
+from gameball_async._journal import folder, segment_set, sqlite_image
+from gameball_async._journal.inspection import inspect_journal
+from gameball_async._journal.segment import Segment
+from gameball_async._journal.sqlite_image import read_wal
 from gameball_async.errors import JournalError
 
 from .helpers import Desk, names, opened, row, rows, written
@@ -289,8 +289,16 @@ def test_a_file_that_was_open_and_has_lost_its_wal_and_its_mark_says_so(
     assert "it is unknown how many are lost" in caplog.text
 
 
+def flip_third_byte(path: Path) -> None:
+    flip(path, 3)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda mark: flip(mark, 3), lambda mark: os.truncate(mark, 0)])
+@pytest.mark.parametrize("spoil", [Path.unlink, flip_third_byte, empty])
 def test_damage_to_a_wal_and_its_mark_loses_no_event_without_a_report(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None], damage: Callable[[Left], None]
 ) -> None:
@@ -516,7 +524,7 @@ def test_a_start_that_fails_leaves_no_file_of_its_own(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_adoption.SegmentSet, "_adopt", stop)
+        patch.setattr(segment_set.SegmentSet, "_adopt", stop)
         holdings = Desk(tmp_path).writer._worker._segment_set
         with pytest.raises(KeyboardInterrupt):
             holdings.take(10**9)
@@ -550,10 +558,10 @@ def test_a_folder_that_only_holds_marks_is_cleaned(tmp_path: Path, caplog: pytes
 def test_a_missing_folder_is_still_an_error_to_look_at(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="there is no journal"):
         inspect_journal(tmp_path / "missing")
-    assert not _folder.Folder(tmp_path / "missing").path.exists()
+    assert not folder.Folder(tmp_path / "missing").path.exists()
 
 
 def test_a_frame_with_an_absurd_number_costs_no_time() -> None:
-    frame = _image.Frame(index=0, page=2**31, size=2**31, data=bytes(4096), is_whole=True, is_valid=False)
-    with closing(_image.DatabaseImage(None, _image.Wal([frame], 1, 1), 1)) as image:
+    frame = sqlite_image.Frame(index=0, page=2**31, size=2**31, data=bytes(4096), is_whole=True, is_valid=False)
+    with closing(sqlite_image.DatabaseImage(None, sqlite_image.Wal([frame], 1, 1), 1)) as image:
         assert list(image.rows()) == []

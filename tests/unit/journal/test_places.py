@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._journal import _origin, _salvage
+from gameball_async._journal import repair, segment
 from gameball_async.errors import JournalError
 
 from .helpers import Desk, names, newest, opened, row, rows
@@ -207,14 +207,14 @@ def test_a_move_that_the_disk_cuts_short_is_begun_anew(tmp_path: Path, monkeypat
     folder = tmp_path / "journal"
     with opened(folder) as desk:
         desk.append(*rows(1, 50))
-        copy, failures = _salvage.copy, iter([OSError(28, "No space left on device")])
+        copy, failures = repair.copy, iter([OSError(28, "No space left on device")])
 
         def copy_in_vain(*arguments: object) -> tuple[int, int]:
             for error in failures:
                 raise error
             return copy(*arguments)  # type: ignore[arg-type] # they are handed on
 
-        monkeypatch.setattr(_origin, "copy", copy_in_vain)
+        monkeypatch.setattr(segment, "copy", copy_in_vain)
         remove_wal(folder)
         desk.append(row(51))
         assert desk.seqs() == list(range(1, 51))

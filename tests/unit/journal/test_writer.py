@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async._events import Event
+from gameball_async._core.events import Event
 from gameball_async._journal import DeadLetterEntry, Loaded
 from gameball_async.errors import JournalError, Rejected
 

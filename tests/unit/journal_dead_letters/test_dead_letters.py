@@ -31,9 +31,9 @@ from gameball_async import (
     OutcomeUnknown,
     Rejected,
 )
-from gameball_async._events import Event, encode_event
-from gameball_async._journal import _dead_letters, _letter_file
-from gameball_async._journal._rows import DeadLetterEntry
+from gameball_async._core.events import Event, encode_event
+from gameball_async._journal import dead_letter_file, dead_letters
+from gameball_async._journal.records import DeadLetterEntry
 
 from ..strategies import examples, metadata
 
@@ -101,7 +101,7 @@ def test_a_damaged_row_is_kept_with_what_of_it_could_be_read(tmp_path: Path) -> 
 def test_they_come_in_order_of_burial_and_a_page_is_not_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_dead_letters, "_PAGE", 3)
+    monkeypatch.setattr(dead_letters, "_PAGE", 3)
     letters = DeadLetters(tmp_path)
     letters.add("b", map(letter, range(5, 10)))
     letters.add("a", map(letter, range(5)))
@@ -493,7 +493,7 @@ def test_a_disk_that_damages_every_file_is_not_filled_with_them(
 def test_a_file_held_by_another_process_is_told_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_letter_file, "_BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr(dead_letter_file, "_BUSY_TIMEOUT", 0.01)
     letters = DeadLetters(tmp_path)
     letters.add("file", [letter(1)])
     with database(tmp_path) as connection:
@@ -508,7 +508,7 @@ def test_a_file_held_by_another_process_is_told_and_nothing_is_lost(
 def test_a_damaged_file_that_somebody_writes_to_is_not_taken_away_from_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_letter_file, "_BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr(dead_letter_file, "_BUSY_TIMEOUT", 0.01)
     letters = DeadLetters(tmp_path)
     letters.add("file", [letter(1)])
     with database(tmp_path) as connection:
@@ -574,14 +574,14 @@ def test_letters_that_others_could_read_are_made_private(tmp_path: Path, mode: i
 BURIER = """
 import sys
 from gameball_async import DeadLetters, Rejected
-from gameball_async._events import Event, encode_event
-from gameball_async._journal._rows import Letter
+from gameball_async._core.events import Event, encode_event
+from gameball_async._journal.records import DeadLetterEntry
 letters = DeadLetters(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for seq in range(int(sys.argv[3])):
     event = Event("player", "buy", None, None, encode_event("buy", {"n": seq}))
-    letters.add(sys.argv[2], [Letter(seq, event, Rejected("no", status=422))])
+    letters.add(sys.argv[2], [DeadLetterEntry(seq, event, Rejected("no", status=422))])
     print(seq, flush=True)
 """
 
@@ -673,9 +673,9 @@ else:
 
 
 def test_a_first_burial_in_the_midst_of_a_look_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / _letter_file.FILE_NAME
+    path = tmp_path / dead_letter_file.FILE_NAME
     path.touch(0o600)
-    opened = _letter_file.LetterFile._opened
+    opened = dead_letter_file.LetterFile._opened
     tries: list[str] = []
 
     def dead_letter(statement: str) -> None:
@@ -683,16 +683,16 @@ def test_a_first_burial_in_the_midst_of_a_look_is_no_damage(tmp_path: Path, monk
             return
         with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
             try:
-                other.execute(f"PRAGMA application_id = {_letter_file._APPLICATION_ID}")
+                other.execute(f"PRAGMA application_id = {dead_letter_file._APPLICATION_ID}")
                 other.execute("PRAGMA user_version = 1")
             except sqlite3.OperationalError as error:
                 tries.append(str(error))
 
-    def watched(file: _letter_file.LetterFile) -> sqlite3.Connection:
+    def watched(file: dead_letter_file.LetterFile) -> sqlite3.Connection:
         connection = opened(file)
         connection.set_trace_callback(dead_letter)
         return connection
 
-    monkeypatch.setattr(_letter_file.LetterFile, "_opened", watched)
+    monkeypatch.setattr(dead_letter_file.LetterFile, "_opened", watched)
     assert len(DeadLetters(tmp_path)) == 0
     assert tries == ["database is locked"]

@@ -16,12 +16,12 @@ import pytest
 
 from gameball_async import JournalError, JournalFile, inspect_journal
 from gameball_async._config import Journal
-from gameball_async._journal import _schema, _status
-from gameball_async._journal._file import SegmentFile
-from gameball_async._journal._folder import make_database, make_private, take_lock
-from gameball_async._journal._rows import SegmentInfo, StoredEvent
-from gameball_async._journal._state import SegmentState
-from gameball_async._journal._writer import JournalWriter
+from gameball_async._journal import inspection, schema
+from gameball_async._journal.folder import make_database, make_private, take_lock
+from gameball_async._journal.records import SegmentInfo, StoredEvent
+from gameball_async._journal.segment_file import SegmentFile
+from gameball_async._journal.state import SegmentState
+from gameball_async._journal.writer import JournalWriter
 from gameball_async._platform import hold_lock
 
 STEM = "000001700000000-99-0123abcd"
@@ -91,7 +91,7 @@ def test_files_come_oldest_first_and_what_was_set_aside_last(tmp_path: Path) -> 
 
 def test_players_of_a_large_file_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     orphan(tmp_path, 7)
-    monkeypatch.setattr(_status, "_MOST_COUNTED", 6)
+    monkeypatch.setattr(inspection, "_MOST_COUNTED", 6)
     assert (only(tmp_path).pending, only(tmp_path).players) == (7, None)
 
 
@@ -129,8 +129,8 @@ def test_a_folder_that_is_none_is_told(tmp_path: Path, folder: str) -> None:
 OWNER = """
 import os, sys, threading
 from gameball_async._config import Journal
-from gameball_async._journal._rows import Row
-from gameball_async._journal._writer import JournalWriter
+from gameball_async._journal.records import StoredEvent
+from gameball_async._journal.writer import JournalWriter
 from tests.unit.journal.helpers import Asked
 writer, news = JournalWriter(Journal(sys.argv[1])), threading.Event()
 def wait(done):
@@ -142,7 +142,7 @@ opened, stored = [], []
 writer.open(news.set, opened.append)
 wait(opened)
 for seq in range(opened[0][-1].next_seq, opened[0][-1].next_seq + 20):
-    writer.append(Asked([Row(seq, "p", "buy", b'"buy":{}', None, None, 1.5, None)], stored.append))
+    writer.append(Asked([StoredEvent(seq, "p", "buy", b'"buy":{}', None, None, 1.5, None)], stored.append))
 while len(stored) < 20:
     news.wait()
     news.clear()
@@ -228,7 +228,7 @@ def test_a_file_that_is_removed_while_its_lock_is_tried_is_not_shown_and_leaves_
         lock.unlink()
         return hold_lock(lock, keep_mode=keep_mode)
 
-    monkeypatch.setattr(_status, "take_lock", remove_and_take)
+    monkeypatch.setattr(inspection, "take_lock", remove_and_take)
     assert inspect_journal(tmp_path) == []
     assert names(tmp_path) == []
 
@@ -261,7 +261,7 @@ looker.join()
 
 
 def _newer(path: Path) -> None:
-    with closing(_schema.connect(path)) as database:
+    with closing(schema.connect(path)) as database:
         database.execute("PRAGMA user_version = 9")
         database.execute("UPDATE state SET checksum = 1")  # a later version has one of its own
 
@@ -271,22 +271,22 @@ def _no_database(path: Path) -> None:
 
 
 def _something_else(path: Path) -> None:
-    with closing(_schema.connect(path)) as database:
+    with closing(schema.connect(path)) as database:
         database.execute("PRAGMA application_id = 5")
 
 
 def _without_state(path: Path) -> None:
-    with closing(_schema.connect(path)) as database:
+    with closing(schema.connect(path)) as database:
         database.execute("DELETE FROM state")
 
 
 def _without_tables(path: Path) -> None:
-    with closing(_schema.connect(path)) as database:
+    with closing(schema.connect(path)) as database:
         database.execute("DROP TABLE events")
 
 
 def _in_the_far_future(path: Path) -> None:
-    with closing(_schema.connect(path)) as database:
+    with closing(schema.connect(path)) as database:
         database.execute("UPDATE events SET accepted_at = 1e300")
 
 

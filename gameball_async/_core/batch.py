@@ -1,0 +1,252 @@
+"""One request in the making: events of one player, no name twice, merged until it is taken to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum, auto
+
+from .events import Event
+from .receipts import SharedOutcome
+
+Overhead = Callable[[str, str | None, str | None], int]
+"""Bytes of a request's body beside its events, from the player's id, mobile and email."""
+
+_EVENT_OVERHEAD = 450
+"""Bytes of memory that an event takes beside its texts: measured 140 merged into a batch, 640 to 900 alone in one.
+
+One figure for both, so that the sum stays the same when a batch is split.
+"""
+
+
+def _text_bytes(text: str | None) -> int:
+    """Bytes of memory that a text takes, at most."""
+    return 0 if text is None else len(text) if text.isascii() else 4 * len(text)
+
+
+def per_event(player_unique_id: str) -> int:
+    """Bytes that each event of a player counts with, beside its encoding and its name."""
+    return _text_bytes(player_unique_id) + _EVENT_OVERHEAD
+
+
+def contact_bytes(mobile: str | None, email: str | None) -> int:
+    """Bytes that a batch's contact counts with."""
+    return _text_bytes(mobile) + _text_bytes(email)
+
+
+def event_bytes(player_unique_id: str, name: str, encoded: bytes, mobile: str | None, email: str | None) -> int:
+    """Bytes that an event counts with if it is a batch of its own, at most."""
+    return len(encoded) + len(name) + per_event(player_unique_id) + contact_bytes(mobile, email)
+
+
+def held_bytes(player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None) -> int:
+    """Bytes that the events of a batch count with."""
+    texts = sum(map(len, events)) + sum(map(len, events.values()))
+    return texts + len(events) * per_event(player_unique_id) + contact_bytes(mobile, email)
+
+
+class BatchState(Enum):
+    """Where a batch is in its life; it only moves down this list."""
+
+    OPEN = auto()
+    """Accepts further names, if it is its player's last batch."""
+    CLOSED = auto()
+    """Accepts no more names and was not taken yet: made by `send`, half of a split batch, or has lost an event."""
+    SEALED = auto()
+    """Taken to be sent: its bytes never change again, so that a retry is identical."""
+    SETTLED = auto()
+    """Has its outcome, or was split and its events wait for the outcomes of the halves."""
+
+
+class Batch:
+    """Events of one player that go in one request, and what happened to it so far.
+
+    Attributes:
+        number: the place in the order of opening; halves of a split batch keep their parent's.
+        player_unique_id: whose events these are.
+        events: each event's JSON member by its name, in the order of placement.
+        size: bytes of the request's body.
+        mobile: the mobile number that at least one of its events came with.
+        email: the e-mail address, likewise.
+        opened_at: when its first event was accepted, in seconds of the loop's clock.
+        stage: see `BatchState`.
+        shared: the outcome that its receipts wait for.
+        following: the player's next batch.
+        body: the bytes of the request, once it is sealed.
+        attempts: requests sent with it.
+        earlier_attempts: requests sent with the batch that it was split from.
+        solo_failures: attempts that failed although other players' requests succeeded meanwhile.
+        successes_seen: requests of the client that had succeeded when its last attempt failed.
+        last_failure: why its last attempt failed, in words; None if none has.
+        ambiguous: whether an attempt ended without an answer that settles it.
+        per_event: bytes that each event counts with, beside its encoding and its name.
+        segment: the file of the journal that its events lie in; 0 if they lie in memory alone.
+        seqs: their places in that file, in the order of `events`.
+        epoch: the epoch of its latest event; epochs count the calls of flush.
+        is_recorded: whether the journal knows it as a sealed batch.
+    """
+
+    __slots__ = (
+        "_boundaries",
+        "ambiguous",
+        "attempts",
+        "body",
+        "earlier_attempts",
+        "email",
+        "epoch",
+        "events",
+        "following",
+        "is_recorded",
+        "last_failure",
+        "mobile",
+        "number",
+        "opened_at",
+        "per_event",
+        "player_unique_id",
+        "segment",
+        "seqs",
+        "shared",
+        "size",
+        "solo_failures",
+        "stage",
+        "successes_seen",
+    )
+
+    def __init__(self, number: int, player_unique_id: str, *, overhead: int, opened_at: float, epoch: int) -> None:
+        self.number = number
+        self.player_unique_id = player_unique_id
+        self.per_event = per_event(player_unique_id)
+        self.events: dict[str, bytes] = {}
+        self.size = overhead - 1  # the first event has no comma before it
+        self.mobile: str | None = None
+        self.email: str | None = None
+        self.opened_at = opened_at
+        self.stage = BatchState.OPEN
+        self.shared = SharedOutcome()
+        self.following: Batch | None = None
+        self.body: bytes | None = None
+        self.attempts = 0
+        self.earlier_attempts = 0
+        self.solo_failures = 0
+        self.successes_seen: int | None = None
+        self.last_failure: str | None = None
+        self.ambiguous = False
+        self.segment = 0
+        self.seqs: tuple[int, ...] = ()
+        self.is_recorded = False
+        # Epochs count the calls of flush. Nearly every batch lives within one, so an event's epoch is not kept
+        # with the event: `_boundaries` has (epoch, index after its last event) for all epochs but the latest.
+        self.epoch = epoch
+        self._boundaries: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch in which its oldest event was accepted."""
+        return self._boundaries[0][0] if self._boundaries else self.epoch
+
+    @property
+    def private(self) -> list[str]:
+        """What identifies its player, and so must not be quoted anywhere."""
+        return [text for text in (self.player_unique_id, self.mobile, self.email) if text is not None]
+
+    @property
+    def held_bytes(self) -> int:
+        """What it counts with in the buffer."""
+        return held_bytes(self.player_unique_id, self.events, self.mobile, self.email)
+
+    def add(self, name: str, encoded: bytes, epoch: int) -> None:
+        """Append an event that is known to fit."""
+        if epoch != self.epoch:
+            self.begin_epoch(epoch)
+        self.events[name] = encoded
+        self.size += len(encoded) + 1  # with its comma
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Note that the next events are of a later epoch."""
+        self._boundaries += ((self.epoch, len(self.events)),)
+        self.epoch = epoch
+
+    def growth(self, mobile: str | None, email: str | None, overhead: Overhead) -> int | None:
+        """Bytes by which taking over a contact would lengthen the body; None if the contact differs."""
+        if (mobile is None or mobile == self.mobile) and (email is None or email == self.email):
+            return 0
+        if (mobile and self.mobile and mobile != self.mobile) or (email and self.email and email != self.email):
+            return None
+        return overhead(self.player_unique_id, mobile or self.mobile, email or self.email) - overhead(
+            self.player_unique_id, self.mobile, self.email
+        )
+
+    def contact_growth(self, mobile: str | None, email: str | None) -> int:
+        """Bytes that it counts with in addition when it takes over a contact."""
+        new = contact_bytes(mobile or self.mobile, email or self.email)
+        return new - contact_bytes(self.mobile, self.email)
+
+    def adopt(self, mobile: str | None, email: str | None, growth: int) -> None:
+        """Take over a contact that does not differ, which lengthens the body by `growth` bytes."""
+        self.mobile = mobile or self.mobile
+        self.email = email or self.email
+        self.size += growth
+
+    def epoch_counts(self) -> Iterator[tuple[int, int]]:
+        """How many of its events were accepted in which epoch."""
+        start = 0
+        for epoch, end in self._boundaries:
+            yield epoch, end - start
+            start = end
+        yield self.epoch, len(self.events) - start
+
+    def remove_oldest(self) -> tuple[str, bytes]:
+        """Take its oldest event out."""
+        name = next(iter(self.events))
+        encoded = self.events.pop(name)
+        self.size -= len(encoded) + 1
+        self._boundaries = _shifted(self._boundaries, 1)
+        return name, encoded
+
+    def halves_behind(self) -> Iterator[Batch]:
+        """Itself, and the other parts of the batch that it was split from, which come next."""
+        part: Batch | None = self
+        while part is not None and part.number == self.number:
+            yield part
+            part = part.following
+
+    def halves(self, overhead: int) -> tuple[Batch, Batch]:
+        """Two closed batches with the older and the newer half of its events, to which the receipts move.
+
+        Args:
+            overhead: bytes of its body beside the events.
+        """
+        middle = len(self.events) // 2
+        items = list(self.events.items())
+        older = self._part(
+            items[:middle], tuple((epoch, min(end, middle)) for epoch, end in self._boundaries), overhead
+        )
+        newer = self._part(items[middle:], _shifted(self._boundaries, middle), overhead)
+        older.seqs, newer.seqs = self.seqs[:middle], self.seqs[middle:]
+        older.following, newer.following = newer, self.following
+        return older, newer
+
+    def _part(self, items: list[tuple[str, bytes]], boundaries: tuple[tuple[int, int], ...], overhead: int) -> Batch:
+        part = Batch(self.number, self.player_unique_id, overhead=overhead, opened_at=self.opened_at, epoch=self.epoch)
+        part.mobile, part.email = self.mobile, self.email
+        part.shared.check = self.shared.check
+        for name, encoded in items:
+            part.add(name, encoded, self.epoch)
+        part._boundaries = boundaries
+        part.stage = BatchState.CLOSED
+        part.last_failure = self.last_failure
+        part.ambiguous = self.ambiguous
+        part.earlier_attempts = self.earlier_attempts + self.attempts
+        part.segment = self.segment
+        self.shared.move(part.events, part.shared)
+        return part
+
+    def as_events(self) -> list[Event]:
+        """Its events as the user gets them back."""
+        return [
+            Event(self.player_unique_id, name, self.mobile, self.email, encoded)
+            for name, encoded in self.events.items()
+        ]
+
+
+def _shifted(boundaries: tuple[tuple[int, int], ...], by: int) -> tuple[tuple[int, int], ...]:
+    return tuple((epoch, end - by) for epoch, end in boundaries if end > by)

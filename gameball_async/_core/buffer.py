@@ -1,0 +1,480 @@
+"""The events that wait, in a queue for each player: offered, taken, settled or given back.
+
+Plain synchronous state, changed only between awaits; `now` comes in as an argument.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+
+from .._config import Batching
+from ..errors import Dropped, InvalidEvent, LifecycleError
+from .batch import Batch, BatchState, Overhead, contact_bytes, event_bytes, held_bytes
+from .events import Event
+from .receipts import Outcome, SharedOutcome
+from .reentrancy import non_reentrant, reentrant
+from .schedule import AgeIndex, Player, PlayerState, Schedule
+from .stats import Counters
+
+_OPEN, _LINGERING = (
+    BatchState.OPEN,
+    PlayerState.LINGERING,
+)  # Python 3.11 takes 60 ns to look up a member, as long as a call
+
+_MOST_OVERHEAD = 256
+"""Bytes of a request that are neither an event nor an id, in any dialect; a test compares."""
+
+_LONGEST_ESCAPE = 6
+"""Bytes of one character in JSON, at most: `\\u001f`."""
+
+
+class Buffer:
+    """The per-player queues, the ledger, and who may be sent next.
+
+    Args:
+        batching: how much fits in a request and in the buffer.
+        overhead: bytes of a request beside its events.
+        on_due: called with a time, when something becomes due at it that may be the earliest.
+        on_settled: called when events got their outcome, and so made room.
+        check_waiting: the `check` of outcomes.
+    """
+
+    def __init__(
+        self,
+        batching: Batching,
+        overhead: Overhead,
+        on_due: Callable[[float], object],
+        on_settled: Callable[[], object] = lambda: None,
+        check_waiting: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.counts = Counters()
+        self._on_settled = on_settled
+        self._check_waiting = check_waiting
+        self.is_changing = False
+        self._batching = batching
+        self._overhead = overhead
+        self._players: dict[str, Player] = {}
+        self._schedule = Schedule(on_due)
+        self._numbers = itertools.count()
+        self._by_age = AgeIndex()
+        self._epoch = 0
+        self._pending_of_epoch: dict[int, int] = {}  # of all epochs but the present one
+
+    # ---------------------------------------------------------------- offer
+
+    def has_room(self, events: int, size: int) -> bool:
+        """Whether so many more events fit, which count with so many bytes; an empty buffer has room for any request."""
+        counts, batching = self.counts, self._batching
+        has_bytes = counts.pending_bytes + size <= batching.buffer_bytes or not counts.pending
+        return has_bytes and counts.pending + events <= batching.buffer_events
+
+    def offer(
+        self,
+        player_unique_id: str,
+        name: str,
+        encoded: bytes,
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        segment: int = 0,
+        seqs: tuple[int, ...] = (),
+    ) -> SharedOutcome | None:
+        """Accept one event into its player's last batch, or into a new one; None if there is no room.
+
+        Raises:
+            InvalidEvent: if the event alone is larger than a request may be.
+        """
+        if self.is_changing:
+            raise reentrant()
+        self.is_changing = True  # as `one_change` does, without a call in between: this runs for every event
+        try:
+            player = self._players.get(player_unique_id)
+            if player is None or mobile is not None or email is not None:
+                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, segment, seqs)
+            # what nearly every event meets, in one place: each call would cost as much as all of these tests
+            batch, size, counts, batching = player.tail, len(encoded), self.counts, self._batching
+            if (
+                batch.stage is not _OPEN
+                or name in batch.events
+                or len(batch.events) >= batching.max_events
+                or batch.size + size >= batching.max_bytes
+                or batch.segment != segment
+            ):
+                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, segment, seqs)
+            held = size + len(name) + batch.per_event
+            if counts.pending >= batching.buffer_events or counts.pending_bytes + held > batching.buffer_bytes:
+                return None
+            if batch.epoch != self._epoch:
+                batch.begin_epoch(self._epoch)
+            batch.events[name] = encoded
+            batch.size += size + 1
+            if seqs:
+                batch.seqs += seqs
+            counts.accepted += 1
+            counts.pending += 1
+            counts.pending_bytes += held
+            if player.player_state is _LINGERING and self._is_full(batch):
+                self._schedule.make_ready(player)
+            return batch.shared
+        finally:
+            self.is_changing = False
+
+    def _offer_slowly(
+        self,
+        player_unique_id: str,
+        name: str,
+        encoded: bytes,
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        segment: int,
+        seqs: tuple[int, ...],
+    ) -> SharedOutcome | None:
+        player = self._players.get(player_unique_id)
+        growth = None
+        if player is not None and player.tail.segment == segment:
+            growth = self._growth(player.tail, name, encoded, mobile, email)
+        if growth is None:
+            self.check_size(player_unique_id, name, len(encoded), mobile, email)
+        held = event_bytes(player_unique_id, name, encoded, mobile, email)
+        if player is not None and growth is not None:
+            held += player.tail.contact_growth(mobile, email) - contact_bytes(mobile, email)
+        if not self.has_room(1, held):
+            return None
+        if player is None or growth is None:
+            batch = self._open(player_unique_id, mobile, email, now)
+            batch.segment, batch.seqs = segment, seqs
+            self._add(batch, name, encoded)
+            self._append(player, batch, now)
+        else:
+            batch = player.tail
+            self.counts.pending_bytes += batch.contact_growth(mobile, email)
+            batch.adopt(mobile, email, growth)
+            batch.seqs += seqs
+            self._add(batch, name, encoded)
+            if player.player_state is PlayerState.LINGERING and self._is_full(batch):
+                self._schedule.make_ready(player)
+        return batch.shared
+
+    @non_reentrant
+    def offer_batch(
+        self,
+        player_unique_id: str,
+        events: Mapping[str, bytes],
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        segment: int = 0,
+        seqs: tuple[int, ...] = (),
+    ) -> SharedOutcome | None:
+        """Accept events as one batch of their own, due at once; None if there is no room.
+
+        Raises:
+            InvalidEvent: if they are larger or more than a request may be.
+        """
+        self.check_batch(player_unique_id, events, mobile, email)
+        if not self.has_room(len(events), held_bytes(player_unique_id, events, mobile, email)):
+            return None
+        return self._offer_closed(player_unique_id, events, mobile, email, now, segment, seqs).shared
+
+    @non_reentrant
+    def restore(
+        self,
+        player_unique_id: str,
+        events: Mapping[str, bytes],
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        segment: int,
+        seqs: tuple[int, ...],
+    ) -> Batch:
+        """Take over a batch that an earlier process sealed, and may have sent; whatever its size, and the room."""
+        batch = self._offer_closed(player_unique_id, events, mobile, email, now, segment, seqs)
+        batch.ambiguous = batch.is_recorded = True
+        return batch
+
+    def _offer_closed(
+        self,
+        player_unique_id: str,
+        events: Mapping[str, bytes],
+        mobile: str | None,
+        email: str | None,
+        now: float,
+        segment: int,
+        seqs: tuple[int, ...],
+    ) -> Batch:
+        batch = self._open(player_unique_id, mobile, email, now)
+        batch.segment, batch.seqs = segment, seqs
+        for name, encoded in events.items():
+            self._add(batch, name, encoded)
+        batch.stage = BatchState.CLOSED
+        self._append(self._players.get(player_unique_id), batch, now)
+        return batch
+
+    def check_batch(
+        self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
+    ) -> None:
+        """Raise InvalidEvent if these events are larger or more than one request may ever be."""
+        size = sum(map(len, events.values())) + len(events) - 1  # with the commas
+        self.check_size(player_unique_id, ", ".join(events), size, mobile, email)
+        for limit in ("max_events", "buffer_events"):
+            if len(events) > (most := getattr(self._batching, limit)):
+                raise InvalidEvent(
+                    f"{len(events)} events are more than Batching({limit}={most}) allows in one request: send them in "
+                    f"several calls, or raise {limit}."
+                )
+
+    @non_reentrant
+    def refuse_newest(self, encoded: bytes, error: Dropped) -> SharedOutcome:
+        """Accept an event and drop it at once, so that it is counted."""
+        shared = SharedOutcome()
+        shared.settle(error)
+        self.counts.accepted += 1
+        self.counts.pending += 1
+        self.counts.pending_bytes += len(encoded)
+        self.counts.settle(1, len(encoded), error)
+        return shared
+
+    def write_off(self, events: int) -> None:
+        """Count events as accepted and dropped that were lost before they came here."""
+        self.counts.accepted += events
+        self.counts.dropped += events
+
+    def _growth(self, batch: Batch, name: str, encoded: bytes, mobile: str | None, email: str | None) -> int | None:
+        """Bytes that the event's contact adds to the batch; None if the event cannot join it."""
+        if batch.stage is not BatchState.OPEN or name in batch.events or len(batch.events) >= self._batching.max_events:
+            return None
+        growth = batch.growth(mobile, email, self._overhead)
+        if growth is None or batch.size + growth + len(encoded) + 1 > self._batching.max_bytes:
+            return None
+        return growth
+
+    def check_size(self, player_unique_id: str, name: str, size: int, mobile: str | None, email: str | None) -> None:
+        """Raise InvalidEvent if an event of so many bytes is larger than a request may ever be."""
+        most = _MOST_OVERHEAD + _LONGEST_ESCAPE * (len(player_unique_id) + len(mobile or "") + len(email or ""))
+        if most + size <= self._batching.max_bytes:
+            return  # nearly every event: without the cost of the exact figure
+        total = self._overhead(player_unique_id, mobile, email) + size
+        if total > self._batching.max_bytes:
+            raise InvalidEvent(
+                f"event {name[:60]!r} makes a request of {total:,} bytes, Batching(max_bytes="
+                f"{self._batching.max_bytes}) allows no more: shorten its values, or raise max_bytes."
+            )
+
+    def _open(self, player_unique_id: str, mobile: str | None, email: str | None, now: float) -> Batch:
+        overhead = self._overhead(player_unique_id, mobile, email)
+        batch = Batch(next(self._numbers), player_unique_id, overhead=overhead, opened_at=now, epoch=self._epoch)
+        batch.mobile, batch.email = mobile, email
+        self.counts.pending_bytes += contact_bytes(mobile, email)
+        batch.shared.check = self._check_waiting
+        self._by_age[batch.number] = batch
+        return batch
+
+    def _add(self, batch: Batch, name: str, encoded: bytes) -> None:
+        batch.add(name, encoded, self._epoch)
+        counts = self.counts
+        counts.accepted += 1
+        counts.pending += 1
+        counts.pending_bytes += len(encoded) + len(name) + batch.per_event
+
+    def _append(self, player: Player | None, batch: Batch, now: float) -> None:
+        if player is None:
+            player = self._players[batch.player_unique_id] = Player(batch)
+            self._place_head(player, now)
+            return
+        player.tail.following = batch
+        player.tail = batch
+        if player.player_state is PlayerState.LINGERING:
+            self._schedule.make_ready(player)  # nothing can merge into its head any more
+
+    def _is_full(self, batch: Batch) -> bool:
+        return len(batch.events) >= self._batching.max_events or batch.size >= self._batching.max_bytes
+
+    # ---------------------------------------------------------------- due, take
+
+    @non_reentrant
+    def due_at(self, now: float) -> float:
+        """When the next batch may be taken: at once if not above `now`, `inf` if there is none."""
+        return self._schedule.due_at(now)
+
+    @non_reentrant
+    def take(self, now: float, *, untried_first: bool = False) -> Batch | None:
+        """Seal and return the batch that has been due longest, or None if nothing is due.
+
+        Args:
+            now: the present time.
+            untried_first: prefer a batch that was never sent: one that failed already may be at
+                fault itself, so a probe with it says little.
+        """
+        if self._schedule.due_at(now) > now:
+            return None
+        batch = self._schedule.take(untried_first=untried_first).head
+        batch.stage = BatchState.SEALED
+        return batch
+
+    # ---------------------------------------------------------------- settle, give back, split
+
+    @non_reentrant
+    def settle(self, batch: Batch, outcome: Outcome, now: float) -> None:
+        """Give all events of a batch their outcome, and let the player's next batch move up."""
+        self.counts.settle(len(batch.events), batch.held_bytes, outcome)
+        for epoch, events in batch.epoch_counts():
+            self._settle_epoch(epoch, events)
+        self._unlink(batch, now)
+        batch.shared.settle(outcome)
+        self._on_settled()
+
+    @non_reentrant
+    def requeue(self, batch: Batch, at: float) -> None:
+        """Keep a batch that was taken for another, identical try at the time `at`."""
+        self._schedule.back_off(self._players[batch.player_unique_id], at)
+
+    @non_reentrant
+    def split(self, batch: Batch) -> None:
+        """Replace a batch that was taken by its two halves, due at once and before all later batches."""
+        player = self._players[batch.player_unique_id]
+        older, newer = batch.halves(self._overhead(batch.player_unique_id, batch.mobile, batch.email))
+        batch.stage = BatchState.SETTLED
+        self.counts.pending_bytes += contact_bytes(batch.mobile, batch.email)  # of two batches from now on
+        self._by_age[batch.number] = older
+        player.head = older
+        if player.tail is batch:
+            player.tail = newer
+        self._schedule.make_ready(player)
+
+    def _settle_epoch(self, epoch: int, events: int) -> None:
+        if not events or epoch == self._epoch:
+            return
+        left = self._pending_of_epoch[epoch] - events
+        if left:
+            self._pending_of_epoch[epoch] = left
+        else:
+            del self._pending_of_epoch[epoch]
+
+    def _unlink(self, batch: Batch, now: float) -> None:
+        """Take a batch out of its player's chain: the head, or the one behind a head that is sealed."""
+        batch.stage = BatchState.SETTLED
+        self._by_age.leave(batch)
+        player = self._players[batch.player_unique_id]
+        if player.head is not batch:
+            self._unlink_behind(player, batch)
+        elif batch.following is None:
+            self._schedule.leave(player)
+            del self._players[batch.player_unique_id]
+        else:
+            player.head = batch.following
+            self._place_head(player, now)
+
+    @staticmethod
+    def _unlink_behind(player: Player, batch: Batch) -> None:
+        head = player.head
+        assert head.following is batch, "only a sealed head can be older than what leaves"  # noqa: S101 an invariant
+        head.following = batch.following
+        if player.tail is batch:
+            player.tail = head
+
+    # ---------------------------------------------------------------- places
+
+    def _place_head(self, player: Player, now: float) -> None:
+        head = player.head
+        due = head.opened_at + self._batching.linger
+        may_merge = head.stage is BatchState.OPEN and head.following is None and not self._is_full(head)
+        if may_merge and now < due and head.first_epoch == self._epoch:
+            self._schedule.linger(player, due)
+        else:
+            self._schedule.make_ready(player)
+
+    # ---------------------------------------------------------------- flush
+
+    @non_reentrant
+    def flush_now(self) -> int:
+        """Make everything accepted so far due at once, and return its epoch for `pending_until`."""
+        flushed = self._epoch
+        if pending := self.counts.pending - sum(self._pending_of_epoch.values()):
+            self._pending_of_epoch[flushed] = pending
+        self._epoch += 1
+        self._schedule.end_lingers()
+        self._schedule.end_backoffs()
+        return flushed
+
+    @non_reentrant
+    def skip_backoff(self) -> None:
+        """Make every batch that waits for its next try due at once."""
+        self._schedule.end_backoffs()
+
+    def pending_until(self, epoch: int) -> int:
+        """How many events accepted up to the end of this epoch have no outcome yet."""
+        return sum(events for of, events in self._pending_of_epoch.items() if of <= epoch)
+
+    # ---------------------------------------------------------------- age, drop
+
+    @non_reentrant
+    def rebase_clock(self, now: float) -> None:
+        """Take the present time for the opening of every batch: until now there was no clock."""
+        self._by_age.rebase_clock(now)
+
+    def oldest_at(self) -> float | None:
+        """When the oldest unsettled batch was opened, or None if there is none."""
+        return self._by_age.oldest_at()
+
+    def expired(self, now: float, age: float) -> Iterator[Batch]:
+        """The batches of at least that age, oldest first; each must be settled before the next is asked for.
+
+        Batches behind one that is being sent are left out until it is settled, for the sake of the order.
+        """
+        return self._by_age.reaching(age, now, self._is_in_flight)
+
+    def expires_at(self, age: float) -> float:
+        """When the next batch reaches that age."""
+        return self._by_age.next_at(age, self._is_in_flight)
+
+    def _is_in_flight(self, batch: Batch) -> bool:
+        """Whether a request of its player is being sent."""
+        return self._players[batch.player_unique_id].player_state is PlayerState.IN_FLIGHT
+
+    @non_reentrant
+    def drop_oldest(self, error: Dropped, now: float) -> Event | None:
+        """Give up the oldest event that is not sealed; None if all are.
+
+        Args:
+            error: its outcome; is told whether the event may have arrived, as part of a split batch can.
+            now: the present time.
+        """
+        batch = self._by_age.unsealed()
+        if batch is None:
+            return None
+        error.may_have_arrived = batch.ambiguous
+        epoch = batch.first_epoch
+        name, encoded = batch.remove_oldest()
+        held = len(encoded) + len(name) + batch.per_event
+        if not batch.events:
+            held += contact_bytes(batch.mobile, batch.email)
+        dropped = SharedOutcome()
+        batch.shared.move((name,), dropped)
+        self.counts.settle(1, held, error)
+        self._settle_epoch(epoch, 1)
+        if batch.events:
+            self._close(batch)  # or the names that it has lost would add up, and nothing would count them
+        else:
+            self._unlink(batch, now)
+        dropped.settle(error)
+        self._on_settled()
+        return Event(batch.player_unique_id, name, batch.mobile, batch.email, encoded)
+
+    def _close(self, batch: Batch) -> None:
+        """Let no further event into a batch; without that it waits for nothing."""
+        batch.stage = BatchState.CLOSED
+        player = self._players[batch.player_unique_id]
+        if player.head is batch and player.player_state is PlayerState.LINGERING:
+            self._schedule.make_ready(player)
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
+        for batch in self._by_age.parts():
+            batch.shared.interrupt(error)
+
+    def unsettled(self) -> Iterator[Batch]:
+        """Every batch without an outcome, in order of opening; each must be settled before the next is asked for."""
+        while self._by_age:
+            yield next(iter(self._by_age.values()))

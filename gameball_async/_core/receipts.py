@@ -1,0 +1,189 @@
+"""The outcome of events: shared by the batch, asked for through a receipt that costs next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator
+from typing import Any
+
+import attrs
+
+from .._notifier import Notifier
+from ..errors import DeliveryError, LifecycleError
+
+
+@attrs.frozen(kw_only=True)
+class Delivered:
+    """Gameball accepted the event; rewarding it is Gameball's own, later step.
+
+    Attributes:
+        status: the HTTP status of the answer.
+        attempts: requests it took, 1 if the first one succeeded.
+        maybe_duplicate: True if an earlier attempt may have been applied as well: its answer got
+            lost, and the API knows no event id by which Gameball could tell.
+    """
+
+    status: int
+    attempts: int = 1
+    maybe_duplicate: bool = False
+
+
+Outcome = Delivered | DeliveryError
+
+
+def _anywhere() -> None:
+    """Allow to wait for an outcome that belongs to no client."""
+
+
+class SharedOutcome:
+    """The one outcome of all events of a batch, once there is one.
+
+    Events can be moved to another shared outcome before that: when a refused batch is split, or
+    when one event is dropped from it.
+
+    Attributes:
+        outcome: the outcome of every event that was not moved away.
+        moved: where the events are that were moved away, by name.
+        interruption: why there will be no outcome for now, if nothing works at it any more.
+        changed: rings when one of the others was set, if somebody waits; nearly nobody does.
+        check: raises where the outcome cannot be waited for: the client is not started, or lives in another loop.
+        marks: what an observer returned for the events, by name; nearly always nothing.
+    """
+
+    __slots__ = ("changed", "check", "interruption", "marks", "moved", "outcome")
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.moved: dict[str, SharedOutcome] | None = None
+        self.interruption: LifecycleError | None = None
+        self.changed: Notifier | None = None
+        self.check: Callable[[], object] = _anywhere
+        self.marks: dict[str, object] | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Set the outcome of every event that was not moved away. Once only."""
+        assert self.outcome is None, "an outcome is settled once"  # noqa: S101 a broken invariant, not an input
+        self.outcome = outcome
+        self.marks = None
+        self._ring()
+
+    def move(self, names: Collection[str], to: SharedOutcome) -> None:
+        """Let the named events share another outcome from now on."""
+        moved = self.moved = self.moved or {}
+        moved.update(dict.fromkeys(names, to))
+        if self.marks is not None:
+            for name in names:
+                to.mark(name, self.marks.pop(name, None))
+        self._ring()
+
+    def mark(self, name: str, mark: object) -> None:
+        """Keep what an observer returned for an event, until the event has its outcome."""
+        if mark is not None and self.outcome is None:
+            self.marks = self.marks or {}
+            self.marks[name] = mark
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let waiting raise this error while there is no outcome; None: somebody works at it again."""
+        self.interruption = error
+        self._ring()
+
+    def _ring(self) -> None:
+        if self.changed is not None:
+            self.changed.ring()
+
+    def outcome_of(self, name: str) -> Outcome | None:
+        """The outcome of the named event, or None while it is pending."""
+        return self._holder(name).outcome
+
+    async def wait(self, name: str) -> Outcome:
+        """Wait for the outcome of the named event.
+
+        Raises:
+            LifecycleError: if nothing works at it, or it cannot be waited for here.
+        """
+        while (outcome := (holder := self._holder(name)).outcome) is None:
+            if holder.interruption is not None:
+                raise holder.interruption.with_traceback(None)
+            holder.check()
+            bell = holder.changed = holder.changed or Notifier()
+            await bell.wait()
+        return outcome
+
+    def _holder(self, name: str) -> SharedOutcome:
+        holder = self
+        while holder.moved is not None and name in holder.moved:
+            holder = holder.moved[name]
+        return holder
+
+
+class StoredOutcome(SharedOutcome):
+    """The outcome of events that go through the journal, until they join a batch: then it is the batch's.
+
+    Attributes:
+        is_durable: whether the journal has them on disk.
+    """
+
+    __slots__ = ("__weakref__", "_joined", "is_durable")
+
+    is_durable: bool
+    _joined: SharedOutcome | None
+
+    def join(self, batch: SharedOutcome) -> None:
+        """From now on the batch's outcome is theirs."""
+        self._joined = batch
+        if self.marks is not None:
+            for name, mark in self.marks.items():
+                batch.mark(name, mark)
+            self.marks = None
+        if self.changed is not None:
+            self.changed.ring()
+
+    def _holder(self, name: str) -> SharedOutcome:
+        return self if self._joined is None else self._joined._holder(name)  # noqa: SLF001 the same class's own
+
+
+class Receipt:
+    """The promise for one event. Await it for the outcome, or let it go.
+
+    ``await receipt`` returns a `Delivered`, or raises the `DeliveryError` that says why the event
+    did not arrive. It may be awaited by several tasks of the client's loop, more than once, and
+    cancelled; the event is not affected. Once the outcome is known, it may be awaited in any loop.
+    """
+
+    __slots__ = ("_name", "_shared")
+
+    def __init__(self, shared: SharedOutcome, name: str) -> None:
+        self._shared = shared
+        self._name = name
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is known, so that awaiting does not wait."""
+        return self._shared.outcome_of(self._name) is not None
+
+    @property
+    def durable(self) -> bool:
+        """Whether the event is on disk, and so survives the process; without a journal it never is."""
+        return isinstance(self._shared, StoredOutcome) and self._shared.is_durable
+
+    def __await__(self) -> Generator[Any, Any, Delivered]:
+        """Wait for the outcome of this event.
+
+        Raises:
+            Rejected: if Gameball refused the event for good.
+            Dropped: if the client gave it up.
+            OutcomeUnknown: if it was sent and nobody can tell whether it was applied.
+            NotStarted: if the client was not started yet, so that nothing is sent.
+            WrongLoop: if the client lives in another loop.
+            FlusherDied: if the client's task was cancelled before its close; `aclose` brings the outcome.
+        """
+        return self._wait().__await__()
+
+    async def _wait(self) -> Delivered:
+        outcome = await self._shared.wait(self._name)
+        if isinstance(outcome, Delivered):
+            return outcome
+        # one batch shares one error: without this every waiter would lengthen the same traceback
+        raise outcome.with_traceback(None)
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self._name!r} {'done' if self.done else 'pending'}>"

@@ -1,0 +1,224 @@
+"""Players that wait for a time, soonest first; whoever leaves before it is forgotten soon."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from .batch import Batch, BatchState
+
+_T = TypeVar("_T")
+
+_FEW = 64
+"""Entries that are kept however many of them are stale."""
+
+
+class TimerHeap(Generic[_T]):
+    """A heap of times. Leaving is O(1): the entry stays behind, until it is due or most entries are stale."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, _T]] = []
+        self._entry_of: dict[_T, int] = {}
+        self._numbers = itertools.count()
+
+    def add(self, item: _T, at: float) -> None:
+        """Let an item wait that does not wait yet."""
+        number = self._entry_of[item] = next(self._numbers)
+        heapq.heappush(self._heap, (at, number, item))
+
+    def remove(self, item: _T) -> None:
+        """Forget an item that waits."""
+        del self._entry_of[item]
+        if len(self._heap) > 2 * len(self._entry_of) + _FEW:
+            self._heap = [entry for entry in self._heap if self._is_valid(entry)]
+            heapq.heapify(self._heap)
+
+    def next_at(self) -> float | None:
+        """The soonest time, or None if nothing waits."""
+        while self._heap and not self._is_valid(self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def soonest(self) -> _T:
+        """The item that `next_at` spoke of."""
+        return self._heap[0][2]
+
+    def in_order(self) -> list[_T]:
+        """Every item that waits, soonest first."""
+        return [item for _, number, item in sorted(self._heap) if self._entry_of.get(item) == number]
+
+    def _is_valid(self, entry: tuple[float, int, _T]) -> bool:
+        return self._entry_of.get(entry[2]) == entry[1]
+
+
+class AgeIndex(OrderedDict[int, Batch]):
+    """The oldest batch of each number, in order of opening: the parts of a split batch share its number."""
+
+    def leave(self, batch: Batch) -> None:
+        """A batch has its outcome: the next part of what it was split from takes its place, if there is one."""
+        if self.get(batch.number) is not batch:
+            return
+        following = batch.following
+        if following is not None and following.number == batch.number:
+            self[batch.number] = following
+        else:
+            del self[batch.number]
+
+    def rebase_clock(self, now: float) -> None:
+        """Take the present time for the opening of every batch."""
+        for batch in self.values():
+            batch.opened_at = now
+
+    def oldest_at(self) -> float | None:
+        """When the oldest batch was opened, or None if there is none."""
+        return next(iter(self.values())).opened_at if self else None
+
+    def reaching(self, age: float, now: float, is_kept: Callable[[Batch], bool]) -> Iterator[Batch]:
+        """The batches of at least that age, oldest first; each must leave before the next is asked for.
+
+        Args:
+            age: seconds.
+            now: the present time.
+            is_kept: whether a batch is to be left out, with the other parts of what it was split from.
+        """
+        # what is left out does not hide what is older and behind it: the wall clock, by which the age of events
+        # of a journal is known, may have been set meanwhile
+        others = (batch for batch in self.values() if not is_kept(batch))
+        for old in list(itertools.takewhile(lambda batch: batch.opened_at + age <= now, others)):
+            half, settled = self.get(old.number), None
+            while half is not None and half is not settled and not is_kept(half):
+                yield half
+                half, settled = self.get(old.number), half
+
+    def next_at(self, age: float, is_kept: Callable[[Batch], bool]) -> float:
+        """When the next batch reaches that age, `inf` if there is none; see `reaching`."""
+        oldest = next((batch for batch in self.values() if not is_kept(batch)), None)
+        return math.inf if oldest is None else oldest.opened_at + age
+
+    def unsealed(self) -> Batch | None:
+        """The oldest batch that is not sealed; None if all are."""
+        # a sealed batch is skipped, not the halves behind it; few are sealed: in flight, or backing off
+        return next((batch for batch in self.parts() if batch.stage is not BatchState.SEALED), None)
+
+    def parts(self) -> Iterator[Batch]:
+        """Every batch, with all parts of what was split."""
+        for batch in self.values():
+            yield from batch.halves_behind()
+
+
+class PlayerState(Enum):
+    """Where a player stands; the module's table says what that means."""
+
+    LINGERING = auto()
+    READY = auto()
+    IN_FLIGHT = auto()
+    BACKING_OFF = auto()
+    GONE = auto()
+    """It has no events."""
+
+
+class Player:
+    """A player with events: a chain of batches from head to tail."""
+
+    __slots__ = ("head", "player_state", "tail")
+
+    def __init__(self, batch: Batch) -> None:
+        self.head = batch
+        self.tail = batch
+        self.player_state = PlayerState.GONE
+
+
+class Schedule:
+    """The players by place.
+
+    Args:
+        on_due: called with a time, when something becomes due at it that may be the earliest.
+    """
+
+    def __init__(self, on_due: Callable[[float], object]) -> None:
+        self._on_due = on_due
+        self._lingering: TimerHeap[Player] = TimerHeap()
+        self._backing_off: TimerHeap[Player] = TimerHeap()
+        # who became ready when; two queues, so that the untried ones can be preferred in O(1)
+        self._untried: OrderedDict[Player, int] = OrderedDict()
+        self._tried: OrderedDict[Player, int] = OrderedDict()
+        self._order = itertools.count()
+
+    # ---------------------------------------------------------------- changes of place
+
+    def linger(self, player: Player, until: float) -> None:
+        """Let the head wait for more events."""
+        self._move(player, PlayerState.LINGERING)
+        self._lingering.add(player, until)
+        self._on_due(until)
+
+    def make_ready(self, player: Player) -> None:
+        """Let the head be taken as soon as its turn comes."""
+        self._move(player, PlayerState.READY)
+        queue = self._tried if player.head.attempts else self._untried
+        queue[player] = next(self._order)
+        self._on_due(-math.inf)
+
+    def back_off(self, player: Player, until: float) -> None:
+        """Let the head wait for its next try."""
+        self._move(player, PlayerState.BACKING_OFF)
+        self._backing_off.add(player, until)
+        self._on_due(until)
+
+    def leave(self, player: Player) -> None:
+        """Forget a player who has no events any more."""
+        self._move(player, PlayerState.GONE)
+
+    def _move(self, player: Player, player_state: PlayerState) -> None:
+        match player.player_state:
+            case PlayerState.LINGERING:
+                self._lingering.remove(player)
+            case PlayerState.BACKING_OFF:
+                self._backing_off.remove(player)
+            case PlayerState.READY:
+                if self._untried.pop(player, None) is None:
+                    del self._tried[player]
+            case _:
+                pass
+        player.player_state = player_state
+
+    # ---------------------------------------------------------------- who comes next
+
+    def due_at(self, now: float) -> float:
+        """When the next player is ready: at once if not above `now`, `inf` if there is none."""
+        waits = [self._collect_due(timers, now) for timers in (self._lingering, self._backing_off)]
+        return now if self._untried or self._tried else min(waits)
+
+    def take(self, *, untried_first: bool) -> Player:
+        """Move the player who has been ready longest to IN_FLIGHT; `due_at` said that there is one."""
+        first_untried, first_tried = next(iter(self._untried), None), next(iter(self._tried), None)
+        if first_untried is None or first_tried is None:
+            player = first_untried or first_tried
+        elif untried_first or self._untried[first_untried] < self._tried[first_tried]:
+            player = first_untried
+        else:
+            player = first_tried
+        assert player is not None, "`due_at` said that somebody is ready"  # noqa: S101 an invariant
+        self._move(player, PlayerState.IN_FLIGHT)
+        return player
+
+    def end_lingers(self) -> None:
+        """Make everyone who lingers ready."""
+        for player in self._lingering.in_order():
+            self.make_ready(player)
+
+    def end_backoffs(self) -> None:
+        """Make everyone who backs off ready, in the order in which they would have been."""
+        for player in self._backing_off.in_order():
+            self.make_ready(player)
+
+    def _collect_due(self, timers: TimerHeap[Player], now: float) -> float:
+        """Make ready whose time has come; returns the next time."""
+        while (at := timers.next_at()) is not None and at <= now:
+            self.make_ready(timers.soonest())
+        return math.inf if at is None else at

@@ -1,0 +1,1 @@
+"""Everything that runs: tasks, clocks and sockets."""

@@ -1,0 +1,386 @@
+"""The one loop: it takes what is due when it may go, sends it, and acts on the answer.
+
+A fixed number of workers take turns. The one whose turn it is waits until a batch is due, the gate
+is open and a slot in both windows is free; only then it takes the batch, which merged until that
+moment, and passes the turn on before it sends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import random
+
+import anyio
+import anyio.lowlevel
+
+from .._config import Batching, Journal, RateLimit, Retry
+from .._core.batch import Batch
+from .._core.buffer import Buffer
+from .._core.events import Event
+from .._core.observer import ObservedClient, Observer
+from .._core.outcome import Answer, Decision
+from .._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
+from .._core.stats import Stats
+from .._endpoint import Endpoint
+from .._journal import JournalWriter
+from .._journal.journal_storage import JournalStorage
+from .._log import counted, logger
+from .._notifier import Notifier
+from ..errors import DeliveryError, DropReason, FlushTimeout, LifecycleError
+from .admission import Admission, ObservedAdmission
+from .backends import Backend
+from .callbacks import FailureCallbacks, OnFailure
+from .delivery import CONNECTIONS, Delivery
+from .reporting import Reporting, SentRequest
+from .settlement import Settlement
+from .storage import MemoryStorage, StorageCallbacks
+
+_log = logger("gameball_async")
+
+_NOT_SENT = Answer(verdict=Decision.NOT_SENT)
+_INTERRUPTED = Answer(verdict=Decision.INTERRUPTED, words="the request was cancelled on its way")
+
+
+class Flusher:
+    """The buffer and everything that empties it.
+
+    Args:
+        batching: how events are merged and how many are held.
+        retry: when and how long a request is tried again.
+        rate: the two windows; None switches pacing off.
+        journal: where events are kept on disk; None keeps them in memory alone.
+        endpoint: where requests go, and how they look.
+        make_delivery: opens the connections; called when `run` begins.
+        on_failure: the user's callback.
+        observer: the user's observer.
+
+    Attributes:
+        now: seconds of the loop's clock; before there is one, everything is overdue.
+        check_waiting: raises where an outcome cannot be waited for; the engine sets it.
+        sends_new: whether further requests may start; `Engine.stop_sending` forbids it.
+    """
+
+    def __init__(
+        self,
+        *,
+        batching: Batching,
+        retry: Retry,
+        rate: RateLimit | None,
+        journal: Journal | None,
+        endpoint: Endpoint,
+        make_delivery: Callable[[], Delivery],
+        on_failure: OnFailure | None,
+        observer: Observer | None,
+    ) -> None:
+        dialect = endpoint.dialect
+        observed = ObservedClient(base_url=endpoint.base_url, api_version=dialect.version, stats=self.stats)
+        self.reporting = Reporting(observer, observed, lambda: self.pending)
+        self.check_waiting: Callable[[], object] = lambda: None
+        self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled, self._check_waiting)
+        self.breaker = CircuitBreaker()
+        self.failures = FailureCallbacks(on_failure)
+        self.store = self._new_store(journal, batching, endpoint.account)
+        make_intake = ObservedAdmission if self.reporting.sees_tracks else Admission
+        self.admission = make_intake(self.buffer, self.store, batching, self.failures, self.reporting)
+        self.settlement = Settlement(
+            self.buffer, self.store, self.breaker, self.failures, self.reporting, retry, random
+        )
+        self.sends_new = True
+        self.requests = 0
+        self.retries = 0
+        self.in_flight = 0
+        self._endpoint = endpoint
+        self._has_warned = False
+        self._dialect = dialect
+        self._make_delivery = make_delivery
+        limits = rate.windows() if rate is not None else ()
+        self._windows = RateWindows(limits)
+        self._spacing = Spacing(limits)
+        self.now: Callable[[], float] = lambda: -math.inf
+        self._wake = Notifier()
+        self._progress = Notifier()
+        self._turn: anyio.Lock
+        self._idle_until = -math.inf
+        self._closing_at: float | None = None
+        self._ends_at_deadline: list[anyio.CancelScope] = []
+
+    def _new_store(self, journal: Journal | None, batching: Batching, account: bytes) -> MemoryStorage:
+        if journal is None:
+            return MemoryStorage()
+        hooks = StorageCallbacks(
+            now=self._time,
+            check_waiting=self._check_waiting,
+            on_progress=self._on_settled,
+            on_restored=self._on_restored,
+            on_refused=self._on_refused,
+            on_missing=self.reporting.missing,
+        )
+        return JournalStorage(JournalWriter(journal, account), journal, self.buffer, batching, hooks)
+
+    def _check_waiting(self) -> None:
+        self.check_waiting()
+
+    def _time(self) -> float:
+        return self.now()  # the clock changes when the client is bound to a loop
+
+    @property
+    def pending(self) -> int:
+        """Accepted events without an outcome, wherever they are."""
+        return self.buffer.counts.pending + self.store.spilled
+
+    # ---------------------------------------------------------------- run, flush, close
+
+    async def run(self, backend: Backend, on_under_way: Callable[[], object]) -> None:
+        """Send until `close` was called and the buffer is empty or the time is over; or until cancelled.
+
+        Args:
+            backend: the loop that it runs in.
+            on_under_way: called when every worker has begun.
+        """
+        self._turn = anyio.Lock()
+        self.reporting.started()
+        self._warn_of_access()
+        delivery = self._make_delivery()
+        try:
+            with anyio.CancelScope() as opening:
+                self._end_at_deadline(opening)
+                await self.store.open(backend)
+                await delivery.prepare()
+            self._ends_at_deadline.clear()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(backend.protected(self.failures.report))
+                tasks.start_soon(backend.protected(self.reporting.report), self._time)
+                async with anyio.create_task_group() as workers:
+                    self._end_at_deadline(workers.cancel_scope)
+                    for _ in range(CONNECTIONS):
+                        workers.start_soon(backend.protected(self._work), delivery)
+                    await anyio.lowlevel.checkpoint()
+                    on_under_way()
+                self.settlement.give_up(DropReason.CLOSED, "the client was closed before delivery", self.now())
+                self.failures.finish()
+                self.reporting.finish()
+                self._end_at_deadline(tasks.cancel_scope)
+            await self.failures.report_without_waiting()
+        finally:
+            self._ends_at_deadline.clear()
+            with anyio.move_on_after(1, shield=True):
+                await delivery.aclose()
+            if self._closing_at is not None:
+                await self.store.close()
+                await self.failures.report_without_waiting()  # of what the disk has refused meanwhile
+
+    def _warn_of_access(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            for warning in self._endpoint.warnings():
+                _log.warning(warning)
+
+    def close(self, deadline: float) -> None:
+        """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""
+        self._closing_at = deadline if self._closing_at is None else min(deadline, self._closing_at)
+        self.settlement.is_ending = True
+        self._set_deadlines()
+        self._flush_now()
+        self.admission.admission.dismiss()
+
+    def _end_at_deadline(self, scope: anyio.CancelScope) -> None:
+        """Cancel this scope at the deadline of the close, also of one that is yet to come."""
+        self._ends_at_deadline.append(scope)
+        self._set_deadlines()
+
+    def _set_deadlines(self) -> None:
+        if self._closing_at is not None:
+            left = self._closing_at - self.now()
+            for scope in self._ends_at_deadline:
+                scope.deadline = anyio.current_time() + left
+
+    async def flush(self, timeout: float | None, check: Callable[[], object]) -> None:  # noqa: ASYNC109 the user's
+        """Wait until everything accepted so far is settled.
+
+        Args:
+            timeout: seconds, or None for no limit.
+            check: raises if nothing will be settled any more.
+        """
+        self.settlement.awaited += 1
+        try:
+            unsettled = await self._settle_until(timeout, check)
+        finally:
+            self.settlement.awaited -= 1
+        check()
+        if unsettled:
+            failure = self.settlement.last_failure
+            cause = f" (the latest failure: {failure})" if failure else ""
+            raise FlushTimeout(
+                f"{counted(unsettled, 'event', 'have')} no outcome after {timeout:g} s"
+                f"{cause}; nothing is lost, and sending goes on: flush again, or look at stats().",
+                unsettled=unsettled,
+            )
+
+    async def _settle_until(self, timeout: float | None, check: Callable[[], object]) -> int:  # noqa: ASYNC109
+        """Wait until everything accepted so far is settled, or the time is over; returns how much is not."""
+        epoch, goal, load = self._flush_now(), self.store.latest, self.store.load
+        is_in = False
+        with anyio.move_on_after(timeout):
+            while not self.store.has_loaded(goal):
+                await self._progress_or_error(check)
+                if load < self.store.load:
+                    epoch, load = self._flush_now(), self.store.load
+            is_in = True
+            while self.buffer.pending_until(epoch):
+                await self._progress_or_error(check)
+        if not is_in:
+            epoch = self._flush_now()  # what came into the buffer since the last look counts as well
+        return self.buffer.pending_until(epoch) + (0 if is_in else self.store.spilled)
+
+    async def _progress_or_error(self, check: Callable[[], object]) -> None:
+        """Wait until something was settled, unless something stands in its way."""
+        check()
+        self.store.check()
+        if self.settlement.halted is not None:
+            raise self.settlement.halted.with_traceback(None)
+        await self._progress.wait()
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
+        self.buffer.interrupt(error)
+        self.store.interrupt(error)
+
+    def ring(self) -> None:
+        """Make everyone who waits for progress look again."""
+        self._progress.ring()
+        self.admission.admission.dismiss()
+
+    def _flush_now(self) -> int:
+        epoch = self.buffer.flush_now()
+        self.breaker.skip_wait()
+        self._wake.ring()
+        return epoch
+
+    # ---------------------------------------------------------------- a worker
+
+    async def _work(self, delivery: Delivery) -> None:
+        while (batch := await self._next_batch()) is not None:
+            await self._send(batch, delivery)
+
+    async def _next_batch(self) -> Batch | None:
+        """Wait until a batch may go, and take it; None if there will be none."""
+        async with self._turn:
+            while True:
+                now = self.now()
+                expires_at = self.settlement.expire(now)
+                if self._is_finished():
+                    return None
+                may_go_at = self._may_go_at(now)
+                if may_go_at <= now:
+                    return self.buffer.take(now, untried_first=self.breaker.state is not BreakerState.OPEN)
+                with anyio.move_on_after(min(may_go_at, expires_at) - now):
+                    await self._wake.wait()
+
+    def _is_finished(self) -> bool:
+        if self._closing_at is None:
+            return False
+        if not self.sends_new or self.settlement.halted is not None:
+            return True
+        return not (self.pending or self.store.is_storing)
+
+    def _may_go_at(self, now: float) -> float:
+        """When the next batch may go: at once if not above `now`."""
+        due_at = self.buffer.due_at(now)
+        self._idle_until = due_at if due_at > now else -math.inf
+        return max(due_at, self.breaker.opens_at(), self._windows.free_at(now), self._spacing.free_at())
+
+    def _on_settled(self) -> None:
+        self._progress.ring()
+        self.admission.admission.room_made()
+        if self._closing_at is not None:
+            self._wake.ring()  # perhaps that was the last
+
+    def _on_restored(self, batch: Batch) -> None:
+        self.settlement.take_over(batch)
+
+    def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
+        self.settlement.tell(events, error)
+        self.reporting.tell(self.now())
+
+    def _on_due(self, at: float) -> None:
+        if at < self._idle_until:
+            self._idle_until = at
+            self._wake.ring()
+
+    async def _send(self, batch: Batch, delivery: Delivery) -> None:
+        self._windows.start()
+        self._spacing.start(self.now())
+        probe = self.breaker.start()
+        answer, sending = _NOT_SENT, None
+        try:
+            await self.store.seal(batch)
+            if not self.sends_new:
+                return  # it was forbidden meanwhile
+            if self.breaker.state is not BreakerState.OPEN and (not probe or self.breaker.until > self.now()):
+                return  # it closed while the disk was busy, or for longer
+            answer, sending = _INTERRUPTED, self._begin(batch)
+            answer = await self._post(sending, delivery)
+        finally:
+            now = self.now()
+            self._windows.finish(now)
+            self.settlement.note(batch, answer, probe=probe, now=now)
+            self.settlement.conclude(batch, answer, now)
+            self.store.refill()
+            self._wake.ring()
+            self._progress.ring()
+            if sending is not None:
+                self.reporting.request_ends(sending, answer, now)
+            self.reporting.tell(now)
+
+    def _begin(self, batch: Batch) -> SentRequest:
+        body = batch.body
+        if body is None:
+            body = self._dialect.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
+            batch.body = body
+        self.requests += 1
+        self.retries += batch.attempts > 0
+        batch.attempts += 1
+        self.settlement.expect(batch)
+        return self.reporting.request_starts(batch, body, self.now())
+
+    async def _post(self, sending: SentRequest, delivery: Delivery) -> Answer:
+        self.in_flight += 1
+        try:
+            return await delivery.post(sending.body, sending.batch.private)
+        finally:
+            self.in_flight -= 1
+
+    # ---------------------------------------------------------------- looking
+
+    def stats(self) -> Stats:
+        """A snapshot of everything; callable from any thread."""
+        now, counts, store = self.now(), self.buffer.counts, self.store
+        pause, halted = self.breaker.until - now, self.settlement.halted
+        return Stats(
+            accepted=counts.accepted + store.spilled,
+            delivered=counts.delivered,
+            rejected=counts.rejected,
+            dropped=counts.dropped,
+            unknown=counts.unknown,
+            buffered_events=counts.pending,
+            buffered_bytes=counts.pending_bytes,
+            journaled_events=store.spilled,
+            journal_bytes=store.used_bytes,
+            oldest_age=self._oldest_age(now),
+            in_flight=self.in_flight,
+            requests=self.requests,
+            retries=self.retries,
+            ambiguous=self.settlement.ambiguous,
+            paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
+            halted=None if halted is None else str(halted),
+        )
+
+    def _oldest_age(self, now: float) -> float:
+        while True:
+            try:
+                oldest_at = self.buffer.oldest_at()
+            except (RuntimeError, StopIteration):  # another thread asks, and the buffer has changed meanwhile
+                continue
+            return 0.0 if oldest_at is None or now == -math.inf else now - oldest_at

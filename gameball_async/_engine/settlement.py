@@ -1,0 +1,263 @@
+"""What follows from an answer: for its batch, for the gate, and for whoever must be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from .._config import Retry
+from .._core.batch import Batch
+from .._core.buffer import Buffer
+from .._core.events import Event
+from .._core.outcome import FAILURES, Answer, Decision, ServerHealth, halt_remedy
+from .._core.pacing import BreakerState, CircuitBreaker
+from .._core.receipts import Delivered
+from .._core.stats import Undelivered
+from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
+from .callbacks import FailureCallbacks
+from .delivery import Backoff
+from .reporting import Reporting
+from .storage import MemoryStorage
+
+AWAITED_BACKOFF = 1.0
+"""Seconds between two tries of one batch, at most, while a call of flush or a close waits for it."""
+
+
+class Settlement:
+    """Settles batches, splits them, or keeps them for another try.
+
+    Args:
+        buffer: where the batches are.
+        store: keeps what is there beside the buffer.
+        breaker: is told what each answer says about the server.
+        failures: is told of each event that will not arrive.
+        reporting: is told of everything.
+        retry: the user's settings.
+        random: gives numbers from 0 up to 1.
+
+    Attributes:
+        halted: why Gameball refuses this client, if it does.
+        ambiguous: requests that ended without an answer that settles them.
+        awaited: calls of flush that wait for outcomes.
+        is_ending: whether the client closes, so that what fails belongs in its report.
+        undelivered: the events that failed since then.
+    """
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        store: MemoryStorage,
+        breaker: CircuitBreaker,
+        failures: FailureCallbacks,
+        reporting: Reporting,
+        retry: Retry,
+        random: Callable[[], float],
+    ) -> None:
+        self.halted: ClientHalted | None = None
+        self.ambiguous = 0
+        self.awaited = 0
+        self.is_ending = False
+        self.undelivered: list[Undelivered] = []
+        self._buffer = buffer
+        self._store = store
+        self._breaker = breaker
+        self._failures = failures
+        self._reporting = reporting
+        self._retry = retry
+        self._backoff = Backoff(retry, random)
+        self._has_given_up = False
+        self._successes = 0
+        self._last_failure: str | None = None
+        self._resumed_at = -math.inf  # when the last halt ended: while halted nothing grows too old
+
+    def expect(self, batch: Batch) -> None:
+        """A request with this batch is about to be sent."""
+        if batch.successes_seen is None:
+            batch.successes_seen = self._successes
+
+    def note(self, batch: Batch, answer: Answer, *, probe: bool, now: float) -> None:
+        """Tell the gate and the counters what the answer says about the server."""
+        before, health = self._breaker.state, answer.health
+        # nearly every answer needs none, and tenacity takes its time for it
+        pause = 0.0 if health is ServerHealth.WORKING else self._backoff.pause(answer, self._breaker.failed_probes)
+        # a retry says little about other players, but while it is not slowed down, the gate must see an outage
+        player = batch.player_unique_id if batch.attempts == 1 or self._is_awaited else None
+        self._breaker.finish(health, player, probe=probe, now=now, pause=pause)
+        if answer.verdict is Decision.DELIVERED:
+            self._successes += 1
+        self._note_failure(batch, answer)
+        if answer.verdict in (Decision.AMBIGUOUS, Decision.INTERRUPTED):
+            self.ambiguous += 1
+            batch.ambiguous = True
+        if answer.status is not None and answer.verdict in (Decision.FAILED, Decision.AMBIGUOUS):
+            # only what the server answered may be the batch's own fault; a broken connection says nothing about it
+            batch.solo_failures += self._successes > (batch.successes_seen or 0)
+            batch.successes_seen = self._successes
+        if self._breaker.state is not before:
+            self._on_gate_change(answer, now)
+        self._reporting.look_at(self._breaker, answer, self.halted, now)
+
+    def _note_failure(self, batch: Batch, answer: Answer) -> None:
+        if answer.verdict in FAILURES or answer.verdict is Decision.RATE_LIMITED:
+            batch.last_failure = self._last_failure = answer.summary
+        elif answer.verdict is Decision.INTERRUPTED:
+            self._last_failure = self._last_failure or answer.summary
+        elif answer.health is ServerHealth.WORKING:
+            self._last_failure = None
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why the latest request failed, in words; None if it did not."""
+        return self._last_failure if self.halted is None else f"HTTP {self.halted.status}"
+
+    @property
+    def _is_awaited(self) -> bool:
+        return self.is_ending or self.awaited > 0
+
+    def _on_gate_change(self, answer: Answer, now: float) -> None:
+        if self.halted is not None:
+            self._resumed_at = now
+        self.halted = _halted(answer) if self._breaker.state is BreakerState.HALTED else None
+        if self._breaker.state is BreakerState.OPEN:
+            self._buffer.skip_backoff()
+
+    def conclude(self, batch: Batch, answer: Answer, now: float) -> None:
+        """Settle the batch, split it, or keep it for another try."""
+        match answer.verdict:
+            case Decision.DELIVERED:
+                attempts = batch.earlier_attempts + batch.attempts
+                delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
+                self._buffer.settle(batch, delivered, now)
+                self._store.forget(batch)
+                self._reporting.delivered(len(batch.events), delivered)
+            case Decision.REFUSED:
+                self._refuse(batch, answer, now)
+            case Decision.AMBIGUOUS | Decision.INTERRUPTED if self._retry.ambiguous == "report":
+                self._fail(batch, _unknown(answer), now)
+            case Decision.INTERRUPTED | Decision.NOT_SENT:
+                self._requeue(batch, now)
+            case _:
+                self._try_again(batch, answer, now)
+
+    def _try_again(self, batch: Batch, answer: Answer, now: float) -> None:
+        wait = self._backoff.after(answer, attempts=batch.attempts, solo_failures=batch.solo_failures)
+        if wait is None:
+            self._refuse(batch, answer, now)
+        elif self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after:
+            self._drop_expired(batch, answer.summary, now)
+        else:
+            # long waits are for a server in trouble, and the gate sees to these
+            self._requeue(batch, now + (min(wait, AWAITED_BACKOFF) if self._is_awaited else wait))
+
+    def _requeue(self, batch: Batch, at: float) -> None:
+        if self._retry.ambiguous == "report" and not batch.ambiguous:
+            self._store.unseal(batch)  # it was not applied: should the process end now, the next one may send it
+        self._buffer.requeue(batch, at)
+
+    def _refuse(self, batch: Batch, answer: Answer, now: float) -> None:
+        if len(batch.events) > 1:
+            self._buffer.split(batch)
+            self._store.unseal(batch)
+        else:
+            self._fail(batch, _rejected(answer, may_have_arrived=batch.ambiguous), now)
+
+    def _drop_expired(self, batch: Batch, why: str, now: float) -> None:
+        error = Dropped(
+            f"its request was not delivered within Retry(give_up_after={self._retry.give_up_after:g}) s ({why}): "
+            f"{_AGAIN}",
+            reason=DropReason.EXPIRED,
+            may_have_arrived=batch.ambiguous,
+            last_failure=batch.last_failure or self._last_failure,
+        )
+        self._fail(batch, error, now)
+
+    def _fail(self, batch: Batch, error: DeliveryError, now: float) -> None:
+        events = batch.as_events()
+        self._buffer.settle(batch, error, now)
+        self._store.dead_letter(batch, error)
+        self.tell(events, error)
+
+    def tell(self, events: list[Event], error: DeliveryError) -> None:
+        """Tell the user of accepted events that will not arrive."""
+        self._failures.add(events, error)
+        if self.is_ending:
+            self.undelivered.extend(Undelivered(event, error) for event in events)
+        self._reporting.failed([event.name for event in events], error)
+
+    def take_over(self, batch: Batch) -> None:
+        """A batch comes from the journal that an earlier process had sealed: it may have been sent."""
+        self.ambiguous += 1
+        if self._retry.ambiguous == "report":
+            error = OutcomeUnknown(f"the process ended while the request was being sent: {_ASK}")
+            self._fail(batch, error, batch.opened_at)
+
+    # ---------------------------------------------------------------- giving up
+
+    def expire(self, now: float) -> float:
+        """Drop what an outage has kept for too long; returns when the next batch is that old."""
+        if self._breaker.state not in (BreakerState.OUTAGE, BreakerState.PAUSED):
+            return math.inf
+        if now < self._resumed_at + self._retry.give_up_after:
+            return self._resumed_at + self._retry.give_up_after
+        before = self._buffer.counts.dropped
+        for batch in self._buffer.expired(now, self._retry.give_up_after):
+            self._drop_expired(batch, batch.last_failure or self._last_failure or "Gameball could not be reached", now)
+        if self._buffer.counts.dropped > before:
+            self._store.refill()
+        return self._buffer.expires_at(self._retry.give_up_after)
+
+    def give_up(self, reason: DropReason, why: str, now: float) -> None:
+        """Settle whatever is left as dropped, or as unknown if it may have arrived; a journal keeps it instead."""
+        self.is_ending = True
+        if not self._store.is_journal:
+            self._settle_the_rest(reason, why, now)
+        elif not self._has_given_up:
+            self._reporting.kept(_because(why, self.last_failure))
+        self._has_given_up = True
+        self._reporting.tell_all(now)
+
+    def _settle_the_rest(self, reason: DropReason, why: str, now: float) -> None:
+        if self.halted is not None:
+            why = f"{why}: Gameball refused this client (HTTP {self.halted.status})"
+        for batch in self._buffer.unsettled():
+            if batch.ambiguous:
+                lost = _because(f"{why}, after an attempt whose answer got lost", batch.last_failure)
+                self._fail(batch, OutcomeUnknown(f"{lost}: {_ASK}"), now)
+            else:
+                failure = self.last_failure if self.halted is not None else batch.last_failure or self._last_failure
+                told = why if self.halted is not None else _because(why, failure)
+                self._fail(batch, Dropped(f"{told}: {_AGAIN}", reason=reason, last_failure=failure), now)
+
+
+_AGAIN = "track it again if it still matters."
+_ASK = "look in Gameball's dashboard before you track it again."
+
+
+def _because(why: str, failure: str | None) -> str:
+    return why if failure is None else f"{why} ({failure})"
+
+
+def _rejected(answer: Answer, *, may_have_arrived: bool) -> Rejected:
+    return Rejected(
+        f"Gameball refused the event ({answer.summary}). Correct the event, or ask Gameball about it.",
+        status=answer.status,
+        code=answer.code,
+        may_have_arrived=may_have_arrived,
+    )
+
+
+def _unknown(answer: Answer) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the request was sent and nobody can tell whether it was applied ({answer.summary}): {_ASK}",
+        status=answer.status,
+        code=answer.code,
+    )
+
+
+def _halted(answer: Answer) -> ClientHalted:
+    return ClientHalted(
+        f"Gameball refuses this client ({answer.summary}). {halt_remedy(answer)}; `gameball-async doctor` checks it. "
+        "Events are kept.",
+        status=answer.status or 0,
+        code=answer.code,
+    )

@@ -1,0 +1,352 @@
+"""The files of a journal as sources of events: how far each was read, and what is left of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from weakref import WeakValueDictionary
+
+from .._config import Batching
+from .._core.batch import held_bytes
+from .._core.buffer import Buffer
+from .._core.events import Event
+from .._core.receipts import SharedOutcome, StoredOutcome
+from .._engine.storage import StorageCallbacks
+from .._log import counted, logger
+from ..errors import Dropped, DropReason, InvalidEvent, JournalError, LifecycleError
+from .pending_appends import PendingAppend
+from .records import DeadLetterEntry, Loaded, SegmentInfo, StoredEvent
+from .writer import JournalWriter
+
+
+class SegmentCursor:
+    """One file.
+
+    Attributes:
+        segment: the number of the file.
+        sealed: the batches that an earlier process sealed, until they are restored.
+        cursor: the seq of the last event that was read, or passed by.
+        remaining: accepted events that lie in it and were not read.
+        skipped: the seqs of events that must not be let in when they are read: their batch was
+            restored already, and split since, or their call was cancelled.
+        unsettled: accepted events that lie in it and have no outcome.
+    """
+
+    __slots__ = ("cursor", "remaining", "sealed", "segment", "skipped", "unsettled")
+
+    def __init__(self, source: SegmentInfo) -> None:
+        self.segment = source.segment
+        self.sealed = source.sealed
+        self.cursor = 0
+        self.remaining = source.events
+        self.skipped: set[int] = set()
+        self.unsettled = source.events
+
+
+class SegmentCursors:
+    """The files in the order in which they are read: the adopted ones, oldest first, and then the own one.
+
+    Args:
+        sources: the files, the own one last; it is new and holds nothing.
+
+    Attributes:
+        own: the file that this process writes to.
+        events: how many events lay in them at first.
+    """
+
+    def __init__(self, sources: Iterable[SegmentInfo]) -> None:
+        feeds = [SegmentCursor(source) for source in sources]
+        self.events = sum(feed.remaining for feed in feeds)
+        self.own = feeds[-1]
+        self._by_origin = {feed.segment: feed for feed in feeds}
+        self._unread = deque(feeds)
+
+    def next(self) -> SegmentCursor | None:
+        """The feed to read from; None if everything was read."""
+        while self._unread[0] is not self.own and not self._unread[0].remaining:
+            self._unread.popleft()
+        return self._unread[0] if self._unread[0].remaining else None
+
+    def settle(self, segment: int, events: int) -> bool:
+        """Note that events of a file have their outcome; True if an adopted file has done its duty."""
+        feed = self._by_origin[segment]
+        feed.unsettled -= events
+        return feed is not self.own and feed.unsettled <= 0
+
+
+def requests(rows: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
+    """Rows one by one, and those together that must go in one request."""
+    group: list[StoredEvent] = []
+    for row in rows:
+        if group and (row.together is None or row.together != group[0].together):
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+_log = logger("gameball_async")
+
+_CHUNK = 500
+"""Events read back at a time, at most: placing them takes the loop about 2 ms."""
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class Loader:
+    """Lets events into the buffer in the order in which they were accepted.
+
+    Args:
+        sources: the files of the journal, the own one last.
+        writer: reads them.
+        buffer: where events are let in.
+        batching: how much the buffer holds.
+        hooks: what the flusher does when something happens to events here.
+
+    Attributes:
+        spilled: accepted events that lie outside of the buffer.
+        load: how many events were let in so far, or given up instead.
+        is_closed: whether nothing is let in any more.
+    """
+
+    def __init__(
+        self,
+        sources: list[SegmentInfo],
+        writer: JournalWriter,
+        buffer: Buffer,
+        batching: Batching,
+        hooks: StorageCallbacks,
+    ) -> None:
+        self._cursors = SegmentCursors(sources)
+        self.spilled = self._cursors.events
+        self.load = 0
+        self.is_closed = False
+        self._writer = writer
+        self._buffer = buffer
+        self._batching = batching
+        self._hooks = hooks
+        self._is_reading = False
+        self._needed = (0, 0)  # events and bytes of the request that found no room when it was read
+        self._interruption: LifecycleError | None = None
+        # of events outside whose receipts somebody holds
+        self._outcomes: WeakValueDictionary[int, StoredOutcome] = WeakValueDictionary()
+        for source in sources:
+            self.settle(source.segment, 0)  # a file may be empty already
+
+    def _spill(self, events: int) -> None:
+        self.spilled -= events
+        self.load += events
+
+    def has_loaded(self, seq: int) -> bool:
+        """Whether nothing lies outside up to this seq of the own file."""
+        feed = self._cursors.next()
+        return feed is None or (feed is self._cursors.own and feed.cursor >= seq)
+
+    # ---------------------------------------------------------------- events of this process
+
+    def count(self, arrival: PendingAppend) -> None:
+        """Count events as accepted that may still be on their way to the disk."""
+        if not arrival.was_counted:
+            arrival.was_counted = True
+            self.spilled += len(arrival.rows)
+
+    def admit(self, arrival: PendingAppend) -> None:
+        """Let stored events into the buffer, or leave them outside if others wait there or there is no room."""
+        own, rows = self._cursors.own, arrival.rows
+        events = len(rows)
+        own.unsettled += events
+        shared = None
+        if not self.is_closed and self._cursors.next() is None:
+            shared = self._offer(own, rows, arrival.now)
+        if shared is None:
+            self.count(arrival)
+            own.remaining += events
+            arrival.interrupt(self._interruption)
+            self._outcomes.update(dict.fromkeys(_seqs(rows), arrival))
+        else:
+            arrival.join(shared)
+            if arrival.was_counted:
+                self.spilled -= events
+            self.load += events
+            own.cursor = rows[-1].seq
+            if own.skipped:
+                own.skipped.clear()
+        arrival.rows = ()
+
+    def withdraw(self, arrival: PendingAppend) -> None:
+        """Forget stored events whose call was cancelled."""
+        own, seqs = self._cursors.own, _seqs(arrival.rows)
+        self._writer.forget(own.segment, seqs)
+        if self._cursors.next() is None:
+            own.cursor = seqs[-1]
+        else:
+            own.skipped.update(seqs)
+
+    def refuse(self, arrival: PendingAppend, why: JournalError) -> None:
+        """Give up events that could not be stored; who waits for that has the error already."""
+        if not arrival.was_counted:
+            return
+        error = Dropped(f"the event could not be stored: {why}", reason=DropReason.JOURNAL_FAILED)
+        self._spill(len(arrival.rows))
+        arrival.settle(error)
+        self._refuse(arrival.rows, error)
+
+    # ---------------------------------------------------------------- reading back
+
+    def refill(self, first_undecided: float) -> None:
+        """Read events back, if some lie outside and a good part of the buffer is free.
+
+        Args:
+            first_undecided: the seq from which on events of this process are not decided yet.
+        """
+        while not (self._is_reading or self.is_closed) and (feed := self._cursors.next()) is not None:
+            counts, batching = self._buffer.counts, self._batching
+            events = batching.buffer_events - counts.pending
+            size = batching.buffer_bytes - counts.pending_bytes
+            is_roomy = 4 * events >= batching.buffer_events and 4 * size >= batching.buffer_bytes
+            if counts.pending and not (is_roomy and self._buffer.has_room(*self._needed)):
+                return
+            if feed.sealed:
+                self._restore_sealed(feed)  # perhaps nothing else lies in this file: go on with the next one
+            else:
+                self._is_reading = True
+                done = partial(self._on_read, feed, first_undecided)
+                self._writer.read(feed.segment, feed.cursor, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
+
+    def _restore_sealed(self, feed: SegmentCursor) -> None:
+        sealed, feed.sealed = feed.sealed, []
+        for rows in sealed:
+            seqs = _seqs(rows)
+            events, mobile, email = _as_request(rows)
+            batch = self._buffer.restore(
+                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), feed.segment, seqs
+            )
+            feed.remaining -= len(rows)
+            feed.skipped.update(seqs)
+            self._spill(len(rows))
+            self._hooks.on_restored(batch)
+
+    def _on_read(self, feed: SegmentCursor, first_undecided: float, loaded: Loaded | JournalError) -> None:
+        if isinstance(loaded, JournalError):
+            return  # the journal has ended: a further read would be refused at once, again and again
+        self._is_reading = False
+        if self.is_closed:
+            return
+        if loaded.unreadable:
+            self._write_off(feed, loaded.unreadable)
+        limit = first_undecided if feed is self._cursors.own else math.inf
+        is_complete = all(self._load(feed, rows, limit) for rows in requests(loaded.rows))
+        if loaded.is_last and is_complete and feed.remaining:
+            missing = feed.remaining
+            self._write_off(feed, missing)
+            _log.error("%s missing in a file of the journal", counted(missing, "event", "are"))
+
+    def _load(self, feed: SegmentCursor, rows: list[StoredEvent], limit: float) -> bool:
+        """Let one request's events in; False if there is no room, or they are not decided yet."""
+        if rows[0].seq >= limit:
+            return False
+        if rows[0].seq in feed.skipped:
+            feed.cursor = rows[-1].seq
+            return True
+        return self._place(feed, rows)
+
+    def _place(self, feed: SegmentCursor, rows: list[StoredEvent]) -> bool:
+        first = rows[0]
+        outcome = self._outcomes.pop(first.seq, None) if feed is self._cursors.own else None
+        try:
+            shared = self._offer(feed, rows, self._opened_at(first))
+        except InvalidEvent as error:  # another process had other limits
+            self._move_on(feed, rows)
+            self._refuse_read(feed, rows, error)
+            return True
+        if shared is None:
+            if outcome is not None:
+                self._outcomes[first.seq] = outcome
+            self._needed = (len(rows), _held_bytes(rows))
+            return False
+        if outcome is not None:
+            outcome.join(shared)
+        self._move_on(feed, rows)
+        return True
+
+    def _move_on(self, feed: SegmentCursor, rows: list[StoredEvent]) -> None:
+        """Note that these rows of a file are not outside any more."""
+        self._needed = (0, 0)
+        feed.remaining -= len(rows)
+        feed.cursor = rows[-1].seq
+        self._spill(len(rows))
+
+    def _offer(self, feed: SegmentCursor, rows: Sequence[StoredEvent], now: float) -> SharedOutcome | None:
+        """Let the events of one request, or a single one that may merge, into the buffer; None if there is no room."""
+        seq, player, name, encoded, mobile, email, _, together = rows[0]
+        if together is None:
+            shared = self._buffer.offer(player, name, encoded, mobile, email, now, feed.segment, (seq,))
+        else:
+            events, mobile, email = _as_request(rows)
+            shared = self._buffer.offer_batch(player, events, mobile, email, now, feed.segment, _seqs(rows))
+        if shared is not None and self._interruption is not None:
+            shared.interrupt(self._interruption)
+        return shared
+
+    def _refuse_read(self, feed: SegmentCursor, rows: list[StoredEvent], why: InvalidEvent) -> None:
+        error = Dropped(f"an event of the journal does not fit the settings: {why}", reason=DropReason.JOURNAL_FAILED)
+        letters = [DeadLetterEntry(row.seq, event, error) for row, event in zip(rows, _as_events(rows), strict=True)]
+        self._writer.dead_letter(feed.segment, letters)
+        self.settle(feed.segment, len(rows))
+        self._refuse(rows, error)
+
+    def _refuse(self, rows: Sequence[StoredEvent], error: Dropped) -> None:
+        for row in rows:
+            self._buffer.refuse_newest(row.encoded, error)
+        self._hooks.on_refused(_as_events(rows), error)
+
+    def _write_off(self, feed: SegmentCursor, events: int) -> None:
+        """Count events that the disk has lost."""
+        events = min(events, feed.remaining)
+        feed.remaining -= events
+        self._spill(events)
+        self._buffer.write_off(events)
+        self.settle(feed.segment, events)
+        self._hooks.on_missing(events)
+
+    def _opened_at(self, row: StoredEvent) -> float:
+        return self._hooks.now() - max(0.0, time.time() - row.accepted_at)
+
+    # ---------------------------------------------------------------- end
+
+    def settle(self, segment: int, events: int) -> None:
+        """Note that events of a file have their outcome; an adopted file is removed with its last."""
+        if self._cursors.settle(segment, events):
+            self._writer.discard(segment)
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
+        self._interruption = error
+        for outcome in list(self._outcomes.values()):
+            outcome.interrupt(error)
+
+
+def _seqs(rows: Sequence[StoredEvent]) -> tuple[int, ...]:
+    return tuple(row.seq for row in rows)
+
+
+def _held_bytes(rows: Sequence[StoredEvent]) -> int:
+    """Bytes that the events of one request count with in the buffer, at most."""
+    events, mobile, email = _as_request(rows)
+    return held_bytes(rows[0].player_unique_id, events, mobile, email)
+
+
+def _as_events(rows: Sequence[StoredEvent]) -> list[Event]:
+    """The events as the user gets them back."""
+    return [Event(row.player_unique_id, row.name, row.mobile, row.email, row.encoded) for row in rows]
+
+
+def _as_request(rows: Sequence[StoredEvent]) -> tuple[dict[str, bytes], str | None, str | None]:
+    """The events of one request, and the contact that they share."""
+    mobile = next((row.mobile for row in rows if row.mobile is not None), None)
+    email = next((row.email for row in rows if row.email is not None), None)
+    return {row.name: row.encoded for row in rows}, mobile, email

@@ -1,0 +1,284 @@
+"""The command `completion`: the script that lets a shell complete the command, which click writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import get_completion_class
+
+from .. import Retry, __version__
+from ._columns import TYPES, Columns, MetadataColumn, template
+from ._doctor_command import doctor
+from ._files import ReadOptions, check_encoding
+from ._journal_commands import dead_letters, journal
+from ._options import address, client_options, given_keys, pacing, required_keys, told_errors
+from ._preview import dry_run
+from ._program import PROGRAM, Program, examples, keep_words_whole
+from ._send import send
+from ._send_options import SendOptions, check
+from ._terminal import print_wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._keys import KeyOptions
+
+
+_INSTALL = {
+    "bash": "{program} completion bash > ~/.{program}.bash && echo '. ~/.{program}.bash' >> ~/.bashrc",
+    "zsh": "{program} completion zsh > ~/.{program}.zsh && echo '. ~/.{program}.zsh' >> ~/.zshrc",
+    "fish": "cd ~/.config/fish && mkdir -p completions && {program} completion fish > completions/{program}.fish",
+}
+"""One line for each shell; the file is written once, as making it takes the better part of a second."""
+
+
+@click.command(
+    "completion",
+    short_help="Print a script that completes this command in a shell.",
+    epilog=examples("completion bash", "completion fish > ~/.config/fish/completions/gameball-async.fish"),
+)
+@click.argument("shell", type=click.Choice(list(_INSTALL)))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print a script that completes this command in SHELL; its last line says how to install it."""
+    click.echo(script(context.find_root().command, shell), nl=False)
+
+
+def script(command: click.Command, shell: str) -> str:
+    """Return a shell's script.
+
+    Args:
+        command: what is completed.
+        shell: a key of the table above.
+    """
+    writer = get_completion_class(shell)
+    assert writer is not None, "click knows each shell of the table"  # noqa: S101 an invariant
+    variable = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"  # click's own rule, by which the command finds it again
+    source = writer(command, {}, PROGRAM, variable).source().rstrip()
+    return f"{source}\n\n# To install it: {_INSTALL[shell].format(program=PROGRAM)}\n"
+
+
+_T = TypeVar("_T")
+
+
+def _parsed(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Make an option's type of a function that raises `ValueError` with the reason, which click would swallow."""
+
+    def convert(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return convert
+
+
+def _event(text: str) -> str:
+    template(text)
+    return text
+
+
+def _delimiter(text: str) -> str:
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError("give one character, or the word tab")
+    return delimiter
+
+
+def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is imported only if it is installed and wanted
+    from ..sandbox import Fault  # noqa: PLC0415
+
+    return Fault.from_json(json.loads(text))
+
+
+_INPUT = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "doctor",
+        "send events.ndjson --dry-run",
+        "sandbox",
+        "COMMAND --help",
+    ),
+)
+@click.version_option(__version__, prog_name=PROGRAM)
+def app() -> None:
+    """Send events to Gameball: merged, paced, retried, in order per player."""
+
+
+@app.command(
+    "send",
+    short_help="Send the events in files, NDJSON or CSV.",
+    epilog=examples(
+        "send events.ndjson --dry-run",
+        "send events.ndjson --sandbox",
+        "send events.ndjson",
+        "send events.ndjson --resume",
+        "send orders.csv --player-column CustomerID --event purchase \\\n"
+        "      -m Quantity:int=quantity -m UnitPrice:decimal=price",
+        "send - --progress noted --share 0.5",
+    ),
+)
+@click.argument("files", nargs=-1, required=True, type=_INPUT)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["auto", "ndjson", "csv"]),
+    default="auto",
+    show_default=True,
+    help="auto takes JSON, one event per line or in an array, for a file that is named .json, .jsonl or .ndjson or "
+    "begins with it; else CSV.",
+)
+@click.option("--player-column", metavar="COLUMN", help="CSV: the player's id. [default: player_unique_id or player]")
+@click.option(
+    "--event",
+    type=_parsed(_event),
+    metavar="NAME",
+    help="CSV: the event's name; {COLUMN} in it stands for that column's cell.",
+)
+@click.option("--event-column", metavar="COLUMN", help="CSV: the column of the event's name. [default: event or name]")
+@click.option(
+    "--metadata",
+    "-m",
+    multiple=True,
+    type=_parsed(MetadataColumn.parse),
+    metavar="COLUMN[:TYPE][=KEY]",
+    help=f"CSV: a column that becomes metadata; types: {', '.join(TYPES)}. Empty cells are left out.",
+)
+@click.option("--mobile-column", metavar="COLUMN", help="CSV: the mobile number, if your account merges by it.")
+@click.option("--email-column", metavar="COLUMN", help="CSV: the e-mail address, if your account merges by it.")
+@click.option(
+    "--delimiter",
+    type=_parsed(_delimiter),
+    metavar="CHARACTER",
+    help="CSV: the character between two cells, or the word tab. [default: recognized by the header]",
+)
+@click.option(
+    "--encoding",
+    type=_parsed(check_encoding),
+    metavar="NAME",
+    default="utf-8",
+    show_default=True,
+    help="The encoding of the files, such as cp1252 for what Excel writes on Windows. A byte order mark goes first.",
+)
+@click.option("--dry-run", is_flag=True, help="Check every row and send nothing; needs no key.")
+@click.option("--yes", is_flag=True, help="Do not ask at a terminal before anything is sent.")
+@click.option("--sandbox", is_flag=True, help="Send to an embedded sandbox instead of Gameball; needs no key.")
+@click.option(
+    "--rejects", type=_FILE, metavar="FILE", help="Where rows go that will not arrive. [default: FILE.rejects.ndjson]"
+)
+@click.option(
+    "--progress",
+    type=_FILE,
+    metavar="FILE",
+    help="Where the progress is noted while it runs. [default: FILE.progress; none for a pipe]",
+)
+@click.option("--resume", is_flag=True, help="Go on where the last run of these files stopped.")
+@client_options(consequence="rejects the row")
+def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what it parsed
+    """Send the events in FILES, NDJSON or CSV, plain or gzip; - is standard input.
+
+    NDJSON: one object per line with player_unique_id (or player), event (or name), and if wanted metadata, mobile
+    and email.
+
+    CSV: a header, and options that say which column is what; see the examples.
+
+    At a terminal it first shows the number of events by name and where they go, and asks; in a script it does not.
+
+    Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage, 130 interrupted.
+    """
+    order = _order(options)
+    with told_errors():
+        check(order)
+        code = dry_run(order) if options["dry_run"] else send(order)
+    sys.exit(code)
+
+
+@app.command(
+    "sandbox",
+    short_help="Run a strict stand-in for the Gameball API.",
+    epilog=examples(
+        "sandbox",
+        "sandbox --port 0 --no-limits",
+        """sandbox --fault '{"kind": "status", "status": 503, "probability": 0.1}'""",
+    ),
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--no-limits", is_flag=True, help="Answer any number of requests.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the faults' random numbers.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=_parsed(_fault),
+    metavar="JSON",
+    help='Something that goes wrong, such as {"kind": "status", "status": 500, "probability": 0.1}.',
+)
+def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Any, ...]) -> None:
+    """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
+    with told_errors():
+        from ._sandbox_command import serve  # noqa: PLC0415 the sandbox is an extra of its own
+
+        serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=print_wrapped)
+
+
+app.add_command(completion)
+app.add_command(doctor)
+app.add_command(dead_letters)
+app.add_command(journal)
+keep_words_whole(app)
+
+
+def _keys(options: dict[str, Any]) -> KeyOptions:
+    if options["sandbox"] or options["dry_run"]:
+        return given_keys(options["keys_file"])
+    remedy = " Without a key, try --dry-run or --sandbox."
+    return required_keys(options["keys_file"], remedy=remedy)
+
+
+def _order(options: dict[str, Any]) -> SendOptions:
+    """Make an order of what click has parsed.
+
+    Raises:
+        click.UsageError: if the options cannot work together.
+    """
+    if options["event"] is not None and options["event_column"] is not None:
+        raise click.UsageError("--event and --event-column: give one of them.")
+    columns = Columns(
+        player=options["player_column"],
+        event=options["event"],
+        event_column=options["event_column"],
+        metadata=options["metadata"],
+        mobile=options["mobile_column"],
+        email=options["email_column"],
+    )
+    with told_errors():
+        return SendOptions(
+            paths=options["files"],
+            reading=ReadOptions(
+                format=options["format_"],
+                columns=columns,
+                delimiter=options["delimiter"],
+                encoding=options["encoding"],
+            ),
+            keys=_keys(options),
+            rejects=options["rejects"],
+            progress=options["progress"],
+            resume=options["resume"],
+            sandbox=options["sandbox"],
+            dry_run=options["dry_run"],
+            yes=options["yes"],
+            client=address(options),
+            rate=pacing(options),
+            retry=Retry(ambiguous=options["ambiguous"]),
+            drain=options["drain"],
+        )

@@ -1,0 +1,244 @@
+"""Reads a request as strictly as the API's documentation allows: raw bytes in, events or a refusal out; pure."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections import Counter
+from types import NoneType
+from typing import TYPE_CHECKING, TypeGuard, cast
+
+import attrs
+
+from ._responses import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import NoReturn
+
+    from ._api_versions import Dialect
+
+
+Scalar = int | float | str
+Value = Scalar | list[Scalar]
+Metadata = dict[str, Value]
+
+_NAMES: Mapping[type, str] = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    NoneType: "null",
+}
+
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+_FILLERS = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)
+_UNSEEN_CHARACTERS = frozenset(map(chr, [*_FILLERS, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
+"""Fillers and variation selectors, whose categories are those of letters, marks and symbols."""
+
+# what a server in a typed language holds a whole number in
+_SMALLEST_INT = -(2**63)
+_LARGEST_INT = 2**63 - 1
+
+
+@attrs.frozen
+class ParsedRequest:
+    """What a body says.
+
+    Args:
+        player: the player's id, known even in a refused body if it can be made out.
+        events: name to metadata, in the order of the text; empty in a refused body.
+        names: the event names, known even in a refused body if they can be made out.
+        mobile: the phone number, or None.
+        email: the e-mail address, or None.
+        refusal: the first rule broken, or None.
+    """
+
+    player: str | None = None
+    events: Mapping[str, Metadata] = attrs.field(factory=dict[str, "Metadata"], repr=False)
+    names: tuple[str, ...] = ()
+    mobile: str | None = attrs.field(default=None, repr=False)
+    email: str | None = attrs.field(default=None, repr=False)
+    refusal: Refusal | None = None
+
+
+class _Object(dict[str, object]):
+    """A JSON object that remembers the first name its text repeats, which a dict would hide."""
+
+    repeated: str | None = None
+
+
+def read(dialect: Dialect, content_type: str, body: bytes) -> ParsedRequest:
+    """Judge a request's body.
+
+    Args:
+        dialect: the version whose names hold.
+        content_type: the value of the Content-Type header, empty if there is none.
+        body: the raw bytes.
+
+    Returns:
+        The events, or the first refusal together with what could be made out.
+    """
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        return ParsedRequest(refusal=Refusal("content_type", "The Content-Type must be application/json."))
+    try:
+        payload = _DECODER.decode(body.decode())
+    except (ValueError, RecursionError) as error:
+        return ParsedRequest(refusal=Refusal("not_json", f"The body is not JSON: {_reason(error)}."))
+    if not isinstance(payload, _Object):
+        return ParsedRequest(refusal=Refusal("not_an_object", "The body must be a JSON object."))
+    return _reading(dialect, payload)
+
+
+def _reading(dialect: Dialect, payload: _Object) -> ParsedRequest:
+    refusal = next(_broken_rules(dialect, payload), None)
+    player, events = payload.get(dialect.id_field), payload.get("events")
+    sound: Mapping[str, Metadata] = cast("Mapping[str, Metadata]", events) if refusal is None else {}
+    return ParsedRequest(
+        player=player if _is_text(player) and not _is_blank(player) else None,
+        events={name: dict(metadata) for name, metadata in sound.items()},
+        names=tuple(events) if isinstance(events, _Object) else (),
+        mobile=cast("str | None", payload.get("mobile")) if refusal is None else None,
+        email=cast("str | None", payload.get("email")) if refusal is None else None,
+        refusal=refusal,
+    )
+
+
+def _broken_rules(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
+    yield from _rules_of_player(dialect, payload)
+    if payload.repeated is not None:
+        yield Refusal("duplicate_field", f"The field {payload.repeated!r} stands twice in the body.")
+    for field in payload:
+        if field not in {dialect.id_field, "events", "mobile", "email"}:
+            yield Refusal("unknown_field", f"The field {field!r} is not known to {dialect.version}.")
+    yield from _rules_of_contact(payload, "mobile")
+    yield from _rules_of_contact(payload, "email")
+    yield from _rules_of_events(payload)
+
+
+def _rules_of_player(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
+    player = payload.get(dialect.id_field, "")
+    if isinstance(player, str) and _is_blank(player):
+        yield Refusal("missing_player", dialect.id_missing)
+    yield from _rules_of_text(player, f"The field {dialect.id_field!r}")
+
+
+def _rules_of_contact(payload: _Object, field: str) -> Iterator[Refusal]:
+    if field not in payload:
+        return
+    value = payload[field]
+    if isinstance(value, str) and _is_blank(value):
+        yield Refusal("bad_text", f"The field {field!r} is {'blank' if value else 'empty'}: leave it out.")
+    yield from _rules_of_text(value, f"The field {field!r}")
+
+
+def _rules_of_text(value: object, what: str) -> Iterator[Refusal]:
+    if value is None:
+        yield Refusal("null_value", f"{what} is null.")
+    elif not isinstance(value, str):
+        yield Refusal("bad_type", f"{what} is {_named(value)}, not a string.")
+    elif not _is_text(value):
+        yield Refusal("bad_text", f"{what} holds half of a surrogate pair.")
+
+
+def _rules_of_events(payload: _Object) -> Iterator[Refusal]:
+    events = payload.get("events", {})
+    if events == {}:
+        yield Refusal("missing_events", "The Events field is required.")
+    elif not isinstance(events, _Object):
+        yield _not_an_object(events, "The field 'events'")
+    else:
+        if events.repeated is not None:
+            yield Refusal("duplicate_event", f"The event {events.repeated!r} stands twice in the request.")
+        for name, metadata in events.items():
+            yield from _rules_of_event(name, metadata)
+
+
+def _rules_of_event(name: str, metadata: object) -> Iterator[Refusal]:
+    what = f"The event {name!r}"
+    yield from _rules_of_name(name, "The name of an event")
+    if not isinstance(metadata, _Object):
+        yield _not_an_object(metadata, what)
+        return
+    if metadata.repeated is not None:
+        yield Refusal("duplicate_key", f"{what} has the key {metadata.repeated!r} twice.")
+    for key, value in metadata.items():
+        yield from _rules_of_name(key, f"{what} has a key that")
+        yield from _rules_of_value(value, f"{what}, key {key!r},")
+
+
+def _rules_of_name(name: str, what: str) -> Iterator[Refusal]:
+    if _is_blank(name):
+        yield Refusal("empty_name", f"{what} is {'blank' if name else 'empty'}.")
+    yield from _rules_of_text(name, what)
+
+
+def _rules_of_value(value: object, what: str) -> Iterator[Refusal]:
+    if not isinstance(value, list):
+        yield from _rules_of_scalar(value, what)
+        return
+    for element in cast("list[object]", value):
+        yield from _rules_of_scalar(element, f"{what} in its array")
+
+
+def _rules_of_scalar(value: object, what: str) -> Iterator[Refusal]:
+    if isinstance(value, str):
+        yield from _rules_of_text(value, what)
+    elif value is None:
+        yield Refusal("null_value", f"{what} is null.")
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        yield Refusal("bad_type", f"{what} is {_named(value)}: only numbers, strings and arrays of them are known.")
+    elif not _is_number(value):
+        yield Refusal("bad_number", f"{what} is a number beyond 64 bits.")
+
+
+def _not_an_object(value: object, what: str) -> Refusal:
+    if value is None:
+        return Refusal("null_value", f"{what} is null.")
+    return Refusal("bad_type", f"{what} is {_named(value)}, not an object.")
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a string that UTF-8 can hold: a lone surrogate it cannot."""
+    if not isinstance(value, str):
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: .NET's `[Required]` refuses white space, and the rest looks like it."""
+    return "\x7f" not in text and all(
+        unicodedata.category(character) in _UNSEEN_CATEGORIES or character in _UNSEEN_CHARACTERS for character in text
+    )
+
+
+def _is_number(value: float) -> bool:
+    return _SMALLEST_INT <= value <= _LARGEST_INT if isinstance(value, int) else math.isfinite(value)
+
+
+def _named(value: object) -> str:
+    return _NAMES.get(type(value), "an object")
+
+
+def _object(pairs: list[tuple[str, object]]) -> _Object:
+    made = _Object(pairs)
+    if len(made) != len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        made.repeated = next(name for name in counts if counts[name] > 1)
+    return made
+
+
+def _no_constant(literal: str) -> NoReturn:
+    raise ValueError(f"{literal} is no JSON")
+
+
+def _reason(error: Exception) -> str:
+    # a UnicodeDecodeError's own words quote the body, which may hold an e-mail address
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
