@@ -371,7 +371,7 @@ class AsyncGameball:
         return f"<AsyncGameball {self._endpoint.dialect.version} at {self._endpoint.base_url}, {state}>"
 
     def __del__(self) -> None:
-        if not hasattr(self, "_engine"):
+        if not hasattr(self, "_lifecycle"):
             return  # the constructor raised
         state, pending = self._lifecycle.state, self._lifecycle.flusher.pending
         self._lifecycle.forget()
