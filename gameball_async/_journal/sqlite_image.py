@@ -156,6 +156,8 @@ def _frames(content: bytes, order: str, page_size: int) -> Iterator[Frame]:
     starts = range(_HEADER, len(content) - step + 1, step)
     salts = _salts(content, starts)
     last = max((at for at in starts if content[at + 8 : at + 16] == salts), default=-1)
+    followers = {content[at - step + 16 : at - step + 24]: at for at in starts[1:]}
+    followers[content[24:32]] = _HEADER
     stored = expected = struct.unpack_from(">2I", content, 24)
     for index, at in enumerate(starts):
         head, data = content[at : at + 8], content[at + _FRAME_HEADER : at + step]
@@ -168,7 +170,9 @@ def _frames(content: bytes, order: str, page_size: int) -> Iterator[Frame]:
         if at > last and not is_whole:
             return
         page, size = struct.unpack(">2I", head)
-        if not is_whole:
+        if not is_whole and followers.get(struct.pack(">2I", *_before(found, head + data, order)), at) != at:
+            page = size = 0  # a copy of the frame at another place: it would bring back what was there before
+        elif not is_whole:
             page, size, is_whole = _mended(stored, found, content[at : at + 16], salts, data, order)
         yield Frame(index, page, size, data, is_whole, is_valid)
         stored, expected = found, computed

@@ -105,6 +105,32 @@ def zeroed_page(left: Left) -> None:
     zero(left.wal, PAGE * 30, PAGE)
 
 
+def frame_at(left: Left, index: int) -> bytes:
+    at = HEADER + index * FRAME
+    return left.wal.read_bytes()[at : at + FRAME]
+
+
+def write_frame(left: Left, index: int, frame: bytes) -> None:
+    with left.wal.open("r+b") as file:
+        file.seek(HEADER + index * FRAME)
+        file.write(frame)
+
+
+def frames_by_older_ones(left: Left) -> None:
+    for index in range(20, 60, 10):
+        write_frame(left, index, frame_at(left, index - 12))
+
+
+def two_frames_exchanged(left: Left) -> None:
+    first, second = frame_at(left, 12), frame_at(left, 40)
+    write_frame(left, 12, second)
+    write_frame(left, 40, first)
+
+
+def last_frame_by_the_first(left: Left) -> None:
+    write_frame(left, len(frames(left.wal)) - 1, frame_at(left, 0))
+
+
 def cut_between_commits(left: Left) -> None:
     commits = [index for index, (_, size) in enumerate(frames(left.wal)) if size]
     os.truncate(left.wal, HEADER + (commits[len(commits) // 2] + 1) * FRAME)
@@ -137,6 +163,9 @@ DAMAGES = [
     zeroed_header,
     zeroed_sector,
     zeroed_page,
+    frames_by_older_ones,
+    two_frames_exchanged,
+    last_frame_by_the_first,
     cut_between_commits,
     cut_within_a_frame,
     emptied,
@@ -165,6 +194,24 @@ def test_damage_to_a_wal_loses_no_event_without_a_report(
     kept = {name.partition(".journal")[2]: content for name, content in contents(left.folder).items()}
     assert kept[".damaged"] == before[left.main.name] if left.main.name in before else True
     assert damage is removed or kept[".damaged-wal"] == next(before[name] for name in before if name.endswith("-wal"))
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["over-a-later-one", "behind-the-last"])
+def test_a_copy_of_an_older_frame_does_not_bring_back_what_was_removed_since(tmp_path: Path, *, behind: bool) -> None:
+    live = tmp_path / "live"
+    with opened(live) as desk:
+        desk.append(*rows(1, 10))
+        count = len(read_wal(next(live.glob("*-wal"))).frames)
+        desk.writer.forget(desk.own, [1, 2, 3, 4, 5])
+        for first in range(11, 101, 10):
+            desk.append(*rows(first, first + 9, size=1000))
+        shutil.copytree(live, tmp_path / "journal")
+    left = Left(tmp_path / "journal", frozenset(range(6, 101)))
+    wal = read_wal(left.wal)
+    older = next(frame.index for frame in reversed(wal.frames[:count]) if b"player-1" in frame.data)
+    write_frame(left, len(wal.frames) if behind else len(wal.frames) - 2, frame_at(left, older))
+
+    start(left.folder).check(left)
 
 
 @pytest.mark.parametrize("damage", DAMAGES[:11])
