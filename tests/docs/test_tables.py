@@ -165,7 +165,7 @@ def test_who_raises_an_error_is_a_call_of_the_client() -> None:
 
 
 def test_every_attribute_of_an_error_is_named() -> None:
-    documented = {code_in(row["Error"])[0]: code_in(row["Attributes"]) for row in ERRORS["What they tell/Error"]}
+    documented = {code_in(row["Error"])[0]: code_in(row["Attributes"]) for row in ERRORS["Attributes/Error"]}
     for error in tree(GameballError):
         given = {"unsettled": 1, "status": 422, "code": None, "reason": DropReason.CLOSED}
         parameters = inspect.signature(error.__init__).parameters.values()
