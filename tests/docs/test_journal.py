@@ -62,7 +62,7 @@ CODE = list(strings(Path(gameball_async.__file__).parent))
 # ---------------------------------------------------------------- tables
 
 
-@pytest.mark.parametrize("row", TABLES["What the calls mean with it/Call"], ids=lambda row: row["Call"])
+@pytest.mark.parametrize("row", TABLES["How the calls behave/Call"], ids=lambda row: row["Call"])
 def test_a_call_of_the_table_exists(row: dict[str, str]) -> None:
     name = re.sub(r"await |receipt\.|\(\)", "", code_in(row["Call"])[0])
     assert hasattr(AsyncGameball, name) or hasattr(Receipt, name) or name == "receipt"
@@ -72,7 +72,7 @@ def test_a_call_of_the_table_exists(row: dict[str, str]) -> None:
 def test_a_failure_is_told_in_words_and_by_names_of_the_code(row: dict[str, str]) -> None:
     import gameball_async  # noqa: PLC0415 only here the package itself is the subject
 
-    told = row["What you are told"]
+    told = row["How you notice"]
     for words in re.findall(r'"([^"]+)"', told):
         assert any(words in text for text in CODE), words
     for name in code_in(told):
