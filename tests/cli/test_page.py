@@ -210,6 +210,6 @@ def test_the_figures_of_the_page_are_the_code_s() -> None:
     assert _connectivity.CLOCKS_MAY_DIFFER == 10
     assert (_journal_folder.ENOUGH_ROOM, _journal_folder.LEAST_ROOM) == (256 * 1024 * 1024, 1024 * 1024)
     assert "at most 10 s from the `Date`" in PAGE
-    assert "256 MiB are free: a day of ten events a second. Below 1 MiB a journal takes nothing." in PAGE
-    assert "so 100,000 line items\n  of one event take 42 minutes" in PAGE
+    assert "256 MiB are free: a day of ten events per second. Below 1 MiB a journal accepts nothing." in PAGE
+    assert "so 100,000 line items of one event take 42 minutes" in " ".join(PAGE.split())
     assert round(100_000 / (1_200 / 30) / 60) == 42

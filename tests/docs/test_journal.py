@@ -113,12 +113,12 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert (LOOK_AFTER, SIZES) == (RETRY_AFTER, (8 * MIB, 2 * MIB, MIB // 2))
     assert 2 * HEADROOM == 8 * 1024 * 1024
     for words in (
-        "may lag on disk by 100 ms",
-        "opens it again every second",
-        "is waited for 2 s longer at most",
-        "at most 100 at one start",
-        "by more than 8 MiB",
-        "reserves 8 MiB of the disk; 2 MiB or half a MiB where",
+        "acknowledgements may lag by 100 ms",
+        "tries to open it again every second",
+        "the close waits up to 2 s longer",
+        "at most 100 each time",
+        "by at most 8 MiB",
+        "reserves 8 MiB of the disk, or 2 MiB or 0.5 MiB if",
     ):
         assert words in TEXT
 

@@ -38,9 +38,9 @@ def test_every_goal_stands_with_what_was_reached_and_whether_it_is_met() -> None
 
 def test_every_goal_that_was_missed_has_its_reason_and_no_other() -> None:
     missed = [row["Goal"] for row in TABLES["Goals/Goal"] if row["Verdict"] == "missed"]
-    explained = [goal for row in TABLES["What was missed/Goals"] for goal in row["Goals"].split("; ")]
+    explained = [goal for row in TABLES["Missed goals/Goals"] for goal in row["Goals"].split("; ")]
     assert sorted(explained) == sorted(missed)
-    assert all(row["Reason"] for row in TABLES["What was missed/Goals"])
+    assert all(row["Reason"] for row in TABLES["Missed goals/Goals"])
 
 
 def test_every_run_stands_with_its_date_its_rounds_and_the_load() -> None:
