@@ -190,7 +190,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant("sends before the seal is durable", "before its seal", (JournalStorage, "seal", _send_at_once)),
     _mutant("seals nothing", "before its seal", (JournalStorage, "seal", _seal_nothing)),
     _mutant(
-        "forgets what is given back", "before its seal|does not hold", (Buffer, "requeue", _forget_what_is_given_back)
+        "forgets requeued events", "before its seal|does not hold", (Buffer, "requeue", _forget_what_is_given_back)
     ),
     _mutant(
         "acknowledges before the answer",
@@ -201,12 +201,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "acknowledges the first of a batch only", "lies in the folder|holds", (JournalStorage, "forget", _forget_half)
     ),
     _mutant("acknowledges nothing", "lies in the folder|holds", (JournalStorage, "forget", _settle_only)),
-    _mutant("buries nothing", "is no dead letter", (JournalStorage, "dead_letter", _forget_instead_of_burying)),
+    _mutant("writes no dead letters", "is no dead letter", (JournalStorage, "dead_letter", _forget_instead_of_burying)),
     _mutant(
-        "leaves in the journal what failed", "lies in the folder|holds", (JournalStorage, "dead_letter", _settle_only)
+        "keeps failed events in the journal", "lies in the folder|holds", (JournalStorage, "dead_letter", _settle_only)
     ),
     _mutant(
-        "buries what is tried again",
+        "dead-letters what is retried",
         "was delivered|before its seal|dead letter",
         (Settlement, "conclude", _conclude_with(Decision.FAILED, _bury_what_is_tried_again)),
     ),
@@ -222,40 +222,42 @@ MUTANTS: tuple[Mutant, ...] = (
         (JournalStorage, "stored", _return_before_it_is_durable),
     ),
     _mutant(
-        "takes a refusal of the disk for a success",
+        "treats a disk error as success",
         "is called durable|before its seal",
         (PendingAppend, "answer", _say_stored),
     ),
     _mutant("lets a cancelled call stay on disk", "lies in the folder", (Loader, "withdraw", _withdraw_in_memory_only)),
     _mutant("sends what was cancelled", "although its call", (Loader, "withdraw", _admit_what_was_cancelled)),
-    _mutant("lets newer events in first", "carries .* due are", (Loader, "admit", _admit_past_the_others)),
-    _mutant("reads its own file first", "carries .* due are", (SegmentCursors, "next", _own_file_first)),
+    _mutant("loads newer events first", "carries .* due are", (Loader, "admit", _admit_past_the_others)),
+    _mutant("loads its own segment first", "carries .* due are", (SegmentCursors, "next", _own_file_first)),
     _mutant(
-        "adopts the newest file first", "arrives for the first time|carries", (Folder, "adopt", _adopt_newest_first)
+        "recovers the newest segment first",
+        "arrives for the first time|carries",
+        (Folder, "adopt", _adopt_newest_first),
     ),
     _mutant("never restores a sealed batch", "stats say dropped", (Loader, "_restore_sealed", _restore_nothing)),
     _mutant(
         "restores a sealed batch as events that merge", "was sealed", (Loader, "_restore_sealed", _restore_as_ordinary)
     ),
     _mutant("does not mark what it restores", "receipt that says|sends again", (Buffer, "restore", _restore_unmarked)),
-    _mutant("skips an event when it reads on", "due are|outside|nobody reads|holds", (Loader, "_load", _skip_one)),
-    _mutant("reads events twice", "twice|which nobody", (Loader, "_load", _read_from_the_start)),
+    _mutant("skips an event when it loads more", "due are|outside|nobody reads|holds", (Loader, "_load", _skip_one)),
+    _mutant("loads events twice", "twice|which nobody", (Loader, "_load", _read_from_the_start)),
     _mutant(
-        "loses the receipts of what lies outside", "pending|waits|stats say", (Loader, "_place", _lose_spilled_receipts)
+        "loses the receipts of spilled events", "pending|waits|stats say", (Loader, "_place", _lose_spilled_receipts)
     ),
-    _mutant("forgets to read on", "nobody reads|nobody sends|pending", (Loader, "refill", _nothing)),
-    _mutant("holds too much", "holds too much", (Buffer, "has_room", _room_for_all)),
+    _mutant("never loads more", "nobody reads|nobody sends|pending", (Loader, "refill", _nothing)),
+    _mutant("exceeds the memory limit", "holds too much", (Buffer, "has_room", _room_for_all)),
     _mutant(
         "drops at the close what the journal should keep",
         "should have kept",
         (Settlement, "give_up", _give_up_what_is_kept),
     ),
     _mutant(
-        "counts bytes that are stored as on their way",
+        "counts stored bytes as pending",
         "on their way to the disk",
         (JournalStorage, "_advance", _keep_counting_bytes),
     ),
     _mutant("counts a byte too few", "on their way to the disk", (JournalStorage, "_queue", _count_too_few_bytes)),
-    _mutant("tells nobody that a close keeps events", "deadlock", (JournalStorage, "interrupt", _nothing)),
+    _mutant("does not report what a close keeps", "deadlock", (JournalStorage, "interrupt", _nothing)),
 )
 """Every mutant; the tests catch each of them."""
