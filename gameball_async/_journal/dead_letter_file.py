@@ -249,11 +249,14 @@ def _patiently(work: Callable[[], _T]) -> _T:
 
     Raises:
         sqlite3.OperationalError: if the others take too long.
+        sqlite3.DatabaseError: if the file is damaged.
     """
     deadline = time.monotonic() + _BUSY_TIMEOUT
     while True:
         try:
             return work()
+        except UnicodeDecodeError as error:  # sqlite3 fails to decode SQLite's message, which quotes damage
+            raise _Foreign("its schema is not text") from error
         except sqlite3.OperationalError as error:
             if not _is_busy(error) or time.monotonic() >= deadline:
                 raise

@@ -100,6 +100,8 @@ def examine(path: Path, marks: Mapping[str, SegmentState], own_mark: SegmentStat
         reason, certain_from = "its -wal is missing", _NONE_CERTAIN
     if reason is None and is_mark_lost and len(wal.frames) > wal.readable:
         reason = "its -wal and its mark are damaged"
+    if reason is not None and is_mark_lost:  # the end of the -wal may be missing, and with it removals
+        certain_from = _NONE_CERTAIN
     with closing(DatabaseImage(files.main, wal, frames)) as image:
         if truth is not None and _is_doubtful(_state_in(image), truth, wal):
             certain_from = _NONE_CERTAIN

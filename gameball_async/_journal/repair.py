@@ -57,8 +57,9 @@ class Saved:
         """It in words."""
         saved = f"{counted(self.events, 'event', 'were')} saved"
         if not self.is_count_known:
-            missing = f", at least {counted(self.affected, 'event', 'are')} missing" if self.affected else ""
-            return f"{saved}{missing}, and it is unknown how many are lost"
+            if self.doubtful:
+                saved = f"{saved}, {counted(self.doubtful, 'event')} may have been sent and are among the dead letters"
+            return f"{saved}, and it is unknown how many are lost"
         if not self.affected:
             return f"{saved}, none is lost"
         lost = f"up to {self.affected} {'is' if self.affected == 1 else 'are'} lost or may have been sent"

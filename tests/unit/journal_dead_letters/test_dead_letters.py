@@ -381,7 +381,15 @@ def _without_its_table(path: Path) -> None:
         connection.execute("DROP TABLE letters")
 
 
-@pytest.mark.parametrize("damage", [_overwritten, _broken_inside, _something_else, _without_its_table])
+def _with_a_word_that_is_not_text(path: Path) -> None:
+    """SQLite's message quotes what is no UTF-8, and `sqlite3` fails to decode it."""
+    path.write_bytes(path.read_bytes().replace(b"NOT NULL", b"NOT \xceULL"))
+
+
+_DAMAGES = [_overwritten, _broken_inside, _something_else, _without_its_table, _with_a_word_that_is_not_text]
+
+
+@pytest.mark.parametrize("damage", _DAMAGES)
 def test_a_damaged_file_is_set_aside_and_blocks_no_burial(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Any
 ) -> None:
