@@ -1,6 +1,6 @@
-"""What differs between operating systems: file locks, private files and durable folders.
+"""Operating system differences: file locks, private files and durable folders.
 
-Features are detected, not names of systems: Windows lacks `fcntl`, `fchmod` and folders that can be opened.
+Features are detected, not system names: Windows lacks `fcntl`, `fchmod` and opening folders.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ except ImportError:
 HAS_LOCKS = _fcntl is not None or _msvcrt is not None
 
 CAN_MOVE_OPEN_FILES = _fcntl is not None
-"""Whether a file that is open can be renamed, replaced and deleted; Windows refuses."""
+"""Whether an open file can be renamed, replaced and deleted; not on Windows."""
 
 O_BINARY: int = getattr(os, "O_BINARY", 0)
-"""Flag for `os.open`: without it, Windows converts line ends in `os.write`."""
+"""Flag for `os.open`: without it, Windows converts line endings in `os.write`."""
 
 _NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 
 _LOCKED_BYTE = 1 << 30
-"""Windows locks bytes, which other processes then cannot read: this one is far beyond the end of the file."""
+"""Windows locks bytes, which other processes then cannot read: this byte is far beyond the end of the file."""
 
-_BETWEEN_TRIES = 0.01  # seconds between two tries to lock a folder, where the system cannot wait for a lock
+_BETWEEN_TRIES = 0.01  # seconds between two attempts to lock a folder, on systems that cannot wait for a lock
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file that only its owner can read, whatever the umask. On Windows its folder's permissions apply.
+    """Open a file that only its owner can read, with any umask. On Windows its folder's permissions apply.
 
     Args:
-        path: the file; a symbolic link is refused where the system can.
+        path: the file; symbolic links are refused if the system supports that.
         flags: as for `os.open`.
 
     Raises:
@@ -61,14 +61,14 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def hold_lock(path: Path, *, keep_mode: bool = False) -> int | None:
-    """Lock a file for this process; it is made if it is missing.
+    """Lock a file for this process; a missing file is created.
 
     Args:
         path: the file.
-        keep_mode: leave the permissions of a file that exists as they are.
+        keep_mode: keep the permissions of an existing file.
 
     Returns:
-        The descriptor that holds the lock, for `release_lock`; None if another process has the lock.
+        The descriptor that holds the lock, for `release_lock`; None if another process holds it.
 
     Raises:
         OSError: if the file cannot be opened or locked.
@@ -87,7 +87,7 @@ def hold_lock(path: Path, *, keep_mode: bool = False) -> int | None:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its former owner removed it while we opened it: there may be another by now
+        os.close(descriptor)  # its owner removed it while we opened it: another file may exist now
 
 
 def release_lock(descriptor: int, remove: Path | None = None) -> None:
@@ -95,13 +95,13 @@ def release_lock(descriptor: int, remove: Path | None = None) -> None:
 
     Args:
         descriptor: what `hold_lock` returned.
-        remove: the path of its file, to delete it too. If another process has opened it meanwhile, it may stay.
+        remove: the path of the file, to delete it too. It may stay if another process has opened it.
     """
     if CAN_MOVE_OPEN_FILES:
-        _remove(remove)  # while it is locked: no other process can have locked it in between
+        _remove(remove)  # while it is locked, so that no other process locks it in between
         os.close(descriptor)
         return
-    with suppress(OSError):  # the system releases the lock of a closed file too, but not at once
+    with suppress(OSError):  # closing the file releases the lock too, but with a delay
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         _msvcrt.locking(descriptor, _msvcrt.LK_UNLCK, 1)
     os.close(descriptor)
@@ -110,7 +110,7 @@ def release_lock(descriptor: int, remove: Path | None = None) -> None:
 
 @contextmanager
 def locked_folder(path: Path) -> Generator[None]:
-    """Hold the lock of a folder, and wait for it; Windows locks the file `folder.lock` in it instead.
+    """Wait for the lock of a folder and hold it; Windows locks the file `folder.lock` in it instead.
 
     Raises:
         OSError: if it cannot be locked.
@@ -132,7 +132,7 @@ def locked_folder(path: Path) -> Generator[None]:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable; NTFS, where folders cannot be synced, keeps a journal of them.
+    """Make the names in a folder durable; NTFS cannot sync folders, but journals their names.
 
     Raises:
         OSError: if that fails.
@@ -147,9 +147,9 @@ def sync_folder(path: Path) -> None:
 
 
 def is_process_gone(pid: int) -> bool:
-    """Whether no process of this machine has this number; False if the system cannot tell.
+    """Return whether no process of this machine has this id; False if unknown.
 
-    Windows cannot: `os.kill(pid, 0)` would send a Ctrl-C there.
+    On Windows it is unknown: `os.kill(pid, 0)` would send a Ctrl-C.
     """
     if not CAN_MOVE_OPEN_FILES:
         return False
@@ -157,7 +157,7 @@ def is_process_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # it is another user's process, or not a process's number
+    except (OSError, OverflowError):  # another user's process, or not a process id
         return False
     return False
 

@@ -1,4 +1,4 @@
-"""What the event loop asks of the journal's thread, one object for each call."""
+"""Commands from the event loop to the journal thread, and the queue between the two threads."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from typing import ClassVar, TypeAlias
 import attrs
 
 from ..errors import JournalError
-from .dead_letters import DeadLetters
 from .records import DeadLetterEntry, Loaded, SegmentInfo, StoredEvent
-from .segment_file import SegmentFile
 
 
 class Append:
-    """The events of one call are to be stored in the own file. Who asks for that derives from it: one object less.
+    """Append the events of one call to the active segment. Callers subclass it, which saves one object per event.
 
     Attributes:
-        rows: the events; their seqs are the next after `SegmentInfo.next_seq` and what was appended since.
+        rows: the events; their seqs continue `SegmentInfo.next_seq` and the earlier appends.
     """
 
     __slots__ = ()
@@ -28,17 +26,13 @@ class Append:
     segment: ClassVar[None] = None
     rows: Sequence[StoredEvent]
 
-    def answer(self, error: JournalError | None) -> None:
-        """Hear that the events are durable, or why they are not stored; called in the loop's thread."""
-
-
-Completion: TypeAlias = "Append | tuple[Callable[..., object], tuple[object, ...]]"
-"""An append that is durable, or a `done` that the loop's thread is to call, and with what."""
+    def complete(self, error: JournalError | None) -> None:
+        """Handle the result in the event loop's thread: None once the events are durable, else why they are not."""
 
 
 @attrs.define
 class Seal:
-    """A batch is about to be sent."""
+    """Record that a batch is about to be sent."""
 
     segment: int
     members: Sequence[int]
@@ -46,52 +40,34 @@ class Seal:
     email: str | None
     done: Callable[[], None]
 
-    def apply(self, file: SegmentFile, _: DeadLetters) -> Completion:
-        """Note it in the file."""
-        file.seal(self.members, self.mobile, self.email)
-        return self.done, ()
-
 
 @attrs.define
 class Unseal:
-    """A batch was split."""
+    """Dissolve a sealed batch that was split; its events stay."""
 
     segment: int
     first: int
 
-    def apply(self, file: SegmentFile, _: DeadLetters) -> None:
-        """Make its events ordinary ones."""
-        file.unseal(self.first)
-
 
 @attrs.define
 class Ack:
-    """Events have their outcome."""
+    """Delete events that have their outcome."""
 
     segment: int
     members: Sequence[int]
 
-    def apply(self, file: SegmentFile, _: DeadLetters) -> None:
-        """Delete them."""
-        file.forget(self.members)
-
 
 @attrs.define
 class AddDeadLetters:
-    """Events will not arrive."""
+    """Move events to the dead letters."""
 
     segment: int
-    letters: Sequence[DeadLetterEntry]
-
-    def apply(self, file: SegmentFile, dead_letters: DeadLetters) -> None:
-        """Make them durable among the dead letters, then delete them."""
-        dead_letters.add(file.file_id, self.letters)
-        file.forget([letter.seq for letter in self.letters])
+    entries: Sequence[DeadLetterEntry]
 
 
 @attrs.define
 class Read:
-    """Events are wanted."""
+    """Load events; see `JournalWriter.read`."""
 
     segment: int
     after: int
@@ -102,150 +78,140 @@ class Read:
 
 @attrs.define
 class Open:
-    """The thread is to take its files."""
+    """Open the folder and recover orphaned segments."""
 
     done: Callable[[list[SegmentInfo] | JournalError], None]
 
 
 @attrs.define
 class Discard:
-    """An adopted file is finished."""
+    """Remove a recovered segment whose events all have their outcome."""
 
     segment: int
 
 
 @attrs.define
 class Close:
-    """The thread is to end."""
+    """Close the folder and end the thread."""
 
     done: Callable[[], None]
 
 
-Operation: TypeAlias = Append | Seal | Unseal | Ack | AddDeadLetters | Read
-"""What is done within a transaction of one file."""
+SegmentCommand: TypeAlias = Append | Seal | Unseal | Ack | AddDeadLetters | Read
+"""Runs inside a transaction of one segment."""
 
-Control: TypeAlias = Open | Discard | Close
-"""What is done between two transactions."""
+Command: TypeAlias = SegmentCommand | Open | Discard | Close
+
+Completion: TypeAlias = "Append | tuple[Callable[..., object], tuple[object, ...]]"
+"""A durable append, or a `done` with its arguments; both are called in the event loop's thread."""
 
 
-def refusals(operations: Iterable[Operation | Control], failure: JournalError) -> list[Completion]:
-    """What is answered when these will never be done; a seal is not, since nothing of it is durable."""
+def refuse(commands: Iterable[Command], error: JournalError) -> list[Completion]:
+    """Complete commands that will never run; a seal is not completed, because it is not durable."""
     refused: list[Completion] = []
-    for operation in operations:
-        match operation:
+    for command in commands:
+        match command:
             case Append():
-                refused.append((operation.answer, (failure,)))
+                refused.append((command.complete, (error,)))
             case Read() | Open():
-                refused.append((operation.done, (failure,)))
+                refused.append((command.done, (error,)))
             case Close():
-                refused.append((operation.done, ()))
+                refused.append((command.done, ()))
             case _:
                 pass
     return refused
 
 
 ACK_LAG = 0.1
-"""Seconds that a change which nobody waits for may be late, so that it joins others' commits."""
+"""Seconds by which commands without a waiting caller may be delayed to join a later commit."""
 
-_NOTHING, _THE_URGENT, _EVERYTHING = range(3)
+_NOTHING, _URGENT, _EVERYTHING = range(3)
 
 
 class CommandQueue:
-    """Both ways between the two threads."""
+    """Carry commands to the journal thread and completions back to the event loop."""
 
     def __init__(self) -> None:
-        self._operations: deque[Operation | Control] = deque()
-        self._completed: deque[Completion] = deque()
+        self._commands: deque[Command] = deque()
+        self._completions: deque[Completion] = deque()
         self._wake = threading.Event()
         self._is_urgent = False
-        self._listens_to = _EVERYTHING
-        self._notify: Callable[[], object] = _nobody
+        self._wakes_for = _EVERYTHING
+        self._call_notify: Callable[[], object] = _ignore
         self._is_notified = False
 
-    # ---------------------------------------------------------------- in the loop's thread
+    # ---------------------------------------------------------------- in the event loop's thread
 
     def rebind(self, notify: Callable[[], object]) -> None:
-        """From now on another loop is to be notified."""
-        self._notify = notify
+        """Notify another event loop from now on."""
+        self._call_notify = notify
         self._is_notified = False
-        if self._completed:
-            self._ring()
+        if self._completions:
+            self.notify()
 
-    def urge(self, operation: Operation | Control) -> None:
-        """Queue what somebody waits for."""
-        self._operations.append(operation)
+    def submit(self, command: Command, *, urgent: bool) -> None:
+        """Queue a command; one that is not urgent may be delayed by ACK_LAG."""
+        self._commands.append(command)
+        if not urgent:
+            if self._wakes_for == _EVERYTHING:
+                self._wake.set()
+            return
         self._is_urgent = True
-        # set already: the thread is on its way, and clears it before it looks what is here
-        if self._listens_to != _NOTHING and not self._wake.is_set():
-            self._wake.set()
-
-    def leave(self, operation: Operation | Control) -> None:
-        """Queue what nobody waits for: it may lag by ACK_LAG."""
-        self._operations.append(operation)
-        if self._listens_to == _EVERYTHING:
+        # already set: the thread is about to run, and clears the event before it takes the commands
+        if self._wakes_for != _NOTHING and not self._wake.is_set():
             self._wake.set()
 
     def dispatch(self) -> None:
-        """Tell of all that is completed, in order."""
+        """Call all completions in order."""
         self._is_notified = False
         try:
-            for _ in range(len(self._completed)):
-                completed = self._completed.popleft()
-                if isinstance(completed, Append):
-                    completed.answer(None)
+            for _ in range(len(self._completions)):
+                completion = self._completions.popleft()
+                if isinstance(completion, Append):
+                    completion.complete(None)
                 else:
-                    done, arguments = completed
+                    done, arguments = completion
                     done(*arguments)
         finally:
-            if self._completed:  # one of them raised, or the thread completed more meanwhile
-                self._ring()
+            if self._completions:  # one of them raised, or the thread added more
+                self.notify()
 
     # ---------------------------------------------------------------- in either thread
 
-    def answer(self, completed: Iterable[Completion]) -> None:
-        """Let the loop know what is completed."""
-        self._completed.extend(completed)
-        if self._completed:
-            self._ring()
+    def complete(self, completions: Iterable[Completion]) -> None:
+        """Hand completions to the event loop."""
+        self._completions.extend(completions)
+        if self._completions:
+            self.notify()
 
-    def tell(self) -> None:
-        """Let the loop look again, although nothing that it asked for is completed."""
-        self._ring()
-
-    def _ring(self) -> None:
+    def notify(self) -> None:
+        """Make the event loop call `dispatch`, even without completions."""
         if not self._is_notified:
             self._is_notified = True
-            with suppress(RuntimeError):  # the loop has ended; `rebind` names the next one
-                self._notify()
+            with suppress(RuntimeError):  # the event loop has ended; `rebind` names the next one
+                self._call_notify()
 
-    # ---------------------------------------------------------------- in the journal's thread
+    # ---------------------------------------------------------------- in the journal thread
 
-    def gather(self, timeout: float | None) -> list[Operation | Control]:
-        """Wait for something to do, and take all of it.
-
-        Args:
-            timeout: seconds to wait, at most.
-
-        Returns:
-            The operations, in the order of the calls; none if the time is over.
-        """
+    def wait(self, timeout: float | None) -> list[Command]:
+        """Wait up to `timeout` seconds for commands, and take all of them."""
         self._wake.clear()
-        self._listens_to = _EVERYTHING
-        if not self._operations:
+        self._wakes_for = _EVERYTHING
+        if not self._commands:
             self._wake.wait(timeout)
         self._wake.clear()
-        self._listens_to = _THE_URGENT
-        if self._operations and not self._is_urgent:
+        self._wakes_for = _URGENT
+        if self._commands and not self._is_urgent:
             self._wake.wait(ACK_LAG)
-        self._listens_to = _NOTHING
+        self._wakes_for = _NOTHING
         return self.take()
 
-    def take(self) -> list[Operation | Control]:
-        """Take what is queued."""
-        self._is_urgent = False  # before taking: what comes in between is taken, and wakes us once for nothing
-        take = self._operations.popleft
-        return [take() for _ in range(len(self._operations))]
+    def take(self) -> list[Command]:
+        """Take the queued commands."""
+        self._is_urgent = False  # first: a command that arrives in between is taken, at the cost of one useless wake-up
+        take = self._commands.popleft
+        return [take() for _ in range(len(self._commands))]
 
 
-def _nobody() -> None:
-    """Stands for whoever is to be told."""
+def _ignore() -> None:
+    """Replace the notification until `rebind`."""

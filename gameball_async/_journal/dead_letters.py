@@ -1,4 +1,4 @@
-"""A dead letter: what its reader learns of an event that will not arrive, and how that lies in a row."""
+"""Dead letters: events that will not be delivered, their rows, and reading and dropping them."""
 
 from __future__ import annotations
 
@@ -17,54 +17,53 @@ import attrs
 
 from .._core.events import Event
 from ..errors import DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
-from .dead_letter_file import LetterFile
+from .dead_letter_file import DeadLetterFile
 from .records import DeadLetterEntry
 
-BURY = (
+_INSERT = (
     "INSERT INTO letters (file_id, seq, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, "
     "email, encoded, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (file_id, seq) DO NOTHING"
 )
-"""Takes what `row_of` and `damaged_row_of` make."""
+"""Its rows come from `_row_of` and `_damaged_row_of`."""
 
-SELECT = (
+_SELECT = (
     "SELECT id, kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, email, encoded, "
     "checksum FROM letters"
 )
-"""Gives what `letter_of` takes."""
+"""Its rows go to `_from_row`."""
 
-_LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 1  # what SQLite can store
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1  # of SQLite
 
 
 class DeadLetterKind(StrEnum):
     """Why an event is a dead letter."""
 
     REJECTED = "rejected"
-    """Gameball refused it for good."""
+    """Gameball rejected it permanently."""
     EXPIRED = "expired"
     """It could not be delivered within `Retry(give_up_after=...)`."""
     UNKNOWN = "unknown"
-    """It was sent, its answer got lost, and it was not sent again."""
+    """It was sent, its response was lost, and it was not resent."""
     DROPPED = "dropped"
-    """The client gave it up for another reason."""
+    """The client dropped it for another reason."""
     DAMAGED = "damaged"
     """It could not be read from the journal."""
 
 
 @attrs.frozen
 class DeadLetter:
-    """An event that will not arrive; its `repr` shows the id, the kind and the event's name alone.
+    """An event that will not be delivered; its `repr` shows only the id, the kind and the event's name.
 
     Attributes:
-        id: its number, never used again in its file.
+        id: its number, never reused in its file.
         event: the event; None if it was damaged.
-        kind: why it is here, in a word.
-        reason: the error's message, with Gameball's own words if it had any.
-        status: the HTTP status of the answer that decided, if one did.
-        code: Gameball's own error code of that answer, if it had one.
-        may_have_arrived: whether an attempt ended without an answer that settles the matter, so that sending it
-            again may count twice.
+        kind: why it is a dead letter.
+        reason: the error's message, including Gameball's own message.
+        status: the HTTP status of the final response, if any.
+        code: Gameball's error code in that response, if any.
+        may_have_arrived: whether the outcome of an attempt is unknown, so that resending may count it twice.
         buried_at: when it became a dead letter, in UTC.
-        raw: what of a damaged event could be read; None otherwise.
+        raw: the readable data of a damaged event; None otherwise.
     """
 
     id: int
@@ -81,11 +80,11 @@ class DeadLetter:
     def metadata(self) -> dict[str, Any]:
         """The event's metadata, empty if it was damaged: tracking it again sends the same bytes.
 
-        Fractions are `Decimal`; numbers that were written with an exponent are floats.
+        Fractions are `Decimal`; numbers with an exponent are floats.
         """
         if self.event is None:
             return {}
-        encoded = self.event._encoded  # noqa: SLF001 Event shows it to no one outside the package
+        encoded = self.event._encoded  # noqa: SLF001 private only for users
         decoded: dict[str, dict[str, Any]] = json.loads(
             b"{" + encoded + b"}", parse_float=_same_fraction, parse_int=_same_integer
         )
@@ -95,41 +94,33 @@ class DeadLetter:
 # -------------------------------------------------------------------- rows
 
 
-def row_of(file_id: str, letter: DeadLetterEntry, now: float) -> tuple[object, ...]:
-    """The row of an event that will not arrive.
-
-    Args:
-        file_id: the name of the journal's file that it comes from.
-        letter: the event, its place there, and why it will not arrive.
-        now: seconds since the Unix epoch.
-    """
-    error, event = letter.error, letter.event
-    code = None if error.code is None else storable_integer(error.code)
+def _row_of(file_id: str, entry: DeadLetterEntry, now: float) -> tuple[object, ...]:
+    error, event = entry.error, entry.event
+    code = None if error.code is None else _storable_integer(error.code)
     why = (str(_kind_of(error)), _storable(str(error)), error.status, code, int(error.may_have_arrived), now)
-    encoded = event._encoded  # noqa: SLF001 Event shows it to no one outside the package
+    encoded = event._encoded  # noqa: SLF001 private only for users
     columns = (*why, event.player_unique_id, event.name, event.mobile, event.email, encoded)
-    return (file_id, letter.seq, *columns, _checksum_of(columns))
+    return (file_id, entry.seq, *columns, _checksum_of(columns))
 
 
-def damaged_row_of(file_id: str, seq: int, raw: bytes, reason: str, now: float) -> tuple[object, ...]:
-    """The row of what was an event once; see `row_of`."""
+def _damaged_row_of(file_id: str, seq: int, raw: bytes, reason: str, now: float) -> tuple[object, ...]:
     why = (str(DeadLetterKind.DAMAGED), _storable(reason), None, None, 1, now)
     columns = (*why, None, None, None, None, raw)
     return (file_id, seq, *columns, _checksum_of(columns))
 
 
-def letter_of(row: tuple[Any, ...]) -> DeadLetter:
-    """What a row tells; if its checksum is wrong, that it is damaged. Rows of the first version have none."""
+def _from_row(row: tuple[Any, ...]) -> DeadLetter:
+    """Return the dead letter in a row, a damaged one if its checksum is wrong; schema version 1 has no checksums."""
     number, *columns, checksum = row
-    with suppress(TypeError, ValueError, OverflowError, OSError):  # what a damaged column may cause
+    with suppress(TypeError, ValueError, OverflowError, OSError):  # caused by damaged columns
         if checksum is None or checksum == _checksum_of(tuple(columns)):
-            return _whole_letter(number, columns)
+            return _intact_letter(number, columns)
     encoded = columns[-1]
     return DeadLetter(
         id=number,
         event=None,
         kind=DeadLetterKind.DAMAGED,
-        reason="it was damaged in the file of the dead letters",
+        reason="it was damaged in the file of dead letters",
         status=None,
         code=None,
         may_have_arrived=True,
@@ -138,7 +129,7 @@ def letter_of(row: tuple[Any, ...]) -> DeadLetter:
     )
 
 
-def _whole_letter(number: int, columns: list[Any]) -> DeadLetter:
+def _intact_letter(number: int, columns: list[Any]) -> DeadLetter:
     kind, reason, status, code, may_have_arrived, buried_at, player, name, mobile, email, encoded = columns
     is_damaged = kind == DeadLetterKind.DAMAGED
     return DeadLetter(
@@ -158,9 +149,9 @@ def _checksum_of(columns: tuple[object, ...]) -> int:
     return crc32(repr(columns).encode())
 
 
-def storable_integer(number: int) -> int:
-    """The nearest integer that SQLite can store; no letter's id and no known code comes near the bounds."""
-    return min(max(number, _LEAST_INTEGER), _GREATEST_INTEGER)  # beyond 64 bits sqlite3 raises OverflowError
+def _storable_integer(number: int) -> int:
+    """Return the nearest integer that SQLite can store; no id and no known error code is near the limits."""
+    return min(max(number, _MIN_INTEGER), _MAX_INTEGER)  # sqlite3 raises OverflowError beyond 64 bits
 
 
 def _kind_of(error: DeliveryError) -> DeadLetterKind:
@@ -176,89 +167,76 @@ def _kind_of(error: DeliveryError) -> DeadLetterKind:
 
 
 def _storable(text: str) -> str:
-    # Gameball's words may hold a lone surrogate, which SQLite's UTF-8 cannot
+    # Gameball's message may contain a lone surrogate, which UTF-8 cannot encode
     return text.encode("utf-8", "replace").decode()
 
 
 def _same_fraction(text: str) -> Decimal | float:
-    """Read a number as what is encoded to the very same text."""
+    """Decode a number to a value that is encoded to the same text."""
     exact = Decimal(text)
     return exact if format(exact, "f") == text else float(text)
 
 
 def _same_integer(text: str) -> Decimal | int:
-    # more digits than 64 bits hold come from a Decimal, and so does -0
-    return Decimal(text) if not _LEAST_INTEGER <= int(text) <= _GREATEST_INTEGER or text == "-0" else int(text)
+    # integers beyond 64 bits, and -0, were encoded from a Decimal
+    return Decimal(text) if not _MIN_INTEGER <= int(text) <= _MAX_INTEGER or text == "-0" else int(text)
 
 
-_PAGE = 100  # letters read at once: 25 MB even if each has the 256 KiB that an event may have by default
+_PAGE = 100  # dead letters read at once: at most 25 MB with the default event size limit of 256 KiB
 
 
 class DeadLetters:
-    """The dead letters of one journal, in order of their burial.
+    """The dead letters of one journal, oldest first.
 
-    They can be read and dropped at any time, also while clients run. Its calls wait for the disk, so let a thread
-    make them if your event loop must not wait. Letters that are buried during an iteration are not part of it.
+    They can be read and dropped at any time, even while clients run. The calls block on the disk: call them in a
+    thread if your event loop must not block. An iteration does not include dead letters added while it runs.
 
     Args:
-        folder: the journal's folder; nothing is read or made before the first use.
+        folder: the journal's folder; nothing is read or created before the first use.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._file = LetterFile(folder)
+        self._file = DeadLetterFile(folder)
 
-    # ---------------------------------------------------------------- burying
+    # ---------------------------------------------------------------- adding
 
-    def add(self, file_id: str, letters: Iterable[DeadLetterEntry]) -> None:
-        """Bury letters in one durable transaction; a letter that lies there already stays as it is.
-
-        A damaged file is renamed, and a fresh one begun.
+    def add(self, file_id: str, entries: Iterable[DeadLetterEntry]) -> None:
+        """Add dead letters in one durable transaction; existing ones are not changed.
 
         Args:
-            file_id: the name of the journal's file that they come from; with the seq it names a letter for ever.
-            letters: the letters.
+            file_id: the id of their segment, which identifies a dead letter together with its seq.
+            entries: the events.
 
         Raises:
             sqlite3.Error: if they cannot be written; none of them was.
-            OSError: likewise; with ENOSPC if there is no room for them.
+            OSError: if they cannot be written; none of them was. ENOSPC on a full disk.
         """
         now = time.time()
-        self._file.insert(BURY, [row_of(file_id, letter, now) for letter in letters])
+        self._file.insert(_INSERT, [_row_of(file_id, entry, now) for entry in entries])
 
     def add_damaged(self, file_id: str, seq: int, raw: bytes, reason: str) -> None:
-        """Bury a row that could not be read.
-
-        Args:
-            file_id: the name of the journal's file that it comes from.
-            seq: its place in that file.
-            raw: what of it could be read.
-            reason: what is wrong with it.
-
-        Raises:
-            sqlite3.Error: if it cannot be written.
-            OSError: likewise.
-        """
-        self._file.insert(BURY, [damaged_row_of(file_id, seq, raw, reason, time.time())])
+        """Add the readable data of a damaged event; see `add`."""
+        self._file.insert(_INSERT, [_damaged_row_of(file_id, seq, raw, reason, time.time())])
 
     def close(self) -> None:
-        """End the use of the file; nothing is open between two calls, and a later use is fine."""
+        """Do nothing: no file is open between two calls."""
 
     # ---------------------------------------------------------------- reading
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Read the letters in order of their burial, a page at a time.
+        """Read the dead letters, oldest first, a page at a time.
 
         Raises:
             JournalError: if the file cannot be read.
         """
         newest = max((row[0] for row in self._file.read("SELECT id FROM letters ORDER BY id DESC LIMIT 1")), default=0)
         after = 0
-        while page := self._file.read(f"{SELECT} WHERE id > ? AND id <= ? ORDER BY id LIMIT {_PAGE}", after, newest):
-            yield from map(letter_of, page)
+        while page := self._file.read(f"{_SELECT} WHERE id > ? AND id <= ? ORDER BY id LIMIT {_PAGE}", after, newest):
+            yield from map(_from_row, page)
             after = page[-1][0]
 
     def __len__(self) -> int:
-        """Count the letters.
+        """Count the dead letters.
 
         Raises:
             JournalError: if the file cannot be read.
@@ -267,23 +245,23 @@ class DeadLetters:
         return int(counted[0][0]) if counted else 0
 
     def __bool__(self) -> bool:
-        """Be true, letters or none: `if letters` must read no file."""
+        """Return True even without dead letters: `if letters` must not read the file."""
         return True
 
     def get(self, letter_id: int) -> DeadLetter | None:
-        """Return one letter, or None if there is none of this id.
+        """Return the dead letter with this id, or None.
 
         Raises:
             JournalError: if the file cannot be read.
         """
-        page = self._file.read(f"{SELECT} WHERE id = ?", storable_integer(letter_id))
-        return letter_of(page[0]) if page else None
+        page = self._file.read(f"{_SELECT} WHERE id = ?", _storable_integer(letter_id))
+        return _from_row(page[0]) if page else None
 
     def drop(self, ids: Iterable[int]) -> int:
-        """Delete letters for good, in one durable transaction; their bytes are overwritten.
+        """Delete dead letters permanently in one durable transaction; their bytes are overwritten.
 
         Args:
-            ids: their ids; an id that is not there is no error.
+            ids: their ids; unknown ids are ignored.
 
         Returns:
             How many were deleted.
@@ -292,5 +270,5 @@ class DeadLetters:
             JournalError: if the file cannot be written; none of them was deleted.
         """
         return self._file.change(
-            "DELETE FROM letters WHERE id = ?", [(storable_integer(letter_id),) for letter_id in ids]
+            "DELETE FROM letters WHERE id = ?", [(_storable_integer(letter_id),) for letter_id in ids]
         )

@@ -1,14 +1,13 @@
-"""Room on the disk: a reserve that is given up when the disk is full, so that what is stored can still be sent.
+"""Disk reserve: space that is freed when the disk is full, so that stored events can still be sent.
 
-To seal a batch and to remove a delivered one needs some room too. While the reserve is given up no events are taken;
-they are taken again when there is room for a reserve once more, and for as much beside it. A quota that is used up is a
-full disk.
+Sealing a batch and deleting a delivered one need disk space too. While the reserve is freed, appends are refused; they
+are accepted again once the disk has space for a new reserve and as much beside it. An exhausted quota counts as a full
+disk.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import os
 import shutil
@@ -21,7 +20,10 @@ from typing import Any
 from .._platform import open_private
 from ..errors import JournalError
 from .folder import JOURNAL, remove_reserve
+from .forks import DeferredLog
 from .records import DeadLetterEntry
+from .schema import error_code
+from .sqlite_image import wal_of
 
 _resource: Any
 try:
@@ -29,168 +31,158 @@ try:
 except ImportError:  # Windows has no such limits
     _resource = None
 
-Note = tuple[int, str, tuple[object, ...]]
-"""A log line: it is written outside of the guard, where a handler may fork or take its time."""
-
 MIB = 1024 * 1024
 
 SIZES = (8 * MIB, 2 * MIB, MIB // 2)
-"""Bytes of a reserve; the first that is at most half of what is free.
+"""Sizes of a reserve in bytes; the first one that is at most half of the free space is used.
 
-When the disk is full, up to 1,000 pages (4 MiB) may lie in the `-wal` that are yet to be moved into the database, which
-is what frees them: the first size has room for that, and as much again for what is sealed and removed then. Where it is
-smaller, so is the `-wal`.
+When the disk is full, the `-wal` may have up to 1,000 pages (4 MiB), which are freed only by copying them into the
+database: the first size covers that, and as much again for seals and deletes. With a smaller reserve, the `-wal` is
+limited to fit.
 """
 
-LOOK_AFTER = 1.0
-"""Seconds between two looks whether there is room again."""
+CHECK_AFTER = 1.0
+"""Seconds between two checks of a full disk."""
 
 _BYTES_PER_WAL_PAGE = 8 * 1024
-"""Bytes of the reserve for each page of the `-wal`: twice the page."""
+"""Bytes of the reserve per page of the `-wal`: two pages."""
 
 _USUAL_WAL = 1000  # pages, SQLite's own default
-_SHORT_WAL = 16  # pages: while the disk is full, what was given up has to last
+_SHORT_WAL = 16  # pages: while the disk is full, the freed space has to last
 
-_PROBE = MIB  # with less than that a disk is full: a group of events may need as much
-_LEFT_BY_LETTERS = MIB // 4  # what is sealed and removed goes on needing some
+_MIN_FREE = MIB  # bytes below which a disk is full: a group of events may need as much
+_LEFT_BY_DEAD_LETTERS = MIB // 4  # bytes that seals and deletes still need
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_NO_ROOM = (*_FULL, errno.EFBIG)  # a reserve may be too large for a limit that events are not
+_NO_ROOM = (*_FULL, errno.EFBIG)  # not in _FULL: a reserve may exceed a file size limit that events do not
 _MAY_BE_NO_ROOM = (
-    sqlite3.SQLITE_FULL,  # or the file has reached its limit
-    sqlite3.SQLITE_IOERR,  # what SQLite makes of a quota that is used up, or of a sync that finds no room
+    sqlite3.SQLITE_FULL,  # or the file has reached its size limit
+    sqlite3.SQLITE_IOERR,  # an exhausted quota, or a sync without space
     sqlite3.SQLITE_CANTOPEN,
 )
 
 
 class DiskReserve:
-    """The room that one client keeps for its files, and whether the disk is full.
-
-    Args:
-        notes: where log lines go.
+    """The disk space that one client keeps for its segments, and whether the disk is full.
 
     Attributes:
-        shortage: why no events are taken, while the disk is full.
-        look_at: when it is looked for room again, in seconds of the monotonic clock.
+        shortage: why appends are refused, while the disk is full.
+        check_at: when to check for free space again, in seconds of the monotonic clock.
     """
 
-    def __init__(self, notes: list[Note]) -> None:
+    def __init__(self, log: DeferredLog) -> None:
         self.shortage: JournalError | None = None
-        self.look_at = 0.0
-        self._notes = notes
+        self.check_at = 0.0
+        self._log = log
         self._path = Path()
         self._size = 0
-        self._least = SIZES[-1]  # what is taken again at least
+        self._min_size = SIZES[-1]  # of the next reserve
 
     def take(self, path: Path) -> None:
-        """Take a reserve, if there is enough room; it is no matter if there is not.
-
-        Args:
-            path: where it is to lie.
-        """
+        """Allocate a reserve at this path. Best effort."""
         self._path = path
         self._take()
 
     def move(self, path: Path) -> None:
-        """Take the reserve elsewhere."""
+        """Allocate the reserve at another path."""
         if self._size:
-            self.give_up()
+            self.free()
             self.take(path)
         self._path = path
 
     @property
     def wal_pages(self) -> int:
-        """Pages that a `-wal` may have before it is moved into its database."""
+        """Pages that a `-wal` may have before a checkpoint."""
         return _SHORT_WAL if self.shortage is not None else self._size // _BYTES_PER_WAL_PAGE or _USUAL_WAL
 
     @property
     def bytes_to_rewrite(self) -> int:
-        """Bytes that a file may still have in use to be written anew, without what was freed in it."""
-        return self._least // 4
+        """Bytes in use up to which a file is rewritten to return its freed pages to the disk."""
+        return self._min_size // 4
 
     # ---------------------------------------------------------------- a full disk
 
     def is_missing(self, error: Exception) -> bool:
-        """Whether this error comes of a full disk; to be asked before anything is closed, which may free some."""
+        """Return whether a full disk caused this error; call it before closing a file, which may free space."""
         if isinstance(error, OSError):
             return error.errno in _NO_ROOM
-        return _code(error) in _MAY_BE_NO_ROOM and not self._holds(self._size, beside=_PROBE)
+        return error_code(error) in _MAY_BE_NO_ROOM and not self._allocate(self._size, extra=_MIN_FREE)
 
-    def is_missing_for_letters(self, error: Exception) -> bool:
-        """The same for the dead letters while the disk is full: what a burial had taken is free again when it fails."""
-        return _code(error) in _MAY_BE_NO_ROOM or self.is_missing(error)
+    def is_missing_for_dead_letters(self, error: Exception) -> bool:
+        """Return the same for adding dead letters while the disk is full: on failure, the space is free again."""
+        return error_code(error) in _MAY_BE_NO_ROOM or self.is_missing(error)
 
-    def has_room_for(self, letters: Iterable[DeadLetterEntry]) -> bool:
-        """Whether letters can be buried while the disk is full, with some room left for what is sent.
+    def has_room_for(self, entries: Iterable[DeadLetterEntry]) -> bool:
+        """Return whether dead letters can be added while the disk is full, with space left for seals and deletes.
 
-        A burial is not tried without it: where a change is written beside what it changes, one that fails may not even
-        find the room to be undone, and keeps what it has taken.
+        Without it, adding is not even tried: on copy-on-write file systems a failed transaction may have no space to
+        roll back, and keeps what it has allocated.
         """
-        size = sum(len(letter.event._encoded) for letter in letters)  # noqa: SLF001 Event shows it to no one outside
-        return self._holds(self._size, beside=size + _LEFT_BY_LETTERS)
+        size = sum(len(entry.event._encoded) for entry in entries)  # noqa: SLF001 private only for users
+        return self._allocate(self._size, extra=size + _LEFT_BY_DEAD_LETTERS)
 
     def run_short(self, now: float) -> bool:
-        """The disk is full: give up the reserve.
+        """Free the reserve because the disk is full.
 
         Returns:
-            Whether there was one, so that what has just failed may work.
+            Whether that freed space, so that retrying may work.
         """
         if self.shortage is None:
-            self._least = self._size or SIZES[-1]
+            self._min_size = self._size or SIZES[-1]
             self.shortage = JournalError(
-                f"the journal {self._path.with_suffix(JOURNAL)} cannot take events, its disk is full (or a quota, or "
-                f"the limit of a file's size): free room on its disk, {2 * self._least / MIB:g} MiB at least; what is "
-                "stored is kept, and the client looks again every second."
+                f"the journal {self._path.with_suffix(JOURNAL)} cannot store events, its disk is full (or a quota, or "
+                f"the file size limit): free at least {2 * self._min_size / MIB:g} MiB on its disk; stored events are "
+                "kept, and the client checks again every second."
             )
-            self.look_at = now + LOOK_AFTER
-            self._notes.append((logging.ERROR, "%s", (self.shortage,)))
-        was_held = bool(self._size)
-        self.give_up()
-        return was_held
+            self.check_at = now + CHECK_AFTER
+            self._log.error("%s", self.shortage)
+        was_allocated = bool(self._size)
+        self.free()
+        return was_allocated
 
-    def give_up(self) -> None:
-        """Give the reserve back to the disk."""
+    def free(self) -> None:
+        """Free the reserve."""
         self._size = 0
         with suppress(OSError):
             remove_reserve(self._path)
 
-    def leave(self) -> None:
-        """The client closes: leave nothing behind."""
-        self.give_up()
+    def close(self) -> None:
+        """Free the reserve when the client closes."""
+        self.free()
         self.shortage = None
-        self._least = SIZES[-1]
+        self._min_size = SIZES[-1]
 
     def recover(self, now: float) -> None:
-        """Take the reserve again, if there is room; then events are taken again."""
-        self.look_at = now + LOOK_AFTER
+        """Allocate the reserve again, and accept appends again, if the disk has space."""
+        self.check_at = now + CHECK_AFTER
         if self._take():
             self.shortage = None
-            self._notes.append((logging.WARNING, "the journal %s works again", (self._path.with_suffix(JOURNAL),)))
+            self._log.warning("the journal %s works again", self._path.with_suffix(JOURNAL))
 
     # ---------------------------------------------------------------- the reserve
 
     def _take(self) -> bool:
-        """Take the largest reserve that there is room for; says whether there is room for any."""
-        is_room = False
+        """Allocate the largest reserve that fits; returns whether the disk has space for one."""
+        has_room = False
         for size in SIZES:
-            if size >= self._least and not self._size:
-                is_room |= self._holds(size, beside=size)  # else the next events would give it up at once
-        return is_room
+            if size >= self._min_size and not self._size:
+                has_room |= self._allocate(size, extra=size)  # without extra, the next events would free it at once
+        return has_room
 
-    def _holds(self, size: int, *, beside: int) -> bool:
-        """Hold so many bytes, provided that there are some more beside them; says whether there are.
+    def _allocate(self, size: int, *, extra: int) -> bool:
+        """Allocate a reserve of this size, if the disk has some extra space; returns whether it has.
 
-        Where nothing can be reserved, what the file system tells of its room has to do.
+        File systems that cannot allocate only report their free space.
         """
-        if self._bytes_to_limit() < beside:
+        if self._bytes_to_limit() < extra:
             return False
         try:
-            self._allocate(size, beside)
+            self._write(size, extra)
         except OSError as error:
             return error.errno not in _FULL
         return True
 
     def _bytes_to_limit(self) -> float:
-        """Bytes that the larger of the journal's files may still grow by, where files have a limit (`ulimit -f`)."""
+        """Return the bytes until the larger file of the segment reaches the file size limit (`ulimit -f`)."""
         if _resource is None:
             return math.inf
         limit = _resource.getrlimit(_resource.RLIMIT_FSIZE)[0]
@@ -198,32 +190,26 @@ class DiskReserve:
             return math.inf
         journal = self._path.with_suffix(JOURNAL)
         sizes = [0]
-        for path in (journal, journal.with_name(journal.name + "-wal")):
+        for path in (journal, wal_of(journal)):
             with suppress(OSError):
                 sizes.append(path.stat().st_size)
         return float(limit - max(sizes))
 
-    def _allocate(self, size: int, beside: int) -> None:
+    def _write(self, size: int, extra: int) -> None:
         free = shutil.disk_usage(self._path.parent).free
-        if free < size + beside - self._size:  # not to take the last from other programs
+        if free < size + extra - self._size:  # leave space for other programs
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if not hasattr(os, "posix_fallocate"):
             raise OSError(errno.ENOTSUP, "no reserve can be allocated here")
         descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
         try:
-            os.posix_fallocate(descriptor, size, beside)  # quotas too
+            os.posix_fallocate(descriptor, size, extra)  # checks quotas too
             if size > self._size:
-                os.posix_fallocate(descriptor, 0, size)  # by itself: of what was allocated at once, btrfs frees no part
+                os.posix_fallocate(descriptor, 0, size)  # separately: btrfs cannot free a part of one allocation
             self._size = size
         finally:
-            with suppress(OSError):  # where a change is written beside what it changes, even this needs room
+            with suppress(OSError):  # on copy-on-write file systems even this needs space
                 os.ftruncate(descriptor, self._size)
-            os.close(descriptor)  # else the room would stay taken after the file is gone
+            os.close(descriptor)  # an open descriptor would keep the space allocated
             if not self._size:
-                self.give_up()
-
-
-def _code(error: Exception) -> int:
-    # the low byte is the kind of error, the others tell more of it
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
+                self.free()

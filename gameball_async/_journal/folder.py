@@ -1,7 +1,7 @@
-"""The journal's folder: what the files in it are called, who owns them, and how they come and go.
+"""The journal's folder: the names of its files, the locks of segments, and creating and removing segments.
 
-A file belongs to whoever has an exclusive lock on the `.lock` file beside it. The lock is never on the database itself:
-closing any other descriptor of that would drop SQLite's own locks.
+The process that holds an exclusive lock on the `.lock` file owns the segment beside it. The lock is never on the
+database itself: closing any other descriptor of the database would drop SQLite's own locks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -22,97 +23,96 @@ from .sqlite_image import kind_of, open_regular
 from .state import MARK, SegmentState, read_mark
 
 JOURNAL, LOCK = ".journal", ".lock"
-RESERVE = ".reserve"  # room that its owner gives up when the disk is full
-SALVAGED = ".salvaged"  # the rows that were saved from a damaged file, all of them
-_BESIDE = ("-wal", "-journal")
-"""What SQLite may leave beside a database; the second only if its process ended while the tables were made."""
+RESERVE = ".reserve"  # disk space that the owner frees when the disk is full
+REPAIRED = ".salvaged"  # a complete repaired copy of a damaged segment
+SQLITE_SUFFIXES = ("-wal", "-journal")
+"""Files that SQLite may leave beside a database; the second only if its process died while it created the tables."""
 
-_OWN = (JOURNAL, JOURNAL + "-wal", LOCK, SALVAGED, MARK)
+_OWN = (JOURNAL, JOURNAL + "-wal", LOCK, REPAIRED, MARK)
 
 _POSITION = re.compile(r"(\d{1,18})-")
 
-_MOST_OF_A_LOCK = 100  # bytes
+_MAX_LOCK_SIZE = 100  # bytes
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class Folder:
-    """The folder of a journal.
-
-    Args:
-        path: where it is; nothing is read or made before `make`.
-    """
+    """The folder of a journal; nothing is read or created before it is used."""
 
     def __init__(self, path: str | PathLike) -> None:
         self.path = Path(path).absolute()
 
-    def make(self) -> None:
-        """Make the folder if it is missing, for its owner alone.
+    def create(self) -> None:
+        """Create a missing folder, accessible only to its owner.
 
         Raises:
-            OSError: if it cannot be made.
+            OSError: if it cannot be created.
         """
         if self.path.is_dir():
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # another process was faster; if it is no folder, the next step says so
+        with suppress(FileExistsError):  # created by another process, or not a folder: then the next step fails
             self.path.mkdir(mode=0o700)
         sync_folder(self.path.parent)
 
     def stems(self) -> list[str]:
-        """The files that lie in it, by what comes before their suffix, oldest first."""
-        return sorted({path.stem for path in self.path.iterdir() if path.suffix in _OWN}, key=order_of)
+        """Return the segments' names without suffix, oldest first."""
+        stems = {path.stem for path in self.path.iterdir() if path.suffix in _OWN}
+        return sorted(stems, key=lambda stem: (position_of(stem), stem))
 
     def journal(self, stem: str) -> Path:
-        """The path of a file."""
+        """Return the path of a segment's database."""
         return self.path / (stem + JOURNAL)
 
     def lock(self, stem: str) -> Path:
-        """The path of a file's lock."""
+        """Return the path of a segment's lock."""
         return self.path / (stem + LOCK)
 
     def reserve(self, stem: str) -> Path:
-        """The path of what its owner keeps free on the disk."""
+        """Return the path of a segment's disk reserve."""
         return self.path / (stem + RESERVE)
 
     def mark(self, stem: str) -> Path:
-        """The path of a file's mark."""
+        """Return the path of a segment's commit mark."""
         return self.path / (stem + MARK)
 
     def mark_of(self, stem: str) -> SegmentState | None:
-        """What a file's mark says, even if it has got the name of another file; None if there is none."""
+        """Read a segment's commit mark, even if it was renamed to another of the segment's files."""
         paths = (self.path / (stem + suffix) for suffix in (MARK, LOCK, RESERVE, JOURNAL, JOURNAL + "-wal"))
         return next((mark for path in paths if (mark := read_mark(path)) is not None), None)
 
     def marks(self) -> dict[str, SegmentState]:
-        """The marks in it, by the name of their file."""
-        found = (read_mark(path) for path in self.path.glob("*" + MARK))
-        return {mark.file_id: mark for mark in found if mark is not None}
+        """Read all commit marks, by file id."""
+        return {mark.file_id: mark for _, mark in self._marks()}
 
     def stem_of(self, file_id: str) -> str | None:
-        """The file whose mark has this name for ever; None if there is none."""
-        marks = ((path.stem, read_mark(path)) for path in self.path.glob("*" + MARK))
-        return next((stem for stem, mark in marks if mark is not None and mark.file_id == file_id), None)
+        """Return the stem of the segment whose commit mark has this file id."""
+        return next((stem for stem, mark in self._marks() if mark.file_id == file_id), None)
+
+    def _marks(self) -> Iterator[tuple[str, SegmentState]]:
+        for path in self.path.glob("*" + MARK):
+            if (mark := read_mark(path)) is not None:
+                yield path.stem, mark
 
     def next_position(self) -> int:
-        """A position behind those of all files in it; the folder must be locked."""
+        """Return a position after those of all segments; the folder must be locked."""
         positions = [position_of(path.name) for path in self.path.iterdir()]
-        positions += [mark.position for mark in self.marks().values()]
+        positions += [mark.position for _, mark in self._marks()]
         return max(positions, default=0) + 1
 
     def new_stem(self, position: int) -> str:
-        """A name for a file at this position."""
+        """Return a new name for a segment at this position."""
         return f"{position:015d}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def remove(self, stem: str) -> None:
-        """Remove a file whose lock is held; the lock is removed when it is released.
+        """Remove a segment except its lock, which must be held.
 
         Raises:
-            OSError: if something cannot be removed.
+            OSError: if a file cannot be removed.
         """
         path = self.journal(stem)
-        path.unlink(missing_ok=True)
-        for suffix in _BESIDE:
+        for suffix in ("", *SQLITE_SUFFIXES):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         if kind_of(self.mark(stem)) is None:
             self.mark(stem).unlink(missing_ok=True)
@@ -120,10 +120,10 @@ class Folder:
 
 
 def remove_reserve(path: Path) -> None:
-    """Remove a reserve, unless something else has got its name: a reserve holds nothing but zeros.
+    """Remove a disk reserve, unless the file has other content than zeros: another file was renamed to it.
 
     Raises:
-        OSError: if that fails.
+        OSError: if it cannot be removed.
     """
     with suppress(FileNotFoundError):
         with os.fdopen(open_regular(path), "rb") as file:
@@ -134,45 +134,49 @@ def remove_reserve(path: Path) -> None:
 
 
 def position_of(name: str) -> int:
-    """The position that a file's name begins with; 0 if it begins otherwise."""
+    """Return the position at the start of a file's name, or 0."""
     found = _POSITION.match(name)
     return int(found[1]) if found else 0
 
 
-def order_of(stem: str) -> tuple[int, str]:
-    """What files are sorted by, oldest first."""
-    return position_of(stem), stem
+def free_name(path: Path, suffix: str) -> Path:
+    """Return an unused name to set a file aside: `path` plus the suffix, and a number if needed."""
+    candidate, number = path.with_name(path.name + suffix), 1
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = path.with_name(f"{path.name}{suffix}.{number}")
+    return candidate
 
 
-def make_private(path: Path) -> None:
-    """Make an empty file that its owner alone can read, whatever the umask; SQLite gives those beside it the same mode.
+def create_private(path: Path) -> None:
+    """Create an empty file that only its owner can read; SQLite gives the files beside it the same mode.
 
     Raises:
-        OSError: if it cannot be made, or is there already.
+        OSError: if it cannot be created, or exists.
     """
     os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 
 
-def make_database(path: Path, state: SegmentState) -> None:
-    """Make a file without events; when this returns it survives a loss of power.
+def create_database(path: Path, state: SegmentState) -> None:
+    """Create a segment's database without events, durably.
 
     Raises:
-        OSError: if it cannot be made.
-        sqlite3.Error: likewise.
+        OSError: if it cannot be created.
+        sqlite3.Error: if it cannot be created.
     """
-    make_private(path)
+    create_private(path)
     with closing(schema.connect(path)) as connection:
         schema.create(connection, state)
     sync_folder(path.parent)
 
 
 def take_lock(path: Path) -> int | None:
-    """Take a lock, and leave the number of this process in it for whoever wants to know; see `hold_lock`."""
+    """Take a lock and write this process's id into it; None if another process holds it. See `hold_lock`."""
     descriptor = hold_lock(path)
     if descriptor is None:
         return None
     try:
-        if os.fstat(descriptor).st_size <= _MOST_OF_A_LOCK:  # else it is another file that has got its name
+        if os.fstat(descriptor).st_size <= _MAX_LOCK_SIZE:  # else another file was renamed to it
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -183,35 +187,35 @@ def take_lock(path: Path) -> int | None:
 
 
 def owner(path: Path) -> int | None:
-    """The number in a lock; None if it cannot be read."""
+    """Return the process id in a lock; None if it is unreadable."""
     with suppress(OSError, ValueError):
         return int(path.read_bytes())
     return None
 
 
-def is_gone(path: Path) -> bool:
-    """Whether no process of this machine has the number in a lock; in another container one may have it."""
-    return is_process_gone(owner(path) or 0)  # 0 is our own group, which is there
+def is_owner_gone(path: Path) -> bool:
+    """Return whether no process of this machine has the id in a lock; a process in another container may have it."""
+    return is_process_gone(owner(path) or 0)  # 0 is our own process group, which exists
 
 
-def unusable(folder: Path, error: Exception) -> JournalError:
-    """What to tell the user when a journal cannot be opened."""
+def cannot_open(folder: Path, error: Exception) -> JournalError:
+    """Return the error for a journal that cannot be opened."""
     if isinstance(error, OSError) and error.errno in _NO_LOCKS:
         return JournalError(
-            f"the journal {folder} lies on a file system without locks: choose a folder on a disk of this machine."
+            f"the journal {folder} is on a file system without locks: choose a folder on a disk of this machine."
         )
     return JournalError(
         f"the journal {folder} cannot be opened ({schema.reason_of(error)}): "
-        "choose a folder that this process can make and write files in, on a disk with room."
+        "choose a folder in which this process can create and write files, on a disk with free space."
     )
 
 
-def broken(path: Path, error: Exception) -> JournalError:
-    """What to tell the user when a journal that was open cannot be written or read."""
-    reason = schema.reason_of(error)
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        remedy = "free room on its disk, or raise Journal(max_bytes=...)"
+def cannot_use(path: Path, error: Exception) -> JournalError:
+    """Return the error for an open segment that can no longer be written or read."""
+    if schema.error_code(error) == sqlite3.SQLITE_FULL:
+        remedy = "free space on its disk, or raise Journal(max_bytes=...)"
     else:
-        remedy = "look after its disk and its permissions"
-    return JournalError(f"the journal {path} cannot be used ({reason}): {remedy}; the client tries again every second.")
+        remedy = "check its disk and its permissions"
+    return JournalError(
+        f"the journal {path} cannot be used ({schema.reason_of(error)}): {remedy}; the client retries every second."
+    )

@@ -1,66 +1,71 @@
-"""What a fork must not break: the child never uses, closes or holds what its parent has in SQLite.
+"""Fork safety: a forked child never uses, closes or locks its parent's SQLite files.
 
-A writer is inside SQLite only while it is inside its guard, and a fork waits until nobody is: so the child's copy of
-SQLite's own mutexes is free, and a new client in the child can use them.
+The journal thread uses SQLite only while it holds its fork guard, and a fork waits until all guards are free. The
+child therefore inherits SQLite's mutexes unlocked, and its own new clients can use SQLite.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import threading
 import weakref
 from contextlib import suppress
 
-_turnstile = threading.Lock()
-"""Passed by whoever enters a guard and held during a fork: so a busy writer cannot starve it."""
+from .._log import logger
+
+_log = logger("gameball_async")
+
+_fork_lock = threading.Lock()
+"""Acquired before each guard and held during a fork, so that a busy thread cannot starve the fork."""
 
 
 class ForkGuard:
-    """The part of one writer that a fork has to know; entered as a context manager.
+    """Keep forks out while one thread uses SQLite; a context manager.
 
     Attributes:
-        descriptors: the locks that the writer holds.
-        is_inherited: whether this process got it from its parent, and so must leave the files alone.
+        descriptors: the file locks to close in a child.
+        is_inherited: whether this process is a child, which must not touch the files.
     """
 
     def __init__(self) -> None:
         self.descriptors: set[int] = set()
         self.is_inherited = False
-        self._kept: list[object] = []
-        self._inside = threading.Lock()
-        with _turnstile:
+        self._pinned: list[object] = []
+        self._lock = threading.Lock()
+        with _fork_lock:
             _guards.add(self)
 
-    def keep(self, *objects: object) -> None:
-        """Never finalize these in a child: closing a connection there would move the parent's file on."""
-        self._kept.extend(objects)
+    def pin(self, *objects: object) -> None:
+        """Never finalize these in a child: closing a connection there would change the parent's files."""
+        self._pinned.extend(objects)
 
     def __enter__(self) -> None:
-        with _turnstile:
-            self._inside.acquire()
+        with _fork_lock:
+            self._lock.acquire()
 
     def __exit__(self, *exc_info: object) -> None:
-        self._inside.release()
+        self._lock.release()
 
-    def hold(self) -> None:
-        """Wait until the writer is outside, and keep it there."""
-        self._inside.acquire()
+    def acquire(self) -> None:
+        """Wait until the thread has left the guard, and keep it out."""
+        self._lock.acquire()
 
     def release(self) -> None:
-        """Let the writer in again."""
-        self._inside.release()
+        """Undo `acquire`."""
+        self._lock.release()
 
-    def renounce(self) -> None:
-        """In the child: let go of the parent's locks, which stay locked, and keep its connections for ever."""
+    def disown(self) -> None:
+        """Close the parent's lock files in the child (the parent keeps the locks), and leak its connections."""
         self.is_inherited = True
         for descriptor in self.descriptors:
             with suppress(OSError):
                 os.close(descriptor)
         self.descriptors.clear()
-        for kept in self._kept:
-            # the end of the interpreter finalizes whatever it can reach, but nothing that has a reference too many
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        for pinned in self._pinned:
+            # interpreter shutdown finalizes all reachable objects, except those with an extra reference
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(pinned))
 
 
 _guards: weakref.WeakSet[ForkGuard] = weakref.WeakSet()
@@ -68,24 +73,45 @@ _held: list[ForkGuard] = []
 
 
 def _before() -> None:
-    _turnstile.acquire()
+    _fork_lock.acquire()
     _held.extend(_guards)
     for fork_guard in _held:
-        fork_guard.hold()
+        fork_guard.acquire()
 
 
 def _after() -> None:
     for fork_guard in _held:
         fork_guard.release()
     _held.clear()
-    _turnstile.release()
+    _fork_lock.release()
 
 
 def _after_in_child() -> None:
     for fork_guard in _held:
-        fork_guard.renounce()
+        fork_guard.disown()
     _after()
 
 
-if hasattr(os, "register_at_fork"):  # Windows has no forks
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after_in_child)
+
+
+class DeferredLog:
+    """Collect log lines inside a fork guard; they are written outside, because a log handler may fork or block."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[int, str, tuple[object, ...]]] = []
+
+    def error(self, message: str, *arguments: object) -> None:
+        """Add an error."""
+        self._lines.append((logging.ERROR, message, arguments))
+
+    def warning(self, message: str, *arguments: object) -> None:
+        """Add a warning."""
+        self._lines.append((logging.WARNING, message, arguments))
+
+    def write(self) -> None:
+        """Write the collected lines."""
+        lines, self._lines = self._lines, []
+        for level, message, arguments in lines:
+            _log.log(level, message, *arguments)

@@ -1,4 +1,4 @@
-"""A look into a journal from outside: what lies in it and whose it is. It changes nothing that is somebody's."""
+"""Inspect a journal from outside: its segments, their events and their owners, without changing them."""
 
 from __future__ import annotations
 
@@ -16,36 +16,35 @@ from .._platform import hold_lock as take_lock
 from .._platform import release_lock
 from ..errors import JournalError
 from . import schema
-from .folder import SALVAGED, Folder, owner
+from .folder import REPAIRED, Folder, owner
 from .forks import ForkGuard
-from .orphan import Orphan, beside, examine
+from .orphan import Orphan, examine
+from .sqlite_image import wal_of
 
-_MOST_COUNTED = 50_000  # events whose players are counted: some 20 ms under the lock
-_MOST_COPIED = 64 * 1024 * 1024  # bytes of a file that is copied into memory for that
+_MAX_COUNTED = 50_000  # events whose players are counted: about 20 ms under the lock
+_MAX_COPIED = 64 * 1024 * 1024  # bytes of a file that is copied into memory for that
 
 _EVENTS_PAGE = 2  # the root of the first table
 _ACCEPTED_AT = 6
 
 _SET_ASIDE = re.compile(r"(?P<name>.+)\.damaged(\.\d+)?")
-_KEEPSAKE = "it is damaged and was set aside: look at it if you like, and delete it."
+_WITHOUT_NOTE = "it is damaged and was set aside: delete it when you no longer need it."
 
 
 @attrs.frozen(kw_only=True)
 class JournalFile:
-    """One file of a journal, as `inspect_journal` found it.
+    """One file of a journal, as returned by `inspect_journal`.
 
     Attributes:
-        path: where it is.
-        size_bytes: bytes on the disk, those of SQLite's `-wal` beside it included.
-        reserve_bytes: bytes that its owner keeps free on the disk beside that, to go on when it is full; 0 if none are
-            kept, or while the disk is full.
-        is_in_use: whether a process owns it; then its contents cannot be looked at.
-        owner_pid: that process; None if there is none, or its number cannot be read.
-        pending: events without an outcome; None if that is not known.
-        players: whose events these are, counted; None if that is not known, or if there are more than 50,000 events
-            or more than 64 MiB.
-        oldest: when the oldest of them was accepted, in UTC; None if there is none or it is not known.
-        problem: what is wrong with it and what to do; None if nothing is.
+        path: its path.
+        size_bytes: bytes on disk, including SQLite's `-wal` beside it.
+        reserve_bytes: bytes of the disk reserve beside it; 0 without a reserve, or while the disk is full.
+        is_in_use: whether a process owns it; then its contents are unknown.
+        owner_pid: the id of that process; None without an owner, or if it is unreadable.
+        pending: the number of events without an outcome; None if unknown.
+        players: the number of players of these events; None if unknown, or with more than 50,000 events or 64 MiB.
+        oldest: when the oldest of them was accepted, in UTC; None without events, or if unknown.
+        problem: what is wrong with it and how to fix it; None if it is fine.
     """
 
     path: Path
@@ -60,117 +59,115 @@ class JournalFile:
 
 
 def inspect_journal(folder: str | os.PathLike[str]) -> list[JournalFile]:
-    """Look into a journal, also while clients use it.
+    """Inspect a journal, even while clients use it.
 
-    A file that nobody owns is locked while it is looked at: for milliseconds, however large it is, because the number
-    of events is written in it and players are counted in small files only. A client that starts at that very moment
-    passes this one file over, as it does with files in use, and the next client that starts sends it.
+    An orphaned file is locked while it is inspected: for milliseconds, even if it is large, because the file stores the
+    number of its events, and players are counted only in small files. A client that starts at that moment may skip the
+    file; then the next client that starts sends its events.
 
     Args:
         folder: the journal's folder.
 
     Returns:
-        The files, oldest first, then those that were damaged and set aside.
+        The files, oldest first, then damaged files that were set aside.
 
     Raises:
         JournalError: if the folder is missing or cannot be read.
     """
     journal = Folder(folder)
     try:
-        found = [_look_at(journal, stem) for stem in journal.stems()]
+        found = [_inspect(journal, stem) for stem in journal.stems()]
         return [file for file in found if file is not None] + list(_set_aside(journal))
     except FileNotFoundError:
         raise JournalError(
-            f"there is no journal {journal.path}: check the path; a client makes the folder when it starts."
+            f"there is no journal {journal.path}: check the path; a client creates the folder when it starts."
         ) from None
     except OSError as error:
         raise JournalError(
-            f"the journal {journal.path} cannot be read ({error.strerror}): give a folder that you may read."
+            f"the journal {journal.path} cannot be read ({error.strerror}): check the folder's permissions."
         ) from error
 
 
-def _look_at(journal: Folder, stem: str) -> JournalFile | None:
-    """Look at one file; None if it is gone, or not there yet."""
+def _inspect(journal: Folder, stem: str) -> JournalFile | None:
+    """Inspect one file; None if it is gone, or not created yet."""
     path = journal.journal(stem)
-    if not any(os.path.lexists(file) for file in (path, beside(path), path.with_suffix(SALVAGED))):
+    if not any(os.path.lexists(file) for file in (path, wal_of(path), path.with_suffix(REPAIRED))):
         return None
-    shown = JournalFile(path=path, size_bytes=_size(path), reserve_bytes=_bytes_of(journal.reserve(stem)))
-    if not journal.lock(stem).exists():  # nobody owns it, and a look makes no lock
-        return _look_into(journal, stem, shown)
-    with ForkGuard():  # a child that is forked now would keep the lock
+    file = JournalFile(path=path, size_bytes=_size(path), reserve_bytes=_bytes_of(journal.reserve(stem)))
+    if not journal.lock(stem).exists():  # it has no owner, and an inspection creates no lock
+        return _with_contents(journal, stem, file)
+    with ForkGuard():  # a child forked now would keep the lock
         try:
-            # without a number in it: a client that starts meanwhile sees that the owner is gone, and waits
+            # without writing our process id: a client that starts now sees that the owner is gone, and waits
             descriptor = take_lock(journal.lock(stem), keep_mode=True)
         except OSError as error:
             return attrs.evolve(
-                shown, problem=f"its lock cannot be tried ({error.strerror}): look as the user whose client wrote it."
+                file,
+                problem=f"its lock cannot be taken ({error.strerror}): run this as the user of its client.",
             )
         if descriptor is None:
-            return attrs.evolve(shown, is_in_use=True, owner_pid=owner(journal.lock(stem)))
+            return attrs.evolve(file, is_in_use=True, owner_pid=owner(journal.lock(stem)))
         unneeded = None
         try:
-            file = _look_into(journal, stem, shown)
-            if file is None:  # its owner has just removed it, and its lock; ours was made by trying it
+            found = _with_contents(journal, stem, file)
+            if found is None:  # its owner has just removed it and its lock; `take_lock` created this one
                 unneeded = journal.lock(stem)
-            return file
+            return found
         finally:
             release_lock(descriptor, unneeded)
 
 
-def _look_into(journal: Folder, stem: str, shown: JournalFile) -> JournalFile | None:
-    """Look into a file that nobody owns, without changing anything in the folder; None if it is gone."""
-    if os.path.lexists(shown.path.with_suffix(SALVAGED)):
-        return attrs.evolve(shown, problem="it is damaged: the next client that starts ends its rescue.")
-    if not os.path.lexists(shown.path) and not beside(shown.path).exists():
+def _with_contents(journal: Folder, stem: str, file: JournalFile) -> JournalFile | None:
+    """Add the contents of an orphaned file, without changing the folder; None if the file is gone."""
+    if os.path.lexists(file.path.with_suffix(REPAIRED)):
+        return attrs.evolve(file, problem="it is damaged: the next client that starts finishes its repair.")
+    if not os.path.lexists(file.path) and not wal_of(file.path).exists():
         return None
     try:
-        orphan = examine(shown.path, journal.marks(), journal.mark_of(stem))
-        return _with_contents(shown, orphan)
+        return _with_events(file, examine(file.path, journal.marks(), journal.mark_of(stem)))
     except schema.NewerSchemaError as error:
-        return attrs.evolve(
-            shown, problem=f"a later version of gameball_async wrote it ({error}): install that, it is left alone here."
-        )
-    except Exception as error:  # noqa: BLE001 whatever a file contains, the others are shown
-        return attrs.evolve(shown, problem=_trouble(error))
+        return attrs.evolve(file, problem=f"a later version of gameball_async wrote it ({error}): install that.")
+    except Exception as error:  # noqa: BLE001 any content of one file must not hide the others
+        return attrs.evolve(file, problem=_problem(error))
 
 
-def _with_contents(shown: JournalFile, orphan: Orphan) -> JournalFile:
-    """Add what is in a file.
+def _with_events(file: JournalFile, orphan: Orphan) -> JournalFile:
+    """Add the number of events and players.
 
     Raises:
-        Exception: of many types, if it is damaged.
+        Exception: of many types, if the file is damaged.
     """
     if orphan.is_blank:
-        return attrs.evolve(shown, pending=0, players=0)
+        return attrs.evolve(file, pending=0, players=0)
     if orphan.reason is not None or orphan.state is None:
-        return attrs.evolve(shown, problem=_trouble(schema.DamagedError(orphan.reason or "")))
+        return attrs.evolve(file, problem=_problem(schema.DamagedError(orphan.reason or "")))
     pending = orphan.state.events
     with closing(orphan.image()) as image:
         first = image.first_row(_EVENTS_PAGE)
         oldest = None if first is None else datetime.fromtimestamp(first[_ACCEPTED_AT], UTC)
         players = None
-        if pending <= _MOST_COUNTED and image.size <= _MOST_COPIED:
+        if pending <= _MAX_COUNTED and image.size <= _MAX_COPIED:
             players = _players(image.content())
-    return attrs.evolve(shown, pending=pending, players=players, oldest=oldest)
+    return attrs.evolve(file, pending=pending, players=players, oldest=oldest)
 
 
 def _players(content: bytes) -> int:
-    """Count the players in a copy of a file."""
+    """Count the players in a copy of a database."""
     with closing(sqlite3.connect(":memory:")) as copy:
         copy.text_factory = bytes
         copy.deserialize(content)
         return int(copy.execute("SELECT count(DISTINCT player) FROM events").fetchone()[0])
 
 
-def _trouble(error: Exception) -> str:
+def _problem(error: Exception) -> str:
     reason = schema.reason_of(error)
     if schema.is_unreadable(error):
-        return f"it is damaged ({reason}): the next client that starts saves what can be read."
-    return f"it cannot be read ({reason}): look after its disk and its permissions."
+        return f"it is damaged ({reason}): the next client that starts saves its readable events."
+    return f"it cannot be read ({reason}): check its disk and its permissions."
 
 
 def _size(path: Path) -> int:
-    return _bytes_of(path) + _bytes_of(path.with_name(f"{path.name}-wal"))
+    return _bytes_of(path) + _bytes_of(wal_of(path))
 
 
 def _bytes_of(path: Path) -> int:
@@ -180,15 +177,15 @@ def _bytes_of(path: Path) -> int:
 
 
 def _set_aside(journal: Folder) -> Iterator[JournalFile]:
-    """The files that were damaged, with the reason that was written beside them."""
+    """Yield the damaged files that were set aside, with the reason written beside them."""
     for path in sorted(journal.path.iterdir()):
         if match := _SET_ASIDE.fullmatch(path.name):
             note = journal.path / f"{match['name']}.damaged.txt"
-            yield JournalFile(path=path, size_bytes=_size(path), problem=_noted(note) or _KEEPSAKE)
+            yield JournalFile(path=path, size_bytes=_size(path), problem=_read_note(note) or _WITHOUT_NOTE)
 
 
-def _noted(note: Path) -> str | None:
-    """What a note says beside a damaged file; None if there is none."""
+def _read_note(note: Path) -> str | None:
+    """Return the reason in the note beside a damaged file, if it has one."""
     try:
         reason = note.read_text("utf-8", "replace").partition("\n")[0]
     except OSError:

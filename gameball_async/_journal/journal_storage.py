@@ -346,7 +346,7 @@ class JournalStorage(MemoryStorage):
 
     def forget(self, batch: Batch) -> None:
         """The batch was delivered."""
-        self._writer.forget(batch.segment, batch.seqs)
+        self._writer.ack(batch.segment, batch.seqs)
         self._settle(batch)
 
     def dead_letter(self, batch: Batch, error: DeliveryError) -> None:

@@ -180,7 +180,7 @@ class Loader:
     def withdraw(self, arrival: PendingAppend) -> None:
         """Forget stored events whose call was cancelled."""
         own, seqs = self._cursors.own, _seqs(arrival.rows)
-        self._writer.forget(own.segment, seqs)
+        self._writer.ack(own.segment, seqs)
         if self._cursors.next() is None:
             own.cursor = seqs[-1]
         else:

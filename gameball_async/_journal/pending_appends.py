@@ -45,8 +45,8 @@ class PendingAppend(StoredOutcome, Append):
         self.was_counted = False
         self.answered: Signal | None = None
 
-    def answer(self, error: JournalError | None) -> None:
-        """Note what the disk has said."""
+    def complete(self, error: JournalError | None) -> None:
+        """Record the result, and wake the caller."""
         self.is_answered, self.error, self.is_durable = True, error, error is None
         answered = self.answered
         if answered is not None and not answered.done():  # nor cancelled, with the task that waits

@@ -1,4 +1,4 @@
-"""What lies in a journal: events, the batches that were sealed, and what was read back of them."""
+"""Records of the journal: stored events, segments, loaded events and dead-letter entries."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..errors import DeliveryError
 
 
 class StoredEvent(NamedTuple):
-    """One event as it lies in a file.
+    """One event as it is stored in a segment.
 
     Attributes:
-        seq: its place in the order of acceptance, unique in its file for ever.
-        player_unique_id: whose event it is.
+        seq: its number in the order of acceptance, never reused in its segment.
+        player_unique_id: the player of the event.
         name: the event's name.
-        encoded: the event as a JSON member, as `encode_event` makes it.
-        mobile: the mobile number that it came with.
-        email: the e-mail address, likewise.
+        encoded: the event as a JSON member, as `encode_event` returns it.
+        mobile: the mobile number passed with the event.
+        email: the e-mail address passed with the event.
         accepted_at: when it was accepted, in seconds since the Unix epoch.
-        together: the seq of the first event of the request that it must go in; None if it may merge.
+        together: the seq of the first event of its request; None if the event may merge into any request.
     """
 
     seq: int
@@ -37,7 +37,7 @@ class StoredEvent(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of its texts, roughly."""
+        """Approximate bytes of its texts."""
         contact = len(self.mobile or "") + len(self.email or "")
         return len(self.encoded) + len(self.name) + len(self.player_unique_id) + contact
 
@@ -46,18 +46,18 @@ _Columns = tuple[int, str, str, bytes, str | None, str | None, float, int | None
 
 new_row: Callable[[_Columns], StoredEvent]
 new_row = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMemberType] of a tuple of anything
-"""Makes a row of all its columns in half the time of its constructor, which unpacks them and packs them again."""
+"""Create a row from a tuple of all columns, in half the time of the constructor."""
 
 
 @attrs.frozen
 class SegmentInfo:
-    """One file that events come from.
+    """What an opened segment contains.
 
     Attributes:
-        segment: the number of the file within this process; the own file's is the greatest.
-        events: how many events lie in it, those of sealed batches included.
-        next_seq: the seq of the next event that is appended to it.
-        sealed: the batches that were sealed and have no outcome: they may have been sent.
+        segment: its number in this process; the active segment has the greatest.
+        events: the number of its events, including those in sealed batches.
+        next_seq: the seq of the next event appended to it.
+        sealed: the sealed batches without an outcome: they may have been sent.
     """
 
     segment: int
@@ -68,13 +68,12 @@ class SegmentInfo:
 
 @attrs.frozen
 class Loaded:
-    """What a read brought.
+    """The result of a read.
 
     Attributes:
         rows: events in order of their seq.
-        unreadable: events that were found damaged instead and were set aside, or that went with a damaged
-            part of the file.
-        is_last: whether no event lies behind them at this moment.
+        unreadable: the number of events that turned out to be damaged or lost.
+        is_last: whether the segment has no later events at this moment.
     """
 
     rows: list[StoredEvent]
@@ -84,12 +83,12 @@ class Loaded:
 
 @attrs.frozen
 class DeadLetterEntry:
-    """An event that will not arrive, on its way to the dead letters.
+    """An event to be added to the dead letters.
 
     Attributes:
-        seq: its place in its file.
-        event: the event itself.
-        error: why it will not arrive.
+        seq: its seq in its segment.
+        event: the event.
+        error: why it will not be delivered.
     """
 
     seq: int

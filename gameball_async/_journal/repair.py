@@ -1,7 +1,7 @@
-"""What is saved from a damaged file: every event that can still be read goes to a fresh file of the same name.
+"""Repair a damaged segment: copy every readable event to a new file of the same name.
 
-A crash at any moment loses nothing: the fresh file is complete before the damaged one is set aside, and who finds it
-finishes the exchange.
+A crash at any moment loses nothing: the new file is complete before the damaged one is set aside, and the next process
+that finds it finishes the repair.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -21,30 +22,31 @@ from .._platform import open_private, sync_folder
 from ..errors import OutcomeUnknown
 from . import schema
 from .dead_letters import DeadLetters
-from .folder import LOCK, RESERVE, SALVAGED, make_database
-from .orphan import Orphan, beside
+from .folder import LOCK, REPAIRED, RESERVE, SQLITE_SUFFIXES, create_database, free_name
+from .orphan import Orphan
 from .records import DeadLetterEntry, StoredEvent
 from .schema import row_of
 from .segment_file import SegmentFile
-from .sqlite_image import DatabaseImage, kind_of
+from .sqlite_image import DatabaseImage, kind_of, wal_of
 from .state import MARK, SegmentState
 
 _UNFINISHED = ".salvaging"
-_GROUP = 1000  # events that are copied in one transaction
+_GROUP = 1000  # events copied in one transaction
+_MAX_MARK_SIZE = 1024  # bytes; also for locks, which are smaller
 
 _NOWHERE = "unknown:"
-"""The destination of a file that does not say where its events go: no account's."""
+"""The destination of a segment that does not record its account: no account matches it."""
 
 
 @attrs.frozen
-class Saved:
-    """What became of a damaged file.
+class RepairResult:
+    """The result of a repair.
 
     Attributes:
         events: how many events were saved, to be sent as usual.
-        doubtful: how many may have been sent already, and are among the dead letters now.
-        affected: how many of its events were not saved, those included, as far as its state or its mark tells.
-        is_count_known: whether no more than those can be missing.
+        doubtful: how many may have been sent already, and are dead letters now.
+        affected: how many events were not saved, including the doubtful ones, according to its state and commit mark.
+        is_count_known: whether `affected` is an upper limit.
     """
 
     events: int
@@ -54,7 +56,7 @@ class Saved:
 
     @property
     def text(self) -> str:
-        """It in words."""
+        """The result as a sentence."""
         saved = f"{counted(self.events, 'event', 'were')} saved"
         if not self.is_count_known:
             if self.doubtful:
@@ -63,55 +65,51 @@ class Saved:
         if not self.affected:
             return f"{saved}, none is lost"
         lost = f"up to {self.affected} {'is' if self.affected == 1 else 'are'} lost or may have been sent"
-        doubtful = f", and what may have been sent is among the dead letters ({counted(self.doubtful, 'event')})"
+        doubtful = f", and {counted(self.doubtful, 'event')} that may have been sent went to the dead letters"
         return f"{saved}, {lost}" + (doubtful if self.doubtful else "")
 
 
-def repair(path: Path, orphan: Orphan, reason: str, dead_letters: DeadLetters, *, least_next_seq: int = 1) -> Saved:
-    """Exchange a damaged file for one with the events that can be read; its lock must be held.
+def repair(
+    path: Path, orphan: Orphan, reason: str, dead_letters: DeadLetters, *, min_next_seq: int = 1
+) -> RepairResult:
+    """Replace a damaged file by one with its readable events; its lock must be held, and it must not be open.
 
     Args:
-        path: where it is; it is not open.
-        orphan: what is there.
-        reason: what is wrong with it.
+        path: the database.
+        orphan: the result of examining it.
+        reason: what is damaged.
         dead_letters: where events go that may have been sent already.
-        least_next_seq: the seq from which on the new file may go, at least.
-
-    Returns:
-        What was saved, and what was not.
+        min_next_seq: the smallest seq that the new file may use next.
 
     Raises:
-        OSError: if the new file cannot be written; the damaged one stays where it is.
-        sqlite3.Error: likewise.
+        OSError: if the new file cannot be written; the damaged one stays in place.
+        sqlite3.Error: if the new file cannot be written.
     """
     unfinished = path.with_suffix(_UNFINISHED)
     _remove(unfinished)
-    saved = _copy(orphan, unfinished, dead_letters, least_next_seq)
-    note(path, reason, f"{saved.text}. What was saved is sent as usual")
-    unfinished.rename(path.with_suffix(SALVAGED))
+    result = _copy(orphan, unfinished, dead_letters, min_next_seq)
+    write_note(path, reason, f"{result.text}. The saved events are sent as usual")
+    unfinished.rename(path.with_suffix(REPAIRED))
     sync_folder(path.parent)
-    finish(path)
-    return saved
+    finish_repair(path)
+    return result
 
 
-def copy(stranded: SegmentFile, to: Path, without: Collection[int]) -> tuple[int, int]:
-    """Copy what an open file still holds, whatever has become of it on the disk.
+def copy_open_file(source: SegmentFile, to: Path, without: Collection[int]) -> tuple[int, int]:
+    """Copy what an open file still contains, even if it was removed; returns how many events were copied and read.
 
     Args:
-        stranded: the file.
+        source: the file.
         to: the path of the new one.
         without: the seqs of events that are not copied.
 
-    Returns:
-        How many events were copied, and how many were read.
-
     Raises:
         OSError: if the new file cannot be written.
-        sqlite3.Error: likewise.
+        sqlite3.Error: if the new file cannot be written.
     """
     unfinished = to.with_suffix(_UNFINISHED)  # a crash leaves no second file with the same events
     try:
-        counts = _copy_open(stranded, unfinished, without)
+        counts = _copy_events(source, unfinished, without)
     except BaseException:
         _remove(unfinished)
         raise
@@ -120,101 +118,89 @@ def copy(stranded: SegmentFile, to: Path, without: Collection[int]) -> tuple[int
     return counts
 
 
-def _copy_open(stranded: SegmentFile, to: Path, without: Collection[int]) -> tuple[int, int]:
-    state = stranded.state
-    make_database(to, state._replace(events=0, commits=state.commits + 1, is_open=False))
+def _copy_events(source: SegmentFile, to: Path, without: Collection[int]) -> tuple[int, int]:
+    state = source.state
+    create_database(to, state._replace(events=0, commits=state.commits + 1, is_open=False))
     with closing(SegmentFile(to)) as file:
         known: set[int] = set()
-        for group in _groups(stranded.readable()):
-            fresh = [row for row in group if row.seq not in known]
-            known.update(row.seq for row in fresh)
-            _store(file, [row for row in fresh if row.seq not in without])
+        for group in _groups(source.readable()):
+            new = [row for row in group if row.seq not in known]
+            known.update(row.seq for row in new)
+            _store(file, [row for row in new if row.seq not in without])
         file.begin()
-        for batch in stranded.batches():
+        for batch in source.batches():
             file.seal(*batch)
         file.commit()
         return file.events, len(known)
 
 
-def finish(path: Path) -> None:
-    """Set the damaged file aside and let the fresh one take its place, if there is one.
+def finish_repair(path: Path) -> None:
+    """Replace the damaged file by its repaired copy, if one exists.
 
     Raises:
         OSError: if a file cannot be renamed.
     """
     _remove(path.with_suffix(_UNFINISHED))
-    fresh = path.with_suffix(SALVAGED)
-    if not fresh.exists():
+    repaired = path.with_suffix(REPAIRED)
+    if not repaired.exists():
         return
     set_aside(path)
-    fresh.rename(path)
+    repaired.rename(path)
     sync_folder(path.parent)
 
 
 def set_aside(path: Path) -> None:
-    """Rename whatever is at a path, so that no client uses it.
+    """Rename the files at a path, so that no client uses them.
 
     Raises:
         OSError: if a file cannot be renamed.
     """
     with suppress(FileNotFoundError):
-        path.rename(_free(path, ".damaged"))
-    set_strangers_aside(path)
-    for suffix in ("-wal", "-journal"):  # they must not meet the fresh file: SQLite would write them into that
+        path.rename(free_name(path, ".damaged"))
+    set_foreign_files_aside(path)
+    for suffix in SQLITE_SUFFIXES:  # SQLite would apply them to the new file
         with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(_free(path, f".damaged{suffix}"))
+            path.with_name(path.name + suffix).rename(free_name(path, f".damaged{suffix}"))
 
 
-def set_strangers_aside(path: Path) -> None:
-    """Rename files of other kinds that have got the names of a mark, a reserve or a lock: they may hold events.
+def set_foreign_files_aside(path: Path) -> None:
+    """Rename other files that have the names of a commit mark, a reserve or a lock: they may contain events.
 
     Args:
-        path: of the database; its lock is held.
+        path: the database; its lock is held.
 
     Raises:
         OSError: if a file cannot be renamed.
     """
     for suffix in (MARK, RESERVE):
         other = path.with_suffix(suffix)
-        if kind_of(other) is not None or (suffix == MARK and _size_of(other) > _MOST_OF_A_MARK):
-            other.rename(_free(path, f".damaged{suffix}"))
+        if kind_of(other) is not None or (suffix == MARK and _size_of(other) > _MAX_MARK_SIZE):
+            other.rename(free_name(path, f".damaged{suffix}"))
     lock = path.with_suffix(LOCK)
-    if _size_of(lock) > _MOST_OF_A_MARK:
-        copy_of_it = open_private(_free(path, f".damaged{LOCK}"), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        with lock.open("rb") as source, os.fdopen(copy_of_it, "wb") as target:
+    if _size_of(lock) > _MAX_MARK_SIZE:
+        copy = open_private(free_name(path, f".damaged{LOCK}"), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with lock.open("rb") as source, os.fdopen(copy, "wb") as target:
             shutil.copyfileobj(source, target)
             target.flush()
             os.fsync(target.fileno())
-        os.truncate(lock, 0)  # renamed, it would no longer keep others away
-
-
-_MOST_OF_A_MARK = 1024  # bytes; a lock has less
+        os.truncate(lock, 0)  # a renamed lock would no longer keep other processes away
 
 
 def _size_of(path: Path) -> int:
     return path.lstat().st_size if path.is_file() else 0
 
 
-def _free(path: Path, suffix: str) -> Path:
-    """A name for what is set aside that nothing has yet."""
-    candidate, number = path.with_name(path.name + suffix), 1
-    while os.path.lexists(candidate):
-        number += 1
-        candidate = path.with_name(f"{path.name}{suffix}.{number}")
-    return candidate
-
-
 def _remove(path: Path) -> None:
-    """Remove an unfinished copy: what it was copied from is still there."""
-    for name in (path, beside(path)):
+    """Remove an unfinished copy; its source still exists."""
+    for name in (path, wal_of(path)):
         name.unlink(missing_ok=True)
 
 
-def note(path: Path, reason: str, consequence: str) -> None:
-    """Write beside the damaged file what happened to it.
+def write_note(path: Path, reason: str, consequence: str) -> None:
+    """Write a text file beside a damaged file that says what happened.
 
     Raises:
-        OSError: if that fails.
+        OSError: if it cannot be written.
     """
     name = path.with_name(path.name + ".damaged.txt")
     descriptor = open_private(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -222,33 +208,29 @@ def note(path: Path, reason: str, consequence: str) -> None:
         file.write(
             f"{path.name} is damaged: {reason}\n"
             f"{consequence}.\n"
-            "The damaged file is kept for you to look at: delete it when you are done.\n"
+            "The damaged file is kept for inspection: delete it when it is no longer needed.\n"
         )
-        file.flush()
-        os.fsync(file.fileno())
 
 
 # ---------------------------------------------------------------- copying
 
 
-def _copy(orphan: Orphan, to: Path, dead_letters: DeadLetters, least_next_seq: int) -> Saved:
-    truth = orphan.truth
-    state = truth or SegmentState(uuid.uuid4().hex, destination=_NOWHERE)
-    next_seq = max(state.next_seq, least_next_seq)
-    make_database(to, state._replace(next_seq=next_seq, events=0, commits=state.commits + 1, is_open=False))
+def _copy(orphan: Orphan, to: Path, dead_letters: DeadLetters, min_next_seq: int) -> RepairResult:
+    newest = orphan.newest
+    state = newest or SegmentState(uuid.uuid4().hex, destination=_NOWHERE)
+    next_seq = max(state.next_seq, min_next_seq)
+    create_database(to, state._replace(next_seq=next_seq, events=0, commits=state.commits + 1, is_open=False))
     with closing(orphan.image()) as image, closing(SegmentFile(to)) as file:
         known: set[int] = set()
         for group in _groups(_rows(image, orphan, known, are_doubtful=False)):
             _store(file, group)
-        _seal(image, file)
+        _copy_sealed(image, file)
         saved, doubtful = file.events, 0
         for group in _groups(_rows(image, orphan, known, are_doubtful=True)):
-            dead_letters.add(file.file_id, [DeadLetterEntry(row.seq, _event(row), _DOUBT) for row in group])
+            dead_letters.add(file.file_id, [DeadLetterEntry(row.seq, _event(row), _MAYBE_SENT) for row in group])
             doubtful += len(group)
-    is_count_known = truth is not None and not orphan.is_mark_lost
-    if orphan.is_cut and orphan.state is truth:
-        is_count_known = False
-    return Saved(saved, doubtful, 0 if truth is None else max(0, truth.events - saved), is_count_known)
+    is_count_known = newest is not None and not orphan.is_mark_lost and not (orphan.is_cut and orphan.state is newest)
+    return RepairResult(saved, doubtful, 0 if newest is None else max(0, newest.events - saved), is_count_known)
 
 
 def _store(file: SegmentFile, rows: list[StoredEvent]) -> None:
@@ -258,7 +240,7 @@ def _store(file: SegmentFile, rows: list[StoredEvent]) -> None:
         file.commit()
 
 
-_DOUBT = OutcomeUnknown(
+_MAYBE_SENT = OutcomeUnknown(
     "the journal's file was damaged, and this event may have been sent before; replay it if Gameball does not have it."
 )
 
@@ -268,20 +250,15 @@ def _event(row: StoredEvent) -> Event:
 
 
 def _groups(rows: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
-    group: list[StoredEvent] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == _GROUP:
-            yield group
-            group = []
-    if group:
+    iterator = iter(rows)
+    while group := list(islice(iterator, _GROUP)):
         yield group
 
 
 def _rows(image: DatabaseImage, orphan: Orphan, known: set[int], *, are_doubtful: bool) -> Iterator[StoredEvent]:
-    """The events that are whole, each once; those that may have been removed from the file are the doubtful ones."""
-    for index, is_newest, seq, values in image.rows():
-        is_doubtful = index < orphan.certain_from or (not is_newest and orphan.has_doubtful_pages)
+    """Yield each intact event once; those that may have been deleted since are the doubtful ones."""
+    for frame, is_newest, seq, values in image.rows():
+        is_doubtful = frame < orphan.certain_from or (not is_newest and orphan.has_doubtful_pages)
         if is_doubtful is are_doubtful and len(values) == _COLUMNS and seq not in known:
             row = row_of((seq, *values[1:]))
             if row is not None:
@@ -292,8 +269,8 @@ def _rows(image: DatabaseImage, orphan: Orphan, known: set[int], *, are_doubtful
 _COLUMNS, _SEALED_COLUMNS = 9, 3
 
 
-def _seal(image: DatabaseImage, file: SegmentFile) -> None:
-    """Copy the sealed batches; one that is not whole is dropped when the file is opened."""
+def _copy_sealed(image: DatabaseImage, file: SegmentFile) -> None:
+    """Copy the sealed batches; incomplete ones are dropped when the file is opened."""
     file.begin()
     for _, _, first, values in image.rows():
         if len(values) == _SEALED_COLUMNS and (sealed := schema.sealed_of(first, *values[1:])):

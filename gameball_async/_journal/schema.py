@@ -1,11 +1,11 @@
-"""How a journal's file looks inside: its pragmas, its tables, its versions, its checksums."""
+"""SQLite and the format of a segment: connections, errors, tables, versions, checksums."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from zlib import crc32
 from .records import StoredEvent
 from .state import VERSION, SegmentState, state_of
 
-APPLICATION_ID = 0x47426A6E  # "GBjn", so that `file` and people can tell whose it is
+APPLICATION_ID = 0x47426A6E  # "GBjn", which identifies the file to people and to `file`
 UPGRADES: dict[int, tuple[str, ...]] = {
     1: (
         "ALTER TABLE state ADD COLUMN commits INTEGER NOT NULL DEFAULT 0",
@@ -24,18 +24,18 @@ UPGRADES: dict[int, tuple[str, ...]] = {
         "ALTER TABLE state ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
     ),
 }
-"""By the version that they begin at: the statements that lead to the next one."""
+"""By version: the statements that upgrade a segment to the next version."""
 
 _PRAGMAS = (
-    "locking_mode=EXCLUSIVE",  # before the first access: so SQLite needs no shared memory beside the file
+    "locking_mode=EXCLUSIVE",  # before the first access: then SQLite needs no shared memory beside the file
     "journal_mode=WAL",
     "fullfsync=ON",  # on macOS fsync ends at the drive's cache, https://sqlite.org/pragma.html#pragma_fullfsync
     "checkpoint_fullfsync=ON",
-    "synchronous=FULL",  # NORMAL could lose commits when the power fails, https://sqlite.org/pragma.html#pragma_synchronous
+    "synchronous=FULL",  # NORMAL can lose commits in a power failure, https://sqlite.org/pragma.html#pragma_synchronous
     "cache_size=-4096",  # KiB
     "journal_size_limit=4194304",
-    "secure_delete=ON",  # what was delivered is overwritten: it may be personal data
-    "cell_size_check=ON",  # finds damage when a page is read instead of later
+    "secure_delete=ON",  # delivered events may be personal data: overwrite them
+    "cell_size_check=ON",  # detects damage when a page is read instead of later
 )
 
 _TABLES = (
@@ -55,65 +55,92 @@ _TABLES = (
     """,
 )
 
+# -------------------------------------------------------------------- errors
+
 
 class NewerSchemaError(Exception):
     """A later version of this library wrote the file."""
 
 
 class BlankError(Exception):
-    """Its owner ended before the tables were made: nothing is in it."""
+    """The segment has no tables: its owner died before it created them."""
 
 
 class DamagedError(Exception):
-    """SQLite can read the file, but it is not what a journal looks like."""
+    """SQLite can read the file, but its content is wrong."""
 
 
 class CopyError(DamagedError):
-    """The file is a copy of another one in the folder."""
+    """The segment is a copy of another one in the folder."""
 
 
 class MisplacedError(Exception):
-    """The open files are not the ones at their path any more: they were removed, moved, replaced or truncated."""
+    """The open files are no longer at their path: they were removed, moved, replaced or truncated."""
+
+
+def error_code(error: BaseException) -> int:
+    """Return SQLite's primary error code; 0 for errors of the module itself and other exceptions."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+_DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last one: a table is missing
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether the file itself is broken, so that trying again cannot help."""
-    if isinstance(error, DamagedError):
-        return True
-    code = getattr(error, "sqlite_errorcode", None)  # a table that is missing is a plain SQLITE_ERROR
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+    """Return whether the file itself is damaged, so that retrying cannot help."""
+    return isinstance(error, DamagedError) or error_code(error) in _DAMAGES
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """The same of an error that came while a file was opened: there, damage can make anything fail."""
-    passing = (sqlite3.Error, OSError, MemoryError, NewerSchemaError, BlankError, MisplacedError)
-    return is_damage(error) or not isinstance(error, passing)
+    """Return the same for an error while a file was opened, when damage can cause any exception."""
+    transient = (sqlite3.Error, OSError, MemoryError, NewerSchemaError, BlankError, MisplacedError)
+    return is_damage(error) or not isinstance(error, transient)
 
 
 def reason_of(error: BaseException) -> str:
-    """What went wrong, in words that quote nothing of an event."""
+    """Describe an error without quoting data of events."""
     if isinstance(error, (sqlite3.Error, OSError, DamagedError, MisplacedError)):
         return str(error)
     return type(error).__name__
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a file that exists, with our pragmas; strings come back as bytes, since damage may be no UTF-8."""
+# -------------------------------------------------------------------- connections
+
+
+def connect(
+    path: Path,
+    pragmas: Sequence[str] = _PRAGMAS,
+    *,
+    text_factory: Callable[[bytes], object] = bytes,
+    timeout: float = 1.0,
+) -> sqlite3.Connection:
+    """Open an existing file in autocommit mode; text columns are bytes, because damage may not be valid UTF-8."""
+    # mode=rw: SQLite must not create the file, it would use the umask's permissions
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=1
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout
     )
-    connection.text_factory = bytes
+    connection.text_factory = text_factory
     try:
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}").fetchall()
+        for name in pragmas:
+            connection.execute(f"PRAGMA {name}").fetchall()
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    """Return the number of a pragma."""
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+# -------------------------------------------------------------------- segments
+
+
 def create(connection: sqlite3.Connection, state: SegmentState) -> None:
-    """Make the tables in an empty file."""
+    """Create the tables in an empty file."""
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={VERSION}")
@@ -123,76 +150,51 @@ def create(connection: sqlite3.Connection, state: SegmentState) -> None:
     connection.execute("COMMIT")
 
 
-def is_blank(connection: sqlite3.Connection) -> bool:
-    """Whether its owner ended before the tables were made."""
-    if pragma(connection, "application_id"):
-        return False
-    return connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
-
-
-def bring_up_to_date(connection: sqlite3.Connection, position: int) -> SegmentState:
-    """Lead a file of an earlier version to ours.
+def upgrade(connection: sqlite3.Connection, position: int) -> SegmentState:
+    """Upgrade a segment of an earlier version, and return its state.
 
     Args:
-        connection: to the file.
-        position: its place among the files of its folder, if the file does not say.
-
-    Returns:
-        Its state.
+        connection: a connection to the segment.
+        position: its position in the folder, if it has none stored.
 
     Raises:
-        NewerSchemaError: if it is of a later version.
-        BlankError: if nothing is in it.
-        DamagedError: if it is no journal.
+        NewerSchemaError: if a later version wrote it.
+        BlankError: if it has no tables.
+        DamagedError: if it is not a journal.
     """
-    if is_blank(connection):
+    application_id = pragma(connection, "application_id")
+    if not application_id and connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
         raise BlankError
-    if pragma(connection, "application_id") != APPLICATION_ID:
+    if application_id != APPLICATION_ID:
         raise DamagedError("it is not a journal")
     version = pragma(connection, "user_version")
     if version > VERSION:
         raise NewerSchemaError(f"schema {version}")
-    state = _read_state(connection)
+    found: list[tuple[Any, ...]] = connection.execute("SELECT * FROM state").fetchall()
+    state = state_of(found[0][1:]) if len(found) == 1 else None
+    if state is None:
+        raise DamagedError("its state is missing or damaged")
     if version < VERSION:
         connection.execute("BEGIN IMMEDIATE")
         for step in range(version, VERSION):
             for statement in UPGRADES.get(step, ()):
                 connection.execute(statement)
         state = SegmentState(state.file_id, state.next_seq, state.events, position=position)
-        store(connection, state)
+        connection.execute(
+            "UPDATE state SET file_id = ?, next_seq = ?, events = ?, commits = ?, position = ?, destination = ?, "
+            "is_open = ?, checksum = ?",
+            state.values,
+        )
         connection.execute(f"PRAGMA user_version={VERSION}")
         connection.execute("COMMIT")
     return state
 
 
-def _read_state(connection: sqlite3.Connection) -> SegmentState:
-    found: list[tuple[Any, ...]] = connection.execute("SELECT * FROM state").fetchall()
-    state = state_of(found[0][1:]) if len(found) == 1 else None
-    if state is None:
-        raise DamagedError("its state is missing or damaged")
-    return state
-
-
-def store(connection: sqlite3.Connection, state: SegmentState) -> None:
-    """Write the whole state."""
-    connection.execute(
-        "UPDATE state SET file_id = ?, next_seq = ?, events = ?, commits = ?, position = ?, destination = ?, "
-        "is_open = ?, checksum = ?",
-        state.values,
-    )
-
-
-def pragma(connection: sqlite3.Connection, name: str) -> int:
-    """A pragma's number."""
-    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
-
-
 def checksum_of_row(row: StoredEvent) -> int:
-    """The checksum over all columns of an event.
+    """Return the checksum over all columns of an event.
 
     Raises:
-        Exception: of many types, if a column of a damaged row has another type than it should.
+        Exception: of many types, if a column of a damaged row has the wrong type.
     """
     seq, player, name, encoded, mobile, email, accepted_at, together = row
     numbers = _pack(seq, accepted_at, -1 if together is None else together)
@@ -205,12 +207,12 @@ _pack = struct.Struct("<qdq").pack
 
 
 def checksum_of_batch(first: int, members: str) -> int:
-    """The checksum of a sealed batch."""
+    """Return the checksum of a sealed batch."""
     return crc32(f"{first} {members}".encode())
 
 
 def sealed_of(first: object, text: object, checksum: object) -> tuple[list[int], str | None, str | None] | None:
-    """The seqs of a sealed batch, its mobile number and its e-mail address; None if it is damaged."""
+    """Return the seqs of a sealed batch, its mobile number and its e-mail address; None if it is damaged."""
     if not isinstance(first, int) or not isinstance(text, bytes):
         return None
     decoded = text.decode(errors="replace")
@@ -221,16 +223,16 @@ def sealed_of(first: object, text: object, checksum: object) -> tuple[list[int],
 
 
 Record = tuple[Any, ...]
-"""An event's columns, right or not."""
+"""An event's columns, unchecked."""
 
 _COLUMNS = "seq, player, name, encoded, mobile, email, accepted_at, together, checksum"
 
-_SINGLE_STEPS = 1000  # seqs that are tried one by one behind damage, before the steps grow
+_SINGLE_STEPS = 1000  # seqs tried one by one after damage, before the steps grow
 _GREATEST = 2**63 - 1
 
 
 def records(db: sqlite3.Connection, condition: str, *parameters: int) -> Generator[Record, None, None]:
-    """The events of a file as they lie there; the statement is ended with the iteration."""
+    """Yield events unchecked; closing the iterator ends the statement."""
     cursor = db.execute(f"SELECT {_COLUMNS} FROM events WHERE {condition}", parameters)  # noqa: S608 no value is in it
     try:
         yield from cursor
@@ -239,24 +241,19 @@ def records(db: sqlite3.Connection, condition: str, *parameters: int) -> Generat
 
 
 def row_of(record: Record) -> StoredEvent | None:
-    """The event that a record holds; None if its checksum is wrong."""
+    """Return the event in a record; None if its checksum is wrong."""
     seq, player, name, encoded, mobile, email, accepted_at, together, checksum = record
     try:
         mobile = None if mobile is None else mobile.decode()
         email = None if email is None else email.decode()
         row = StoredEvent(seq, player.decode(), name.decode(), encoded, mobile, email, accepted_at, together)
         return row if checksum_of_row(row) == checksum else None
-    except (
-        AttributeError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ):  # damage can give a column another type, or break its UTF-8
+    except (AttributeError, TypeError, ValueError, struct.error):  # damage can change a type, or break UTF-8
         return None
 
 
 def readable(source: sqlite3.Connection) -> Iterator[StoredEvent]:
-    """Every event that is whole: what lies before the damage, what lies behind it, then what lies between."""
+    """Yield every intact event: those before the damage, those after it, then those in between."""
     low = yield from _run(source, 0, _GREATEST)
     if low is None:
         return
@@ -269,24 +266,24 @@ def readable(source: sqlite3.Connection) -> Iterator[StoredEvent]:
         failures = 0 if reached > at else failures + 1
         step = 1 if failures <= _SINGLE_STEPS else step * 2
         at = reached + step
-        if step > 1:  # what the step jumped over and lies behind the damage
+        if step > 1:  # events that the step skipped and that are after the damage
             yield from _run(source, reached + 1, min(at - 1, high), backwards=True)
 
 
 def _run(
     source: sqlite3.Connection, low: int, high: int, *, backwards: bool = False
 ) -> Generator[StoredEvent, None, int | None]:
-    """The events from one seq to another, up to the first damage.
+    """Yield the events from one seq to another, up to the first damage.
 
     Returns:
-        The first seq in its direction that could not be read; None if there was no damage.
+        The first seq in this direction that could not be read; None without damage.
     """
     order, step, at = ("DESC", -1, high) if backwards else ("ASC", 1, low)
     try:
         with closing(records(source, f"seq BETWEEN ? AND ? ORDER BY seq {order}", low, high)) as found:
             for record in found:
                 if (record[0] - at) * step < 0 or not low <= record[0] <= high:
-                    return at  # a damaged tree can lead to a place where we were already
+                    return at  # a damaged tree can lead back to pages already read
                 at = record[0] + step
                 row = row_of(record)
                 if row is not None:

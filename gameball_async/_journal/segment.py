@@ -1,74 +1,78 @@
-"""One file in use: its transactions, and what happens when one of them fails.
+"""One segment in use: its transactions, and what happens when one of them fails.
 
-After a failure the connection is not trusted again. What was asked waits in order, but for appends, which are refused;
-the file is opened anew until that works, looked through, and gets what waited.
+After a failure the connection is not trusted again. Appends are refused, and other commands are queued in order; the
+file is reopened until that works, checked for damage, and then gets the queued commands.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+import attrs
+
 from .._log import counted
 from .._platform import release_lock, sync_folder
 from ..errors import JournalError
 from . import schema
-from .commands import Ack, AddDeadLetters, Append, Completion, Operation, Read, refusals
+from .commands import Ack, AddDeadLetters, Append, Completion, Read, Seal, SegmentCommand, Unseal, refuse
 from .dead_letters import DeadLetters
-from .disk_reserve import DiskReserve, Note
-from .folder import Folder, broken, make_database, position_of, take_lock
-from .forks import ForkGuard
+from .disk_reserve import DiskReserve
+from .folder import Folder, cannot_use, create_database, position_of, take_lock
+from .forks import DeferredLog, ForkGuard
 from .orphan import Orphan, examine
 from .records import Loaded, SegmentInfo, StoredEvent
-from .repair import copy, finish, note, repair, set_aside, set_strangers_aside
+from .repair import copy_open_file, finish_repair, repair, set_aside, set_foreign_files_aside, write_note
 from .segment_file import SegmentFile
 from .state import CommitMark, SegmentState
 
-_SMALL = 64 * 1024 * 1024
-"""Bytes of a file that is looked through when it is adopted, which takes 0.1 s."""
+_CHECKED_SIZE = 64 * 1024 * 1024
+"""Bytes up to which a recovered segment is checked at once, which takes 0.1 s."""
 
 RETRY_AFTER = 1.0
-"""Seconds between two tries to open a file again."""
+"""Seconds between two attempts to reopen a file."""
+
+_LOST = "%s could not be written to the journal's file %s: its events may be sent again at the next start"
+
+
+@attrs.frozen
+class SegmentContext:
+    """What the segments of one client share."""
+
+    folder: Folder
+    fork_guard: ForkGuard
+    dead_letters: DeadLetters
+    log: DeferredLog
+    disk_reserve: DiskReserve = attrs.field(init=False)
+
+    @disk_reserve.default
+    def _new_disk_reserve(self) -> DiskReserve:
+        return DiskReserve(self.log)
 
 
 class Segment:
-    """One file, whose lock this process holds.
+    """One segment whose lock this process holds.
 
     Args:
-        folder: where it is.
-        stem: its name without the suffix.
+        context: what it shares with the other segments.
+        stem: its name without suffix.
         descriptor: holds its lock.
-        max_bytes: bytes of events, at most; None for an adopted file, which gets no more.
-        fork_guard: is told of its locks.
-        disk_reserve: what is done when the disk is full.
-        dead_letters: where events go that will not be sent.
-        notes: where log lines go.
+        max_bytes: the size limit; None for a recovered segment, which gets no appends.
 
     Attributes:
-        number: its number within this process.
-        stem: see above.
-        descriptor: see above.
+        number: its number in this process.
+        stem: its name without suffix.
+        descriptor: holds its lock.
         file: the open file; None while it fails.
         failure: why it fails.
-        retry_at: when it is opened again, or what waits is tried again, in seconds of the monotonic clock.
-        lost: events that were in it when it was adopted and could not be saved, until a read tells of them.
+        retry_at: when to reopen it or to retry its queued commands, in seconds of the monotonic clock.
+        lost: events that a repair could not save, until a read reports them.
     """
 
-    def __init__(
-        self,
-        folder: Folder,
-        stem: str,
-        descriptor: int,
-        max_bytes: int | None,
-        fork_guard: ForkGuard,
-        disk_reserve: DiskReserve,
-        dead_letters: DeadLetters,
-        notes: list[Note],
-    ) -> None:
+    def __init__(self, context: SegmentContext, stem: str, descriptor: int, max_bytes: int | None = None) -> None:
         self.number = -1
         self.stem = stem
         self.descriptor = descriptor
@@ -76,108 +80,87 @@ class Segment:
         self.failure: JournalError | None = None
         self.retry_at = 0.0
         self.lost = 0
-        self._folder = folder
-        self._path = folder.journal(stem)
+        self._folder = context.folder
+        self._fork_guard = context.fork_guard
+        self._disk_reserve = context.disk_reserve
+        self._dead_letters = context.dead_letters
+        self._log = context.log
+        self._path = context.folder.journal(stem)
         self._mark: CommitMark | None = None
         self._max_bytes = max_bytes
-        self._fork_guard = fork_guard
-        self._disk_reserve = disk_reserve
-        self._dead_letters = dead_letters
-        self._notes = notes
-        self._is_told = False  # whether the failure was logged
+        self._is_failure_logged = False
         self._next_seq = 1  # as of the last commit
-        self._missing = 0  # events that no rescue could save
+        self._missing = 0  # events that repairs could not save
         self._damage: str | None = None  # found while the file was in use
-        self._stranded: SegmentFile | None = None  # still open, but not at its path any more
-        self._misplacement = ""  # what has become of it
-        self._waiting: list[Operation] = []
-        self._doubtful: list[int] = []  # refused, but who knows what is on the disk
+        self._misplaced: SegmentFile | None = None  # still open, but no longer at its path
+        self._misplacement = ""  # what happened to it
+        self._pending: list[SegmentCommand] = []
+        self._uncertain: list[int] = []  # seqs of refused appends that may have reached the disk
 
-    def make(self, state: SegmentState) -> None:
-        """Make the file, and open it.
+    # ---------------------------------------------------------------- open and close
 
-        Raises:
-            OSError: if it cannot be made.
-            sqlite3.Error: likewise.
-        """
-        make_database(self._path, state)
-        self.file = self._opened()
-        self.file.record_use()
-        self.follow_reserve()
+    def create(self, state: SegmentState) -> None:
+        """Create the file and open it."""
+        create_database(self._path, state)
+        self._open_file().record_use()
+        self.limit_wal()
 
     def examine(self, marks: Mapping[str, SegmentState]) -> Orphan:
-        """Look at the file, or at what a rescue has left of it; see `examine`.
-
-        Args:
-            marks: those of the folder.
-        """
-        finish(self._path)
+        """Finish an interrupted repair, and examine the file; see `orphan.examine`."""
+        finish_repair(self._path)
         own = self._folder.mark_of(self.stem)
-        return examine(self._path, {**marks, own.file_id: own} if own is not None else marks, own)
+        return examine(self._path, marks if own is None else {**marks, own.file_id: own}, own)
 
-    def open(self, orphan: Orphan | None = None) -> SegmentFile:
-        """Open the file, or what can be saved of it.
+    def recover(self, orphan: Orphan) -> SegmentFile:
+        """Open an orphaned segment, repaired if it is damaged.
 
-        Args:
-            orphan: what was found in it; looked up if it is not given.
+        A small one is checked at once; damage in a large one is found when it is read.
 
         Raises:
             sqlite3.Error: if it cannot be opened.
-            OSError: likewise.
+            OSError: if it cannot be opened.
             NewerSchemaError: if a later version wrote it.
-            BlankError: if its owner ended before anything was in it.
+            BlankError: if it has no tables.
         """
-        if orphan is None:
-            orphan = self.examine({})
-            if not self._path.exists():  # it may come back; if not, the next start reports what it had
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path.name)
-        if orphan.is_blank:
-            raise schema.BlankError
-        if orphan.reason is not None:
-            self._salvage(orphan, orphan.reason)
-        try:
-            self.file = self._opened()
-        except Exception as error:
-            if not schema.is_unreadable(error):
-                raise
-            self._salvage(orphan, schema.reason_of(error))
-            self.file = self._opened()
-        self.follow_reserve()
-        return self.file
-
-    def adopt(self, orphan: Orphan) -> SegmentFile:
-        """Open a file that another process has left, or what can be saved of it; see `open`.
-
-        A small one is looked through at once; in a large one damage is found when it is read.
-
-        Args:
-            orphan: what was found in it.
-        """
-        file = self.open(orphan)
-        if file.used_bytes <= _SMALL and (reason := self._found_damage(file)) is not None:
-            file = self._repair(reason)
+        file = self._open(orphan)
+        if file.used_bytes <= _CHECKED_SIZE and (reason := self._find_damage(file)) is not None:
+            file = self._repair_open(reason)
         self.lost, self._missing = self._missing, 0
         if orphan.is_cut and orphan.reason is None:
-            self._note(
-                logging.WARNING,
-                "the -wal of the journal's file %s is missing, although its process died while it was open; as far as "
-                "its mark tells, no event was in it",
+            self._log.warning(
+                "the -wal of the journal's file %s is missing, although its process died while it was open; according "
+                "to its commit mark, it had no events",
                 self._path.name,
             )
         elif orphan.is_mark_lost and orphan.reason is None:
-            self._note(
-                logging.ERROR,
-                "the mark of the journal's file %s is missing or damaged, and its process died while it was open: its "
-                "events are sent; if the end of its -wal is missing too, it is unknown how many are lost, and some may "
-                "be sent twice",
+            self._log.error(
+                "the commit mark of the journal's file %s is missing or damaged, and its process died while it was "
+                "open: its events are sent; if the end of its -wal is missing too, it is unknown how many are lost, "
+                "and some may be sent twice",
                 self._path.name,
             )
         return file
 
-    def _opened(self) -> SegmentFile:
+    def _open(self, orphan: Orphan) -> SegmentFile:
+        """Open the file, repaired if it is damaged."""
+        if orphan.is_blank:
+            raise schema.BlankError
+        if orphan.reason is not None:
+            self._repair(orphan, orphan.reason)
+        try:
+            file = self._open_file()
+        except Exception as error:
+            if not schema.is_unreadable(error):
+                raise
+            self._repair(orphan, schema.reason_of(error))
+            file = self._open_file()
+        self.limit_wal()
+        return file
+
+    def _open_file(self) -> SegmentFile:
         mark = None
         with suppress(OSError):
-            set_strangers_aside(self._path)
+            set_foreign_files_aside(self._path)
             mark = CommitMark(self._folder.mark(self.stem))
         try:
             file = SegmentFile(self._path, self._max_bytes, mark=mark, position=position_of(self.stem))
@@ -189,327 +172,319 @@ class Segment:
             mark.write(file.state.text)
             if mark.is_new:
                 mark.sync()
-                with suppress(OSError):  # without a mark less damage is found, that is all
+                with suppress(OSError):  # without a commit mark less damage is found
                     sync_folder(self._path.parent)
-        self._mark = mark
+        self.file, self._mark = file, mark
         if file.damaged_batches:
-            self._note(
-                logging.ERROR,
+            self._log.error(
                 "%s damaged in the journal's file %s: their events may be sent twice",
                 counted(file.damaged_batches, "sealed request", "are"),
                 self._path.name,
             )
         return file
 
-    def follow_reserve(self) -> None:
-        """Let what lies beside the file be as large as the room allows."""
+    def limit_wal(self) -> None:
+        """Let the `-wal` grow as far as the disk reserve covers."""
         if self.file is not None:
             self.file.limit_wal(self._disk_reserve.wal_pages)
 
-    def _salvage(self, orphan: Orphan, reason: str) -> None:
-        saved = repair(self._path, orphan, reason, self._dead_letters, least_next_seq=self._next_seq)
-        self._missing += saved.affected
-        self._note(
-            logging.ERROR,
-            "the journal's file %s is damaged (%s): %s; it is kept with .damaged at its end, and a note beside it",
-            self._path.name,
-            reason,
-            saved.text,
-        )
-
     @property
     def order(self) -> tuple[int, str]:
-        """What open files are sorted by, oldest first."""
+        """The key that sorts open segments, oldest first."""
         return (0 if self.file is None else self.file.state.position, self.stem)
 
     @property
     def is_in_place(self) -> bool:
-        """Whether what is at its path is the open file, or may be."""
-        return self._stranded is None and self._place_error() is None
+        """Whether no other file than the open one is known to be at its path."""
+        return self._misplaced is None and self._find_misplacement() is None
+
+    def info(self, file: SegmentFile) -> SegmentInfo:
+        """Describe its content for the event loop."""
+        return SegmentInfo(self.number, file.events + self.lost, file.next_seq, file.sealed)
 
     def set_aside(self, reason: str, *, is_copy: bool = False) -> str:
-        """Rename the closed file, with the reason beside it.
-
-        Args:
-            reason: why nobody can use it.
-            is_copy: whether all that is in it is in another file, too.
-
-        Returns:
-            What has become of its events.
-
-        Raises:
-            OSError: if that fails.
-        """
+        """Rename the closed, unusable file, write the reason beside it, and return what happens to its events."""
         mark = self._folder.mark_of(self.stem)
         loss = "its events are lost or may have been sent" + (f", {mark.events} at most" if mark else "")
         if is_copy and mark is None:
             loss = "its events are sent from that file"
-        note(self._path, reason, loss.capitalize())
+        write_note(self._path, reason, loss.capitalize())
         set_aside(self._path)
         self._folder.mark(self.stem).unlink(missing_ok=True)
         return loss
 
-    def source(self, file: SegmentFile) -> SegmentInfo:
-        """What lies in it, for the event loop."""
-        return SegmentInfo(self.number, file.events + self.lost, file.next_seq, file.sealed)
-
-    def close(self) -> None:
-        """Close the file for good, if it is open."""
-        self._close(is_done=True)
-
-    def _close(self, *, is_done: bool = False) -> None:
+    def close(self, *, is_clean: bool = True) -> None:
+        """Close the file, if it is open."""
         if self.file is not None:
             self._next_seq = self.file.state.next_seq
             file, self.file = self.file, None
-            with suppress(Exception):  # what matters was committed; the rest is done when it is opened again
-                file.close(is_done=is_done)
+            with suppress(Exception):  # all that matters is committed; reopening the file does the rest
+                file.close(is_clean=is_clean)
         if self._mark is not None:
-            self._mark.close(sync=is_done)
+            self._mark.close(sync=is_clean)
             self._mark = None
 
     # ---------------------------------------------------------------- transactions
 
-    def run(self, operations: Sequence[Operation], dead_letters: DeadLetters, now: float) -> list[Completion]:
-        """Apply operations in one transaction; what waited goes before them.
-
-        Args:
-            operations: in the order of the calls.
-            dead_letters: where damaged and refused events go.
-            now: seconds of the monotonic clock.
-
-        Returns:
-            What is completed, and only durably so.
-        """
+    def commit(self, commands: Sequence[SegmentCommand], now: float) -> list[Completion]:
+        """Run commands in one transaction, and return the completions of what is durable."""
         if self.file is None:
-            return self._refuse(operations)
+            return self._postpone(commands)
         refused: list[Completion] = []
         if self._disk_reserve.shortage is not None:
-            refused = self._refuse(
-                [operation for operation in operations if isinstance(operation, (Append, AddDeadLetters))]
-            )
-            self.retry_at = now  # letters wait for no more than the end of the others' transaction
-            operations = [operation for operation in operations if not isinstance(operation, (Append, AddDeadLetters))]
+            growing = (Append, AddDeadLetters)
+            refused = self._postpone([command for command in commands if isinstance(command, growing)])
+            self.retry_at = now  # dead letters wait only until the other commands are committed
+            commands = [command for command in commands if not isinstance(command, growing)]
         try:
-            return refused + self._transact(self.file, operations, dead_letters)
-        except Exception as error:  # noqa: BLE001 whatever it is, nothing of the transaction may count
-            self._break(error, now)
-            self._doubtful += [
-                row.seq for operation in operations if isinstance(operation, Append) for row in operation.rows
-            ]
-            if self._disk_reserve.shortage is None and self._stranded is None:
-                self._is_told = True
-                self._note(logging.ERROR, "%s", self.failure)
-            return refused + self._refuse(operations)
+            return refused + self._transact(self.file, commands)
+        except Exception as error:  # noqa: BLE001 after any exception, nothing in the transaction counts
+            self._fail(error, now)
+            self._uncertain += [row.seq for command in commands if isinstance(command, Append) for row in command.rows]
+            if self._disk_reserve.shortage is None and self._misplaced is None:
+                self._is_failure_logged = True
+                self._log.error("%s", self.failure)
+            return refused + self._postpone(commands)
 
-    def _transact(
-        self, file: SegmentFile, operations: Sequence[Operation], dead_letters: DeadLetters
-    ) -> list[Completion]:
-        completed: list[Completion] = []
+    def _transact(self, file: SegmentFile, commands: Sequence[SegmentCommand]) -> list[Completion]:
+        """Apply commands in one transaction."""
+        completions: list[Completion] = []
         rows: list[StoredEvent] = []
-        if not all(isinstance(operation, Read) for operation in operations):
+        if not all(isinstance(command, Read) for command in commands):
             file.record_use()
         file.begin()
-        for operation in operations:
-            if isinstance(operation, Append):
-                rows += operation.rows
-                completed.append(operation)
+        for command in commands:
+            if isinstance(command, Append):
+                rows += command.rows
+                completions.append(command)
                 continue
             if rows:
                 file.append(rows)
                 rows = []
-            if isinstance(operation, Read):
-                completed.append((operation.done, (self._read(file, operation, dead_letters),)))
-            elif (completion := operation.apply(file, dead_letters)) is not None:
-                completed.append(completion)
+            completions += self._apply(file, command)
         if rows:
             file.append(rows)
         file.commit()
-        return completed
+        return completions
 
-    def _read(self, file: SegmentFile, wanted: Read, dead_letters: DeadLetters) -> Loaded:
-        """Read events; set damaged ones aside."""
-        reading = file.read(wanted.after, wanted.most_events, wanted.most_bytes)
-        for seq, raw in reading.damaged:
-            dead_letters.add_damaged(file.file_id, seq, raw, "its checksum is wrong")
-        if reading.damaged:
-            file.delete([seq for seq, _ in reading.damaged])
-            self._note(
-                logging.ERROR,
-                "%s damaged and will not be sent (the journal's file %s): what could be read was set aside, "
-                "look at it with gameball-async dead-letters list",
-                counted(len(reading.damaged), "event", "are"),
+    def _apply(self, file: SegmentFile, command: SegmentCommand) -> tuple[Completion, ...]:
+        """Apply one command other than Append, whose rows are inserted together."""
+        match command:
+            case Seal(_, members, mobile, email, done):
+                file.seal(members, mobile, email)
+                return ((done, ()),)
+            case Read(_, after, most_events, most_bytes, done):
+                return ((done, (self._read(file, after, most_events, most_bytes),)),)
+            case Unseal(_, first):
+                file.unseal(first)
+            case Ack(_, members):
+                file.ack(members)
+            case AddDeadLetters(_, entries):
+                self._dead_letters.add(file.file_id, entries)
+                file.ack([entry.seq for entry in entries])
+        return ()
+
+    def _read(self, file: SegmentFile, after: int, most_events: int, most_bytes: int) -> Loaded:
+        """Read events; move damaged ones to the dead letters."""
+        result = file.read(after, most_events, most_bytes)
+        for seq, raw in result.damaged:
+            self._dead_letters.add_damaged(file.file_id, seq, raw, "its checksum is wrong")
+        if result.damaged:
+            file.delete([seq for seq, _ in result.damaged])
+            self._log.error(
+                "%s damaged and will not be sent (the journal's file %s): the readable data is in the dead letters, "
+                "list them with gameball-async dead-letters list",
+                counted(len(result.damaged), "event", "are"),
                 self._path.name,
             )
         lost, self.lost = self.lost, 0
-        return Loaded(reading.rows, len(reading.damaged) + lost, reading.is_last)
+        return Loaded(result.rows, len(result.damaged) + lost, result.is_last)
 
-    def _refuse(self, operations: Sequence[Operation]) -> list[Completion]:
-        """Fail the appends; keep everything else."""
-        self._waiting += [operation for operation in operations if not isinstance(operation, Append)]
-        return refusals([operation for operation in operations if isinstance(operation, Append)], self._reason())
+    def _postpone(self, commands: Sequence[SegmentCommand]) -> list[Completion]:
+        """Refuse appends; queue the other commands."""
+        self._pending += [command for command in commands if not isinstance(command, Append)]
+        error = self._disk_reserve.shortage or self.failure
+        assert error is not None, "called only while one of them is set"  # noqa: S101 an invariant
+        return refuse([command for command in commands if isinstance(command, Append)], error)
 
-    def _reason(self) -> JournalError:
-        """Why no events are taken."""
-        reason = self._disk_reserve.shortage or self.failure
-        assert reason is not None, "it is asked for while there is one"  # noqa: S101 an invariant
-        return reason
+    def refuse_pending(self, error: JournalError) -> list[Completion]:
+        """Give up the queued commands."""
+        pending, self._pending = self._pending, []
+        if pending:
+            self._log.error(_LOST, counted(len(pending), "outcome"), self.stem)
+        return refuse(pending, error)
 
-    def check_place(self, now: float) -> None:
-        """Check that the open file is the one at its path; if not, it fails until it is moved."""
+    def shrink(self, now: float) -> None:
+        """Return freed pages of the open file to the disk; see `SegmentFile.shrink`."""
         if self.file is not None:
             try:
-                self.file.check_places()
-            except Exception as error:  # noqa: BLE001 as of any other failure
-                self._break(error, now)
+                self.file.shrink(self._disk_reserve.bytes_to_rewrite)
+            except Exception as error:  # noqa: BLE001 handled like any failed change
+                self._fail(error, now)
 
-    def _break(self, error: Exception, now: float) -> None:
-        # the reserve goes first: with its room the close can move the `-wal` into the file, and free that as well
-        is_roomier = self._disk_reserve.is_missing(error) and self._disk_reserve.run_short(now)
-        error = self._place_error() or error
-        self.failure = broken(self._path, error)
+    # ---------------------------------------------------------------- failures
+
+    def check_path(self, now: float) -> None:
+        """Check that the open file is at its path; otherwise it fails, and the next retry moves it."""
+        if self.file is not None:
+            try:
+                self.file.check_path()
+            except Exception as error:  # noqa: BLE001 handled like any failure
+                self._fail(error, now)
+
+    def _fail(self, error: Exception, now: float) -> None:
+        # free the reserve first: then the close has room to checkpoint the `-wal`, which frees that too
+        has_freed = self._disk_reserve.is_missing(error) and self._disk_reserve.run_short(now)
+        error = self._find_misplacement() or error
+        self.failure = cannot_use(self._path, error)
         if isinstance(error, schema.MisplacedError):
-            # it stays open: what is in it can be read from here alone, and a close may remove what is at its path now
-            self._stranded, self.file, self._misplacement = self.file, None, str(error)
+            # keep it open: its events are readable only here, and closing it may delete the files now at its path
+            self._misplaced, self.file, self._misplacement = self.file, None, str(error)
             self.retry_at = now
             return
         if schema.is_damage(error):
             self._damage = schema.reason_of(error)
-        self._close()
-        self.retry_at = now if is_roomier else now + RETRY_AFTER
+        self.close(is_clean=False)
+        self.retry_at = now if has_freed else now + RETRY_AFTER
 
-    def _place_error(self) -> schema.MisplacedError | None:
+    def _find_misplacement(self) -> schema.MisplacedError | None:
         with suppress(OSError):
             try:
                 if self.file is not None:
-                    self.file.check_places()
+                    self.file.check_path()
             except schema.MisplacedError as error:
                 return error
         return None
 
     @property
-    def is_behind(self) -> bool:
-        """Whether it is to be opened again, or something waits in it."""
-        return self.file is None or bool(self._waiting)
+    def needs_retry(self) -> bool:
+        """Whether it must be reopened, or has queued commands."""
+        return self.file is None or bool(self._pending)
 
-    def retry(self, dead_letters: DeadLetters, now: float) -> list[Completion]:
-        """Open the file again, look through it, and apply what waited; see `run`."""
-        completed: list[Completion] = []
+    def retry(self, now: float) -> list[Completion]:
+        """Reopen the file, check it for damage, and run the queued commands; see `commit`."""
+        completions: list[Completion] = []
         self.retry_at = now + RETRY_AFTER
         try:
             file = self._reopen() if self.file is None else self.file
-            self._catch_up(file, dead_letters, completed)
-        except Exception as error:  # noqa: BLE001 it is tried again
-            self._break(error, now)
-            return completed
+            self._catch_up(file, completions)
+        except Exception as error:  # noqa: BLE001 retried later
+            self._fail(error, now)
+            return completions
         self.failure = None
-        if self._is_told and self._disk_reserve.shortage is None:
-            self._note(logging.WARNING, "the journal %s works again", self._path)
-        self._is_told = False
-        return completed
+        if self._is_failure_logged and self._disk_reserve.shortage is None:
+            self._log.warning("the journal %s works again", self._path)
+        self._is_failure_logged = False
+        return completions
 
-    def _catch_up(self, file: SegmentFile, dead_letters: DeadLetters, completed: list[Completion]) -> None:
-        """Apply what waited: on a full disk one after another, since less room is needed for less."""
+    def _catch_up(self, file: SegmentFile, completions: list[Completion]) -> None:
+        """Run the queued commands; on a full disk one by one, because smaller transactions need less space."""
         if self._disk_reserve.shortage is None:
-            completed += self._transact(file, self._waiting, dead_letters)
-            self._waiting = []
+            completions += self._transact(file, self._pending)
+            self._pending = []
             return
-        postponed: list[Operation] = []
+        postponed: list[SegmentCommand] = []
         try:
-            while self._waiting:
-                operation = self._waiting[0]
-                if not isinstance(operation, AddDeadLetters):
-                    completed += self._transact(file, [operation], dead_letters)
-                elif not postponed and self._is_dead_lettered(file, operation, dead_letters):
-                    seqs = [letter.seq for letter in operation.letters]
-                    self._transact(file, [Ack(operation.segment, seqs)], dead_letters)
+            while self._pending:
+                command = self._pending[0]
+                if not isinstance(command, AddDeadLetters):
+                    completions += self._transact(file, [command])
+                elif not postponed and self._has_added(file, command):
+                    self._transact(file, [Ack(command.segment, [entry.seq for entry in command.entries])])
                 else:
-                    postponed.append(operation)
-                self._waiting.pop(0)
+                    postponed.append(command)
+                self._pending.pop(0)
         finally:
-            self._waiting = postponed + self._waiting
+            self._pending = postponed + self._pending
 
-    def _is_dead_lettered(self, file: SegmentFile, burial: AddDeadLetters, dead_letters: DeadLetters) -> bool:
-        """Bury letters, unless the disk is too full: nobody else touches these events, so their burial can wait."""
-        if not self._disk_reserve.has_room_for(burial.letters):
+    def _has_added(self, file: SegmentFile, command: AddDeadLetters) -> bool:
+        """Add dead letters unless the disk is too full: no other command uses these events, so this can wait."""
+        if not self._disk_reserve.has_room_for(command.entries):
             return False
         try:
-            dead_letters.add(file.file_id, burial.letters)
+            self._dead_letters.add(file.file_id, command.entries)
         except (sqlite3.Error, OSError) as error:
-            if not self._disk_reserve.is_missing_for_letters(error):
+            if not self._disk_reserve.is_missing_for_dead_letters(error):
                 raise
             return False
         return True
 
-    def shrink(self, now: float) -> None:
-        """Give the disk back what was freed within the file, if that is nearly all of it."""
-        assert self.file is not None, "only an open file is looked at"  # noqa: S101 an invariant
-        try:
-            self.file.shrink(self._disk_reserve.bytes_to_rewrite)
-        except Exception as error:  # noqa: BLE001 as of any other change
-            self._break(error, now)
-
     def _reopen(self) -> SegmentFile:
-        file = self._again() if self._stranded is None else self._move(self._stranded)
+        file = self._open_again() if self._misplaced is None else self._move(self._misplaced)
         file.begin()
-        file.delete(self._doubtful)
+        file.delete(self._uncertain)
         file.commit()
-        self._doubtful = []
+        self._uncertain = []
         return file
 
-    def _again(self) -> SegmentFile:
-        """Open the file again, and look through it."""
-        file = self.open()
+    def _open_again(self) -> SegmentFile:
+        """Reopen the file, and repair it if it is damaged."""
+        orphan = self.examine({})
+        if not self._path.exists():  # it may come back; otherwise the next start reports what it contained
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path.name)
+        file = self._open(orphan)
         reason, self._damage = self._damage, None
-        if reason is None and (reason := self._found_damage(file)) is None:
+        if reason is None and (reason := self._find_damage(file)) is None:
             return file
-        return self._repair(reason)
+        return self._repair_open(reason)
 
-    def _found_damage(self, file: SegmentFile) -> str | None:
-        """Look through an open file; returns what is damaged, if it is."""
+    # ---------------------------------------------------------------- repair
+
+    def _find_damage(self, file: SegmentFile) -> str | None:
+        """Check an open file; returns what is damaged."""
         try:
             file.check()
         except Exception as error:
             if not schema.is_damage(error):
-                self._close()
+                self.close(is_clean=False)
                 raise
             return schema.reason_of(error)
         return None
 
-    def _repair(self, reason: str) -> SegmentFile:
-        """Exchange an open file for one with what can be read of it."""
-        self._close()
-        self._salvage(self.examine({}), reason)
-        self.file = self._opened()
-        self.follow_reserve()
-        return self.file
+    def _repair(self, orphan: Orphan, reason: str) -> None:
+        result = repair(self._path, orphan, reason, self._dead_letters, min_next_seq=self._next_seq)
+        self._missing += result.affected
+        self._log.error(
+            "the journal's file %s is damaged (%s): %s; it is kept with .damaged at its end, and a note beside it",
+            self._path.name,
+            reason,
+            result.text,
+        )
 
-    def _move(self, stranded: SegmentFile) -> SegmentFile:
-        """Go on in a new file with everything that the open one still holds."""
-        self._folder.make()
-        stem = self._folder.new_stem(stranded.state.position)
+    def _repair_open(self, reason: str) -> SegmentFile:
+        """Replace an open file by a repaired one."""
+        self.close(is_clean=False)
+        self._repair(self.examine({}), reason)
+        file = self._open_file()
+        self.limit_wal()
+        return file
+
+    def _move(self, misplaced: SegmentFile) -> SegmentFile:
+        """Copy everything that the open file still contains to a new segment, and continue there."""
+        self._folder.create()
+        stem = self._folder.new_stem(misplaced.state.position)
         descriptor = take_lock(self._folder.lock(stem))
-        if descriptor is None:  # pragma: no cover another process looks for strays: it is tried again
+        if descriptor is None:  # pragma: no cover another process recovers orphaned segments: retried later
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        path, former, events = self._folder.journal(stem), self._path, stranded.state.events
+        path, old_path, events = self._folder.journal(stem), self._path, misplaced.state.events
         try:
-            saved, found = copy(stranded, path, set(self._doubtful))
-            set_aside(former)  # a close removes the `-wal` at that path, whosever it is
+            saved, found = copy_open_file(misplaced, path, set(self._uncertain))
+            set_aside(old_path)  # closing the open file would delete the `-wal` at that path, even another file's
         except BaseException:
             self._folder.remove(stem)
             release_lock(descriptor, self._folder.lock(stem))
             raise
-        self._take_name(stem, descriptor)
-        self._stranded = None
-        stranded.clear()
+        self._rename(stem, descriptor)
+        self._misplaced = None
+        misplaced.clear()
         with suppress(Exception):
-            stranded.close()
-        self.file = file = self._opened()
+            misplaced.close()
+        file = self._open_file()
         file.record_use()
-        self.follow_reserve()
+        self.limit_wal()
         missing = events - found
-        self._note(
-            logging.ERROR,
-            "%s while the journal had it open: %s saved to %s%s; keep what did that away from the journal's folder",
+        self._log.error(
+            "%s while the journal had it open: %s saved to %s%s; do not let other programs change the journal's folder",
             self._misplacement,
             counted(saved, "event", "were"),
             path.name,
@@ -517,30 +492,17 @@ class Segment:
         )
         return file
 
-    def _take_name(self, stem: str, descriptor: int) -> None:
-        """Let go of the old name, and of what is beside it."""
-        self._close()
-        former, self.stem = self.stem, stem
+    def _rename(self, stem: str, descriptor: int) -> None:
+        """Take a new name and its lock; release and remove the files of the old name."""
+        self.close(is_clean=False)
+        old_stem, self.stem = self.stem, stem
         self._path = self._folder.journal(stem)
         self._fork_guard.descriptors.add(descriptor)
         self._fork_guard.descriptors.discard(self.descriptor)
         release_lock(self.descriptor)
         self.descriptor = descriptor
-        for path in (self._folder.mark(former), self._folder.lock(former)):
+        for path in (self._folder.mark(old_stem), self._folder.lock(old_stem)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         if self._max_bytes is not None:
             self._disk_reserve.move(self._folder.reserve(stem))
-
-    def waiting(self) -> int:
-        """How many operations wait."""
-        return len(self._waiting)
-
-    def abandon(self, failure: JournalError) -> list[Completion]:
-        """Give up on what waits."""
-        refused = refusals(self._waiting, failure)
-        self._waiting = []
-        return refused
-
-    def _note(self, level: int, message: str, *arguments: object) -> None:
-        self._notes.append((level, message, arguments))

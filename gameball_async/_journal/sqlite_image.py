@@ -1,7 +1,7 @@
-"""The pages of a journal file and of the `-wal` beside it, read without SQLite and without changing either.
+"""Read the pages of a database and its `-wal` without SQLite and without changing either.
 
-SQLite drops everything behind the first damaged frame of a `-wal`, and a whole `-wal` whose header or database is
-damaged. This reads what is there: https://sqlite.org/fileformat2.html describes both formats.
+SQLite drops all frames after the first damaged one of a `-wal`, and the whole `-wal` if its header or its database is
+damaged. This module reads everything: https://sqlite.org/fileformat2.html describes both formats.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _HEADER, _FRAME_HEADER = 32, 24
 _WAL_VERSION = 3007000
 _WAL_MAGIC = b"\x37\x7f\x06"  # the fourth byte is 0x82 or 0x83
 _INNER, _LEAF = b"\x05", b"\x0d"
-_MOST_LEVELS = 20  # of a tree
-_MOST_BYTES = 2**30  # of a row, as SQLite has it
+_MAX_DEPTH = 20  # of a tree
+_MAX_ROW_SIZE = 2**30  # SQLite's own limit
 _SIZES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)  # bytes of a value by its serial type
 _MASK = 0xFFFFFFFF
 
@@ -41,12 +41,12 @@ class Frame:
     """A page of a `-wal`.
 
     Attributes:
-        index: its place, from 0.
+        index: its number in the `-wal`, from 0.
         page: the page's number, from 1; 0 if the frame's header is unreadable.
         size: pages of the database after a commit that ends with this frame; 0 within a transaction.
         data: the page.
-        is_whole: whether page, size and data are known to be right.
-        is_valid: whether SQLite would read it, if it reads the one before.
+        is_whole: whether page, size and data are known to be intact.
+        is_valid: whether SQLite would read it if it reads the previous one.
     """
 
     index: int
@@ -59,10 +59,10 @@ class Frame:
 
 @attrs.frozen
 class Wal:
-    """The frames that a `-wal` has since SQLite last began it anew.
+    """The frames of a `-wal` since SQLite last restarted it.
 
     Attributes:
-        frames: all of them, damaged ones included.
+        frames: all frames, including damaged ones.
         readable: how many of them SQLite would read: up to the last commit before the first damaged frame.
         synced: how many of them were certainly committed.
     """
@@ -73,12 +73,12 @@ class Wal:
 
     @property
     def committed(self) -> int:
-        """How many frames there are up to the last that ends a transaction."""
+        """The number of frames up to the last one that ends a transaction."""
         return max((frame.index + 1 for frame in self.frames if frame.size), default=0)
 
 
 def read_wal(path: Path) -> Wal:
-    """Read a `-wal`, as far as there is one.
+    """Read a `-wal`; a missing one has no frames.
 
     Raises:
         OSError: if it cannot be read.
@@ -99,7 +99,7 @@ def read_wal(path: Path) -> Wal:
     synced = begin = 0
     for frame in frames:
         if frame.size:
-            # a transaction is begun after the one before it was synced; the last may be torn, unless it is whole
+            # a transaction starts after the previous one was synced; only the last may be torn
             if frame.index + 1 < len(frames) or all(other.is_whole for other in frames[begin:]):
                 synced = frame.index + 1
             begin = frame.index + 1
@@ -112,7 +112,7 @@ def _content_of(path: Path) -> bytes:
 
 
 def _wal_header(content: bytes) -> tuple[str, int, bool]:
-    """The byte order of the checksums, the size of a page, and whether the header is whole."""
+    """Return the byte order of the checksums, the page size, and whether the header is intact."""
     magic, version, page_size = struct.unpack_from(">3I", content.ljust(_HEADER, b"\0"))
     order = ">" if magic & 1 else "<"
     is_whole = (
@@ -127,7 +127,7 @@ def _wal_header(content: bytes) -> tuple[str, int, bool]:
 
 
 def checksum(before: tuple[int, int], data: bytes, order: str) -> tuple[int, int]:
-    """The checksum of a `-wal` over some more data."""
+    """Continue the checksum of a `-wal` over more data."""
     first, second = before
     words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
     for one, other in zip(words, words, strict=True):
@@ -137,7 +137,7 @@ def checksum(before: tuple[int, int], data: bytes, order: str) -> tuple[int, int
 
 
 def _before(after: tuple[int, int], data: bytes, order: str) -> tuple[int, int]:
-    """The checksum that there was before this data."""
+    """Return the checksum before this data."""
     first, second = after
     words = reversed(struct.unpack(f"{order}{len(data) // 4}I", data))
     for other, one in zip(words, words, strict=True):
@@ -147,10 +147,10 @@ def _before(after: tuple[int, int], data: bytes, order: str) -> tuple[int, int]:
 
 
 def _frames(content: bytes, order: str, page_size: int) -> Iterator[Frame]:
-    """The frames that have the salts of the first, and damaged ones between them.
+    """Yield the frames with the salts of the first one, and damaged frames in between.
 
-    Each checksum continues the one before. So a frame is whole by itself, whatever is damaged before it, if its
-    checksum continues what is stored in the frame before, or what should be stored there.
+    Each checksum continues the previous one. A frame is therefore intact, even after damaged ones, if its checksum
+    continues the one stored in the previous frame, or the one that should be stored there.
     """
     step = _FRAME_HEADER + page_size
     starts = range(_HEADER, len(content) - step + 1, step)
@@ -171,15 +171,15 @@ def _frames(content: bytes, order: str, page_size: int) -> Iterator[Frame]:
             return
         page, size = struct.unpack(">2I", head)
         if not is_whole and followers.get(struct.pack(">2I", *_before(found, head + data, order)), at) != at:
-            page = size = 0  # a copy of the frame at another place: it would bring back what was there before
+            page = size = 0  # a copy of another frame: it would restore deleted events
         elif not is_whole:
-            page, size, is_whole = _mended(stored, found, content[at : at + 16], salts, data, order)
+            page, size, is_whole = _recomputed(stored, found, content[at : at + 16], salts, data, order)
         yield Frame(index, page, size, data, is_whole, is_valid)
         stored, expected = found, computed
 
 
 def _salts(content: bytes, starts: range) -> bytes:
-    """The salts of the present frames: those of the header, unless that is damaged."""
+    """Return the salts of the current frames: those of the header, unless it is damaged."""
     of_header = content[16:24]
     found = [content[at + 8 : at + 16] for at in starts]
     if not found or of_header in found or _wal_header(content)[2]:
@@ -187,13 +187,13 @@ def _salts(content: bytes, starts: range) -> bytes:
     return found[0] if any(found[0]) else max(found, key=found.count)
 
 
-def _mended(
+def _recomputed(
     stored: tuple[int, int], found: tuple[int, int], head: bytes, salts: bytes, data: bytes, order: str
 ) -> tuple[int, int, bool]:
-    """The page and the size of a frame whose checksum is wrong, and whether the page itself is whole.
+    """Recompute the page number and the size of a frame with a wrong checksum, and whether its page is intact.
 
-    If the page is whole, its checksum can be taken back to the header: there is one page number and one size from
-    which it follows. If neither of them is the one in the header, or they make no sense, the page is damaged.
+    If the page is intact, its checksum determines the page number and the size in the header. If neither matches the
+    header, or they make no sense, the page is damaged.
     """
     first, second = _before(found, data, order)
     one = (first - stored[0] - stored[1]) & _MASK
@@ -212,11 +212,11 @@ def _mended(
 
 
 class DatabaseImage:
-    """The pages of a file, as they are when its `-wal` is applied.
+    """The pages of a database with its `-wal` applied.
 
     Args:
-        path: the database; it may be missing, or None.
-        wal: what is beside it.
+        path: the database; None or a missing file has no pages.
+        wal: its `-wal`.
         frames: how many frames are applied.
 
     Raises:
@@ -258,12 +258,12 @@ class DatabaseImage:
 
     @property
     def is_database(self) -> bool:
-        """Whether the file itself begins as a database does."""
+        """Whether the file has the header of a database."""
         return self._read(0, len(MAGIC)) == MAGIC
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing at all is in the file: it is missing, or has nothing but zeros."""
+        """Whether the file is missing, or contains only zeros."""
         for at in count(0, 2**20):
             chunk = self._read(at, 2**20)
             if chunk.strip(b"\0"):
@@ -273,11 +273,11 @@ class DatabaseImage:
         raise AssertionError
 
     def page(self, number: int) -> bytes:
-        """The newest version of a page, as far as it is there."""
+        """Return the newest version of a page; it may be incomplete."""
         return self.versions(number)[0][1]
 
     def versions(self, number: int) -> list[tuple[int, bytes]]:
-        """The versions of a page with their index, newest first: more than one if the newest is damaged."""
+        """Return the versions of a page and their frames, newest first: more than one if the newest is damaged."""
         found: list[tuple[int, bytes]] = []
         for frame in reversed(self._versions.get(number, ())):
             found.append((frame.index, frame.data))
@@ -292,19 +292,15 @@ class DatabaseImage:
         return self.pages * self.page_size
 
     def content(self) -> bytes:
-        """All pages, as a database that needs no `-wal`."""
+        """Return all pages, as a database without `-wal`."""
         content = bytearray(b"".join(self.page(number) for number in range(1, self.pages + 1)))
         content[18:20] = b"\1\1"
         return bytes(content)
 
     def first_row(self, root: int) -> Values | None:
-        """The values of the first row of a table; None if it has none, or none that can be read.
-
-        Args:
-            root: the number of its root page.
-        """
+        """Return the values of the first readable row of the table with this root page, or None."""
         page = self.page(root)
-        for _ in range(_MOST_LEVELS):
+        for _ in range(_MAX_DEPTH):
             if page[:1] == _LEAF:
                 return next((values for _, values in self.rows_of(page)), None)
             if page[:1] != _INNER:
@@ -314,16 +310,12 @@ class DatabaseImage:
         return None
 
     def _numbers(self) -> list[int]:
-        """The numbers of the pages with content; damage can make `pages` far larger."""
+        """Return the numbers of the pages with content; damage can make `pages` much larger."""
         in_file = range(1, -(-self._main_size // self.page_size) + 1)
         return [number for number in sorted({*in_file, *self._versions}) if 0 < number <= self.pages]
 
     def rows(self) -> Iterator[tuple[int, bool, int, Values]]:
-        """Every row of every table, in the order of the pages.
-
-        Yields:
-            The index of the version of its page, whether that is the newest, the row's number, and its values.
-        """
+        """Yield each row of each table: the frame of its page, whether that is the newest, its number, its values."""
         for number in self._numbers():
             newest = -1
             for index, page in self.versions(number):
@@ -332,13 +324,13 @@ class DatabaseImage:
                     yield index, index == newest, row, values
 
     def rows_of(self, page: bytes, *, is_first: bool = False) -> Iterator[tuple[int, Values]]:
-        """The rows in a page of a table, with their number; without those that are damaged."""
+        """Yield the number and the values of each intact row in a page of a table."""
         start = 100 if is_first else 0
         if len(page) != self.page_size or page[start : start + 1] != _LEAF:
             return
         cells = int.from_bytes(page[start + 3 : start + 5], "big")
         for at in range(start + 8, min(start + 8 + 2 * cells, self.page_size - 1), 2):
-            with suppress(IndexError, struct.error, ValueError):  # damage leads anywhere
+            with suppress(IndexError, struct.error, ValueError):  # caused by damage
                 yield self._row(page, int.from_bytes(page[at : at + 2], "big"))
 
     def _row(self, page: bytes, at: int) -> tuple[int, Values]:
@@ -361,9 +353,9 @@ class DatabaseImage:
         return row if row < 2**63 else row - 2**64, tuple(values)
 
     def _payload(self, page: bytes, at: int, size: int) -> bytes:
-        """What a cell holds, with the pages that it overflows to."""
+        """Return the content of a cell, including its overflow pages."""
         usable = self.page_size
-        if size > _MOST_BYTES:
+        if size > _MAX_ROW_SIZE:
             raise ValueError
         most, least = usable - 35, (usable - 12) * 32 // 255 - 23
         if size <= most:
@@ -389,8 +381,13 @@ def _opened(path: Path | None) -> int | None:
         return None
 
 
+def wal_of(path: Path) -> Path:
+    """Return the path of a database's `-wal`."""
+    return path.with_name(path.name + "-wal")
+
+
 def kind_of(path: Path) -> Literal["database", "wal"] | None:
-    """What a file is by its first bytes; None if it is neither, or cannot be read."""
+    """Recognize a file by its first bytes; None if it is neither, or unreadable."""
     with suppress(OSError), os.fdopen(open_regular(path), "rb") as file:
         first = file.read(len(MAGIC))
         if first == MAGIC:
@@ -401,10 +398,10 @@ def kind_of(path: Path) -> Literal["database", "wal"] | None:
 
 
 def open_regular(path: Path) -> int:
-    """Open a regular file to read it, and nothing that would wait or lead elsewhere.
+    """Open a regular file for reading; do not follow links, and do not block on a FIFO.
 
     Raises:
-        OSError: if it cannot be opened, or is something else.
+        OSError: if it cannot be opened, or is not a regular file.
     """
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | O_BINARY
     descriptor = os.open(path, os.O_RDONLY | flags)
@@ -424,7 +421,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return value << 8 | data[at + 8], at + 9
 
 
-def _value(kind: int, value: bytes) -> Any:  # noqa: ANN401 whatever SQLite stores
+def _value(kind: int, value: bytes) -> Any:  # noqa: ANN401 any type that SQLite stores
     match kind:
         case 0:
             return None

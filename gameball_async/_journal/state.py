@@ -1,8 +1,8 @@
-"""What a journal file records about itself, and the copy of it beside the file that shows when the file falls behind.
+"""The state of a segment, and its copy beside the file, the commit mark, which reveals lost commits.
 
-The copy, the mark, is written after each commit and before the commit is acknowledged. It is synced only when it is
-made: after a loss of power it may be older than the file, but it is there, and it is never ahead of what is durable. A
-file whose own state is older than its mark has lost commits, whatever happened to it.
+The commit mark is written after each commit and before the commit is acknowledged. It is synced only when it is
+created: after a power failure it may be older than the segment, but it exists, and it is never ahead of the segment.
+A segment whose state is older than its commit mark has lost commits.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from zlib import crc32
 from .._platform import open_private
 
 VERSION = 2
-"""Version of the format; part of each state's checksum, so that a damaged version number is told from a later one."""
+"""Version of the format; part of each state's checksum, which distinguishes a damaged version from a later one."""
 
 MARK = ".mark"
 
-_MARK_SIZE = 4096  # far more than a mark has
+_MARK_SIZE = 4096  # bytes; a commit mark is much smaller
 
 
 class SegmentState(NamedTuple):
-    """The one row of a file's table `state`.
+    """The row of the table `state`.
 
     Attributes:
-        file_id: the file's name for ever.
-        next_seq: one more than the greatest seq that ever was in it.
-        events: how many events are in it.
+        file_id: the permanent id of the segment.
+        next_seq: the seq of the next event.
+        events: the number of its events.
         commits: how many transactions have changed it.
-        position: its place among the files of the folder: greater than those of all earlier files.
-        destination: where its events go, see `destination_of`; empty if an earlier version wrote it.
-        is_open: whether a process has it open, or ended without closing it.
+        position: its position in the folder, greater than those of all earlier segments.
+        destination: the account of its events, see `destination_of`; empty if an earlier version wrote it.
+        is_open: whether a process has it open, or died without closing it.
     """
 
     file_id: str
@@ -49,34 +49,34 @@ class SegmentState(NamedTuple):
 
     @property
     def values(self) -> tuple[object, ...]:
-        """The columns of its row, without the id."""
+        """The columns without the id."""
         return (*self[:-1], int(self.is_open), self.checksum)
 
     @property
     def checksum(self) -> int:
-        """The checksum of everything in it."""
+        """The checksum of `text`."""
         return crc32(self.text)
 
     @property
     def text(self) -> bytes:
-        """Everything but the checksum."""
+        """All values except the checksum."""
         return text_of(self.next_seq, self.events, self.commits, self.is_open, self.fixed)
 
     @property
     def fixed(self) -> bytes:
-        """What of its text never changes while a file is in use."""
+        """The part of `text` that never changes while a segment is in use."""
         return f"{self.file_id} {self.position} {self.destination} {VERSION}".encode()
 
 
 def text_of(next_seq: int, events: int, commits: int, is_open: bool, fixed: bytes) -> bytes:  # noqa: FBT001 a column
-    """The text of a state, made of its parts: this runs for each commit."""
+    """Build the text of a state from its parts: this runs for each commit."""
     return b"%d %d %d %d %b" % (next_seq, events, commits, is_open, fixed)
 
 
 def state_of(columns: tuple[object, ...]) -> SegmentState | None:
-    """The state that a row holds, without its id; None if it is damaged.
+    """Return the state in a row without its id; None if it is damaged.
 
-    Version 1 of the format has neither a checksum nor more than the first three columns.
+    Version 1 of the format has only the first three columns, and no checksum.
     """
     text = [column.decode("ascii", "replace") if isinstance(column, bytes) else column for column in columns]
     match text:
@@ -90,21 +90,17 @@ def state_of(columns: tuple[object, ...]) -> SegmentState | None:
             return None
 
 
-# ---------------------------------------------------------------- where events go
+# ---------------------------------------------------------------- accounts
 
 
 def destination_of(account: bytes) -> str:
-    """A fingerprint of an account, different for each file.
-
-    Args:
-        account: `Access.account`; it is not stored.
-    """
+    """Return a fingerprint of an account, salted per segment; the account itself is not stored."""
     salt = token_hex(8)
     return f"{salt}:{_salted(account, salt)}"
 
 
 def is_destination_of(account: bytes, destination: str) -> bool:
-    """Whether a fingerprint is of this account; one that an earlier version left empty is of every account."""
+    """Return whether a fingerprint matches an account; the empty one of an earlier version matches all."""
     salt, _, digest = destination.partition(":")
     return not destination or digest == _salted(account, salt)
 
@@ -113,20 +109,17 @@ def _salted(account: bytes, salt: str) -> str:
     return blake2b(account, salt=salt.encode()[:16], digest_size=16).hexdigest()
 
 
-# ---------------------------------------------------------------- the mark
+# ---------------------------------------------------------------- the commit mark
 
 
 class CommitMark:
-    """The mark of a file that this process has open.
-
-    Args:
-        path: where it is; the file is made if it is missing.
+    """The commit mark of an open segment; it is created if it is missing.
 
     Attributes:
-        is_new: whether nothing was in it.
+        is_new: whether it was missing or empty.
 
     Raises:
-        OSError: if it cannot be made.
+        OSError: if it cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -134,19 +127,19 @@ class CommitMark:
         self.is_new = not os.fstat(self._descriptor).st_size
 
     def write(self, text: bytes) -> None:
-        """Record the text of a state that was committed. Best effort: without it less damage is found."""
+        """Write the text of a committed state. Best effort: without it less damage is found."""
         try:  # noqa: SIM105 in a tenth of the time: this runs for each commit
             _write_at_start(self._descriptor, b"%b %d\n" % (text, crc32(text)))
         except OSError:
             pass
 
     def sync(self) -> None:
-        """Let it survive a loss of power, as far as the disk can."""
+        """Make it survive a power failure. Best effort."""
         with suppress(OSError):
             os.fsync(self._descriptor)
 
     def close(self, *, sync: bool) -> None:
-        """Close it, after a sync if the file was closed cleanly."""
+        """Close it, optionally after a sync."""
         if sync:
             self.sync()
         with suppress(OSError):
@@ -166,7 +159,7 @@ else:
 
 
 def read_mark(path: Path) -> SegmentState | None:
-    """What a mark holds; None if there is none that can be read."""
+    """Read a commit mark; None if it is missing or unreadable."""
     with suppress(OSError, ValueError):
         if path.is_symlink() or not path.is_file():
             return None

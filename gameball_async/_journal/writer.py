@@ -1,7 +1,8 @@
-"""The journal as the event loop sees it: every call returns at once, and what it asked for is done in one thread."""
+"""The journal's interface for the event loop: calls return at once, and the journal thread does the work."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from .._config import Journal
@@ -11,110 +12,106 @@ from .commands import (
     AddDeadLetters,
     Append,
     Close,
+    Command,
     CommandQueue,
-    Control,
     Discard,
     Open,
-    Operation,
     Read,
     Seal,
     Unseal,
-    refusals,
+    refuse,
 )
-from .folder import Folder
 from .forks import ForkGuard
 from .records import DeadLetterEntry, Loaded, SegmentInfo
-from .thread import JournalThread, closed
+from .thread import JournalThread
+from .worker import JournalWorker, closed
+
+_Opened = list[SegmentInfo] | JournalError
 
 
 class JournalWriter:
-    """The journal as the event loop sees it: every call returns at once, `done` is called by `dispatch`.
+    """Queue commands for the journal thread; `dispatch` calls their `done`.
 
-    The operations of one file are applied strictly in the order of the calls. After `open` failed, and after `close`,
-    it can be opened again.
+    The commands for one segment are applied in the order of the calls. After `close`, or a failed `open`, the journal
+    can be opened again.
 
     Args:
-        settings: the folder, and the bytes that the own file may have.
-        account: whose events they are, see `Access.account`.
+        settings: the folder, and the size limit of the active segment.
+        account: the account of the events, see `Endpoint.account`.
     """
 
     def __init__(self, settings: Journal, account: bytes = b"") -> None:
         self._fork_guard = ForkGuard()
-        self._exchange = CommandQueue()
-        self._worker = JournalThread(Folder(settings.folder), settings, account, self._exchange, self._fork_guard)
+        self._queue = CommandQueue()
+        self._worker = JournalWorker(settings, account, self._fork_guard, sleep=time.sleep)
+        self._thread = JournalThread(self._worker, self._queue)
         self._is_open = False
 
     @property
     def failure(self) -> JournalError | None:
-        """Why nothing can be stored at present."""
+        """Why events cannot be stored now."""
         return _inherited() if self._fork_guard.is_inherited else self._worker.failure
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of the own file in use, as of the last commit."""
+        """Bytes in use in the active segment, as of the last commit."""
         return self._worker.used_bytes
 
     @property
     def is_own_thread(self) -> bool:
-        """Whether the caller runs in the journal's thread, which must not wait for itself."""
-        return self._worker.is_own_thread
+        """Whether the caller runs in the journal thread, which must not wait for itself."""
+        return self._thread.is_current
 
-    # ---------------------------------------------------------------- in the loop's thread
-
-    def open(self, notify: Callable[[], object], done: Callable[[list[SegmentInfo] | JournalError], None]) -> None:
-        """Start the thread: make the folder, take the own file, adopt the files whose owner is gone.
+    def open(self, notify: Callable[[], object], done: Callable[[_Opened], None]) -> None:
+        """Start the thread: create the folder and the active segment, and recover orphaned segments.
 
         Args:
-            notify: called from the thread when something is completed; it lets the loop call `dispatch`.
-            done: gets the sources, oldest first, the own file last.
+            notify: called in the journal thread; it makes the event loop call `dispatch`.
+            done: receives the segments, oldest first, the active one last.
         """
         self.rebind(notify)
         if self._fork_guard.is_inherited:
-            self._exchange.answer([(done, (_inherited(),))])
+            self._queue.complete([(done, (_inherited(),))])
             return
         self._is_open = True
-        self._exchange.urge(Open(lambda result: self._opened(result, done)))
-        self._worker.start()
+        self._queue.submit(Open(lambda result: self._on_opened(result, done)), urgent=True)
+        self._thread.start()
 
-    def _opened(
-        self, result: list[SegmentInfo] | JournalError, done: Callable[[list[SegmentInfo] | JournalError], None]
-    ) -> None:
-        if isinstance(result, JournalError):  # the thread has ended, and whatever came meanwhile is nobody's
+    def _on_opened(self, result: _Opened, done: Callable[[_Opened], None]) -> None:
+        if isinstance(result, JournalError):  # the thread has ended: nothing else will run these commands
             self._is_open = False
-            self._exchange.answer(refusals(self._exchange.take(), result))
+            self._queue.complete(refuse(self._queue.take(), result))
         done(result)
 
     def rebind(self, notify: Callable[[], object]) -> None:
-        """From now on another loop is to be notified."""
-        self._exchange.rebind(notify)
+        """Notify another event loop from now on."""
+        self._queue.rebind(notify)
 
     def append(self, append: Append) -> None:
-        """Add the events of one call to the own file, all or none; it is told what became of them."""
-        if (
-            self._is_open and not self._fork_guard.is_inherited
-        ):  # `_works`, without a call: this runs for nearly every event
-            self._exchange.urge(append)
+        """Append the events of one call to the active segment, all or none; `append.complete` gets the result."""
+        if self._is_open and not self._fork_guard.is_inherited:  # `_is_usable`, inlined: this runs for every event
+            self._queue.submit(append, urgent=True)
         else:
-            self._exchange.answer([(append.answer, (self.failure or closed(),))])
+            self._queue.complete([(append.complete, (self.failure or closed(),))])
 
     def seal(
         self, segment: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]
     ) -> None:
-        """The batch of these events, with this contact, is about to be sent; `done` is called when that is durable."""
-        if self._works:
-            self._exchange.urge(Seal(segment, members, mobile, email, done))
+        """Record that a batch with this contact is about to be sent; `done` is called once that is durable."""
+        if self._is_usable:
+            self._queue.submit(Seal(segment, members, mobile, email, done), urgent=True)
 
     def unseal(self, segment: int, first: int) -> None:
-        """The sealed batch that begins with `first` was split: its events may merge again."""
-        self._leave(Unseal(segment, first))
+        """Dissolve the sealed batch that starts with `first`, so that its events may merge again."""
+        self._submit_later(Unseal(segment, first))
 
-    def forget(self, segment: int, members: Sequence[int]) -> None:
-        """These events have their outcome: delete them, and the sealed batch that begins with the first."""
-        self._leave(Ack(segment, members))
+    def ack(self, segment: int, members: Sequence[int]) -> None:
+        """Delete events that have their outcome, and the sealed batch that starts with the first of them."""
+        self._submit_later(Ack(segment, members))
 
-    def dead_letter(self, segment: int, letters: Sequence[DeadLetterEntry]) -> None:
-        """Add these events to the dead letters, then forget them."""
-        self._leave(AddDeadLetters(segment, letters))
+    def dead_letter(self, segment: int, entries: Sequence[DeadLetterEntry]) -> None:
+        """Move events to the dead letters."""
+        self._submit_later(AddDeadLetters(segment, entries))
 
     def read(
         self,
@@ -127,42 +124,42 @@ class JournalWriter:
         """Read events that are in no sealed batch, in order.
 
         Args:
-            segment: the file.
-            after: only events with a greater seq.
-            most_events: events to read, at most; at least one is read if there is one.
-            most_bytes: bytes of encoded events, at most. What must go together is never cut in two,
-                and may go over both limits.
-            done: gets the events; while the file fails it is called when that is over.
+            segment: the segment's number.
+            after: read only events with a greater seq.
+            most_events: the limit of events; at least one event is read.
+            most_bytes: the limit of encoded bytes. Events of one request are never separated, and may exceed both
+                limits.
+            done: receives the events; while the segment fails, it is called after the failure has ended.
         """
-        if self._works:
-            self._exchange.urge(Read(segment, after, most_events, most_bytes, done))
+        if self._is_usable:
+            self._queue.submit(Read(segment, after, most_events, most_bytes, done), urgent=True)
         else:
-            self._exchange.answer([(done, (self.failure or closed(),))])
+            self._queue.complete([(done, (self.failure or closed(),))])
 
     def discard(self, segment: int) -> None:
-        """Close and remove an adopted file; it is kept if it still holds events."""
-        self._leave(Discard(segment))
+        """Close and remove a recovered segment; one that still holds events is kept."""
+        self._submit_later(Discard(segment))
 
     def close(self, done: Callable[[], None]) -> None:
-        """Commit what is queued, close all files, remove those without events, end the thread."""
-        if self._works:
+        """Commit queued commands, close all segments, remove the empty ones, and end the thread."""
+        if self._is_usable:
             self._is_open = False
-            self._exchange.urge(Close(done))
+            self._queue.submit(Close(done), urgent=True)
         else:
-            self._exchange.answer([(done, ())])
+            self._queue.complete([(done, ())])
 
     def dispatch(self) -> None:
-        """Call the `done` of all that is completed, in order; runs in the loop's thread after `notify`."""
-        self._exchange.dispatch()
+        """Call the `done` of all completed commands, in order; called in the event loop after `notify`."""
+        self._queue.dispatch()
 
     @property
-    def _works(self) -> bool:
+    def _is_usable(self) -> bool:
         return self._is_open and not self._fork_guard.is_inherited
 
-    def _leave(self, operation: Operation | Control) -> None:
-        if self._works:
-            self._exchange.leave(operation)
+    def _submit_later(self, command: Command) -> None:
+        if self._is_usable:
+            self._queue.submit(command, urgent=False)
 
 
 def _inherited() -> JournalError:
-    return JournalError("the journal belongs to the parent of this forked process: make a client of its own here.")
+    return JournalError("the journal belongs to the parent of this forked process: create a new client here.")

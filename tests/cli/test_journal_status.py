@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gameball_async import DeadLetters
-from gameball_async._journal.folder import make_database, take_lock
+from gameball_async._journal.folder import create_database, take_lock
 from gameball_async._journal.records import StoredEvent
 from gameball_async._journal.segment_file import SegmentFile
 from gameball_async._journal.state import SegmentState
@@ -33,7 +33,7 @@ def journal(tmp_path: Path) -> Path:
     """A journal with one file of three events whose owner is gone, and a dead letter."""
     path = tmp_path / "journal" / f"{STEM}.journal"
     path.parent.mkdir()
-    make_database(path, SegmentState(STEM))
+    create_database(path, SegmentState(STEM))
     with closing(SegmentFile(path)) as file:
         file.begin()
         file.append(

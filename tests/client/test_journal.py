@@ -40,7 +40,7 @@ from gameball_async import (
 )
 from gameball_async._engine.lifecycle import ClientState
 from gameball_async._journal.journal_storage import JournalStorage
-from gameball_async._journal.thread import JournalThread
+from gameball_async._journal.worker import JournalWorker
 from gameball_async._journal.writer import JournalWriter
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -85,7 +85,7 @@ def backlog_of(gameball: AsyncGameball) -> JournalStorage:
 def busy_disk(gameball: AsyncGameball) -> Generator[None]:
     """Let nothing be read or written meanwhile."""
     guard = backlog_of(gameball)._writer._fork_guard
-    guard.hold()
+    guard.acquire()
     try:
         yield
     finally:
@@ -674,7 +674,7 @@ async def test_a_bug_in_the_journals_thread_while_a_batch_is_sealed_ends_a_flush
 
     async with client(sandbox, batching=Batching(linger=60), journal=tmp_path) as gameball:
         await gameball.track("player123", "event", {"number": 1})
-        monkeypatch.setattr(JournalThread, "_commit", fail)
+        monkeypatch.setattr(JournalWorker, "_commit", fail)
         with pytest.raises(JournalError, match="the journal stopped"):
             await gameball.flush()
         assert (await gameball.aclose(timeout=0)).kept == 1
@@ -699,13 +699,13 @@ async def test_after_a_bug_in_the_journals_thread_it_is_not_asked_again_and_agai
         reads.append(origin)
         read(writer, origin, after, events, size, answered)
 
-    def fail(_: JournalThread, group: Sequence[object]) -> list[object]:
+    def fail(_: JournalWorker, group: Sequence[object], *_now: float) -> list[object]:
         if group:
             raise RuntimeError
         return []
 
     monkeypatch.setattr(JournalWriter, "read", observed)
-    monkeypatch.setattr(JournalThread, "_commit", fail)
+    monkeypatch.setattr(JournalWorker, "_commit", fail)
     async with client(sandbox, journal=tmp_path) as gameball:
         await until(lambda: answers)
         assert len(reads) == 1

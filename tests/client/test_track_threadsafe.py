@@ -274,16 +274,17 @@ def test_the_journals_own_thread_is_refused_because_it_would_wait_for_itself(
     store = gameball._lifecycle.flusher.store
     assert isinstance(store, JournalStorage)
     worker = store._writer._worker
-    tell, heard = worker._tell, list[type[BaseException]]()
+    log, heard = worker.log, list[type[BaseException]]()
+    write = log.write
 
-    def tell_and_track() -> None:
-        tell()
+    def write_and_track() -> None:
+        write()
         with pytest.raises(WrongLoop, match="QueueListener") as caught:
             gameball.track_threadsafe("player", "logged")
         heard.append(caught.type)
 
     with Life(gameball, "asyncio")():
-        monkeypatch.setattr(worker, "_tell", tell_and_track)
+        monkeypatch.setattr(log, "write", write_and_track)
         gameball.track_threadsafe("player", "event")
         monkeypatch.undo()
     assert heard

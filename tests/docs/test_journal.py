@@ -31,11 +31,11 @@ from gameball_async import (
     inspect_journal,
 )
 from gameball_async._journal.commands import ACK_LAG
-from gameball_async._journal.disk_reserve import LOOK_AFTER, MIB, SIZES
+from gameball_async._journal.disk_reserve import CHECK_AFTER, MIB, SIZES
 from gameball_async._journal.journal_storage import _LONGEST_CLOSE
 from gameball_async._journal.segment import RETRY_AFTER
 from gameball_async._journal.segment_file import HEADROOM
-from gameball_async._journal.segment_set import ADOPT_MOST
+from gameball_async._journal.segment_set import MAX_RECOVERED
 from gameball_async.sandbox import Fault, Sandbox
 
 from .pages import DOCS, code_in
@@ -109,8 +109,8 @@ def test_a_file_of_the_table_has_a_name_that_the_code_gives(name: str) -> None:
 
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
-    assert (ACK_LAG, RETRY_AFTER, _LONGEST_CLOSE, ADOPT_MOST) == (0.1, 1, 2, 100)
-    assert (LOOK_AFTER, SIZES) == (RETRY_AFTER, (8 * MIB, 2 * MIB, MIB // 2))
+    assert (ACK_LAG, RETRY_AFTER, _LONGEST_CLOSE, MAX_RECOVERED) == (0.1, 1, 2, 100)
+    assert (CHECK_AFTER, SIZES) == (RETRY_AFTER, (8 * MIB, 2 * MIB, MIB // 2))
     assert 2 * HEADROOM == 8 * 1024 * 1024
     for words in (
         "acknowledgements may lag by 100 ms",

@@ -39,7 +39,7 @@ from gameball_async._engine.network import KEEP_ALIVE
 from gameball_async._journal.commands import ACK_LAG
 from gameball_async._journal.journal_storage import _LONGEST_CLOSE
 from gameball_async._journal.segment import RETRY_AFTER
-from gameball_async._journal.segment_set import ADOPT_MOST
+from gameball_async._journal.segment_set import MAX_RECOVERED
 
 from .pages import DOCS, README, code_in
 
@@ -110,7 +110,7 @@ def test_the_fixed_values_are_those_of_the_code() -> None:
         _LONGEST_CLOSE,
         ACK_LAG,
         RETRY_AFTER,
-        ADOPT_MOST,
+        MAX_RECOVERED,
     ]
 
 

@@ -58,7 +58,7 @@ class Summary:
 
 def run(seeds: Iterable[int], *, verbose: bool = False) -> Summary:
     """Run rounds in this process."""
-    segment.RETRY_AFTER = disk_reserve.LOOK_AFTER = 0.01  # files that fail are tried again at once
+    segment.RETRY_AFTER = disk_reserve.CHECK_AFTER = 0.01  # files that fail are tried again at once
     with tempfile.TemporaryDirectory(prefix="journal-fuzz-", dir=_IN_MEMORY) as folder, Sandbox(limits=None) as sandbox:
         return anyio.run(_run, list(seeds), Path(folder), sandbox, verbose)
 

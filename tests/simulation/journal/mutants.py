@@ -45,7 +45,7 @@ async def _seal_nothing(_: Mutate, __: JournalStorage, batch: Batch) -> None:
 
 def _forget_what_is_given_back(requeue: Mutate, buffer: Buffer, batch: Batch, at: float) -> None:
     requeue(buffer, batch, at)
-    _backlog_of(buffer)._writer.forget(batch.segment, batch.seqs)
+    _backlog_of(buffer)._writer.ack(batch.segment, batch.seqs)
 
 
 def _backlog_of(buffer: Buffer) -> JournalStorage:
@@ -58,11 +58,11 @@ def _backlog_of(buffer: Buffer) -> JournalStorage:
 
 async def _forget_before_the_answer(seal: Mutate, backlog: JournalStorage, batch: Batch) -> None:
     await seal(backlog, batch)
-    backlog._writer.forget(batch.segment, batch.seqs)
+    backlog._writer.ack(batch.segment, batch.seqs)
 
 
 def _forget_half(_: Mutate, backlog: JournalStorage, batch: Batch) -> None:
-    backlog._writer.forget(batch.segment, batch.seqs[:1])
+    backlog._writer.ack(batch.segment, batch.seqs[:1])
     backlog._settle(batch)
 
 
@@ -71,7 +71,7 @@ def _settle_only(_: Mutate, backlog: JournalStorage, batch: Batch, *__: Any) -> 
 
 
 def _forget_instead_of_burying(_: Mutate, backlog: JournalStorage, batch: Batch, *__: Any) -> None:
-    backlog._writer.forget(batch.segment, batch.seqs)
+    backlog._writer.ack(batch.segment, batch.seqs)
     backlog._settle(batch)
 
 

@@ -144,9 +144,9 @@ class SimulatedWriter:
 
     def append(self, append: Append) -> None:
         if self._is_open:
-            self._add(Operation("append", None, tuple(append.rows), append.answer), is_urgent=True)
+            self._add(Operation("append", None, tuple(append.rows), append.complete), is_urgent=True)
         else:
-            self._answer([(append.answer, (self.failure or _closed(),))])
+            self._answer([(append.complete, (self.failure or _closed(),))])
 
     def seal(
         self, segment: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]
@@ -158,7 +158,7 @@ class SimulatedWriter:
     def unseal(self, segment: int, first: int) -> None:
         self._leave(Operation("unseal", segment, (first,)))
 
-    def forget(self, segment: int, members: Sequence[int]) -> None:
+    def ack(self, segment: int, members: Sequence[int]) -> None:
         self._leave(Operation("forget", segment, (tuple(members),)))
 
     def dead_letter(self, segment: int, letters: Sequence[DeadLetterEntry]) -> None:

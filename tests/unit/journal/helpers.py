@@ -31,7 +31,7 @@ class Asked(Append):
         self.rows = rows
         self._done = done
 
-    def answer(self, error: JournalError | None) -> None:
+    def complete(self, error: JournalError | None) -> None:
         self._done(error)
 
 

@@ -57,7 +57,7 @@ def killed(folder: Path, groups: int = 20, *, size: int = 500, removes: bool = F
             alive |= set(range(first, first + 10))
             if removes:
                 gone = [seq for seq in range(first, first + 10) if seq % 3 == 0]
-                desk.writer.forget(desk.own, gone)
+                desk.writer.ack(desk.own, gone)
                 desk.read(most_events=1)
                 alive -= set(gone)
         shutil.copytree(live, folder)  # what kill -9 leaves: everything that was written, nothing that was not
@@ -98,10 +98,10 @@ def start(folder: Path) -> Found:
                 lost += unreadable
             lost += missing
             arrived += seqs
-            desk.writer.forget(source.segment, seqs or [0])
+            desk.writer.ack(source.segment, seqs or [0])
             desk.writer.discard(source.segment)
         assert desk.append(row(1)) == [None]
-        desk.writer.forget(desk.own, [1])
+        desk.writer.ack(desk.own, [1])
     return Found(arrived, lost)
 
 

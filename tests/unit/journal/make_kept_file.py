@@ -21,7 +21,7 @@ def make() -> bytes:
             desk.append(*(row(seq) for seq in range(1, 5)), row(5, together=5), row(6, together=5))
             desk.append(row(7)._replace(mobile=None))
             desk.seal([1, 3])
-            desk.writer.forget(desk.own, [2])
+            desk.writer.ack(desk.own, [2])
         return newest(Path(folder)).read_bytes()
 
 

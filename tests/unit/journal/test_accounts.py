@@ -46,10 +46,7 @@ def test_files_of_another_account_are_left_alone_with_a_warning(
     desk.close()
 
     assert contents(tmp_path)[path.name] == before[path.name]
-    assert (
-        caplog.text.count("files of the journal that hold events of another account and are left alone: 1, among them")
-        == 1
-    )
+    assert caplog.text.count("skipped 1 file of the journal with events of another account, among them") == 1
     assert path.name in caplog.text
     assert 'start one with Journal(..., adopt="any")' in caplog.text
     desk = desk_of(tmp_path, KEYS[0])

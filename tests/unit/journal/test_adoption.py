@@ -117,7 +117,7 @@ def test_no_more_files_are_adopted_than_descriptors_allow(
         with opened(tmp_path / str(seq)) as desk:
             desk.append(row(seq))
         newest(tmp_path / str(seq)).rename(tmp_path / f"{seq:015d}-1-00000000.journal")
-    monkeypatch.setattr(segment_set, "ADOPT_MOST", 2)
+    monkeypatch.setattr(segment_set, "MAX_RECOVERED", 2)
 
     with opened(tmp_path) as desk:
         assert [source.next_seq for source in desk.sources] == [2, 3, 1]
@@ -128,7 +128,7 @@ def test_no_more_files_are_adopted_than_descriptors_allow(
 def test_a_finished_file_is_removed_with_its_lock(tmp_path: Path) -> None:
     written(tmp_path, [row(1)])
     with opened(tmp_path) as desk:
-        desk.writer.forget(0, [1])
+        desk.writer.ack(0, [1])
         desk.writer.discard(0)
         desk.append(row(1))
         assert len(names(tmp_path)) == 5  # the own file, its -wal, its lock, its mark and its reserve
@@ -140,7 +140,7 @@ def test_a_file_that_holds_events_is_never_discarded(tmp_path: Path, caplog: pyt
         desk.writer.discard(0)
         assert desk.seqs(0) == [1]
 
-    assert "may still hold events and is kept" in caplog.text
+    assert "may still contain events and is kept" in caplog.text
 
 
 def test_an_orphan_without_events_is_removed(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path, caplog: pyte
         with opened(tmp_path) as desk:
             assert len(desk.sources) == 1
 
-    assert f"{path.name} is left alone: database is locked" in caplog.text
+    assert f"skipped the journal's file {path.name}: database is locked" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["schema-1", "schema-1-killed", "schema-2"])
@@ -253,7 +253,7 @@ def test_a_kept_file_of_an_earlier_version_can_be_opened(
             row(6, together=5),
             row(7)._replace(mobile=None),
         ]
-        desk.writer.forget(0, [1, 3])
+        desk.writer.ack(0, [1, 3])
     with opened(tmp_path) as desk:
         assert desk.seqs(0) == [4, 5, 6, 7]
     assert caplog.text == ""
@@ -281,7 +281,7 @@ def test_the_kept_dead_letters_of_an_earlier_version_can_be_read(tmp_path: Path)
 def test_all_syncs_reach_the_drive_itself(tmp_path: Path) -> None:
     """On macOS an fsync ends at the drive's cache; elsewhere these settings change nothing."""
     with opened(tmp_path) as desk:
-        own = desk.writer._worker._segment_set.own
+        own = desk.writer._worker._segments.active
         assert own is not None
         assert own.file is not None
         for pragma in ("fullfsync", "checkpoint_fullfsync"):
@@ -312,7 +312,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, folder: str) -
     error = desk.try_open()
 
     assert isinstance(error, JournalError)
-    assert "choose a folder that this process can make and write files in" in str(error)
+    assert "choose a folder in which this process can create and write files" in str(error)
     assert str(desk.append(row(1))[0]) == str(error)
     desk.close()
 
@@ -394,7 +394,7 @@ def test_a_folder_that_another_process_makes_at_the_same_time_is_welcome(
     monkeypatch.setattr(Path, "is_dir", is_dir)
     (tmp_path / "journal").mkdir()
 
-    Folder(str(tmp_path / "journal")).make()
+    Folder(str(tmp_path / "journal")).create()
 
     assert take_lock(tmp_path / "journal" / "x.lock") is not None
 
@@ -437,7 +437,7 @@ def test_who_looks_at_a_file_leaves_the_number_of_its_owner(tmp_path: Path) -> N
     lock.write_text(f"{NOBODY}\n")
     [file] = inspect_journal(tmp_path)
     assert file.pending == 1
-    assert folder.is_gone(lock)
+    assert folder.is_owner_gone(lock)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_who_looks_at_a_file_leaves_the_number_of_its_owner(tmp_path: Path) -> N
 )
 def test_an_owner_is_gone_only_if_its_number_says_so(tmp_path: Path, number: str) -> None:
     (tmp_path / "lock").write_text(number)
-    assert not folder.is_gone(tmp_path / "lock")
+    assert not folder.is_owner_gone(tmp_path / "lock")
 
 
 # ---------------------------------------------------------------- forks
@@ -464,7 +464,7 @@ if not pid:
     answers = []
     inherited.append(Asked(rows(4, 4), answers.append))
     inherited.read(0, 0, 1, 1, answers.append)
-    inherited.forget(0, [1])
+    inherited.ack(0, [1])
     inherited.open(lambda: None, answers.append)
     inherited.close(lambda: answers.append("closed"))
     inherited.dispatch()
@@ -535,7 +535,7 @@ for seq, event in enumerate(rows(1, 2000), 1):
             own = Desk(folder)
             own.open()
             own.append(*rows(1, 1))
-            own.writer.forget(own.own, [1])
+            own.writer.ack(own.own, [1])
             own.close()
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gameball_async._journal import repair
-from gameball_async._journal.folder import make_database
+from gameball_async._journal.folder import create_database
 from gameball_async._journal.sqlite_image import DatabaseImage
 from gameball_async._journal.state import SegmentState
 
@@ -223,7 +223,7 @@ def test_a_file_of_which_nothing_can_be_read_is_set_aside(
         with opened(tmp_path) as desk:
             assert len(desk.sources) <= 2
             assert desk.append(row(1)) == [None]
-            desk.writer.forget(desk.own, [1])
+            desk.writer.ack(desk.own, [1])
 
     assert caplog.text.count("0 events were saved") == 1
     assert (tmp_path / f"{path.name}.damaged").exists()
@@ -282,10 +282,10 @@ def test_a_file_that_cannot_be_rescued_now_is_left_for_the_next_start(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(repair, "make_database", full)
+        patch.setattr(repair, "create_database", full)
         with opened(tmp_path) as desk:
             assert len(desk.sources) == 1
-    assert "is left alone: [Errno 28] No space left on device" in caplog.text
+    assert ".journal: [Errno 28] No space left on device" in caplog.text
 
     with opened(tmp_path) as desk:
         assert desk.sources[0].events == 20
@@ -306,7 +306,7 @@ def test_a_rescue_that_the_disk_cuts_short_is_begun_anew_at_the_next_start(
         patch.setattr(DatabaseImage, "rows", read_a_part)
         with opened(tmp_path) as desk:
             assert len(desk.sources) == 1
-    assert "is left alone: [Errno 5] Input/output error" in caplog.text
+    assert ".journal: [Errno 5] Input/output error" in caplog.text
 
     with opened(tmp_path) as desk:
         assert desk.seqs(0) == list(range(1, 21))
@@ -350,6 +350,6 @@ def test_damage_that_only_a_thorough_look_finds_is_rescued_too(
 
 
 def test_an_empty_database_is_private_from_the_first_moment(tmp_path: Path) -> None:
-    make_database(tmp_path / "x.journal", SegmentState("x"))
+    create_database(tmp_path / "x.journal", SegmentState("x"))
 
     assert stat.S_IMODE((tmp_path / "x.journal").stat().st_mode) == 0o600

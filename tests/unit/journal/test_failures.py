@@ -44,7 +44,7 @@ def test_a_failed_group_stores_nothing_and_says_why(
     error = fail(desk, tmp_path)
 
     assert "cannot be used" in str(error)
-    assert "the client tries again every second" in str(error)
+    assert "the client retries every second" in str(error)
     assert str(desk.writer.failure) == str(error)
     assert caplog.text.count("cannot be used") == 1
 
@@ -63,7 +63,7 @@ def test_everything_but_appends_waits_in_order_and_is_done_when_the_journal_work
     fail(desk, tmp_path)
     seen: list[object] = []
     desk.writer.seal(desk.own, [2, 3], *CONTACT, lambda: seen.append("sealed"))
-    desk.writer.forget(desk.own, [4])
+    desk.writer.ack(desk.own, [4])
     desk.writer.read(desk.own, 0, 100, 10_000, seen.append)
     desk.append(row(1001))
     assert seen == []
@@ -111,7 +111,7 @@ def test_a_file_that_is_gone_is_waited_for(desk: Desk, tmp_path: Path) -> None:
     desk.append(row(1))
     path = newest(tmp_path)
     fail(desk, tmp_path)
-    desk.writer._fork_guard.hold()  # it is not open, as in each moment between two tries
+    desk.writer._fork_guard.acquire()  # it is not open, as in each moment between two tries
     path.rename(path.with_suffix(".away"))
     desk.writer._fork_guard.release()
     repair(tmp_path)
@@ -212,8 +212,8 @@ def test_a_full_journal_refuses_events_but_can_be_emptied(tmp_path: Path) -> Non
         desk.seal(stored[:2])  # waits until the journal works again
         assert desk.writer.failure is None
         assert [row.seq for row in desk.read(most_bytes=1 << 30).rows] == stored[2:]
-        desk.writer.forget(desk.own, stored[:2])
-        desk.writer.forget(desk.own, stored[2:])
+        desk.writer.ack(desk.own, stored[:2])
+        desk.writer.ack(desk.own, stored[2:])
         desk.read()
         assert desk.writer.used_bytes < 1024 * 1024
         assert desk.append(row(seq, size=100_000)) == [None]
@@ -225,7 +225,7 @@ import json, resource, signal, sys
 from pathlib import Path
 from tests.unit.journal.helpers import Desk, rows
 from gameball_async._journal import disk_reserve, segment
-segment.RETRY_AFTER = disk_reserve.LOOK_AFTER = 0.01
+segment.RETRY_AFTER = disk_reserve.CHECK_AFTER = 0.01
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 desk = Desk(Path(sys.argv[1]))
 desk.open()
@@ -251,7 +251,7 @@ def test_a_limit_of_the_size_of_files_is_a_full_disk_and_loses_no_event_that_was
     stored, failed, works_again = result_of(python(LIMITED, tmp_path))
 
     assert failed
-    assert "its disk is full (or a quota, or the limit of a file's size): free room" in failed[0]
+    assert "its disk is full (or a quota, or the file size limit): free at least" in failed[0]
     assert works_again
     with opened(tmp_path) as desk:
         assert desk.seqs(0) == [*stored, *range(201, 211)]
@@ -314,7 +314,7 @@ def test_no_event_is_stored_that_could_not_be_synced(tmp_path: Path, syscall: st
             assert desk.seqs(0) == stored
     if "INJECTED" in trace.read_text() and stored:
         assert len(stored) + len(failed) == 30
-    assert all("look after its disk" in error for _, error in failed)
+    assert all("check its disk" in error for _, error in failed)
 
 
 def test_an_injected_error_is_seen(tmp_path: Path) -> None:

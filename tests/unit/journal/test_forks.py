@@ -47,9 +47,9 @@ def test_a_child_lets_go_of_the_locks_and_keeps_the_connections_for_ever() -> No
     fork_guard = ForkGuard()
     lock = os.open(os.devnull, os.O_RDONLY)
     fork_guard.descriptors.update((lock, 1_000_000))  # the second is closed already
-    fork_guard.keep(Connection())
+    fork_guard.pin(Connection())
 
-    fork_guard.renounce()
+    fork_guard.disown()
 
     assert fork_guard.is_inherited
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -61,11 +61,11 @@ def test_a_child_lets_go_of_the_locks_and_keeps_the_connections_for_ever() -> No
 def test_what_a_child_asks_of_its_parents_journal_is_refused(tmp_path: Path) -> None:
     """In the child the journal may be open or not: an engine that was never started may start there."""
     desk = Desk(tmp_path)
-    desk.writer._fork_guard.renounce()
+    desk.writer._fork_guard.disown()
 
     error = desk.try_open()
 
-    assert "make a client of its own" in str(error)
+    assert "create a new client here" in str(error)
     assert str(desk.writer.failure) == str(error)
     [refused] = desk.append(row(1))
     assert str(refused) == str(error)

@@ -19,6 +19,7 @@ from gameball_async._journal import DeadLetterEntry
 from gameball_async._journal.dead_letters import DeadLetters
 from gameball_async._journal.disk_reserve import SIZES, DiskReserve
 from gameball_async._journal.folder import RESERVE
+from gameball_async._journal.forks import DeferredLog
 from gameball_async._journal.segment import Segment
 from gameball_async._journal.segment_file import SegmentFile
 from gameball_async.errors import Rejected
@@ -60,7 +61,7 @@ def wait_for_room(desk: Desk) -> None:
 
 
 def own_of(desk: Desk) -> Segment:
-    own = desk.writer._worker._segment_set.own
+    own = desk.writer._worker._segments.active
     assert own is not None
     return own
 
@@ -79,11 +80,11 @@ def test_on_a_full_disk_no_event_is_taken_but_what_is_stored_is_sent_and_removed
 ) -> None:
     with opened(any_disk.path / "journal") as desk:
         assert desk.append(*rows(1, 40, size=1000)) == [None] * 40
-        assert "free room on its disk, 4 MiB at least" in fill(desk, any_disk, 41)
+        assert "free at least 4 MiB on its disk" in fill(desk, any_disk, 41)
 
         for first in range(1, 40, 2):
             desk.seal([first, first + 1])
-            desk.writer.forget(desk.own, [first, first + 1])
+            desk.writer.ack(desk.own, [first, first + 1])
             [error] = desk.append(row(41))
             assert error is not None
         assert desk.seqs() == []
@@ -105,7 +106,7 @@ def test_the_room_that_is_given_up_lasts_for_thousands_of_requests(disk: SmallDi
             desk.writer.seal(desk.own, [seq], None, None, lambda: None)
             desk.writer.unseal(desk.own, seq)
             desk.seal([seq])
-            desk.writer.forget(desk.own, [seq])
+            desk.writer.ack(desk.own, [seq])
         assert desk.seqs() == []
         assert disk.free > MIB
 
@@ -117,7 +118,7 @@ def test_an_adopted_file_is_sent_on_a_full_disk_as_well(any_disk: SmallDisk, cap
         any_disk.fill()
         desk.seal([1, 2], segment=0)
         assert "disk is full" in str(desk.writer.failure)
-        desk.writer.forget(0, range(1, 21))
+        desk.writer.ack(0, range(1, 21))
         assert desk.seqs(0) == []
         desk.writer.discard(0)
         any_disk.empty()
@@ -135,7 +136,7 @@ def test_a_journal_that_has_filled_the_disk_itself_takes_events_again_once_it_is
         assert len(stored) > 100
         for first in range(0, len(stored), 50):
             desk.seal(stored[first : first + 50])
-            desk.writer.forget(desk.own, stored[first : first + 50])
+            desk.writer.ack(desk.own, stored[first : first + 50])
         wait_for_room(desk)
         assert newest(disk.path / "journal").stat().st_size < MIB
         assert desk.append(row(seq + 1)) == [None]
@@ -147,7 +148,7 @@ def test_what_is_stored_survives_a_close_on_a_full_disk(any_disk: SmallDisk) -> 
     with opened(folder) as desk:
         desk.append(*rows(1, 20))
         any_disk.fill()
-        desk.writer.forget(desk.own, [1])
+        desk.writer.ack(desk.own, [1])
     assert not reserves(folder)
     any_disk.empty()
     with opened(folder) as desk:
@@ -215,7 +216,7 @@ def test_a_client_that_starts_on_a_full_disk_says_so_and_leaves_nothing(disk: Sm
     folder.mkdir()
     disk.fill()
     desk = Desk(folder)
-    assert "on a disk with room" in str(desk.try_open())
+    assert "on a disk with free space" in str(desk.try_open())
     disk.empty()
     with opened(folder) as desk:
         assert desk.append(row(1)) == [None]
@@ -231,7 +232,7 @@ def test_a_disk_too_small_for_a_reserve_is_told_of_once_as_well(
     with small_disk(tmp_path / "small", MIB) as disk, opened(disk.path / "journal") as desk:
         assert reserves(disk.path / "journal") == []
         desk.append(row(1))
-        assert "free room on its disk, 1 MiB at least" in fill(desk, disk, 2)
+        assert "free at least 1 MiB on its disk" in fill(desk, disk, 2)
         seen: list[None] = []
         desk.writer.seal(desk.own, [1], None, None, lambda: seen.append(None))
         for _ in range(20):
@@ -264,7 +265,7 @@ def test_a_burial_for_which_there_is_no_room_holds_up_nothing_else(tmp_path: Pat
         fill(desk, disk, 4)
         desk.writer.dead_letter(desk.own, [DeadLetterEntry(1, large, Rejected("no", status=400))])
         desk.seal([2])
-        desk.writer.forget(desk.own, [2])
+        desk.writer.ack(desk.own, [2])
         assert desk.seqs() == [1, 3]
         assert not list(DeadLetters(disk.path / "journal"))
 
@@ -340,7 +341,7 @@ def test_letters_leave_room_for_what_is_sent(tmp_path: Path, small: Any) -> None
             desk.writer.dead_letter(desk.own, [DeadLetterEntry(seq, event, Rejected("no", status=400))])
         for seq in range(31, 41):
             desk.seal([seq])
-            desk.writer.forget(desk.own, [seq])
+            desk.writer.ack(desk.own, [seq])
         left = desk.seqs()
         letters = DeadLetters(disk.path / "journal")
         assert 0 < len(left) < 30
@@ -395,17 +396,16 @@ def test_where_nothing_can_be_reserved_the_journal_works_without(
     with opened(tmp_path) as desk:
         assert reserves(tmp_path) == []
         assert desk.append(row(1)) == [None]
-        disk_reserve = DiskReserve([])
+        disk_reserve = DiskReserve(DeferredLog())
         disk_reserve.take(tmp_path / ("x" + RESERVE))
         assert not disk_reserve.is_missing(_io_error())
 
 
 def test_where_nothing_can_be_reserved_events_are_taken_again_when_there_is_room(
-    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(os, "posix_fallocate", _unsupported)
-    notes: list[Any] = []
-    disk_reserve = DiskReserve(notes)
+    disk_reserve = DiskReserve(log := DeferredLog())
     disk_reserve.take(disk.path / ("x" + RESERVE))
     disk.fill()
     assert disk_reserve.is_missing(_io_error())
@@ -415,7 +415,8 @@ def test_where_nothing_can_be_reserved_events_are_taken_again_when_there_is_room
     disk.empty()
     disk_reserve.recover(2.0)
     assert disk_reserve.shortage is None
-    assert [level for level, _, _ in notes] == [logging.ERROR, logging.WARNING]
+    log.write()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
     assert reserves(disk.path) == []
 
 
@@ -430,7 +431,7 @@ def test_what_is_given_up_is_free_even_where_it_could_not_be_cut(
     def refuse(*_: object) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    disk_reserve, before = DiskReserve([]), disk.free
+    disk_reserve, before = DiskReserve(DeferredLog()), disk.free
     with monkeypatch.context() as patch:
         patch.setattr(os, "ftruncate", refuse)
         disk_reserve.take(disk.path / ("x" + RESERVE))
@@ -440,7 +441,7 @@ def test_what_is_given_up_is_free_even_where_it_could_not_be_cut(
 
 
 def test_an_error_is_one_of_a_full_disk_only_if_there_is_no_room(any_disk: SmallDisk) -> None:
-    disk_reserve = DiskReserve([])
+    disk_reserve = DiskReserve(DeferredLog())
     disk_reserve.take(any_disk.path / ("x" + RESERVE))
     assert disk_reserve.is_missing(OSError(errno.EDQUOT, "Disk quota exceeded"))
     assert not disk_reserve.is_missing(OSError(errno.EIO, "Input/output error"))
@@ -448,7 +449,7 @@ def test_an_error_is_one_of_a_full_disk_only_if_there_is_no_room(any_disk: Small
     any_disk.fill()
     assert disk_reserve.is_missing(_io_error())
     assert reserves(any_disk.path) == [2 * MIB]
-    disk_reserve.leave()
+    disk_reserve.close()
     assert reserves(any_disk.path) == []
 
 

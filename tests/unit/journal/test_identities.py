@@ -48,7 +48,7 @@ def test_the_events_of_a_file_that_another_has_taken_the_place_of_are_reported(
     found = start(left.folder)
 
     assert sorted(found.arrived) == sorted(other.alive)
-    assert "another file has taken the place of the journal's file" in caplog.text
+    assert "another file has replaced the journal's file" in caplog.text
     assert "up to 50 are lost or may have been sent" in caplog.text
 
 

@@ -181,7 +181,7 @@ def test_damage_to_a_wal_loses_no_event_without_a_report(
     left = killed(tmp_path / "journal", removes=removes)
     damage(left)
     before = contents(left.folder)
-    assert "the next client that starts saves what can be read" in str(inspect_journal(left.folder)[0].problem)
+    assert "the next client that starts saves its readable events" in str(inspect_journal(left.folder)[0].problem)
     assert contents(left.folder) == before
 
     found = start(left.folder)
@@ -329,7 +329,7 @@ def test_what_was_removed_since_is_not_sent_again_but_reported(
     assert found.arrived == []
     assert set(letters(left.folder)) == {"unknown"}
     assert "its -wal is missing" in caplog.text
-    assert "among the dead letters" in caplog.text
+    assert "went to the dead letters" in caplog.text
 
 
 def test_a_file_that_was_open_and_has_lost_its_wal_and_its_mark_says_so(
@@ -372,7 +372,7 @@ def test_a_lost_mark_alone_costs_no_event(tmp_path: Path, caplog: pytest.LogCapt
     left.mark.unlink()
 
     assert start(left.folder).arrived == sorted(left.alive)
-    assert "the mark of the journal's file" in caplog.text
+    assert "the commit mark of the journal's file" in caplog.text
     assert letters(left.folder) == []
 
 
@@ -389,7 +389,7 @@ def test_an_older_copy_of_a_closed_file_is_found_out(tmp_path: Path, caplog: pyt
     path = written(tmp_path, rows(1, 5))
     backup = path.read_bytes()
     with opened(tmp_path) as desk:
-        desk.writer.forget(0, [2])
+        desk.writer.ack(0, [2])
     path.write_bytes(backup)
 
     found = start(tmp_path)
@@ -462,7 +462,7 @@ def test_a_database_and_its_wal_with_each_others_names_are_told_apart(
     aside.rename(wal)
 
     assert start(left.folder).arrived == sorted(left.alive)
-    assert "its files have got each other's names" in caplog.text
+    assert "its files were renamed to each other" in caplog.text
 
 
 def test_two_files_that_have_each_others_wal_send_nothing_of_the_other(tmp_path: Path) -> None:
@@ -584,10 +584,10 @@ def test_a_start_that_fails_leaves_no_file_of_its_own(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(segment_set.SegmentSet, "_adopt", stop)
-        holdings = Desk(tmp_path).writer._worker._segment_set
+        patch.setattr(segment_set.SegmentSet, "_recover", stop)
+        segments = Desk(tmp_path).writer._worker._segments
         with pytest.raises(KeyboardInterrupt):
-            holdings.take(10**9)
+            segments.open(10**9)
 
     assert names(tmp_path) == before
     assert start(tmp_path).arrived == [1, 2, 3, 4, 5]

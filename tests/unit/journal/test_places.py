@@ -156,7 +156,7 @@ def test_an_adopted_file_that_is_moved_keeps_its_place_before_the_own(tmp_path: 
     with opened(folder) as desk:
         desk.append(*rows(1, 5))
         min(folder.glob("*.journal")).unlink()
-        desk.writer.forget(0, [2])
+        desk.writer.ack(0, [2])
         assert desk.seqs(0) == [1, 3]
         assert desk.append(row(6)) == [None]
 
@@ -207,14 +207,14 @@ def test_a_move_that_the_disk_cuts_short_is_begun_anew(tmp_path: Path, monkeypat
     folder = tmp_path / "journal"
     with opened(folder) as desk:
         desk.append(*rows(1, 50))
-        copy, failures = repair.copy, iter([OSError(28, "No space left on device")])
+        copy, failures = repair.copy_open_file, iter([OSError(28, "No space left on device")])
 
         def copy_in_vain(*arguments: object) -> tuple[int, int]:
             for error in failures:
                 raise error
             return copy(*arguments)  # type: ignore[arg-type] # they are handed on
 
-        monkeypatch.setattr(segment, "copy", copy_in_vain)
+        monkeypatch.setattr(segment, "copy_open_file", copy_in_vain)
         remove_wal(folder)
         desk.append(row(51))
         assert desk.seqs() == list(range(1, 51))

@@ -103,8 +103,8 @@ def test_what_was_forgotten_is_gone(desk: Desk) -> None:
     desk.append(*rows(1, 4))
     desk.seal([1, 2])
 
-    desk.writer.forget(desk.own, [1, 2])
-    desk.writer.forget(desk.own, [4])
+    desk.writer.ack(desk.own, [1, 2])
+    desk.writer.ack(desk.own, [4])
 
     assert desk.seqs() == [3]
 
@@ -112,9 +112,9 @@ def test_what_was_forgotten_is_gone(desk: Desk) -> None:
 def test_a_change_that_nobody_waits_for_is_done_all_the_same(tmp_path: Path) -> None:
     with opened(tmp_path) as desk:
         desk.append(*rows(1, 4))
-        desk.writer.forget(desk.own, [1])
+        desk.writer.ack(desk.own, [1])
         desk.writer.unseal(desk.own, 2)
-        desk.writer.forget(desk.own, [2, 3])
+        desk.writer.ack(desk.own, [2, 3])
 
     with opened(tmp_path) as desk:
         assert desk.sources[0].events == 1
@@ -147,7 +147,7 @@ def test_sealed_batches_and_events_are_there_after_a_restart(tmp_path: Path) -> 
 def test_a_seq_is_never_used_again(tmp_path: Path) -> None:
     with opened(tmp_path) as desk:
         desk.append(*rows(1, 3))
-        desk.writer.forget(desk.own, [2, 3])
+        desk.writer.ack(desk.own, [2, 3])
 
     with opened(tmp_path) as desk:
         assert desk.sources[0].next_seq == 4
@@ -159,7 +159,7 @@ def test_operations_are_applied_in_the_order_of_the_calls(desk: Desk) -> None:
     writer.append(Asked([row(1)], seen.append))
     writer.seal(own, [1], *CONTACT, lambda: seen.append("sealed"))
     writer.read(own, 0, 10, 1000, seen.append)
-    writer.forget(own, [1])
+    writer.ack(own, [1])
     writer.append(Asked([row(2)], seen.append))
     writer.read(own, 0, 10, 1000, seen.append)
 
@@ -216,7 +216,7 @@ def test_the_bytes_in_use_grow_and_shrink_with_the_events(desk: Desk) -> None:
     before = desk.writer.used_bytes
     desk.append(*rows(1, 100, size=4000))
     full = desk.writer.used_bytes
-    desk.writer.forget(desk.own, range(1, 101))
+    desk.writer.ack(desk.own, range(1, 101))
     desk.read()
 
     assert full > before + 400_000
@@ -226,7 +226,7 @@ def test_the_bytes_in_use_grow_and_shrink_with_the_events(desk: Desk) -> None:
 def test_a_file_without_events_is_removed_when_it_is_closed(tmp_path: Path) -> None:
     with opened(tmp_path) as desk:
         desk.append(row(1))
-        desk.writer.forget(desk.own, [1])
+        desk.writer.ack(desk.own, [1])
 
     assert names(tmp_path) == []
 
@@ -240,7 +240,7 @@ def test_a_closed_journal_refuses_what_comes(tmp_path: Path) -> None:
     assert "closed" in str(error)
     assert isinstance(desk.wait(lambda done: desk.writer.read(0, 0, 1, 1, done)), JournalError)
     desk.writer.seal(0, [1], None, None, lambda: None)
-    desk.writer.forget(0, [1])
+    desk.writer.ack(0, [1])
     desk.close()
     assert "closed" in str(desk.writer.failure)
 
@@ -260,7 +260,7 @@ def test_what_is_queued_when_the_journal_closes_is_stored(tmp_path: Path) -> Non
     done: list[object] = []
     for event in rows(1, 10):
         desk.writer.append(Asked([event], done.append))
-    desk.writer.forget(desk.own, [1])
+    desk.writer.ack(desk.own, [1])
     desk.close()
 
     assert done == [None] * 10
@@ -280,7 +280,7 @@ def test_a_journal_that_was_never_opened_is_closed_at_once(tmp_path: Path) -> No
 
 
 def test_events_of_no_file_are_no_matter(desk: Desk) -> None:
-    desk.writer.forget(99, [1])
+    desk.writer.ack(99, [1])
     desk.writer.discard(99)
     desk.writer.discard(desk.own)
 

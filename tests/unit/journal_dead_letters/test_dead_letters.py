@@ -397,7 +397,7 @@ def test_a_damaged_file_is_set_aside_and_blocks_no_burial(
     letters.add("file", [letter(1)])
     for _ in range(2):
         damage(tmp_path / "dead-letters.db")
-        with pytest.raises(JournalError, match=r"it is damaged .* the next burial sets it aside"):
+        with pytest.raises(JournalError, match=r"it is damaged .* the next dead letter sets it aside"):
             list(letters)
         with pytest.raises(JournalError, match="damaged"):
             letters.drop([1])
@@ -485,15 +485,15 @@ def test_a_disk_that_damages_every_file_is_not_filled_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     letters = DeadLetters(tmp_path)
-    made = letters._file._made
+    create = letters._file._create
 
     def damaging() -> tuple[int, int]:
-        inode = made()
+        inode = create()
         _overwritten(tmp_path / "dead-letters.db")
         return inode
 
-    monkeypatch.setattr(letters._file, "_made", damaging)
-    with pytest.raises(sqlite3.OperationalError, match="again and again: check the disk"):
+    monkeypatch.setattr(letters._file, "_create", damaging)
+    with pytest.raises(sqlite3.OperationalError, match="repeatedly: check the disk"):
         letters.add("file", [letter(1)])
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -506,7 +506,7 @@ def test_a_file_held_by_another_process_is_told_and_nothing_is_lost(
     letters.add("file", [letter(1)])
     with database(tmp_path) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(JournalError, match=r"another process has held it for 0.01 s: try again"):
+        with pytest.raises(JournalError, match=r"another process has locked it for 0.01 s: retry"):
             len(letters)
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             letters.add("file", [letter(2)])
@@ -522,7 +522,7 @@ def test_a_damaged_file_that_somebody_writes_to_is_not_taken_away_from_them(
     with database(tmp_path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            letters._file._set_aside(letters._file._made(), sqlite3.DatabaseError("damaged"))
+            letters._file._set_aside(letters._file._create(), sqlite3.DatabaseError("damaged"))
     letters._file._set_aside((0, 0), sqlite3.DatabaseError("damaged"))  # another process did so meanwhile
     assert numbers(letters) == [1]
 
@@ -683,7 +683,7 @@ else:
 def test_a_first_burial_in_the_midst_of_a_look_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / dead_letter_file.FILE_NAME
     path.touch(0o600)
-    opened = dead_letter_file.LetterFile._opened
+    connect = dead_letter_file.DeadLetterFile._open
     tries: list[str] = []
 
     def dead_letter(statement: str) -> None:
@@ -696,11 +696,11 @@ def test_a_first_burial_in_the_midst_of_a_look_is_no_damage(tmp_path: Path, monk
             except sqlite3.OperationalError as error:
                 tries.append(str(error))
 
-    def watched(file: dead_letter_file.LetterFile) -> sqlite3.Connection:
-        connection = opened(file)
+    def watched(file: dead_letter_file.DeadLetterFile) -> sqlite3.Connection:
+        connection = connect(file)
         connection.set_trace_callback(dead_letter)
         return connection
 
-    monkeypatch.setattr(dead_letter_file.LetterFile, "_opened", watched)
+    monkeypatch.setattr(dead_letter_file.DeadLetterFile, "_open", watched)
     assert len(DeadLetters(tmp_path)) == 0
     assert tries == ["database is locked"]

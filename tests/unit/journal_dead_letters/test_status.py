@@ -17,7 +17,7 @@ import pytest
 from gameball_async import JournalError, JournalFile, inspect_journal
 from gameball_async._config import Journal
 from gameball_async._journal import inspection, schema
-from gameball_async._journal.folder import make_database, make_private, take_lock
+from gameball_async._journal.folder import create_database, create_private, take_lock
 from gameball_async._journal.records import SegmentInfo, StoredEvent
 from gameball_async._journal.segment_file import SegmentFile
 from gameball_async._journal.state import SegmentState
@@ -35,9 +35,9 @@ def row(seq: int) -> StoredEvent:
 def orphan(folder: Path, events: int, stem: str = STEM) -> Path:
     """A file whose owner is gone."""
     path = folder / f"{stem}.journal"
-    make_private(folder / f"{stem}.lock")
+    create_private(folder / f"{stem}.lock")
     (folder / f"{stem}.lock").write_text("99\n")
-    make_database(path, SegmentState(stem))
+    create_database(path, SegmentState(stem))
     with closing(SegmentFile(path)) as file:
         if events:
             file.begin()
@@ -73,7 +73,7 @@ def test_a_file_without_events_has_no_oldest(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_owner_ended_before_it_was_filled_holds_nothing(tmp_path: Path) -> None:
-    make_private(tmp_path / f"{STEM}.journal")
+    create_private(tmp_path / f"{STEM}.journal")
     assert (only(tmp_path).pending, only(tmp_path).players, only(tmp_path).problem) == (0, 0, None)
 
 
@@ -91,7 +91,7 @@ def test_files_come_oldest_first_and_what_was_set_aside_last(tmp_path: Path) -> 
 
 def test_players_of_a_large_file_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     orphan(tmp_path, 7)
-    monkeypatch.setattr(inspection, "_MOST_COUNTED", 6)
+    monkeypatch.setattr(inspection, "_MAX_COUNTED", 6)
     assert (only(tmp_path).pending, only(tmp_path).players) == (7, None)
 
 
@@ -298,12 +298,12 @@ def _half_rescued(path: Path) -> None:
     ("damage", "problem"),
     [
         (_newer, "a later version of gameball_async wrote it (schema 9): install that"),
-        (_no_database, "it is damaged (file is not a database): the next client that starts saves what can be read"),
+        (_no_database, "it is damaged (file is not a database): the next client that starts saves its readable events"),
         (_something_else, "it is damaged (it is not a journal)"),
         (_without_state, "it is damaged (its state is missing or damaged)"),
         (_without_tables, "it is damaged (no such table: events)"),
         (_in_the_far_future, "it is damaged ("),
-        (_half_rescued, "it is damaged: the next client that starts ends its rescue"),
+        (_half_rescued, "it is damaged: the next client that starts finishes its repair"),
     ],
 )
 def test_a_problem_is_told_with_what_helps_and_harms_no_other_file(
@@ -323,16 +323,14 @@ def test_a_problem_is_told_with_what_helps_and_harms_no_other_file(
 
 def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     (tmp_path / f"{STEM}.journal").mkdir()
-    assert "it cannot be read ([Errno 22] it is not a regular file): look after its disk" in (
-        only(tmp_path).problem or ""
-    )
+    assert "it cannot be read ([Errno 22] it is not a regular file): check its disk" in (only(tmp_path).problem or "")
 
 
 def test_a_lock_that_cannot_be_tried_is_told(tmp_path: Path) -> None:
     orphan(tmp_path, 1)
     (tmp_path / f"{STEM}.lock").unlink()
     (tmp_path / f"{STEM}.lock").mkdir()
-    assert "its lock cannot be tried (Is a directory)" in (only(tmp_path).problem or "")
+    assert "its lock cannot be taken (Is a directory)" in (only(tmp_path).problem or "")
 
 
 def test_a_client_s_start_sets_a_damaged_file_aside_and_its_reason_is_told(tmp_path: Path) -> None:
@@ -348,7 +346,7 @@ def test_dead_letters_that_were_set_aside_are_shown(tmp_path: Path) -> None:
     (tmp_path / "dead-letters.db.damaged").write_bytes(b"?" * 10)
     (tmp_path / "dead-letters.db.damaged.2").write_bytes(b"?")
     assert [
-        (file.size_bytes, "look at it if you like, and delete it" in (file.problem or ""))
+        (file.size_bytes, "delete it when you no longer need it" in (file.problem or ""))
         for file in inspect_journal(tmp_path)
     ] == [(10, True), (1, True)]
 
