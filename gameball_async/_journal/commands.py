@@ -97,7 +97,8 @@ class Close:
     done: Callable[[], None]
 
 
-SegmentCommand: TypeAlias = Append | Seal | Unseal | Ack | AddDeadLetters | Read
+Change: TypeAlias = Seal | Unseal | Ack | AddDeadLetters
+SegmentCommand: TypeAlias = Append | Change | Read
 """Runs inside a transaction of one segment."""
 
 Command: TypeAlias = SegmentCommand | Open | Discard | Close

@@ -18,7 +18,7 @@ from .._log import counted
 from .._platform import release_lock, sync_folder
 from ..errors import JournalError
 from . import schema
-from .commands import Ack, AddDeadLetters, Append, Completion, Read, Seal, SegmentCommand, Unseal, refuse
+from .commands import Ack, AddDeadLetters, Append, Change, Completion, Read, Seal, SegmentCommand, Unseal, refuse
 from .dead_letters import DeadLetters
 from .disk_reserve import DiskReserve
 from .folder import Folder, cannot_use, create_database, position_of, take_lock
@@ -46,11 +46,7 @@ class SegmentContext:
     fork_guard: ForkGuard
     dead_letters: DeadLetters
     log: DeferredLog
-    disk_reserve: DiskReserve = attrs.field(init=False)
-
-    @disk_reserve.default
-    def _new_disk_reserve(self) -> DiskReserve:
-        return DiskReserve(self.log)
+    disk_reserve: DiskReserve
 
 
 class Segment:
@@ -184,7 +180,7 @@ class Segment:
         return file
 
     def limit_wal(self) -> None:
-        """Let the `-wal` grow as far as the disk reserve covers."""
+        """Let the `-wal` grow to the size that the disk reserve covers."""
         if self.file is not None:
             self.file.limit_wal(self._disk_reserve.wal_pages)
 
@@ -267,7 +263,7 @@ class Segment:
         file.commit()
         return completions
 
-    def _apply(self, file: SegmentFile, command: SegmentCommand) -> tuple[Completion, ...]:
+    def _apply(self, file: SegmentFile, command: Change | Read) -> tuple[Completion, ...]:
         """Apply one command other than Append, whose rows are inserted together."""
         match command:
             case Seal(_, members, mobile, email, done):

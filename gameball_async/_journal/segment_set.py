@@ -112,7 +112,7 @@ class SegmentSet:
                     release_lock(descriptor)
 
     def limit_wal(self) -> None:
-        """Let each `-wal` grow as far as the disk reserve covers."""
+        """Let each `-wal` grow to the size that the disk reserve covers."""
         for segment in self.by_number.values():
             segment.limit_wal()
 

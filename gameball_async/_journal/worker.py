@@ -16,6 +16,7 @@ from .._config import Journal
 from ..errors import JournalError
 from .commands import Close, Command, Completion, Discard, Open, SegmentCommand, refuse
 from .dead_letters import DeadLetters
+from .disk_reserve import DiskReserve
 from .folder import Folder, cannot_open
 from .forks import DeferredLog, ForkGuard
 from .records import SegmentInfo
@@ -50,7 +51,7 @@ class JournalWorker:
         self._max_bytes = settings.max_bytes
         self._fork_guard = fork_guard
         folder = Folder(settings.folder)
-        self._context = SegmentContext(folder, fork_guard, DeadLetters(folder.path), self.log)
+        self._context = SegmentContext(folder, fork_guard, DeadLetters(folder.path), self.log, DiskReserve(self.log))
         self._segments = SegmentSet(self._context, account, adopts_any=settings.adopt == "any", sleep=sleep)
         fork_guard.pin(self._segments)
 
@@ -77,7 +78,7 @@ class JournalWorker:
         try:
             with self._fork_guard:
                 return self._step(commands, now)
-        except Exception as error:  # noqa: BLE001 no caller may hang, whatever the bug
+        except Exception as error:  # noqa: BLE001 no caller may hang because of a bug
             self._is_stopped = self.is_running = True
             self.failure = JournalError(
                 f"the journal stopped ({type(error).__name__}); its events are kept: create a new client, and report "

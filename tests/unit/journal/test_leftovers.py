@@ -202,7 +202,7 @@ def test_a_copy_of_an_older_frame_does_not_bring_back_what_was_removed_since(tmp
     with opened(live) as desk:
         desk.append(*rows(1, 10))
         count = len(read_wal(next(live.glob("*-wal"))).frames)
-        desk.writer.forget(desk.own, [1, 2, 3, 4, 5])
+        desk.writer.ack(desk.own, [1, 2, 3, 4, 5])
         for first in range(11, 101, 10):
             desk.append(*rows(first, first + 9, size=1000))
         shutil.copytree(live, tmp_path / "journal")
