@@ -1,7 +1,7 @@
-"""The fixtures of gameball_async for pytest; it imports pytest alone until one of them is asked for.
+"""The pytest fixtures of gameball_async. It imports only pytest until a fixture is used.
 
-pytest loads it at every start, also of suites that never heard of Gameball. That is why it lies beside the
-package: importing anything inside would import the package, and httpx with it.
+pytest loads this module at every start, also for suites without Gameball. So it is not in the package: importing a
+module of the package would import httpx too.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def gameball_recorder() -> Recorder:
-    """A `gameball_async.testing.Recorder`, started already: pass it where an `AsyncGameball` is expected."""
-    from gameball_async.testing import Recorder  # noqa: PLC0415 only now
+    """A started `gameball_async.testing.Recorder`: pass it where an `AsyncGameball` is expected."""
+    from gameball_async.testing import Recorder  # noqa: PLC0415 lazy
 
     return Recorder(started=True)
 
 
 @pytest.fixture
 def gameball_sandbox() -> Iterator[Sandbox]:
-    """A `gameball_async.sandbox.Sandbox` on a socket; give its `url` to a client as `base_url`."""
-    from gameball_async.sandbox import Sandbox  # noqa: PLC0415 only now
+    """A running `gameball_async.sandbox.Sandbox`: pass its `url` to a client as `base_url`."""
+    from gameball_async.sandbox import Sandbox  # noqa: PLC0415 lazy
 
     with Sandbox() as sandbox:
         yield sandbox

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, by the environment's variables; none for an address of this machine."""
+"""Find the proxy for an address in the environment; addresses of this machine have none."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from urllib.request import getproxies
 import attrs
 
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
-"""`localhost` by RFC 6761, and the names that Linux distributions put beside it into /etc/hosts."""
+"""`localhost` (RFC 6761), and its aliases in the /etc/hosts of Linux distributions."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @attrs.frozen
 class Proxy:
-    """A proxy that the environment names.
+    """A proxy from the environment.
 
     Attributes:
-        url: its address, perhaps with a password.
-        variable: the name of the variable that holds it, for messages.
+        url: its address, which may contain a password.
+        variable: the name of its environment variable, for messages.
     """
 
     url: str = attrs.field(repr=False)
@@ -36,14 +36,14 @@ class Proxy:
         """Host and port, without user and password.
 
         Raises:
-            ValueError: if it is not an address.
+            ValueError: if the address is invalid.
         """
         parts = urlsplit(self.url)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """Return the proxy for requests to an address, or None if they go there directly."""
+    """Return the proxy for requests to an address, or None for a direct connection."""
     parts, proxies = urlsplit(url), getproxies()
     found = next((scheme for scheme in (parts.scheme, "all") if proxies.get(scheme)), None)
     if found is None or is_local(url):
@@ -56,7 +56,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def is_local(url: str) -> bool:
-    """Whether an address leads to this machine, however its host is written."""
+    """Whether an address is of this machine, in any spelling of its host."""
     host = _normal(urlsplit(url).hostname or "")
     if host in _LOCAL_NAMES or host.endswith(".localhost"):
         return True
@@ -69,7 +69,7 @@ def _normal(host: str) -> str:
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """The IP address that a host is, in any spelling that the system's resolver takes, such as 127.1 or 0x7f000001."""
+    """Parse an IP address in any spelling that the system's resolver accepts, such as 127.1 or 0x7f000001."""
     host = host.removeprefix("[").removesuffix("]").partition("%")[0]
     try:
         address = ip_address(host)
@@ -84,7 +84,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _is_excluded(host: str, port: int | None, no_proxy: str) -> bool:
-    """Whether NO_PROXY names a host: by name, suffix, pattern, address, or network, each perhaps with a port."""
+    """Whether NO_PROXY excludes a host by name, suffix, pattern, address or network, each optionally with a port."""
     return any(_excludes(entry, host, port) for entry in re.split(r"[\s,]+", _normal(no_proxy)) if entry)
 
 
@@ -94,7 +94,7 @@ def _excludes(entry: str, host: str, port: int | None) -> bool:
     if address is not None and "/" in entry:
         return _is_in_network(address, entry)
     entry = entry.rstrip("/")
-    if _address(entry) is None and (match := re.fullmatch(r"(.+):([0-9]+)", entry)):  # a lone IPv6 address has no port
+    if _address(entry) is None and (match := re.fullmatch(r"(.+):([0-9]+)", entry)):  # bare IPv6 has no port
         if int(match[2]) != port:
             return False
         entry = match[1]
@@ -116,7 +116,7 @@ def _is_in_network(address: IPv4Address | IPv6Address, entry: str) -> bool:
 
 
 def _variable(name: str) -> str:
-    """The variable as it is written in the environment; `urllib` prefers lower case."""
+    """Return the variable as spelled in the environment; `urllib` prefers lower case."""
     for spelling in (name, name.upper()):
         if os.environ.get(spelling):
             return spelling

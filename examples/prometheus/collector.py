@@ -10,10 +10,10 @@ from prometheus_client.registry import Collector
 from gameball_async import AsyncGameball
 
 COUNTERS = {
-    "accepted_events": ("accepted", "Events that track() or send() took over."),
+    "accepted_events": ("accepted", "Events that track() or send() accepted."),
     "delivered_events": ("delivered", "Events that Gameball has accepted."),
-    "rejected_events": ("rejected", "Events that Gameball refused for good."),
-    "dropped_events": ("dropped", "Events given up here: no room, too old, closed."),
+    "rejected_events": ("rejected", "Events that Gameball rejected."),
+    "dropped_events": ("dropped", "Events given up: no room, too old, client closed."),
     "unknown_events": ("unknown", "Events that may have arrived, and are not sent again."),
     "requests": ("requests", "Requests sent, retries included."),
     "retries": ("retries", "Requests that repeated an earlier one."),
@@ -21,7 +21,7 @@ COUNTERS = {
 GAUGES = {
     "buffered_events": ("buffered_events", "Events in memory without an outcome."),
     "buffered_bytes": ("buffered_bytes", "Encoded bytes of the events in memory."),
-    "journaled_events": ("journaled_events", "Events in the journal alone."),
+    "journaled_events": ("journaled_events", "Events only in the journal."),
     "journal_bytes": ("journal_bytes", "Bytes of the journal's file that are in use."),
     "in_flight_requests": ("in_flight", "Requests being sent."),
     "oldest_age_seconds": ("oldest_age", "Since the oldest event in memory was accepted."),

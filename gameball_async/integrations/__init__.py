@@ -1,1 +1,1 @@
-"""Frameworks, one module each: the client lives as long as the app, and its handlers find it."""
+"""Integrations with web frameworks and OpenTelemetry, one module each."""

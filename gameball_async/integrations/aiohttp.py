@@ -1,4 +1,4 @@
-"""aiohttp's server: the client lives in a cleanup context, and handlers find it under a typed key.
+"""aiohttp server: the client runs in a cleanup context, and handlers get it with a typed key.
 
 ::
 
@@ -9,7 +9,7 @@
     app = web.Application()
     app.cleanup_ctx.append(gameball_context())
 
-``request.config_dict`` finds it from a subapp as well, ``request.app`` only in the app itself.
+``request.config_dict`` also works in a subapp, ``request.app`` only in the app itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from .. import AsyncGameball
-from ._lifespan import Client, living, missing
+from ._lifespan import Client, client_lifespan, missing
 
 try:
     from aiohttp import web
@@ -27,26 +27,26 @@ except ModuleNotFoundError as error:
 __all__ = ["GAMEBALL", "gameball_context"]
 
 GAMEBALL = web.AppKey("GAMEBALL", AsyncGameball)
-"""Where the app keeps its client."""
+"""The key of the app's client."""
 
 
 def gameball_context(
     *, client: Client = AsyncGameball, key: web.AppKey[AsyncGameball] = GAMEBALL, close_timeout: float = 10
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Make a cleanup context in which a client lives: ``app.cleanup_ctx.append(gameball_context())``.
+    """Create a cleanup context that runs a client: ``app.cleanup_ctx.append(gameball_context())``.
 
     Args:
-        client: a function that makes the client, such as ``lambda: AsyncGameball(journal="journal")``;
+        client: a function that creates the client, such as ``lambda: AsyncGameball(journal="journal")``;
             by default `AsyncGameball`, which takes the key from ``GAMEBALL_API_KEY``. Or a client.
-        key: where the app keeps it, if an app has several.
+        key: the client's key, if an app has several clients.
         close_timeout: seconds that the close may take. Ten, as for `AsyncGameball.aclose`.
 
     Returns:
-        The cleanup context. Contexts that need the client come behind it, for they end before it.
+        The cleanup context. Append contexts that need the client after it: they end before it.
     """
 
     async def context(app: web.Application) -> AsyncIterator[None]:
-        async with living(client, close_timeout) as gameball:
+        async with client_lifespan(client, close_timeout) as gameball:
             app[key] = gameball
             yield
 

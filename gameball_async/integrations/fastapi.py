@@ -1,4 +1,4 @@
-"""FastAPI: the client lives in the app's lifespan, and handlers ask for it as a dependency.
+"""FastAPI: the client runs in the app's lifespan, and handlers get it as a dependency.
 
 ::
 
@@ -8,7 +8,7 @@
     async def place_order(gameball: Gameball) -> None:
         await gameball.track("player123", "place_order", {"total_amount": 100})
 
-In a test, `get_gameball` is what to replace: ``app.dependency_overrides[get_gameball] = lambda: recorder``.
+In tests, override `get_gameball`: ``app.dependency_overrides[get_gameball] = lambda: recorder``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ gameball_lifespan = starlette.gameball_lifespan
 
 
 def gameball_named(name: str) -> Callable[[HTTPConnection], Awaitable[AsyncGameball]]:
-    """Make the dependency for one of several clients: ``Annotated[AsyncGameball, Depends(gameball_named("outlet"))]``.
+    """Create the dependency for a named client: ``Annotated[AsyncGameball, Depends(gameball_named("outlet"))]``.
 
     Args:
-        name: as given to `gameball_lifespan`.
+        name: as passed to `gameball_lifespan`.
 
     Returns:
         The dependency. Without such a client it raises `NotStarted`.

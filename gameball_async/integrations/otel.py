@@ -5,9 +5,9 @@
     async with AsyncGameball(observer=OpenTelemetry()) as gameball:
         ...
 
-Counts are read from `stats()` whenever a reader collects; between two collections they cost nothing.
-Names and attributes follow the semantic conventions for messaging where these fit. No attribute holds
-a key, a player's id, a contact, metadata or an event's name.
+Counts are read from `stats()` when a reader collects, and cost nothing otherwise. Names and attributes follow the
+semantic conventions for messaging where these fit. No attribute contains a key, a player's id, a contact, metadata or
+an event's name.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OPERATION: Attributes = {
 }
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-"""The buckets that the conventions advise for `messaging.client.operation.duration`."""
+"""The buckets that the conventions recommend for `messaging.client.operation.duration`."""
 
 _EVENTS = (1, 2, 3, 5, 10, 20, 50, 100)
 """Buckets up to the default of `Batching(max_events=...)`."""
@@ -55,18 +55,18 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class OpenTelemetry(Observer):
-    """Tells OpenTelemetry what clients do. One may be given to several clients.
+    """Reports metrics and spans of clients to OpenTelemetry. One observer may be shared by several clients.
 
-    Several clients with the same attributes are one line in each metric: their counts are added.
+    The counts of clients with the same attributes are added.
 
     Args:
         meter_provider: where the metrics go; by default the global one.
         tracer_provider: where the spans go; by default the global one.
-        attributes: further attributes of every metric and span of these clients, such as a name
-            that tells them from others. Keep their values few.
+        attributes: additional attributes of all metrics and spans, for example to distinguish clients. Use few
+            different values.
 
     Raises:
-        ConfigurationError: if the value of an attribute cannot work.
+        ConfigurationError: if an attribute has an invalid name or value.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class OpenTelemetry(Observer):
     # ---------------------------------------------------------------- counts
 
     def on_start(self, client: ObservedClient) -> None:
-        """Count what this client does."""
+        """Start counting for this client."""
         self._instruments.add(client, self._attributes_of(client))
 
     def on_close(self, client: ObservedClient) -> None:
-        """Keep its counts, and let it go."""
+        """Keep the client's counts, and release it."""
         self._instruments.remove(client)
 
     def on_pause(self, client: ObservedClient, reason: PauseReason) -> None:
@@ -102,24 +102,24 @@ class OpenTelemetry(Observer):
         self._instruments.pauses.add(1, {**self._attributes_of(client), "gameball.pause.reason": reason.value})
 
     def on_resume(self, client: ObservedClient, reason: PauseReason, seconds: float) -> None:  # noqa: ARG002 the hook's
-        """It is over."""
+        """Count the end of a pause."""
         self._instruments.pause(client, None)
 
     # ---------------------------------------------------------------- requests
 
     def on_track(self, client: ObservedClient, name: str) -> SpanContext | None:  # noqa: ARG002 the hook's
-        """Remember the span in which an event is tracked."""
+        """Return the span in which an event is tracked."""
         tracked_in = trace.get_current_span().get_span_context()
         return tracked_in if tracked_in.is_valid else None
 
     def on_request_start(self, client: ObservedClient, start: RequestStart) -> None:
-        """Begin a span, with links to those in which the request's events were tracked."""
+        """Start a span with links to the spans in which the events were tracked."""
         attributes = self._attributes_of(client)
         span = self._tracer.start_span(
-            # there is no queue or topic to name: the conventions take the server then
+            # without a queue or topic, the conventions use the server's name
             f"send {attributes['server.address']}:{attributes['server.port']}",
-            context.Context(),  # it belongs to several callers or to none, so it is nobody's child
-            # the spans in which the events were tracked are their creation, so this is no PRODUCER
+            context.Context(),  # no parent: it belongs to several callers or to none
+            # not PRODUCER: the events were created in the linked spans
             SpanKind.CLIENT,
             {
                 **attributes,
@@ -130,11 +130,11 @@ class OpenTelemetry(Observer):
             },
             _links(start),
         )
-        # whatever instruments the HTTP client makes its spans below this one
+        # instrumentation of the HTTP client creates its spans below this one
         self._spans[start] = span, context.attach(trace.set_span_in_context(span, context.Context()))
 
     def on_request_end(self, client: ObservedClient, start: RequestStart, end: RequestEnd) -> None:
-        """End the span, and measure."""
+        """End the span, and record the metrics."""
         failure = _failure(end)
         self._instruments.measure(start, end, {**self._attributes_of(client), **failure})
         span, token = self._spans.pop(start)
@@ -152,23 +152,23 @@ class OpenTelemetry(Observer):
 def _checked(attributes: Attributes) -> dict[str, Value]:
     for name, value in attributes.items():
         if not isinstance(name, str):
-            raise ConfigurationError(f"the attribute {name!r} has no name: give a string.")
+            raise ConfigurationError(f"the attribute name {name!r} is not a string: use a string.")
         if not isinstance(value, (str, bool, int, float)):
             raise ConfigurationError(
-                f"the attribute {name!r} is of type {type(value).__name__}: give a string, a number or a bool."
+                f"the attribute {name!r} is of type {type(value).__name__}: use a string, a number or a bool."
             )
     return dict(attributes)
 
 
 def _failure(end: RequestEnd) -> Attributes:
-    """What kind of failure it was: the status, or the verdict if there was no answer."""
+    """Return the kind of failure: the status, or the verdict without an answer."""
     if end.verdict == "delivered":
         return {}
     return {"error.type": str(end.status) if end.status is not None else end.verdict}
 
 
 def _links(start: RequestStart) -> list[Link]:
-    """A link to each span in which events of this request were tracked."""
+    """Return a link to each span in which events of this request were tracked."""
     spans = {(mark.trace_id, mark.span_id): mark for mark in start.marks if isinstance(mark, SpanContext)}
     return [Link(span) for span in spans.values()]
 
@@ -176,38 +176,36 @@ def _links(start: RequestStart) -> list[Link]:
 # ---------------------------------------------------------------- instruments
 
 _COUNTERS = {
-    "gameball.client.accepted.events": ("{event}", "accepted", "Events that track() or send() took over."),
+    "gameball.client.accepted.events": ("{event}", "accepted", "Events that track() or send() accepted."),
     "gameball.client.delivered.events": ("{event}", "delivered", "Events that Gameball has accepted."),
-    "gameball.client.rejected.events": ("{event}", "rejected", "Events that Gameball refused for good."),
-    "gameball.client.dropped.events": ("{event}", "dropped", "Events given up here: no room, too old, closed."),
+    "gameball.client.rejected.events": ("{event}", "rejected", "Events that Gameball rejected."),
+    "gameball.client.dropped.events": (
+        "{event}",
+        "dropped",
+        "Events given up: no room, too old, client closed.",
+    ),
     "gameball.client.unknown.events": ("{event}", "unknown", "Events that may have arrived, and are not sent again."),
     "gameball.client.requests": ("{request}", "requests", "Requests sent, retries included."),
     "gameball.client.retries": ("{request}", "retries", "Requests that repeated an earlier one."),
     "gameball.client.ambiguous.requests": ("{request}", "ambiguous", "Requests that may have been applied."),
 }
-"""What only grows: unit, attribute of `Stats`, description."""
+"""Counters: unit, attribute of `Stats`, description."""
 
 _LEVELS = {
     "gameball.client.buffered.events": ("{event}", "buffered_events", "Events in memory without an outcome."),
-    "gameball.client.buffered.size": ("By", "buffered_bytes", "Bytes of memory that the events count with."),
-    "gameball.client.journaled.events": ("{event}", "journaled_events", "Events in the journal alone."),
+    "gameball.client.buffered.size": ("By", "buffered_bytes", "Bytes of memory that the events take."),
+    "gameball.client.journaled.events": ("{event}", "journaled_events", "Events only in the journal."),
     "gameball.client.journal.size": ("By", "journal_bytes", "Bytes of the journal's file that are in use."),
     "gameball.client.in_flight.requests": ("{request}", "in_flight", "Requests being sent."),
 }
-"""What goes up and down; of several clients it is added."""
+"""Gauges; the values of several clients are added."""
 
 _Key = tuple[tuple[str, Value], ...]
 
 
 @attrs.define
 class _Watched:
-    """One client.
-
-    Attributes:
-        key: its attributes.
-        counted: how much of its counters is in the totals.
-        pause: why it sends nothing, if it does not.
-    """
+    """One client: its attributes, the counts that are in the totals, and why it sends nothing."""
 
     key: _Key
     counted: dict[str, int] = attrs.field(factory=dict[str, int])
@@ -215,15 +213,15 @@ class _Watched:
 
 
 class _Instruments:
-    """The instruments of one meter provider, which has each but once, and the clients whose counts they tell.
+    """The instruments of one meter provider, and the clients whose counts they report.
 
-    A reader collects in a thread of its own, so everything is under a lock. A client is not kept
-    alive; what it has counted until then stays in the totals, so that no counter ever falls.
+    Readers collect in their own threads, so everything is under a lock. Clients are not kept
+    alive; their counts stay in the totals, so that no counter decreases.
     """
 
     def __init__(self, provider: MeterProvider | None) -> None:
         _all.add(self)
-        self._lock = threading.RLock()  # a signal handler may let the reader collect in the midst of a change
+        self._lock = threading.RLock()  # a signal handler may make the reader collect during a change
         self._clients: WeakKeyDictionary[ObservedClient, _Watched] = WeakKeyDictionary()
         self._totals: dict[_Key, dict[str, int]] = {}
         meter = metrics.get_meter(_SCOPE, __version__, provider)
@@ -256,34 +254,34 @@ class _Instruments:
         )
 
     def add(self, client: ObservedClient, attributes: Attributes) -> None:
-        """Watch a client."""
+        """Add a client."""
         key = tuple(sorted(attributes.items()))
         with self._lock:
             self._clients[client] = _Watched(key)
             self._totals.setdefault(key, dict.fromkeys((source for _, source, _ in _COUNTERS.values()), 0))
 
     def remove(self, client: ObservedClient) -> None:
-        """Keep what it has counted, and forget it."""
+        """Keep the counts of a client, and remove it."""
         with self._lock:
             if (watched := self._clients.pop(client, None)) is not None:
                 self._count(watched, client.stats())
 
     def pause(self, client: ObservedClient, reason: PauseReason | None) -> None:
-        """Note why it sends nothing."""
+        """Set why a client sends nothing, or None."""
         with self._lock:
             if (watched := self._clients.get(client)) is not None:
                 watched.pause = reason
 
     def measure(self, start: RequestStart, end: RequestEnd, attributes: Attributes) -> None:
-        """Note a request."""
+        """Record a request."""
         conventional = {**attributes, **_OPERATION}
         self._duration.record(end.seconds, conventional)
         self._sent.add(len(start.events), conventional)
         self._events.record(len(start.events), attributes)
 
     def forget_parent(self) -> None:
-        """In a forked child: what the parent's clients do is the parent's to tell."""
-        self._lock = threading.RLock()  # another thread of the parent may have held it
+        """In a forked child, remove the parent's clients: the parent reports them."""
+        self._lock = threading.RLock()  # another thread of the parent may hold the old one
         self._clients.clear()
         self._totals.clear()
 
@@ -293,7 +291,7 @@ class _Instruments:
         totals = self._totals[watched.key]
         for name in totals:
             counted, count = watched.counted.get(name, 0), int(getattr(stats, name))
-            if count > counted:  # seen from a thread, a count may seem to step back for a moment
+            if count > counted:  # read from another thread, a count may seem to decrease for a moment
                 watched.counted[name] = count
                 totals[name] += count - counted
 
@@ -310,13 +308,13 @@ class _Instruments:
         return self._observe(max, lambda stats: stats.oldest_age)
 
     def _observe(
-        self, together: Callable[[list[float]], float], look: Callable[[Stats], float]
+        self, combine: Callable[[list[float]], float], read: Callable[[Stats], float]
     ) -> Iterable[Observation]:
         with self._lock:
             values: dict[_Key, list[float]] = {key: [0] for key in self._totals}
             for client, watched in list(self._clients.items()):
-                values[watched.key].append(look(client.stats()))
-        return [Observation(together(value), dict(key)) for key, value in values.items()]
+                values[watched.key].append(read(client.stats()))
+        return [Observation(combine(value), dict(key)) for key, value in values.items()]
 
     def _observe_pauses(self, _: CallbackOptions) -> Iterable[Observation]:
         with self._lock:
@@ -332,11 +330,11 @@ class _Instruments:
 _lock = threading.Lock()
 _of_provider: WeakKeyDictionary[MeterProvider, _Instruments] = WeakKeyDictionary()
 _of_global: list[_Instruments] = []
-_all: WeakSet[_Instruments] = WeakSet()  # a reader may keep those whose provider is gone
+_all: WeakSet[_Instruments] = WeakSet()  # a reader may keep instruments whose provider is gone
 
 
 def _instruments_of(provider: MeterProvider | None) -> _Instruments:
-    """The instruments of a provider: made a second time, the SDK would never ask the second ones."""
+    """Return the instruments of a provider: the SDK would ignore a second set."""
     with _lock:
         if provider is not None and provider is not metrics.get_meter_provider():
             if provider not in _of_provider:

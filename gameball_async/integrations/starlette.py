@@ -1,4 +1,4 @@
-"""Starlette: the client lives in the app's lifespan, and whoever holds a request finds it there.
+"""Starlette: the client runs in the app's lifespan, and handlers get it from the request.
 
 ::
 
@@ -8,7 +8,7 @@
 
     app = Starlette(routes=[Route("/orders", place_order, methods=["POST"])], lifespan=gameball_lifespan())
 
-It lies in the lifespan's state, ``{"gameball": client}``. A lifespan of your own that yields the same serves as well.
+The lifespan's state is ``{"gameball": client}``. Your own lifespan may yield the same instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar, overload
 
 from .. import AsyncGameball, ConfigurationError, NotStarted
-from ._lifespan import Client, living, missing
+from ._lifespan import Client, client_lifespan, missing
 
 try:
     from starlette.requests import HTTPConnection
@@ -51,55 +51,54 @@ def gameball_lifespan(
     name: str = "gameball",
     close_timeout: float = 10,
 ) -> StatefulLifespan[Any]:
-    """Make a lifespan in which a client lives: ``Starlette(lifespan=gameball_lifespan())``.
+    """Create a lifespan that runs a client: ``Starlette(lifespan=gameball_lifespan())``.
 
     Args:
-        inner: the app's own lifespan. The client is started before it and closed after it; what it
-            yields is yielded as well.
-        client: a function that makes the client, such as ``lambda: AsyncGameball(journal="journal")``;
-            by default `AsyncGameball`, which takes the key from ``GAMEBALL_API_KEY``. Or a client:
-            then the app can be started once only, for a closed client does not start again.
-        name: its name in the lifespan's state, if an app has several.
+        inner: the app's own lifespan. The client starts before it and closes after it; its state is kept.
+        client: a function that creates the client, such as ``lambda: AsyncGameball(journal="journal")``;
+            by default `AsyncGameball`, which takes the key from ``GAMEBALL_API_KEY``. Or a client: then the
+            app can start only once, because a closed client cannot start again.
+        name: the client's name in the lifespan's state, if an app has several clients.
         close_timeout: seconds that the close may take. Ten, as for `AsyncGameball.aclose`.
 
     Returns:
-        The lifespan. When it begins it raises `ConfigurationError` if the name is taken.
+        The lifespan. It raises `ConfigurationError` if the app's own lifespan yields the same name.
 
     Raises:
-        ConfigurationError: if a client is given in place of the app's own lifespan.
+        ConfigurationError: if a client is passed instead of the app's own lifespan.
     """
     if isinstance(inner, AsyncGameball):
-        raise ConfigurationError("the client stands where the app's own lifespan belongs: give it as client=...")
+        raise ConfigurationError("the first argument is the app's own lifespan: pass the client as client=...")
 
     @asynccontextmanager
-    async def lifespan(app: Any) -> AsyncGenerator[dict[str, Any]]:  # noqa: ANN401 the type of app is the caller's
+    async def lifespan(app: Any) -> AsyncGenerator[dict[str, Any]]:  # noqa: ANN401 any type of app
         own = nullcontext() if inner is None else inner(app)
-        async with living(client, close_timeout) as gameball, own as state:
-            yield _joined(dict(state or {}), name, gameball)
+        async with client_lifespan(client, close_timeout) as gameball, own as state:
+            yield _with_client(dict(state or {}), name, gameball)
 
     return lifespan
 
 
 def get_gameball(connection: HTTPConnection, name: str = "gameball") -> AsyncGameball:
-    """The client of the app that serves a request or a websocket; a mounted app finds that of the outermost.
+    """Return the client of the app that serves a request or a websocket; in a mounted app, that of the outermost app.
 
     Args:
         connection: the request or the websocket.
-        name: as given to `gameball_lifespan`.
+        name: as passed to `gameball_lifespan`.
 
     Raises:
-        NotStarted: if no such client lives in the app's lifespan.
+        NotStarted: if the app's lifespan has no such client.
     """
     gameball: AsyncGameball | None = connection.scope.get("state", {}).get(name)
     if gameball is None:
         raise NotStarted(
-            f"the app's lifespan holds no client named {name!r}: give lifespan=gameball_lifespan() to the outermost "
-            "app, and in tests enter it: `with TestClient(app)`."
+            f"the app's lifespan has no client named {name!r}: pass lifespan=gameball_lifespan() to the outermost "
+            "app, and enter it in tests: `with TestClient(app)`."
         )
     return gameball
 
 
-def _joined(state: dict[str, Any], name: str, gameball: AsyncGameball) -> dict[str, Any]:
+def _with_client(state: dict[str, Any], name: str, gameball: AsyncGameball) -> dict[str, Any]:
     if name in state:
-        raise ConfigurationError(f"the app's own lifespan yields {name!r} as well: give the client another name.")
+        raise ConfigurationError(f"the app's own lifespan also yields {name!r}: use another name for the client.")
     return {**state, name: gameball}

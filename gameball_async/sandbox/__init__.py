@@ -1,4 +1,4 @@
-"""A strict stand-in for the Gameball API: its own reading of the documentation, importing nothing of the client."""
+"""A strict fake of the Gameball API, independent of the client: it implements the documentation by itself."""
 
 try:
     from ._sandbox import Sandbox

@@ -1,9 +1,8 @@
-"""The Starlette app: the API's routes, the control path, the page, an empty 404 for the rest."""
+"""The Starlette app: the API's routes, the HTTP control interface, the page, and an empty 404 for the rest."""
 
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -11,10 +10,10 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
-from ._api_versions import DIALECTS
 from ._faults import Fault
-from ._page import PATH, Door, Guarded, Json, Page, headers_of, wrong
-from ._response_writer import ResponseWriter, Stopped
+from ._page import PATH, AccessGuard, Json, Page, RootRedirect, bad_request, headers_of
+from ._responses import DIALECTS
+from ._server import ResponseWriter, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,65 +21,55 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from ._api_versions import Dialect
     from ._handler import RequestHandler
-    from ._response_writer import InterruptibleSleep
+    from ._responses import Dialect
+    from ._server import InterruptibleSleep
 
 
 def create_app(
-    handler: RequestHandler, host: str, leave: Callable[[float], None], pauses: InterruptibleSleep
+    handler: RequestHandler, host: str, refuse_connections: Callable[[float], None], sleeps: InterruptibleSleep
 ) -> Starlette:
-    """Make the app. It needs a server that puts each connection's `transport` into the scope's state.
-
-    Args:
-        handler: judges and remembers.
-        host: the address at which the sandbox listens.
-        leave: lets the sandbox refuse connections for so many seconds; returns at once.
-        pauses: the sleeps of the running server.
-    """
-    nothing = _Events(handler, pauses, None)
-    seen = Router([*_Control(handler).routes(), *Page(handler, pauses, leave).routes()])
+    """Make the app. It needs a server that puts each connection's `transport` into the scope's state."""
+    not_found = _Events(handler, sleeps, None)
+    guarded = Router([*_Control(handler).routes(), *Page(handler, sleeps, refuse_connections).routes()])
     return Starlette(
         routes=[
-            *(Route(dialect.path, _Events(handler, pauses, dialect)) for dialect in DIALECTS),
-            Mount(PATH, Guarded(seen, host)),
-            *(Route(path, Door(nothing)) for path in ("/", PATH.rstrip("/"))),
-            Mount("/", nothing),
+            *(Route(dialect.path, _Events(handler, sleeps, dialect)) for dialect in DIALECTS),
+            Mount(PATH, AccessGuard(guarded, host)),
+            *(Route(path, RootRedirect(not_found)) for path in ("/", PATH.rstrip("/"))),
+            Mount("/", not_found),
         ]
     )
 
 
 class _Events:
-    """An event route, or without a dialect the answer to every other one."""
+    """The event route of a version, or, without a version, a 404."""
 
-    def __init__(self, handler: RequestHandler, pauses: InterruptibleSleep, dialect: Dialect | None) -> None:
+    def __init__(self, handler: RequestHandler, sleeps: InterruptibleSleep, dialect: Dialect | None) -> None:
         self._handler = handler
-        self._sleeps = pauses
+        self._sleeps = sleeps
         self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive)
         if body is None:
             return
-        line = ResponseWriter(scope, receive, send, self._sleeps)
+        writer = ResponseWriter(scope, receive, send, self._sleeps)
         dialect = self._dialect if scope["method"] == "POST" else None
-        visit = self._handler.arrive(dialect, scope["path"], headers_of(scope), body, line.is_gone)
-        answer = None
+        request = self._handler.arrive(dialect, scope["path"], headers_of(scope), body, writer.is_gone)
         try:
-            await self._sleeps.sleep(visit.plan.delay / 2)
-            answer = self._handler.decide(visit)
-            await self._sleeps.sleep(visit.plan.delay / 2)
-            final = answer
-            await line.answer(answer, lambda: self._handler.end(visit, final))
+            await self._sleeps.sleep(request.plan.delay / 2)
+            response = self._handler.decide(request)
+            await self._sleeps.sleep(request.plan.delay / 2)
+            await writer.write(response, lambda: self._handler.end(request, response))
         except Stopped:
-            await line.gone()
+            await writer.gone()
         finally:
-            # a request that the end of the sandbox cut short has no answer
-            self._handler.end(visit, None)
+            self._handler.end(request, None)  # if the sandbox stopped, there was no response
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body, or None if the client left before it was complete: then no request has arrived."""
+    """Return the body, or None if the client disconnected before it was complete."""
     parts: list[bytes] = []
     while True:
         message = await receive()
@@ -92,7 +81,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 class _Control:
-    """The control path. It shows phone numbers and e-mail addresses: it is a test's tool."""
+    """The HTTP control interface for tests. It shows phone numbers and e-mail addresses."""
 
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
@@ -124,7 +113,7 @@ class _Control:
         return Json({**tally, "statuses": {str(key): count for key, count in tally["statuses"].items()}})
 
     async def faults(self, _: Request) -> Response:
-        return Json([fault.to_json() for fault in self._handler.faults])
+        return Json([fault.to_json() for fault in self._handler.script.faults])
 
     async def script(self, request: Request) -> Response:
         try:
@@ -132,14 +121,14 @@ class _Control:
             several = cast("list[object]", given) if isinstance(given, list) else [given]
             faults = [Fault.from_json(value) for value in several]
         except ValueError as error:
-            return wrong(str(error))
+            return bad_request(str(error))
         except RecursionError:
-            return wrong("The JSON is nested too deeply: give a fault, or an array of them.")
-        self._handler.script(*faults)
+            return bad_request("the JSON is nested too deeply: send a fault, or an array of faults.")
+        self._handler.set_script(*faults)
         return Json([fault.to_json() for fault in faults])
 
     async def clear(self, _: Request) -> Response:
-        self._handler.script()
+        self._handler.set_script()
         return Json([])
 
     async def reset(self, _: Request) -> Response:
@@ -148,11 +137,4 @@ class _Control:
 
 
 def _plain(values: Iterable[attrs.AttrsInstance]) -> list[dict[str, object]]:
-    """Attrs objects as JSON knows them: sets as sorted arrays, the infinity as null."""
-    return [attrs.asdict(value, value_serializer=_plain_value) for value in values]
-
-
-def _plain_value(_: object, __: object, value: object) -> object:
-    if isinstance(value, frozenset):
-        return sorted(cast("frozenset[str]", value))
-    return None if value == math.inf else value
+    return [attrs.asdict(value) for value in values]

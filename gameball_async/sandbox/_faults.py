@@ -1,4 +1,4 @@
-"""What can be made to go wrong and when: a script of faults, seeded; what each one does is told in `_effects`."""
+"""Faults and when they apply: a seeded script. Their effects are in `_responses`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KINDS = ", ".join(get_args(Kind))
 
 
 class When(TypedDict, total=False):
-    """The keyword arguments all faults share, as `Fault` explains them."""
+    """The keyword arguments of all faults; see `Fault`."""
 
     probability: float
     start: float
@@ -44,13 +44,13 @@ class When(TypedDict, total=False):
     events: Collection[str] | None
 
 
-# informational answers are not final, and beyond 599 there is no status
+# informational answers are not final, and there is no status above 599
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
 _BODILESS = (204, 304)
 
-_MOST_BYTES = 2**30  # of an answer, which is made in memory
+_MOST_BYTES = 2**30  # of an answer, which is held in memory
 
-_PLAIN = "one line of ASCII, with no space around it"
+_PLAIN = "one line of ASCII without surrounding spaces"
 
 _text = attrs.validators.instance_of(str)
 _whole_number = attrs.validators.optional(attrs.validators.instance_of(int))
@@ -58,30 +58,30 @@ _header = attrs.validators.optional(attrs.validators.instance_of((int, float, st
 
 
 def _names(value: Iterable[str] | str | None) -> frozenset[str] | None:
-    # a lone string is a collection of its letters, which nobody means
+    # a single string would be a collection of its letters
     return frozenset([value]) if isinstance(value, str) else None if value is None else frozenset(value)
 
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One thing that goes wrong. Made by its classmethods, which take the first six arguments too.
+    """One fault. Create it with its classmethods, which also take the first six arguments.
 
     Args:
-        probability: the share of the matching requests it strikes, 0 to 1.
-        start: seconds after the script was given from which on it strikes.
-        duration: seconds it goes on striking.
-        times: how often it strikes at most, or None for any number.
-        players: the only players it strikes, or None for all.
-        events: it strikes only requests that hold one of these event names; None for all.
-        kind: what goes wrong, by the name of its classmethod.
-        http_status: the status answered, where the kind answers one.
-        code: Gameball's code in the answer; None leaves the body bare.
-        words: Gameball's message beside the code.
+        probability: the share of the matching requests that it affects, 0 to 1.
+        start: seconds after the script was set when it begins.
+        duration: seconds until it ends.
+        times: the maximum number of requests that it affects, or None.
+        players: the players that it affects, or None for all.
+        events: it affects only requests with one of these event names; None for all.
+        kind: the name of its classmethod.
+        http_status: the status of the answer, if the kind has one.
+        code: Gameball's code in the answer; None leaves the body empty.
+        words: Gameball's message next to the code.
         retry_after: the Retry-After header: seconds, or a text to send as it is.
-        seconds: the shortest latency; for a drip, the pause between two bytes.
-        up_to: the longest latency.
-        size: bytes of the answer's body, where the kind stretches it.
-        location: where a redirect points.
+        seconds: the minimum latency; for a drip, the pause between two bytes.
+        up_to: the maximum latency.
+        size: the minimum size of the answer's body in bytes, for `drip` and `huge`.
+        location: the target of a redirect.
 
     Raises:
         ValueError: if a value cannot work.
@@ -118,9 +118,9 @@ class Fault:
         _require(0 <= self.seconds <= self.up_to < math.inf, f"seconds={self.seconds!r}", "0 or more, not above up_to")
         _require(0 <= self.size <= _MOST_BYTES, f"size={self.size!r}", f"bytes from 0 to {_MOST_BYTES:,}")
         bare = self.http_status in _BODILESS and self.code is not None
-        _require(not bare, f"code={self.code!r}", "no code with a status that has no body")
+        _require(not bare, f"code={self.code!r}", "None with a status that has no body")
         bare = self.http_status in _BODILESS and self.kind == "html"
-        _require(not bare, f"http_status={self.http_status!r}", "a status that has a body, which a page needs")
+        _require(not bare, f"http_status={self.http_status!r}", "a status that has a body, which the HTML page needs")
         _require(_fits_a_header(self.retry_after), f"retry_after={self.retry_after!r}", _PLAIN)
         _require(_fits_a_header(self.location), f"location={self.location!r}", _PLAIN)
 
@@ -134,39 +134,39 @@ class Fault:
         retry_after: float | str | None = None,
         **when: Unpack[When],
     ) -> Fault:
-        """Answer a status; nothing is applied. With a code, in the version's shape, else bare."""
+        """Answer with a status and apply nothing. The body is empty without a code."""
         return cls(kind="status", http_status=status, code=code, words=words, retry_after=retry_after, **when)
 
     @classmethod
     def busy(cls, **when: Unpack[When]) -> Fault:
-        """Answer 422 with code 2001, as if another request of the player were being processed."""
+        """Answer 422 with code 2001: another request of the player is being processed."""
         return cls(kind="busy", http_status=422, code=2001, words="Another request is in progress.", **when)
 
     @classmethod
     def success_false(cls, *, words: str = "This answer was scripted.", **when: Unpack[When]) -> Fault:
-        """Answer 200 with `success: false` in the body, as v1 did; nothing is applied."""
+        """Answer 200 with `success: false` in the body, as v1 did, and apply nothing."""
         return cls(kind="success_false", http_status=200, words=words, **when)
 
     @classmethod
     def html(cls, status: int = 502, *, retry_after: float | str | None = None, **when: Unpack[When]) -> Fault:
-        """Answer a gateway's HTML page; nothing is applied."""
+        """Answer with a gateway's HTML page, and apply nothing."""
         return cls(kind="html", http_status=status, retry_after=retry_after, **when)
 
     @classmethod
     def redirect(
         cls, location: str = "https://elsewhere.invalid/", *, status: int = 307, **when: Unpack[When]
     ) -> Fault:
-        """Send the client to another address; nothing is applied."""
+        """Redirect the client to another address, and apply nothing."""
         return cls(kind="redirect", http_status=status, location=location, **when)
 
     @classmethod
     def reset_before(cls, **when: Unpack[When]) -> Fault:
-        """Reset the connection (a TCP RST); nothing is applied."""
+        """Reset the connection (TCP RST), and apply nothing."""
         return cls(kind="reset_before", **when)
 
     @classmethod
     def reset_after(cls, **when: Unpack[When]) -> Fault:
-        """Apply the events, then reset the connection (a TCP RST) instead of answering."""
+        """Apply the events, then reset the connection (TCP RST) instead of answering."""
         return cls(kind="reset_after", **when)
 
     @classmethod
@@ -178,60 +178,59 @@ class Fault:
         words: str = "This answer was scripted.",
         **when: Unpack[When],
     ) -> Fault:
-        """Apply the events, then answer a failure."""
+        """Apply the events, then answer with a failure."""
         return cls(kind="fail_after_applying", http_status=status, code=code, words=words, **when)
 
     @classmethod
     def hang(cls, **when: Unpack[When]) -> Fault:
-        """Never answer: until the client leaves or the sandbox stops; nothing is applied."""
+        """Do not answer until the client disconnects or the sandbox stops, and apply nothing."""
         return cls(kind="hang", **when)
 
     @classmethod
     def truncate(cls, **when: Unpack[When]) -> Fault:
-        """Apply the events, then send half an answer, shorter than its Content-Length, and close."""
+        """Apply the events, then send half of the answer, less than its Content-Length, and close the connection."""
         return cls(kind="truncate", **when)
 
     @classmethod
     def drip(cls, pause: float = 0.05, *, size: int = 20, **when: Unpack[When]) -> Fault:
-        """Apply the events, then send a body of `size` bytes one by one, with `pause` seconds between."""
+        """Apply the events, then send a body of `size` bytes one by one, every `pause` seconds."""
         return cls(kind="drip", seconds=pause, up_to=pause, size=size, **when)
 
     @classmethod
     def huge(cls, size: int = 16 * 1024 * 1024, **when: Unpack[When]) -> Fault:
-        """Apply the events, then answer with a body of `size` bytes: the true one and white space."""
+        """Apply the events, then answer with a body of `size` bytes, padded with white space."""
         return cls(kind="huge", size=size, **when)
 
     @classmethod
     def latency(cls, shortest: float, longest: float | None = None, **when: Unpack[When]) -> Fault:
-        """Delay the request by seconds, drawn evenly between both; adds to every other fault.
+        """Delay the request by random seconds between both arguments, in addition to any other fault.
 
-        Half passes before the request is counted and judged, half before it is answered, as on a
-        long way through the network.
+        Half of the delay comes before the request is counted and judged, half before the answer, as in a slow network.
         """
         return cls(kind="latency", seconds=shortest, up_to=shortest if longest is None else longest, **when)
 
     @classmethod
     def from_json(cls, value: object) -> Fault:
-        """Make one of a JSON object: `kind` names the classmethod, the rest are its arguments, or a fault's fields.
+        """Create a fault from a JSON object: `kind`, and the arguments of that classmethod or the fields of a fault.
 
         Raises:
-            ValueError: if it cannot be made.
+            ValueError: if the object is invalid.
         """
         arguments = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
         kind = arguments.get("kind", "")
         if kind not in get_args(Kind):
-            raise ValueError(f'A fault is a JSON object such as {{"kind": "hang"}}, and kind one of {_KINDS}.')
+            raise ValueError(f'a fault is a JSON object such as {{"kind": "hang"}} with kind one of {_KINDS}.')
         given = {name: argument for name, argument in arguments.items() if name != "kind"}
         try:
             return cls._from_fields(kind, given) if cls._are_fields(kind, given) else cls._from_arguments(kind, given)
         except TypeError as error:
             raise ValueError(
-                f"Fault.{kind} cannot be made of these fields: {str(error.args[0]).rstrip('.')}. See its arguments."
+                f"invalid arguments for Fault.{kind}: {str(error.args[0]).rstrip('.')}. Check its arguments."
             ) from error
 
     @classmethod
     def _are_fields(cls, kind: str, given: Mapping[str, object]) -> bool:
-        """Whether these are the fields of a fault, as `to_json` gives them, and not a classmethod's arguments."""
+        """Whether these are the fields of a fault, as in `to_json`, and not a classmethod's arguments."""
         arguments = inspect.signature(getattr(cls, kind)).parameters.keys() | When.__annotations__.keys()
         return given.keys() <= attrs.fields_dict(cls).keys() and not given.keys() <= arguments
 
@@ -244,18 +243,18 @@ class Fault:
 
     @classmethod
     def _from_arguments(cls, kind: str, given: Mapping[str, Any]) -> Fault:
-        # null stands for the default: JSON has no other way to write an infinite duration
+        # null means the default: JSON cannot express an infinite duration
         arguments = {name: argument for name, argument in given.items() if argument is not None}
         made: Fault = getattr(cls, kind)(**arguments)
         return made
 
     def to_json(self) -> dict[str, object]:
-        """Return its fields as JSON knows them, from which `from_json` makes an equal fault."""
+        """Return its fields as JSON values; `from_json` creates an equal fault from them."""
         return attrs.asdict(self, value_serializer=_json_value)
 
 
 _FIRST_ARGUMENTS: Mapping[str, tuple[float, ...]] = {"status": (500,), "latency": (0.0,)}
-"""What the classmethods need that have no default for it."""
+"""The required arguments of classmethods."""
 
 
 def _json_value(_: object, field: attrs.Attribute[object] | None, value: object) -> object:
@@ -271,19 +270,14 @@ def _fits_a_header(value: float | str | None) -> bool:
     return text.isascii() and text.isprintable() and text == text.strip()
 
 
-def _require(condition: bool, what: str, remedy: str) -> None:  # noqa: FBT001 - an assertion that speaks
+def _require(condition: bool, given: str, remedy: str) -> None:  # noqa: FBT001 an assertion with a message
     if not condition:
-        raise ValueError(f"Fault({what}) cannot work: give {remedy}.")
+        raise ValueError(f"Fault({given}) is invalid: use {remedy}.")
 
 
 @attrs.frozen
 class Plan:
-    """What the script has in store for one request.
-
-    Args:
-        fault: what decides its answer, or None.
-        delay: seconds of latency.
-    """
+    """What happens to one request: the fault that determines its answer, and seconds of latency."""
 
     fault: Fault | None = None
     delay: float = 0.0
@@ -291,23 +285,23 @@ class Plan:
 
 @attrs.define(eq=False)
 class _Entry:
-    """A fault of the script and how far it has come."""
+    """A fault of the script, when it was added, and how many requests it has affected."""
 
     fault: Fault
     since: float
-    struck: int = 0
+    hits: int = 0
 
     @property
     def is_used_up(self) -> bool:
-        return self.fault.times is not None and self.struck >= self.fault.times
+        return self.fault.times is not None and self.hits >= self.fault.times
 
 
 class FaultScript:
-    """Several faults at work together: the first that strikes wins, latency adds up.
+    """A list of faults: the first one that matches a request applies, and latencies add up.
 
     Args:
-        faults: in the order in which they are asked.
-        generator: draws for the probabilities and latencies, in the order of arrival.
+        faults: in order of precedence.
+        generator: random numbers for probabilities and latencies, in the order of arrival.
         now: when the faults' clocks start, in seconds.
     """
 
@@ -317,34 +311,28 @@ class FaultScript:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults, in the order in which they are asked."""
+        """The faults in order of precedence."""
         return tuple(entry.fault for entry in self._entries)
 
-    def put_first(self, fault: Fault, now: float) -> None:
-        """Add a fault before the others, whose clocks and counts go on; one that is equal is replaced."""
-        self.take_out(fault)
+    def add_first(self, fault: Fault, now: float) -> None:
+        """Add a fault before the others, and remove equal ones."""
+        self.remove(fault)
         self._entries = (_Entry(fault, now), *self._entries)
 
-    def take_out(self, fault: Fault) -> None:
-        """Remove the faults that are equal to this one, if there are any."""
+    def remove(self, fault: Fault) -> None:
+        """Remove all faults that are equal to this one."""
         self._entries = tuple(entry for entry in self._entries if entry.fault != fault)
 
-    def struck(self, fault: Fault) -> int | None:
-        """How many requests a fault has struck, or None if it is not in the script or has struck its last."""
-        return next((entry.struck for entry in self._entries if entry.fault == fault and not entry.is_used_up), None)
+    def hits(self, fault: Fault) -> int | None:
+        """Return how many requests a fault has affected, or None if it is not in the script or used up."""
+        return next((entry.hits for entry in self._entries if entry.fault == fault and not entry.is_used_up), None)
 
     def plan(self, player: str | None, events: Collection[str], now: float) -> Plan:
-        """Decide what happens to a request.
-
-        Args:
-            player: whose it is, if that can be made out.
-            events: its event names.
-            now: when it arrived, in seconds.
-        """
+        """Decide what happens to a request of a player (None if unknown) that arrived at `now`."""
         fault, delay = None, 0.0
         for entry in self._entries:
             is_latency = entry.fault.kind == "latency"
-            if (fault is not None and not is_latency) or not self._strikes(entry, player, events, now):
+            if (fault is not None and not is_latency) or not self._matches(entry, player, events, now):
                 continue
             if is_latency:
                 delay += self._generator.uniform(entry.fault.seconds, entry.fault.up_to)
@@ -352,28 +340,22 @@ class FaultScript:
                 fault = entry.fault
         return Plan(fault, delay)
 
-    def _strikes(self, entry: _Entry, player: str | None, events: Collection[str], now: float) -> bool:
+    def _matches(self, entry: _Entry, player: str | None, events: Collection[str], now: float) -> bool:
         fault = entry.fault
-        strikes = (
+        matches = (
             fault.start <= now - entry.since < fault.start + fault.duration
             and not entry.is_used_up
             and (fault.players is None or player in fault.players)
             and (fault.events is None or not fault.events.isdisjoint(events))
             and (fault.probability >= 1 or self._generator.random() < fault.probability)
         )
-        entry.struck += strikes
-        return strikes
+        entry.hits += matches
+        return matches
 
 
 @attrs.frozen
 class FaultToggle:
-    """A fault with a name for people.
-
-    Args:
-        title: the name.
-        detail: what happens while it is on.
-        fault: put into the script when it is switched on, taken out when it is switched off.
-    """
+    """A switch of the page: its title, what it does, and the fault that it adds to the script."""
 
     title: str
     detail: str
@@ -394,22 +376,16 @@ SWITCHES: Mapping[str, FaultToggle] = {
 }
 
 
-def in_words(fault: Fault) -> str:
-    """A fault that is none of the switches: its kind, and what differs from what the kind is made of by itself."""
-    kind = f"status {fault.http_status}" if fault.kind == "status" else fault.kind
+def describe(fault: Fault) -> str:
+    """Describe a fault: its kind, and the values that differ from the defaults of the kind."""
+    kind, first = fault.kind, _FIRST_ARGUMENTS.get(fault.kind, ())
+    if kind == "status":
+        first = (fault.http_status,)
     values: dict[str, object] = attrs.asdict(fault, value_serializer=_plain)
-    usual: dict[str, object] = attrs.asdict(_usual(fault), value_serializer=_plain)
+    usual: dict[str, object] = attrs.asdict(getattr(Fault, kind)(*first), value_serializer=_plain)
     details = ", ".join(f"{name} {value}" for name, value in values.items() if value != usual[name])
-    return f"{kind}: {details}" if details else kind
-
-
-def _usual(fault: Fault) -> Fault:
-    if fault.kind == "status":
-        return Fault.status(fault.http_status)
-    if fault.kind == "latency":
-        return Fault.latency(0.0)
-    made: Fault = getattr(Fault, fault.kind)()
-    return made
+    kind_and_status = f"status {fault.http_status}" if kind == "status" else kind
+    return f"{kind_and_status}: {details}" if details else kind_and_status
 
 
 def _plain(_: object, __: object, value: object) -> object:

@@ -1,4 +1,4 @@
-"""The rate limit as the server counts it: two true sliding windows; knows no clock, `now` comes in."""
+"""The rate limit as the server counts it: two sliding windows; `now` is an argument."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 @attrs.frozen
 class Limits:
-    """The two windows of the API's rate limit for events, both kept at once.
+    """The two windows of the API's rate limit for events; both apply at once.
 
     Args:
         per_second: requests in any one second, at most (100 in Gameball's "Rate Limiting" page).
@@ -19,7 +19,7 @@ class Limits:
             default, sends none: the documentation names no such header.
 
     Raises:
-        ValueError: if a window would let nothing through.
+        ValueError: if a window would allow no request.
     """
 
     per_second: int = 100
@@ -28,11 +28,11 @@ class Limits:
 
     def __attrs_post_init__(self) -> None:
         if min(self.per_second, self.per_30_seconds) < 1:
-            raise ValueError(f"{self!r} lets nothing through: give counts of at least 1, or limits=None for none.")
+            raise ValueError(f"{self!r} allows no request: use counts of at least 1, or limits=None for no limits.")
 
 
 class _LimitWindow:
-    """The starts of the last requests let through, as many as the window allows."""
+    """The starts of the latest admitted requests."""
 
     def __init__(self, count: int, seconds: float) -> None:
         self.count = count
@@ -46,19 +46,12 @@ class _LimitWindow:
         self._starts.append(now)
 
     def used(self, now: float) -> int:
-        # the newest stand last: as many are looked at as count
         return sum(1 for _ in takewhile(lambda start: now - start < self.seconds, reversed(self._starts)))
 
 
 @attrs.frozen
 class Use:
-    """How full a window is at one instant.
-
-    Args:
-        used: requests let through in the seconds just past.
-        count: as many are let through at most.
-        seconds: the window's length.
-    """
+    """How full a window is: `used` of `count` requests in the latest `seconds`."""
 
     used: int
     count: int
@@ -66,47 +59,33 @@ class Use:
 
 
 class LimitWindows:
-    """Both windows. A refused request takes no room, so that a client which waits gets through."""
+    """Both windows. Refused requests do not count, so a client that waits is admitted again.
+
+    Pass a `now` that never decreases.
+    """
 
     def __init__(self, limits: Limits | None) -> None:
         self.limits = limits
-        self._windows = _windows(limits)
+        self._windows = () if limits is None else _windows(limits)
 
     def admit(self, now: float) -> str | None:
-        """Let a request through, or say which window is full.
-
-        Args:
-            now: seconds, never less than in an earlier call.
-
-        Returns:
-            None if the request may pass, else the reason in words.
-        """
+        """Count a request and return None, or return which window is full."""
         if (full := self.full(now)) is None:
             for window in self._windows:
                 window.add(now)
         return full
 
     def full(self, now: float) -> str | None:
-        """Say which window is full, or None if a request may pass; takes no room.
-
-        Args:
-            now: seconds, never less than in an earlier call of `admit`.
-        """
+        """Return which window is full, or None if a request would be admitted."""
         full = next((window for window in self._windows if window.is_full(now)), None)
         if full is None:
             return None
         return f"More than {full.count} request{'' if full.count == 1 else 's'} in {full.seconds:g} s."
 
     def use(self, now: float) -> list[Use]:
-        """How full each window is; empty if there are none.
-
-        Args:
-            now: seconds, never less than in an earlier call of `admit`.
-        """
+        """Return how full each window is."""
         return [Use(window.used(now), window.count, window.seconds) for window in self._windows]
 
 
-def _windows(limits: Limits | None) -> tuple[_LimitWindow, ...]:
-    if limits is None:
-        return ()
+def _windows(limits: Limits) -> tuple[_LimitWindow, ...]:
     return _LimitWindow(limits.per_second, 1.0), _LimitWindow(limits.per_30_seconds, 30.0)

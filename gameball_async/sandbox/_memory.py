@@ -1,4 +1,4 @@
-"""Who was active, and when: sums kept with each request, so that showing them costs the same whatever is held; pure."""
+"""What the sandbox records: events, requests, violations and counts. Reading counts takes constant time."""
 
 from __future__ import annotations
 
@@ -11,46 +11,37 @@ from uuid import uuid4
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Mapping
 
+    from ._responses import Refusal
+    from ._validator import Metadata, ParsedRequest
 
 _SECONDS = 60
 
 
 @attrs.frozen
 class ActivityCounts:
-    """Requests that have ended.
-
-    Args:
-        applied: those whose events are held.
-        unapplied: the others.
-    """
+    """Requests that have ended: those whose events were applied, and the others."""
 
     applied: int = 0
     unapplied: int = 0
 
     def plus(self, *, applied: bool) -> ActivityCounts:
-        """With one more request."""
+        """Return the counts with one more request."""
         return ActivityCounts(self.applied + applied, self.unapplied + (not applied))
 
 
 class Activity:
-    """Counts in all, for each player, and for each of the last seconds in which something ended."""
+    """Counts in total, per player, and per second of the last minute."""
 
     def __init__(self) -> None:
         self.all = ActivityCounts()
-        # who had the latest request stands last
+        # the most recently active player is last
         self._players: dict[str, ActivityCounts] = {}
         self._seconds: deque[tuple[int, ActivityCounts]] = deque(maxlen=_SECONDS)
 
     def add(self, player: str | None, end: float, *, applied: bool) -> None:
-        """Count a request.
-
-        Args:
-            player: whose it was, if that could be made out.
-            end: when it ended, in seconds.
-            applied: whether its events are held.
-        """
+        """Count a request that ended at a time in seconds."""
         self.all = self.all.plus(applied=applied)
         if player is not None:
             self._players[player] = self._players.pop(player, ActivityCounts()).plus(applied=applied)
@@ -59,20 +50,14 @@ class Activity:
         self._seconds.append((second, counts.plus(applied=applied)))
 
     def seconds(self, now: float) -> list[tuple[int, ActivityCounts]]:
-        """The last minute, second by second; those in which nothing ended are left out."""
+        """Return the counts of each second of the last minute in which requests ended."""
         return [(second, counts) for second, counts in self._seconds if now - second <= _SECONDS]
 
-    def latest(self, like: str) -> Iterator[tuple[str, ActivityCounts]]:
-        """The players whose id holds some text, whatever its case; who had the latest request comes first."""
+    def latest(self, like: str, most: int) -> list[tuple[str, ActivityCounts]]:
+        """Return the most recently active players whose id contains a text, ignoring case."""
         wanted = like.casefold()
-        return ((player, self._players[player]) for player in reversed(self._players) if wanted in player.casefold())
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ._responses import Refusal
-    from ._validator import Metadata, ParsedRequest
+        found = (player for player in reversed(self._players) if wanted in player.casefold())
+        return [(player, self._players[player]) for player in islice(found, most)]
 
 
 @attrs.frozen
@@ -84,7 +69,7 @@ class HeldEvent:
         metadata: as read from the JSON text.
         mobile: the phone number of its request, or None.
         email: the e-mail address of its request, or None.
-        request: the number of the request that brought it.
+        request: the number of its request.
     """
 
     name: str
@@ -103,16 +88,15 @@ class RequestRecord:
         start: when its body had arrived, in seconds of `time.monotonic`.
         end: just before the last byte of the answer was sent, in the same seconds.
         path: the route that was asked for.
-        player: the player's id, or None if it cannot be made out.
-        events: the names of its events, in order, as far as they can be made out.
+        player: the player's id, or None if it cannot be read.
+        events: the names of its events, in order, if they can be read.
         status: the HTTP status of the answer, or None if there was none.
         code: Gameball's code in the answer, or None.
-        applied: whether its events are held now.
-        fault: the kind of the fault that decided its answer, or None.
+        applied: whether its events were applied.
+        fault: the kind of the fault that determined its answer, or None.
         digest: SHA-256 of the body, in hexadecimal: equal digests are equal bytes.
-        left: whether the client had gone before the end.
-        reason: why it was refused, in words that hold no key, e-mail address, phone number or
-            player's id, or the words of the fault; None if there are none.
+        left: whether the client disconnected before the end.
+        reason: why it was refused, without keys, contacts or the player's id, or the fault's message; or None.
     """
 
     number: int
@@ -136,7 +120,7 @@ class Violation:
 
     Args:
         kind: the rule, such as `"duplicate_event"`, `"bad_type"`, `"concurrent"` or `"rate"`.
-        detail: what was wrong; holds no key, e-mail address, phone number or player's id.
+        detail: what was wrong, without keys, contacts or the player's id.
         request: the number of the request.
     """
 
@@ -147,12 +131,12 @@ class Violation:
 
 @attrs.frozen
 class Tally:
-    """The ledger in numbers, at one instant.
+    """All counts at one instant.
 
     Args:
         arrived: requests whose body has been read.
         in_flight: requests among them that have not ended.
-        applied: requests among them whose events are held.
+        applied: requests among them whose events were applied.
         events: events held.
         players: players who hold events.
         violations: rules broken.
@@ -170,15 +154,15 @@ class Tally:
 
 @attrs.frozen
 class LatestChanges:
-    """What was added since somebody last looked.
+    """Changes since an earlier position.
 
     Args:
-        era: changes with every reset; a position of another era means nothing.
+        era: changes with every reset; positions of other eras are invalid.
         position: how many requests have ended in this era.
-        records: the latest of those that have ended since, in the order they ended.
-        ended: all requests that have ended.
-        seconds: those of the last minute, second by second.
-        tally: the numbers.
+        records: the latest requests that have ended since the earlier position, in order.
+        ended: the counts of all requests that have ended.
+        seconds: the counts of each second of the last minute.
+        tally: all counts.
     """
 
     era: str
@@ -191,13 +175,7 @@ class LatestChanges:
 
 @attrs.frozen
 class PlayerSummary:
-    """A player in numbers.
-
-    Args:
-        player: the id.
-        events: events held.
-        requests: requests that have ended.
-    """
+    """A player's id, number of held events, and counts of requests."""
 
     player: str
     events: int
@@ -205,7 +183,7 @@ class PlayerSummary:
 
 
 class SandboxMemory:
-    """All of it, behind one lock. Grows with every request: a reset is the only way it shrinks."""
+    """All records, behind one lock. They grow with every request until a reset."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -224,13 +202,13 @@ class SandboxMemory:
         self._applied = self._events = 0
 
     def reset(self) -> None:
-        """Forget everything but the requests in flight, which go on into the cleared ledger."""
+        """Delete everything except the requests in flight, which will be recorded after the reset."""
         with self._changed:
             self._clear()
             self._changed.notify_all()
 
     def open(self) -> int:
-        """A request has arrived; returns its number."""
+        """Count an arrived request, and return its number."""
         with self._changed:
             self._number += 1
             self._arrived += 1
@@ -238,12 +216,10 @@ class SandboxMemory:
             self._changed.notify_all()
             return self._number
 
-    def apply(self, number: int, player: str, reading: ParsedRequest) -> None:
-        """Hold a request's events."""
-        held = [
-            HeldEvent(name, metadata, reading.mobile, reading.email, number)
-            for name, metadata in reading.events.items()
-        ]
+    def apply(self, number: int, player: str, parsed: ParsedRequest) -> None:
+        """Record a request's events as applied."""
+        contact = parsed.mobile, parsed.email
+        held = [HeldEvent(name, metadata, *contact, number) for name, metadata in parsed.events.items()]
         with self._changed:
             self._holdings.setdefault(player, []).extend(held)
             self._applied += 1
@@ -251,12 +227,12 @@ class SandboxMemory:
             self._changed.notify_all()
 
     def violate(self, number: int, refusal: Refusal) -> None:
-        """Note a broken rule."""
+        """Record a broken rule."""
         with self._changed:
             self._violations.append(Violation(refusal.kind, refusal.detail, number))
 
     def close(self, record: RequestRecord) -> None:
-        """A request has ended."""
+        """Record a request that has ended."""
         with self._changed:
             self._requests.append(record)
             self._statuses[record.status] += 1
@@ -265,34 +241,27 @@ class SandboxMemory:
             self._changed.notify_all()
 
     def holdings(self) -> dict[str, list[HeldEvent]]:
-        """A snapshot: every player's events in the order they were applied."""
+        """Return every player's events in the order they were applied."""
         with self._changed:
             return {player: list(events) for player, events in self._holdings.items()}
 
     def requests(self) -> list[RequestRecord]:
-        """A snapshot: the requests in the order they ended."""
+        """Return the requests in the order they ended."""
         with self._changed:
             return list(self._requests)
 
     def violations(self) -> list[Violation]:
-        """A snapshot: the broken rules in the order they were noticed."""
+        """Return the broken rules in the order they were found."""
         with self._changed:
             return list(self._violations)
 
     def tally(self) -> Tally:
-        """A snapshot in numbers."""
+        """Return all counts."""
         with self._changed:
             return self._tally()
 
-    def news(self, era: str, position: int, *, most: int, now: float) -> LatestChanges:
-        """What was added since somebody last looked, at most so many records of it.
-
-        Args:
-            era: of the last look, or anything else at the first.
-            position: of the last look.
-            most: records, at most.
-            now: seconds.
-        """
+    def changes_since(self, era: str, position: int, *, most: int, now: float) -> LatestChanges:
+        """Return what changed since a position of an era, with at most `most` records."""
         with self._changed:
             end = len(self._requests)
             since = min(max(position, 0), end) if era == self._era else 0
@@ -301,22 +270,22 @@ class SandboxMemory:
                 self._era, end, records, self._activity.all, self._activity.seconds(now), self._tally()
             )
 
-    def standings(self, like: str, most: int) -> list[PlayerSummary]:
-        """The players whose id holds some text, the latest active first, at most so many."""
+    def players(self, like: str, most: int) -> list[PlayerSummary]:
+        """Return the most recently active players whose id contains a text."""
         with self._changed:
             return [
                 PlayerSummary(player, len(self._holdings.get(player, ())), counts)
-                for player, counts in islice(self._activity.latest(like), most)
+                for player, counts in self._activity.latest(like, most)
             ]
 
     def held_by(self, player: str, most: int) -> tuple[int, list[HeldEvent]]:
-        """How many events of one player are held, and the last of them, at most so many, in order."""
+        """Return the number of a player's events, and the last `most` of them in order."""
         with self._changed:
             held = self._holdings.get(player, [])
             return len(held), held[-most:]
 
     def wait_for(self, condition: Callable[[Tally], bool], timeout: float) -> bool:
-        """Block until the numbers satisfy a condition; returns whether they did within `timeout` seconds."""
+        """Block until the counts satisfy a condition; return whether they did within `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: condition(self._tally()), timeout)
 

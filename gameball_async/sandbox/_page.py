@@ -1,4 +1,4 @@
-"""JSON to and from those who look at the sandbox; the API's own is judged and made elsewhere."""
+"""The web page, its data, and who may access it. All below `PATH`; the API's own routes are in `_app`."""
 
 from __future__ import annotations
 
@@ -18,41 +18,48 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from ._faults import SWITCHES, in_words
-from ._response_writer import ResponseWriter, Stopped
+from ._faults import SWITCHES, describe
+from ._server import ResponseWriter, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ._faults import Fault
+    from ._faults import FaultScript
     from ._handler import RequestHandler
     from ._limits import Use
     from ._memory import HeldEvent, LatestChanges, PlayerSummary, RequestRecord
-    from ._response_writer import InterruptibleSleep
+    from ._server import InterruptibleSleep
 
 
 class Json(JSONResponse):
-    """JSON in ASCII: the names in a refused request may hold half of a surrogate pair, which UTF-8 cannot."""
+    """JSON in ASCII: names in a refused request may contain lone surrogates, which UTF-8 cannot encode."""
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 as in the class above
         return json.dumps(content).encode()
 
 
-def wrong(words: str) -> Json:
-    """The answer to a request that cannot be followed."""
-    return Json({"error": words}, status_code=400)
+def bad_request(message: str) -> Json:
+    """Return a 400 with an error message."""
+    return Json({"error": message}, status_code=400)
 
 
-async def object_in(request: Request) -> dict[str, object]:
-    """The JSON object in a request's body; empty if there is none."""
+async def _json_object(request: Request) -> dict[str, object]:
+    """Return the JSON object in a request's body, or an empty one."""
     try:
         given: object = json.loads(await request.body())
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, object]", given) if isinstance(given, dict) else {}
 
+
+def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers of a request by lower-case name."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+# ---------------------------------------------------------------- access
 
 _READING = frozenset({"GET", "HEAD"})
 _OWN = frozenset({"same-origin", "none"})
@@ -64,37 +71,31 @@ HEADERS: Mapping[str, str] = {
     "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    # the views hold personal data, and the page belongs to the version that serves it
+    # responses contain personal data, and the page belongs to the version that serves it
     "cache-control": "no-store",
 }
-"""What every answer outside of the API says to a browser."""
+"""The headers of every response outside of the API's routes."""
 
 
 def refusal(host: str, method: str, headers: Mapping[str, str]) -> str | None:
-    """Why a request for the page or the control path is refused, or None if it is not.
-
-    Args:
-        host: the address at which the sandbox listens.
-        method: of the request.
-        headers: by lower-case name.
-    """
+    """Return why a request outside of the API's routes is refused, or None; `host` is where the sandbox listens."""
     if not _is_own_name(host, headers.get("host", "")):
-        return "The sandbox does not go by this name: ask it by its IP address."
+        return "the Host header is not a name of this sandbox: use its IP address."
     if not _comes_from_here(method, headers):
-        return "Another web page has asked: open the sandbox's own page, or ask with a program."
+        return "the request comes from another web page: open the sandbox's own page, or use a program."
     return None
 
 
 def _is_own_name(host: str, asked: str) -> bool:
     """Whether a Host header can be meant for this sandbox.
 
-    A web page can let a name of its own lead to any address (DNS rebinding), and may then read what
-    listens there. It cannot do so with an address, nor with a name that its visitor's machine resolves.
+    A web page can make its own name resolve to any address (DNS rebinding) and then read from it. It cannot do so
+    with an address, nor with a name that its visitor's machine resolves itself.
     """
     name = _name(asked)
     if name in {"localhost", host.lower()} or name.endswith(".localhost") or _is_address(name):
         return True
-    # a name without a dot is one of the own network, such as a container's; nobody else has them
+    # names without a dot belong to the local network, such as a container's
     return bool(name) and "." not in name and not _is_loopback(host)
 
 
@@ -116,23 +117,38 @@ def _is_loopback(host: str) -> bool:
 
 
 def _comes_from_here(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether no foreign page stands behind a request. Browsers say which one does; programs say nothing."""
+    """Whether a request does not come from a foreign page: browsers send headers about that, programs do not."""
     site = headers.get("sec-fetch-site")
     if site is None:
-        # an older browser, or one that does not trust the network in between
+        # a program, an older browser, or one that does not trust the network
         return headers.get("origin") in {None, f"http://{headers['host']}", f"https://{headers['host']}"}
-    # following a link from elsewhere shows the page to its reader, and nothing to the elsewhere
+    # following a link from another site shows the page to the user, but not to that site
     return site in _OWN or (method in _READING and headers.get("sec-fetch-mode") == "navigate")
 
 
-def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
-    """The headers of a request, by lower-case name."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+class AccessGuard:
+    """Refuses requests of foreign web pages, and adds the security headers; `host` is where the sandbox listens."""
 
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app = app
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *_GUARDS]}
+            await send(message)
+
+        reason = refusal(self._host, scope["method"], headers_of(scope))
+        app = self._app if reason is None else PlainTextResponse(f"{reason}\n", status_code=403)
+        await app(scope, receive, send_guarded)
+
+
+_GUARDS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+# ---------------------------------------------------------------- the page's data
 
 MOST_RECORDS = 100
-"""As many requests as the page lists."""
-
 MOST_PLAYERS = 50
 MOST_HELD = 200
 _MOST_NAMES = 12
@@ -158,32 +174,26 @@ _SCRIPTED: Mapping[str, str] = {
     "drip": ": byte by byte",
     "huge": ": a huge answer",
 }
-"""What a fault adds to what the status says; the others add nothing."""
+"""What the page shows for a fault, if the status alone does not say it."""
 
 _LOSING = frozenset({"reset_after", "fail_after_applying", "truncate"})
-"""Faults after which a client cannot know that its events were applied."""
+"""Faults after which a client cannot know whether its events were applied."""
 
 
-def news(told: LatestChanges, use: Sequence[Use], *, since_1970: float) -> dict[str, object]:
-    """What was added since the page last heard.
-
-    Args:
-        told: by the ledger.
-        use: of the rate windows.
-        since_1970: what added to the ledger's seconds makes them those since 1970.
-    """
-    tally = told.tally
+def _changes(found: LatestChanges, use: Sequence[Use], *, since_1970: float) -> dict[str, object]:
+    """Return the latest changes; `since_1970` converts monotonic seconds to those since 1970."""
+    tally = found.tally
     return {
         "events": tally.events,
         "players": tally.players,
         "requests": tally.arrived,
         "inFlight": tally.in_flight,
-        "applied": told.ended.applied,
-        "unapplied": told.ended.unapplied,
+        "applied": found.ended.applied,
+        "unapplied": found.ended.unapplied,
         "violations": tally.violations,
         "windows": [attrs.asdict(window) for window in use],
-        "seconds": [[second, counts.applied, counts.unapplied] for second, counts in told.seconds],
-        "rows": [_row(record, since_1970) for record in told.records],
+        "seconds": [[second, counts.applied, counts.unapplied] for second, counts in found.seconds],
+        "rows": [_row(record, since_1970) for record in found.records],
     }
 
 
@@ -197,7 +207,7 @@ def _row(record: RequestRecord, since_1970: float) -> dict[str, object]:
         "more": max(0, len(record.events) - _MOST_NAMES),
         "status": record.status,
         "outcome": _outcome(record),
-        "words": clipped(_words(record)),
+        "words": clipped(_description(record)),
     }
 
 
@@ -207,7 +217,7 @@ def _outcome(record: RequestRecord) -> str:
     return "lost" if record.fault in _LOSING or record.status is None or record.left else "applied"
 
 
-def _words(record: RequestRecord) -> str:
+def _description(record: RequestRecord) -> str:
     code = "" if record.code is None else f"code {record.code}"
     what = ", ".join(filter(None, [_OUTCOMES[_outcome(record)], code]))
     why = ": ".join(filter(None, [what, record.reason]))
@@ -216,39 +226,30 @@ def _words(record: RequestRecord) -> str:
     return " ".join(filter(None, [why, *(f"({aside})" for aside in asides)]))
 
 
-def faults(script: Sequence[Fault], struck: Callable[[Fault], int | None]) -> dict[str, object]:
-    """The switches with what they have struck, None for those that are off, and the script's other faults in words."""
+def _faults(script: FaultScript) -> dict[str, object]:
+    """Return the switches with their number of affected requests (None if off), and the script's other faults."""
     known = [switch.fault for switch in SWITCHES.values()]
-    others = [fault for fault in script if fault not in known and struck(fault) is not None]
+    others = [fault for fault in script.faults if fault not in known and script.hits(fault) is not None]
     return {
         "switches": [
-            {"name": name, "title": switch.title, "detail": switch.detail, "struck": struck(switch.fault)}
+            {"name": name, "title": switch.title, "detail": switch.detail, "struck": script.hits(switch.fault)}
             for name, switch in SWITCHES.items()
         ],
-        "others": [clipped(in_words(fault)) for fault in others[:_MOST_NAMES]],
+        "others": [clipped(describe(fault)) for fault in others[:_MOST_NAMES]],
     }
 
 
-def standings(players: Sequence[PlayerSummary]) -> list[dict[str, object]]:
-    """The players in numbers."""
-    return [
-        {
-            "player": clipped(standing.player, _LONGEST_PLAYER),
-            "events": standing.events,
-            "applied": standing.requests.applied,
-            "unapplied": standing.requests.unapplied,
-        }
-        for standing in players
-    ]
+def _player_row(player: PlayerSummary) -> dict[str, object]:
+    return {
+        "player": clipped(player.player, _LONGEST_PLAYER),
+        "events": player.events,
+        "applied": player.requests.applied,
+        "unapplied": player.requests.unapplied,
+    }
 
 
-def player(count: int, held: Sequence[HeldEvent]) -> dict[str, object]:
-    """A player's events by request, the latest request first, and in each as they stood in it.
-
-    Args:
-        count: all events that are held.
-        held: the last of them, in order.
-    """
+def _player_events(count: int, held: Sequence[HeldEvent]) -> dict[str, object]:
+    """Return a player's events by request, the latest request first; `held` are the last ones of `count`."""
     groups = [list(events) for _, events in groupby(held, key=lambda event: event.request)]
     return {"count": count, "shown": len(held), "requests": [_request(events) for events in reversed(groups)]}
 
@@ -268,56 +269,48 @@ def _metadata(event: HeldEvent) -> str:
 
 
 def clipped(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """A text that a page can show, however long it is."""
+    """Return a text, shortened if it is long."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-# often enough to look live, seldom enough to merge a burst into one message
-_BETWEEN_NEWS = 0.25
+# ---------------------------------------------------------------- live updates
 
-# seconds; a comment shows both sides that the other is still there
-_BETWEEN_SIGNS = 15.0
+# seconds; short enough to look live, long enough to merge a burst into one message
+_UPDATE_INTERVAL = 0.25
 
-# milliseconds after which a browser asks again when it was cut off
-_BEFORE_RETURN = 1000
+# seconds; a comment shows both sides that the connection is alive
+_KEEP_ALIVE_INTERVAL = 15.0
+
+# milliseconds until a browser reconnects
+_RECONNECT_AFTER = 1000
 
 
 class EventStream:
-    """The route of the messages.
+    """The route of the live updates, as server-sent events."""
 
-    Args:
-        handler: judges and remembers.
-        pauses: the sleeps of the running server.
-    """
-
-    def __init__(self, handler: RequestHandler, pauses: InterruptibleSleep) -> None:
+    def __init__(self, handler: RequestHandler, sleeps: InterruptibleSleep) -> None:
         self._handler = handler
-        self._sleeps = pauses
+        self._sleeps = sleeps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line = ResponseWriter(scope, receive, send, self._sleeps)
-        # a browser that was cut off names the last message in a header, a page that comes back in the query
+        writer = ResponseWriter(scope, receive, send, self._sleeps)
+        # a browser that reconnects sends the last message's id in a header, a page that is shown again in the query
         last = headers_of(scope).get("last-event-id") or Request(scope).query_params.get("last", "")
-        teller = _EventSource(self._handler, last)
+        source = _EventSource(self._handler, last)
         head = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         try:
-            while not line.is_gone():
-                if message := teller.next():
+            while not writer.is_gone():
+                if message := source.next():
                     await send({"type": "http.response.body", "body": message, "more_body": True})
-                await self._sleeps.sleep(_BETWEEN_NEWS)
+                await self._sleeps.sleep(_UPDATE_INTERVAL)
         except Stopped:
             pass
-        await line.gone()
+        await writer.gone()
 
 
 class _EventSource:
-    """What one browser has been told, and so what is new to it.
-
-    Args:
-        handler: judges and remembers.
-        last: the id of the last message that the browser has, or anything else.
-    """
+    """What one browser has received; `last` is the id of its last message, or any other text."""
 
     def __init__(self, handler: RequestHandler, last: str) -> None:
         self._handler = handler
@@ -325,30 +318,33 @@ class _EventSource:
         self._position = 0
         with suppress(ValueError):
             self._position = int(position)
-        self._told: dict[str, object] = {}
-        self._spoken = -math.inf
+        self._sent: dict[str, object] = {}
+        self._sent_at = -math.inf
 
     def next(self) -> bytes:
-        """The next message; empty if there is nothing to say."""
+        """Return the next message, or empty bytes if nothing has changed."""
         now = time.monotonic()
-        found = self._handler.memory.news(self._era, self._position, most=MOST_RECORDS, now=now)
-        told = {
+        found = self._handler.memory.changes_since(self._era, self._position, most=MOST_RECORDS, now=now)
+        state = {
             "isFresh": found.era != self._era,
-            **news(found, self._handler.use(), since_1970=time.time() - now),
-            **faults(self._handler.faults, self._handler.struck),
+            **_changes(found, self._handler.use(), since_1970=time.time() - now),
+            **_faults(self._handler.script),
         }
-        if told == self._told:
-            return self._sign(now)
+        if state == self._sent:
+            return self._keep_alive(now)
         self._era, self._position = found.era, found.position
-        self._told, self._spoken = {**told, "isFresh": False, "rows": []}, now
-        text = json.dumps({**told, "now": now})
-        return f"id: {found.era}.{found.position}\nretry: {_BEFORE_RETURN}\ndata: {text}\n\n".encode()
+        self._sent, self._sent_at = {**state, "isFresh": False, "rows": []}, now
+        text = json.dumps({**state, "now": now})
+        return f"id: {found.era}.{found.position}\nretry: {_RECONNECT_AFTER}\ndata: {text}\n\n".encode()
 
-    def _sign(self, now: float) -> bytes:
-        if now - self._spoken < _BETWEEN_SIGNS:
+    def _keep_alive(self, now: float) -> bytes:
+        if now - self._sent_at < _KEEP_ALIVE_INTERVAL:
             return b""
-        self._spoken = now
+        self._sent_at = now
         return b":\n\n"
+
+
+# ---------------------------------------------------------------- routes
 
 
 PATH = "/_sandbox/"
@@ -360,24 +356,20 @@ _FILES = {
     "page/script.js": ("script.js", "text/javascript; charset=utf-8"),
     "page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-"""The page's files by their paths below `PATH`; there are no others."""
+"""The page's files by their paths below `PATH`."""
 
-_LONGEST_ABSENCE = 600.0
+_LONGEST_DOWNTIME = 600.0
 
 
 class Page:
-    """The routes below `PATH`.
+    """The page's routes below `PATH`; `refuse_connections` takes seconds and returns at once."""
 
-    Args:
-        handler: judges and remembers.
-        pauses: the sleeps of the running server.
-        leave: lets the sandbox refuse connections for so many seconds; returns at once.
-    """
-
-    def __init__(self, handler: RequestHandler, pauses: InterruptibleSleep, leave: Callable[[float], None]) -> None:
+    def __init__(
+        self, handler: RequestHandler, sleeps: InterruptibleSleep, refuse_connections: Callable[[float], None]
+    ) -> None:
         self._handler = handler
-        self._sleeps = pauses
-        self._leave = leave
+        self._sleeps = sleeps
+        self._refuse_connections = refuse_connections
 
     def routes(self) -> list[Route]:
         return [
@@ -390,28 +382,28 @@ class Page:
         ]
 
     async def players(self, request: Request) -> Response:
-        found = self._handler.memory.standings(request.query_params.get("like", ""), MOST_PLAYERS)
-        return Json(standings(found))
+        found = self._handler.memory.players(request.query_params.get("like", ""), MOST_PLAYERS)
+        return Json([_player_row(player) for player in found])
 
     async def player(self, request: Request) -> Response:
         count, held = self._handler.memory.held_by(request.query_params.get("id", ""), MOST_HELD)
-        return Json(player(count, held))
+        return Json(_player_events(count, held))
 
     async def switch(self, request: Request) -> Response:
-        given = await object_in(request)
+        given = await _json_object(request)
         switch, on = SWITCHES.get(str(given.get("name"))), given.get("on")
         if switch is None or not isinstance(on, bool):
             names = ", ".join(SWITCHES)
-            return wrong(f'Give a JSON object such as {{"name": "outage", "on": true}}, the name one of {names}.')
+            return bad_request(f'send a JSON object such as {{"name": "outage", "on": true}}; names: {names}.')
         self._handler.switch(switch.fault, on=on)
         return Json({})
 
     async def leave(self, request: Request) -> Response:
-        seconds = (await object_in(request)).get("seconds")
-        if not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST_ABSENCE:
-            return wrong(f'Give a JSON object such as {{"seconds": 10}}, at most {_LONGEST_ABSENCE:g}.')
-        # the answer goes first: then its connection is cut, too
-        return Json({}, background=BackgroundTask(self._leave, float(seconds)))
+        seconds = (await _json_object(request)).get("seconds")
+        if not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST_DOWNTIME:
+            return bad_request(f'send a JSON object such as {{"seconds": 10}}, at most {_LONGEST_DOWNTIME:g}.')
+        # after the response, because this connection is closed too
+        return Json({}, background=BackgroundTask(self._refuse_connections, float(seconds)))
 
 
 def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
@@ -422,43 +414,13 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
     return answer
 
 
-class Guarded:
-    """Lets through who may see and steer the sandbox, and tells browsers what the page may do.
+class RootRedirect:
+    """The root address: redirects browsers to the page, and passes programs to `otherwise`."""
 
-    Args:
-        app: what is guarded.
-        host: the address at which the sandbox listens.
-    """
-
-    def __init__(self, app: ASGIApp, host: str) -> None:
-        self._app = app
-        self._host = host
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", []), *_GUARDS]}
-            await send(message)
-
-        words = refusal(self._host, scope["method"], headers_of(scope))
-        app = self._app if words is None else PlainTextResponse(f"{words}\n", status_code=403)
-        await app(scope, receive, send_guarded)
-
-
-_GUARDS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-
-
-class Door:
-    """The root address: it leads a browser to the page; for programs nothing is there.
-
-    Args:
-        nothing: answers programs.
-    """
-
-    def __init__(self, nothing: ASGIApp) -> None:
-        self._nothing = nothing
+    def __init__(self, otherwise: ASGIApp) -> None:
+        self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_browser = scope["method"] == "GET" and "text/html" in headers_of(scope).get("accept", "")
-        app = RedirectResponse(PATH) if is_browser else self._nothing
+        app = RedirectResponse(PATH) if is_browser else self._otherwise
         await app(scope, receive, send)

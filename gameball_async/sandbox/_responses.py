@@ -1,27 +1,75 @@
-"""The table of errors: which rule was broken, and how each version of the API says so."""
+"""What the sandbox answers: the API's versions, the table of errors, and the effects of faults."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from ._faults import Fault, Kind
 
-    from ._api_versions import Dialect
+# ---------------------------------------------------------------- the API's versions
+
+
+@attrs.frozen(kw_only=True)
+class Dialect:
+    """One version of the API: its route, its names, its answer to a success.
+
+    Args:
+        version: as in the path, such as `"v3.0"`.
+        path: the route that takes events.
+        id_field: the body's field for the player.
+        id_missing: what the API says when that field is missing.
+        needs_secret: whether the SecretKey header is required.
+        success: the body of a success.
+    """
+
+    version: str
+    path: str
+    id_field: str
+    id_missing: str
+    needs_secret: bool = False
+    success: bytes
+
+    @property
+    def is_v3(self) -> bool:
+        """Whether errors have v3's two fields instead of v4's four."""
+        return self.version.startswith("v3")
+
+
+def _v4(version: str, *, needs_secret: bool) -> Dialect:
+    return Dialect(
+        version=version,
+        path=f"/api/{version}/integrations/events",
+        id_field="customerId",
+        id_missing="customer id is missing",
+        needs_secret=needs_secret,
+        success=b'{"success":true,"message":"Events processed"}',
+    )
+
+
+DIALECTS = (
+    Dialect(
+        version="v3.0",
+        path="/api/v3.0/integrations/event",
+        id_field="playerUniqueId",
+        id_missing="The PlayerUniqueId field is required.",
+        success=b"{}",
+    ),
+    _v4("v4.0", needs_secret=False),
+    _v4("v4.1", needs_secret=True),
+)
+
+# ---------------------------------------------------------------- errors
 
 
 @attrs.frozen
 class Refusal:
-    """A rule that a request breaks.
-
-    Args:
-        kind: the rule, a key of `ERRORS`.
-        detail: what is wrong, in words that hold no key, e-mail address, phone number or player's id.
-    """
+    """A broken rule: a key of `ERRORS`, and a detail without keys, contacts or the player's id."""
 
     kind: str
     detail: str
@@ -29,23 +77,19 @@ class Refusal:
 
 @attrs.frozen
 class Error:
-    """One row of the table: HTTP status and Gameball's code in v3, then in v4.
-
-    A code of None is an answer without one: the documentation names none for it.
-    """
+    """HTTP status and Gameball's code in v3 and in v4; None where the documentation has no code."""
 
     v3_status: int
     v3_code: int | None
     v4_status: int
     v4_code: int | None
 
-    def face(self, dialect: Dialect) -> tuple[int, int | None]:
-        """The status and the code in a dialect."""
+    def in_dialect(self, dialect: Dialect) -> tuple[int, int | None]:
+        """Return the status and the code of a version."""
         return (self.v3_status, self.v3_code) if dialect.is_v3 else (self.v4_status, self.v4_code)
 
 
-# v3 has no code for a good part of what can be wrong; its 13, "something wrong", stands in where
-# the catalogue has no closer one, as 4500 does in v4.
+# v3 has no specific code for many mistakes: its 13, "something wrong", is used for those
 ERRORS: Mapping[str, Error] = {
     # rule                       v3         v4
     "route":              Error(404, None, 404, None),
@@ -71,7 +115,7 @@ ERRORS: Mapping[str, Error] = {
     "empty_name":         Error(422, 12,   422, 3006),
 }  # fmt: skip
 
-# the category of a v4 code is its thousand; the spelling is that of live answers
+# by the thousands of a v4 code; spelled as in live answers
 _TYPES: Mapping[int, str] = {
     1: "AUTHENTICATION_ERROR",
     2: "REQUEST_ERROR",
@@ -86,18 +130,7 @@ _TYPES: Mapping[int, str] = {
 
 
 def error_body(dialect: Dialect, status: int, code: int | None, words: str, number: int) -> bytes:
-    """The body of an error as a dialect shapes it; without a code there is next to nothing to say.
-
-    Args:
-        dialect: whose shape.
-        status: the HTTP status.
-        code: Gameball's code, or None.
-        words: the message.
-        number: the request's number; v4's `requestId` is made of it.
-
-    Returns:
-        The body's bytes: JSON, or empty.
-    """
+    """Return the body of an error in the format of a version; without a code it is nearly empty."""
     if code is None:
         # the documentation of v2 and v3 shows `{}` for 401 and 403; elsewhere it shows no body
         return b"{}" if dialect.is_v3 and status in {401, 403} else b""
@@ -108,16 +141,11 @@ def error_body(dialect: Dialect, status: int, code: int | None, words: str, numb
 
 
 def compact(value: dict[str, object]) -> bytes:
-    """JSON without white space."""
+    """Encode JSON without white space."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ._api_versions import Dialect
-    from ._faults import Fault, Kind
-
+# ---------------------------------------------------------------- responses
 
 JSON = "application/json; charset=utf-8"
 HTML = "text/html"
@@ -126,7 +154,7 @@ _PAGE = b"<html><head><title>Bad Gateway</title></head><body><h1>The gateway has
 
 
 class ResponseMode(Enum):
-    """How an answer travels."""
+    """How a response is sent."""
 
     WHOLE = "at once"
     TRUNCATED = "half of it, then the connection is closed"
@@ -137,16 +165,16 @@ class ResponseMode(Enum):
 
 @attrs.frozen
 class PlannedResponse:
-    """What the client gets.
+    """A response before it is sent.
 
     Args:
-        status: the HTTP status, or None if none is sent.
+        status: the HTTP status, or None to send nothing.
         body: the bytes.
         code: Gameball's code in the body, or None.
-        reason: why it is no success, in words, or None if there are none.
+        reason: why it is not a success, or None.
         content_type: of the body.
         headers: further headers, by name.
-        manner: how it travels.
+        mode: how it is sent.
         pause: seconds between two bytes of a dripping one.
     """
 
@@ -156,32 +184,31 @@ class PlannedResponse:
     reason: str | None = None
     content_type: str = JSON
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    manner: ResponseMode = ResponseMode.WHOLE
+    mode: ResponseMode = ResponseMode.WHOLE
     pause: float = 0.0
 
 
 @attrs.frozen
 class Effect:
-    """A row of the table.
+    """What a kind of fault does.
 
     Args:
-        applies: whether the request is processed before things go wrong.
-        answer: makes the answer of the fault, the dialect, the request's number and the answer that
-            would have been given.
+        applies: whether the request's events are applied first.
+        respond: makes the response from the fault, the dialect, the request's number and the normal response.
     """
 
     applies: bool
-    answer: Callable[[Fault, Dialect, int, PlannedResponse], PlannedResponse]
+    respond: Callable[[Fault, Dialect, int, PlannedResponse], PlannedResponse]
 
 
 def success(dialect: Dialect) -> PlannedResponse:
-    """The answer to a request that was applied."""
+    """Return the response to a request that was applied."""
     return PlannedResponse(200, dialect.success)
 
 
 def refused(refusal: Refusal, dialect: Dialect, number: int, retry_after: float | str | None = None) -> PlannedResponse:
-    """The answer to a request that breaks a rule."""
-    status, code = ERRORS[refusal.kind].face(dialect)
+    """Return the response to a request that breaks a rule."""
+    status, code = ERRORS[refusal.kind].in_dialect(dialect)
     body = error_body(dialect, status, code, refusal.detail, number)
     return PlannedResponse(status, body, code, refusal.detail, headers=_retry_after(retry_after))
 
@@ -213,37 +240,37 @@ def _redirect(fault: Fault, *_: object) -> PlannedResponse:
 
 
 def _reset(*_: object) -> PlannedResponse:
-    return PlannedResponse(None, manner=ResponseMode.RESET)
+    return PlannedResponse(None, mode=ResponseMode.RESET)
 
 
 def _hang(*_: object) -> PlannedResponse:
-    return PlannedResponse(None, manner=ResponseMode.NEVER)
+    return PlannedResponse(None, mode=ResponseMode.NEVER)
 
 
-def _truncate(_: Fault, __: Dialect, ___: int, answer: PlannedResponse) -> PlannedResponse:
-    return attrs.evolve(answer, manner=ResponseMode.TRUNCATED)
+def _truncate(_: Fault, __: Dialect, ___: int, response: PlannedResponse) -> PlannedResponse:
+    return attrs.evolve(response, mode=ResponseMode.TRUNCATED)
 
 
-def _drip(fault: Fault, _: Dialect, __: int, answer: PlannedResponse) -> PlannedResponse:
-    return attrs.evolve(answer, body=answer.body.ljust(fault.size), manner=ResponseMode.DRIPPING, pause=fault.seconds)
+def _drip(fault: Fault, _: Dialect, __: int, response: PlannedResponse) -> PlannedResponse:
+    return attrs.evolve(response, body=response.body.ljust(fault.size), mode=ResponseMode.DRIPPING, pause=fault.seconds)
 
 
-def _huge(fault: Fault, _: Dialect, __: int, answer: PlannedResponse) -> PlannedResponse:
+def _huge(fault: Fault, _: Dialect, __: int, response: PlannedResponse) -> PlannedResponse:
     # JSON allows white space after its value
-    return attrs.evolve(answer, body=answer.body.ljust(fault.size))
+    return attrs.evolve(response, body=response.body.ljust(fault.size))
 
 
 EFFECTS: Mapping[Kind, Effect] = {
-    "status": Effect(applies=False, answer=_status),
-    "busy": Effect(applies=False, answer=_status),
-    "success_false": Effect(applies=False, answer=_success_false),
-    "html": Effect(applies=False, answer=_html),
-    "redirect": Effect(applies=False, answer=_redirect),
-    "reset_before": Effect(applies=False, answer=_reset),
-    "hang": Effect(applies=False, answer=_hang),
-    "reset_after": Effect(applies=True, answer=_reset),
-    "fail_after_applying": Effect(applies=True, answer=_status),
-    "truncate": Effect(applies=True, answer=_truncate),
-    "drip": Effect(applies=True, answer=_drip),
-    "huge": Effect(applies=True, answer=_huge),
+    "status": Effect(applies=False, respond=_status),
+    "busy": Effect(applies=False, respond=_status),
+    "success_false": Effect(applies=False, respond=_success_false),
+    "html": Effect(applies=False, respond=_html),
+    "redirect": Effect(applies=False, respond=_redirect),
+    "reset_before": Effect(applies=False, respond=_reset),
+    "hang": Effect(applies=False, respond=_hang),
+    "reset_after": Effect(applies=True, respond=_reset),
+    "fail_after_applying": Effect(applies=True, respond=_status),
+    "truncate": Effect(applies=True, respond=_truncate),
+    "drip": Effect(applies=True, respond=_drip),
+    "huge": Effect(applies=True, respond=_huge),
 }

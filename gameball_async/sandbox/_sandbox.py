@@ -1,4 +1,4 @@
-"""The class that users hold: settings, lifecycle and views; all work is done behind it."""
+"""`Sandbox`, the class that users create: settings, lifecycle and views."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GAMEBALLS_LIMITS = Limits()
 
 
 class Sandbox:
-    """A strict stand-in for the Gameball API on a real socket, in a thread of its own.
+    """A strict fake of the Gameball API on a real socket, in its own thread.
 
     ::
 
@@ -36,17 +36,17 @@ class Sandbox:
             ...  # send to sandbox.url
             assert sandbox.violations == []
 
-    It keeps all it is sent until `reset`: its memory grows with every request.
+    It keeps all requests in memory until `reset`.
 
     Args:
         host: the address to listen at.
-        port: the port; 0 takes a free one, which a later `start` takes again.
+        port: the port; 0 selects a free one, which a later `start` uses again.
         api_key: the only APIKey accepted; None accepts any that is not empty.
         secret_key: the only SecretKey accepted; None accepts any that is not empty.
         limits: the rate limit; None for none.
-        seed: of the faults' random numbers.
-        on_request: called with each request's record when it ends, in the sandbox's thread, just
-            before the end of its answer; what it raises is logged.
+        seed: the seed of the faults' random numbers.
+        on_request: called with each request's record in the sandbox's thread, just
+            before the end of its answer; exceptions are logged.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Sandbox:
             keys=AcceptedKeys(api_key, secret_key), limits=limits, seed=seed, on_request=on_request, now=time.monotonic
         )
         self._thread: ServerThread | None = None
-        # set by `stop` to end an absence; None while there is none
-        self._absence: threading.Event | None = None
+        # set by `stop` to end a downtime; None while there is none
+        self._downtime: threading.Event | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        if self._absence is not None:
+        if self._downtime is not None:
             return f"<Sandbox refusing connections at {self.url}>"
         state = "stopped" if self._thread is None else f"listening at {self.url}"
         return f"<Sandbox {state}>"
@@ -90,37 +90,38 @@ class Sandbox:
             warnings.warn(f"{self!r} was not stopped: call stop(), or use it in a with block.", ResourceWarning, 2)
 
     def start(self) -> None:
-        """Listen; when this returns, requests are served. After a `stop`, at the same port, holding what it held.
+        """Listen; when this returns, requests are served. After a `stop`, the port and the data are the same.
 
         Raises:
-            OSError: if the address cannot be had.
+            OSError: if the address is not available.
             RuntimeError: if it is running already.
         """
         with self._lock:
-            if self._thread is not None or self._absence is not None:
-                raise RuntimeError("The sandbox is running already: stop it first, or make a second one.")
+            if self._thread is not None or self._downtime is not None:
+                raise RuntimeError("the sandbox is already running: stop it first, or create a second one.")
             self._listen()
 
     def _listen(self) -> None:
         listener = listen(self._host, self._port)
         self._port = listener.getsockname()[1]
-        # held weakly by its server's thread: nobody would be warned of a forgotten sandbox otherwise
-        weakly = weakref.WeakMethod(self._leave)
+        # a weak reference, so that a forgotten sandbox is collected and warns
+        weakly = weakref.WeakMethod(self._refuse_connections)
 
-        def leave(seconds: float) -> None:
+        def refuse_connections(seconds: float) -> None:
             if (method := weakly()) is not None:
                 method(seconds)
 
-        thread = ServerThread(functools.partial(create_app, self._handler, self._host, leave), listener)
+        app = functools.partial(create_app, self._handler, self._host, refuse_connections)
+        thread = ServerThread(app, listener)
         thread.start()
         self._thread = thread
 
     def stop(self) -> None:
-        """Cut all connections and stop listening; requests being processed are given up. Twice is once."""
+        """Close all connections and stop listening; requests in progress are abandoned. Idempotent."""
         with self._lock:
-            if self._absence is not None:
-                self._absence.set()
-                self._absence = None
+            if self._downtime is not None:
+                self._downtime.set()
+                self._downtime = None
             self._close()
 
     def _close(self) -> None:
@@ -128,28 +129,26 @@ class Sandbox:
             self._thread.stop()
             self._thread = None
 
-    def _leave(self, seconds: float) -> None:
-        """Refuse connections for some seconds. The server's own thread asks for it, which cannot wait for its end."""
+    def _refuse_connections(self, seconds: float) -> None:
+        """Refuse connections for a time, in another thread: the caller is the server's, which has to end first."""
         arguments = (self._thread, seconds)
-        threading.Thread(target=self._be_absent, args=arguments, name="gameball-sandbox-absence", daemon=True).start()
+        threading.Thread(target=self._be_down, args=arguments, name="gameball-sandbox-downtime", daemon=True).start()
 
-    def _be_absent(self, thread: ServerThread | None, seconds: float) -> None:
+    def _be_down(self, thread: ServerThread | None, seconds: float) -> None:
         with self._lock:
             if self._thread is not thread:
-                return  # it was stopped meanwhile
+                return  # it was stopped in the meantime
             self._close()
-            absence = self._absence = threading.Event()
-        absence.wait(seconds)
+            downtime = self._downtime = threading.Event()
+        downtime.wait(seconds)
         with self._lock:
-            if self._absence is absence:
-                self._absence = None
-                self._return()
-
-    def _return(self) -> None:
-        try:
-            self._listen()
-        except OSError:
-            _log.exception("the sandbox cannot listen at %s again; start() tries once more", self.url)
+            if self._downtime is not downtime:
+                return
+            self._downtime = None
+            try:
+                self._listen()
+            except OSError:
+                _log.exception("the sandbox cannot listen at %s again: call start() to retry", self.url)
 
     @property
     def url(self) -> str:
@@ -159,12 +158,12 @@ class Sandbox:
             RuntimeError: if it has no port yet.
         """
         if self._port == 0:
-            raise RuntimeError("The sandbox has no port before it is started: call start() first, or give it a port.")
+            raise RuntimeError("the sandbox has no port yet: call start() first, or choose a port.")
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
     def holdings(self) -> dict[str, list[HeldEvent]]:
-        """The events applied: by player, in order. A snapshot."""
+        """The applied events: by player, in order. A snapshot."""
         return self._handler.memory.holdings()
 
     @property
@@ -178,34 +177,34 @@ class Sandbox:
         return self._handler.memory.violations()
 
     def stats(self) -> Tally:
-        """Everything in numbers, whatever the amount held. A snapshot."""
+        """All counts. A snapshot."""
         return self._handler.memory.tally()
 
     def wait_for(self, condition: Callable[[Tally], bool], timeout: float = 5.0) -> None:
-        """Block this thread until the sandbox's numbers satisfy a condition, such as a request having arrived.
+        """Block this thread until the sandbox's counts satisfy a condition.
 
         Args:
-            condition: asked whenever a request arrives or ends.
+            condition: called whenever a request arrives or ends.
             timeout: seconds.
 
         Raises:
-            TimeoutError: if they do not in time; the message holds the numbers.
+            TimeoutError: if they do not in time; the message has the counts.
         """
         if not self._handler.memory.wait_for(condition, timeout):
-            raise TimeoutError(f"The sandbox has not come so far within {timeout:g} s: {self.stats()}.")
+            raise TimeoutError(f"the condition was not met within {timeout:g} s: {self.stats()}.")
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults of the present script."""
-        return self._handler.faults
+        """The faults of the current script."""
+        return self._handler.script.faults
 
     def script(self, *faults: Fault) -> None:
-        """Replace the script of faults; without any, nothing goes wrong from now on.
+        """Replace the script of faults; without arguments, remove all faults.
 
-        Time spans count from this call, and the random numbers start anew from the seed.
+        Time spans count from this call, and the random numbers restart from the seed.
         """
-        self._handler.script(*faults)
+        self._handler.set_script(*faults)
 
     def reset(self) -> None:
-        """Forget holdings, requests, violations and the rate windows; the script stays."""
+        """Delete events, requests, violations and the rate windows, but not the script."""
         self._handler.reset()

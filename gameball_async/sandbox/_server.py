@@ -1,10 +1,12 @@
-"""uvicorn in a thread of its own: up when `start` returns, gone when `stop` returns; alone in importing uvicorn."""
+"""uvicorn in its own thread, and the responses it sends, including broken ones. The only importer of uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+import struct
+import sys
 import threading
 from typing import TYPE_CHECKING, cast
 
@@ -12,20 +14,144 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from ._response_writer import InterruptibleSleep
+from ._responses import ResponseMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Kestrel's default, in seconds: Gameball runs on it, and a shorter one would race with the tests' clients
+    from ._responses import PlannedResponse
+
+# seconds, Kestrel's default: Gameball runs on it, and a shorter one would race with the tests' clients
 _KEEP_ALIVE = 130
 
 _BACKLOG = 2048
 
-# seconds for the requests in flight to notice the end, which takes them microseconds
+# seconds for the requests in flight to end after a stop; they need microseconds
 _PATIENCE = 1.0
+
+# the two numbers of SO_LINGER, on with 0 seconds: closing then sends RST instead of FIN
+_NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+# a truncated response announces this many bytes more than it sends, so that even an empty one is truncated
+_MISSING_BYTES = 64
+
+# ---------------------------------------------------------------- sleeps
+
+
+class Stopped(Exception):
+    """The sandbox stops: requests in progress are abandoned."""
+
+
+class InterruptibleSleep:
+    """The sleeps of one running server; a stop ends them at once."""
+
+    def __init__(self) -> None:
+        self._sleepers: set[asyncio.Future[None]] = set()
+        self._stopped = False
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, and raise `Stopped` if the sandbox stops in the meantime."""
+        if self._stopped:
+            raise Stopped
+        if seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        alarm = loop.call_later(seconds, _wake, sleeper)
+        self._sleepers.add(sleeper)
+        try:
+            await sleeper
+        finally:
+            alarm.cancel()
+            self._sleepers.discard(sleeper)
+
+    def stop(self) -> None:
+        """Let all current and later sleeps raise `Stopped`."""
+        self._stopped = True
+        for sleeper in self._sleepers:
+            if not sleeper.done():
+                sleeper.set_exception(Stopped())
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
+
+
+# ---------------------------------------------------------------- responses
+
+
+class ResponseWriter:
+    """Sends the response to one request over its connection; the scope's state has the `transport`."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, sleeps: InterruptibleSleep) -> None:
+        self._transport: asyncio.Transport = scope["state"]["transport"]
+        self._receive = receive
+        self._send = send
+        self._sleeps = sleeps
+        # uvicorn stops reading after 64 KiB of body; without reading, a disconnect goes unnoticed
+        self._transport.resume_reading()
+
+    def is_gone(self) -> bool:
+        """Whether the connection is closed or broken."""
+        return self._transport.is_closing()
+
+    async def gone(self) -> None:
+        """Wait until the client has disconnected."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def write(self, response: PlannedResponse, end: Callable[[], None]) -> None:
+        """Send a response; call `end` just before the last byte, or when it is certain that none will be sent."""
+        match response.mode:
+            case ResponseMode.WHOLE:
+                end()
+                await self._head(response, len(response.body))
+                await self._send({"type": "http.response.body", "body": response.body})
+            case ResponseMode.TRUNCATED:
+                await self._head(response, len(response.body) + _MISSING_BYTES)
+                await self._part(response.body[: len(response.body) // 2])
+                end()
+                self._transport.close()
+                await self.gone()
+            case ResponseMode.DRIPPING:
+                await self._drip(response, end)
+            case ResponseMode.RESET:
+                end()
+                connection: socket.socket = self._transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                self._transport.abort()
+                await self.gone()
+            case ResponseMode.NEVER:
+                await self.gone()
+                end()
+
+    async def _drip(self, response: PlannedResponse, end: Callable[[], None]) -> None:
+        await self._head(response, len(response.body))
+        for position in range(len(response.body) - 1):
+            await self._part(response.body[position : position + 1])
+            await self._sleeps.sleep(response.pause)
+            if self.is_gone():
+                end()
+                await self.gone()
+                return
+        end()
+        await self._send({"type": "http.response.body", "body": response.body[-1:]})
+
+    async def _head(self, response: PlannedResponse, length: int) -> None:
+        headers = {"content-length": str(length), **response.headers}
+        if response.body:
+            headers["content-type"] = response.content_type
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": response.status, "headers": pairs})
+
+    async def _part(self, body: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+# ---------------------------------------------------------------- the server
 
 
 class _ServerState(ServerState):
@@ -37,7 +163,7 @@ class _ServerState(ServerState):
 
 
 class _Connection(H11Protocol):
-    """A connection that hands its transport to the app, so that it can be reset."""
+    """A connection that passes its transport to the app, which may reset it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         # an access log would add a line per request to a test's output
@@ -49,12 +175,12 @@ class _Connection(H11Protocol):
 
 
 class _Server(Server):
-    """A server that waits for one event instead of looking ten times a second, and leaves without ceremony."""
+    """A server that waits for one event instead of polling ten times a second, and stops at once."""
 
-    def __init__(self, config: Config, pauses: InterruptibleSleep, ready: threading.Event) -> None:
+    def __init__(self, config: Config, sleeps: InterruptibleSleep, ready: threading.Event) -> None:
         super().__init__(config)
         self.server_state = self._state = _ServerState()
-        self._sleeps = pauses
+        self._sleeps = sleeps
         self._ready = ready
         self._asked = asyncio.Event()
 
@@ -68,7 +194,7 @@ class _Server(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._state.stopping = True
         # asyncio fails when a server is closed under a connection that is just being accepted
-        # (https://github.com/python/cpython/issues/109564), so first nothing more is accepted
+        # (https://github.com/python/cpython/issues/109564), so stop accepting first
         for listener in sockets or []:
             asyncio.get_running_loop().remove_reader(listener)
         for connection in list(self._state.connections):
@@ -80,7 +206,7 @@ class _Server(Server):
 
 
 async def _others_done() -> None:
-    """Let the requests in flight and the connections just accepted come to their end."""
+    """Wait for the requests in flight and the connections just accepted."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         await asyncio.wait(others, timeout=_PATIENCE)
@@ -89,12 +215,7 @@ async def _others_done() -> None:
 
 
 class ServerThread:
-    """One run of the server.
-
-    Args:
-        make_app: makes the app of the sleeps that end with this run.
-        listener: the listening socket; closed at the end.
-    """
+    """One run of the server; closes the listening socket at the end."""
 
     def __init__(self, make_app: Callable[[InterruptibleSleep], ASGIApp], listener: socket.socket) -> None:
         self._make_app = make_app
@@ -104,14 +225,14 @@ class ServerThread:
         self._thread = threading.Thread(target=self._run, name="gameball-sandbox", daemon=True)
 
     def start(self) -> None:
-        """Start it and wait until it listens."""
+        """Start the thread, and wait until the server listens."""
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
-            raise RuntimeError("The sandbox's server has not started; the cause is above.") from self._failure
+            raise RuntimeError("the sandbox's server did not start: see the exception above.") from self._failure
 
     def stop(self) -> None:
-        """Cut all connections and wait until the thread has ended."""
+        """Close all connections, and wait until the thread has ended."""
         self._loop.call_soon_threadsafe(self._server.ask_to_stop)
         self._thread.join()
 
@@ -119,7 +240,7 @@ class ServerThread:
         try:
             with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                 runner.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - told by start(), in the caller's thread
+        except BaseException as error:  # noqa: BLE001 start() raises it in the caller's thread
             self._failure = error
         finally:
             self._listener.close()
@@ -127,9 +248,9 @@ class ServerThread:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        pauses = InterruptibleSleep()
+        sleeps = InterruptibleSleep()
         config = Config(
-            self._make_app(pauses),
+            self._make_app(sleeps),
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -140,22 +261,18 @@ class ServerThread:
             timeout_keep_alive=_KEEP_ALIVE,
             backlog=_BACKLOG,
         )
-        self._server = _Server(config, pauses, self._ready)
+        self._server = _Server(config, sleeps, self._ready)
         await self._server.serve(sockets=[self._listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address, port 0 being a free one; a port just left can be had again at once.
-
-    Raises:
-        OSError: if the address cannot be had.
-    """
+    """Listen at an address; port 0 is a free one. A port that was just closed can be reused at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on sockets that name their protocol, which socket.create_server's
-    # do not; without it each answer's body waits 40 ms for the acknowledgement of its head
+    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol, unlike those of socket.create_server;
+    # without it the body of each response waits 40 ms for the acknowledgement of its head
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if os.name == "posix":  # elsewhere the option lets two servers share a port
+        if os.name == "posix":  # on Windows the option lets two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)

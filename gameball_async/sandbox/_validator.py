@@ -1,4 +1,4 @@
-"""Reads a request as strictly as the API's documentation allows: raw bytes in, events or a refusal out; pure."""
+"""Validates requests as strictly as the API's documentation: raw bytes in, events or a refusal out. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import NoReturn
 
-    from ._api_versions import Dialect
+    from ._responses import Dialect
 
 
 Scalar = int | float | str
@@ -38,19 +38,19 @@ _FILLERS = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)
 _UNSEEN_CHARACTERS = frozenset(map(chr, [*_FILLERS, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
 """Fillers and variation selectors, whose categories are those of letters, marks and symbols."""
 
-# what a server in a typed language holds a whole number in
+# the range of whole numbers in a server with typed numbers
 _SMALLEST_INT = -(2**63)
 _LARGEST_INT = 2**63 - 1
 
 
 @attrs.frozen
 class ParsedRequest:
-    """What a body says.
+    """The content of a body.
 
     Args:
-        player: the player's id, known even in a refused body if it can be made out.
-        events: name to metadata, in the order of the text; empty in a refused body.
-        names: the event names, known even in a refused body if they can be made out.
+        player: the player's id, even of a refused body if it can be read.
+        events: metadata by name, in the order of the text; empty in a refused body.
+        names: the event names, even of a refused body if they can be read.
         mobile: the phone number, or None.
         email: the e-mail address, or None.
         refusal: the first rule broken, or None.
@@ -65,22 +65,13 @@ class ParsedRequest:
 
 
 class _Object(dict[str, object]):
-    """A JSON object that remembers the first name its text repeats, which a dict would hide."""
+    """A JSON object, and the first name that its text repeats."""
 
     repeated: str | None = None
 
 
 def read(dialect: Dialect, content_type: str, body: bytes) -> ParsedRequest:
-    """Judge a request's body.
-
-    Args:
-        dialect: the version whose names hold.
-        content_type: the value of the Content-Type header, empty if there is none.
-        body: the raw bytes.
-
-    Returns:
-        The events, or the first refusal together with what could be made out.
-    """
+    """Parse and validate a request's body; return its events, or the first refusal with what could be read."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         return ParsedRequest(refusal=Refusal("content_type", "The Content-Type must be application/json."))
     try:
@@ -89,10 +80,10 @@ def read(dialect: Dialect, content_type: str, body: bytes) -> ParsedRequest:
         return ParsedRequest(refusal=Refusal("not_json", f"The body is not JSON: {_reason(error)}."))
     if not isinstance(payload, _Object):
         return ParsedRequest(refusal=Refusal("not_an_object", "The body must be a JSON object."))
-    return _reading(dialect, payload)
+    return _parsed(dialect, payload)
 
 
-def _reading(dialect: Dialect, payload: _Object) -> ParsedRequest:
+def _parsed(dialect: Dialect, payload: _Object) -> ParsedRequest:
     refusal = next(_broken_rules(dialect, payload), None)
     player, events = payload.get(dialect.id_field), payload.get("events")
     sound: Mapping[str, Metadata] = cast("Mapping[str, Metadata]", events) if refusal is None else {}
@@ -109,7 +100,7 @@ def _reading(dialect: Dialect, payload: _Object) -> ParsedRequest:
 def _broken_rules(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
     yield from _rules_of_player(dialect, payload)
     if payload.repeated is not None:
-        yield Refusal("duplicate_field", f"The field {payload.repeated!r} stands twice in the body.")
+        yield Refusal("duplicate_field", f"The field {payload.repeated!r} occurs twice in the body.")
     for field in payload:
         if field not in {dialect.id_field, "events", "mobile", "email"}:
             yield Refusal("unknown_field", f"The field {field!r} is not known to {dialect.version}.")
@@ -151,7 +142,7 @@ def _rules_of_events(payload: _Object) -> Iterator[Refusal]:
         yield _not_an_object(events, "The field 'events'")
     else:
         if events.repeated is not None:
-            yield Refusal("duplicate_event", f"The event {events.repeated!r} stands twice in the request.")
+            yield Refusal("duplicate_event", f"The event {events.repeated!r} occurs twice in the request.")
         for name, metadata in events.items():
             yield from _rules_of_event(name, metadata)
 
@@ -201,14 +192,14 @@ def _not_an_object(value: object, what: str) -> Refusal:
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    """Whether it is a string that UTF-8 can hold: a lone surrogate it cannot."""
+    """Whether it is a string without lone surrogates, which UTF-8 cannot encode."""
     if not isinstance(value, str):
         return False
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _is_blank(text: str) -> bool:
-    """Whether nothing of a text can be seen: .NET's `[Required]` refuses white space, and the rest looks like it."""
+    """Whether a text has no visible character: .NET's `[Required]` refuses white space, and the rest looks like it."""
     return "\x7f" not in text and all(
         unicodedata.category(character) in _UNSEEN_CATEGORIES or character in _UNSEEN_CHARACTERS for character in text
     )
@@ -235,7 +226,7 @@ def _no_constant(literal: str) -> NoReturn:
 
 
 def _reason(error: Exception) -> str:
-    # a UnicodeDecodeError's own words quote the body, which may hold an e-mail address
+    # the message of a UnicodeDecodeError quotes the body, which may contain an e-mail address
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

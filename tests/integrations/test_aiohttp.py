@@ -145,5 +145,5 @@ async def test_the_close_may_take_as_long_as_was_said() -> None:
 async def test_a_close_timeout_that_cannot_work_is_refused_before_anything_is_tracked() -> None:
     app = web.Application()
     app.cleanup_ctx.append(gameball_context(close_timeout=-1))
-    with pytest.raises(ConfigurationError, match="give a number of seconds"):
+    with pytest.raises(ConfigurationError, match="pass a number of seconds"):
         await start_as_run_app_does(app)

@@ -240,7 +240,7 @@ def test_the_close_may_take_as_long_as_was_said(backend: Backend) -> None:
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "10", None])
 def test_a_close_timeout_that_cannot_work_is_refused_before_anything_is_tracked(timeout: Any) -> None:
     """At the end it would be too late: the close would raise instead of closing."""
-    with pytest.raises(ConfigurationError, match="give a number of seconds"):
+    with pytest.raises(ConfigurationError, match="pass a number of seconds"):
         TestClient(shop(gameball_lifespan(close_timeout=timeout))).__enter__()
 
 
@@ -255,11 +255,11 @@ def test_a_client_in_the_place_of_the_lifespan_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("made", [None, "test-key", AsyncGameball], ids=["None", "a key", "the class"])
 def test_what_makes_no_client_is_refused_when_the_app_begins(made: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"client gives a {type(made).__name__}: give an AsyncGameball"):
+    with pytest.raises(ConfigurationError, match=f"is or returns a {type(made).__name__}: pass an AsyncGameball"):
         TestClient(shop(gameball_lifespan(client=lambda: made))).__enter__()
 
 
 def test_what_is_no_client_and_no_function_is_refused_when_the_app_begins() -> None:
     key: Any = "test-key"
-    with pytest.raises(ConfigurationError, match="client gives a str: give an AsyncGameball"):
+    with pytest.raises(ConfigurationError, match="client is or returns a str: pass an AsyncGameball"):
         TestClient(shop(gameball_lifespan(client=key))).__enter__()

@@ -274,9 +274,9 @@ async def test_no_count_falls_while_readers_collect_from_other_threads(sandbox: 
 
 
 async def test_an_attribute_that_cannot_be_one_is_refused_at_once() -> None:
-    with pytest.raises(ConfigurationError, match="'shops' is of type list: give a string"):
+    with pytest.raises(ConfigurationError, match="'shops' is of type list: use a string"):
         OpenTelemetry(attributes={"shops": ["main"]})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType] the mistake
-    with pytest.raises(ConfigurationError, match="the attribute 7 has no name: give a string"):
+    with pytest.raises(ConfigurationError, match="the attribute name 7 is not a string: use a string"):
         OpenTelemetry(attributes={7: "main"})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType] the mistake
 
 

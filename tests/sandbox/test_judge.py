@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import gameball_async.sandbox
 from gameball_async._core.events import is_blank
-from gameball_async.sandbox._api_versions import DIALECTS, Dialect
+from gameball_async.sandbox._responses import DIALECTS, Dialect
 from gameball_async.sandbox._validator import ParsedRequest, _is_blank, read
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

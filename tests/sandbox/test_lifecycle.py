@@ -22,7 +22,7 @@ from gameball_async.sandbox._server import ServerThread, _Connection, listen
 from .support import V3, body, track
 
 if TYPE_CHECKING:
-    from gameball_async.sandbox._response_writer import InterruptibleSleep
+    from gameball_async.sandbox._server import InterruptibleSleep
 
     from .support import Calls
 
@@ -185,7 +185,7 @@ def test_an_on_request_that_fails_is_logged_and_harms_nothing(caplog: pytest.Log
     with Sandbox(on_request=fail) as sandbox:
         assert _post(sandbox).status_code == 200
 
-    assert "on_request has failed for request 1" in caplog.text
+    assert "on_request raised for request 1" in caplog.text
 
 
 def test_a_reset_forgets_all_but_the_script_and_the_numbers_go_on(sandbox: Sandbox, http: httpx.Client) -> None:
@@ -284,7 +284,7 @@ def test_a_server_that_cannot_start_says_why_in_the_callers_thread() -> None:
     def fail(_: InterruptibleSleep) -> NoReturn:
         raise LookupError("no app")
 
-    with pytest.raises(RuntimeError, match="has not started") as caught:
+    with pytest.raises(RuntimeError, match="did not start") as caught:
         ServerThread(fail, listen("127.0.0.1", 0)).start()
 
     assert isinstance(caught.value.__cause__, LookupError)

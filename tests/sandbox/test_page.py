@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from gameball_async.sandbox import Fault, Limits, Sandbox
-from gameball_async.sandbox._faults import in_words
+from gameball_async.sandbox._faults import describe
 from gameball_async.sandbox._page import refusal
 
 from .support import V3, Calls, body, track
@@ -173,7 +173,7 @@ def test_the_sandbox_answers_to_its_own_names(listens_at: str, asked: str) -> No
     ],
 )
 def test_the_sandbox_answers_to_no_name_that_a_foreign_page_can_take(listens_at: str, asked: str) -> None:
-    assert "ask it by its IP address" in (refusal(listens_at, "GET", {"host": asked}) or "")
+    assert "use its IP address" in (refusal(listens_at, "GET", {"host": asked}) or "")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_no_foreign_page_sees_or_steers_the_sandbox(method: str, headers: dict[s
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
-        ({"Host": "evil.example"}, "ask it by its IP address"),
+        ({"Host": "evil.example"}, "use its IP address"),
         ({"Origin": "http://evil.example"}, "open the sandbox's own page"),
         ({"Sec-Fetch-Site": "cross-site"}, "open the sandbox's own page"),
     ],
@@ -577,7 +577,7 @@ def test_a_scripted_fault_that_is_a_switchs_own_is_shown_as_that_switch_until_it
     ],
 )
 def test_a_scripted_fault_is_told_by_what_makes_it_special(fault: Fault, words: str) -> None:
-    assert in_words(fault) == words
+    assert describe(fault) == words
 
 
 @pytest.mark.parametrize(
@@ -601,7 +601,7 @@ def test_a_button_that_says_nothing_of_sense_is_told_how_it_is_said(
     answer = module_http.post(f"/_sandbox/page/{path}", content=content)
 
     assert answer.status_code == 400
-    assert answer.json()["error"].startswith("Give a JSON object such as")
+    assert answer.json()["error"].startswith("send a JSON object such as")
     assert module_sandbox.faults == ()
 
 
@@ -616,7 +616,7 @@ def _leave(sandbox: Sandbox, seconds: float) -> list[threading.Thread]:
         answer.raise_for_status()
         with pytest.raises(httpx.TransportError):
             news.until(requests=-1)
-    return [thread for thread in threading.enumerate() if thread.name == "gameball-sandbox-absence"]
+    return [thread for thread in threading.enumerate() if thread.name == "gameball-sandbox-downtime"]
 
 
 def test_a_sandbox_that_leaves_refuses_connections_and_comes_back_with_all_it_holds(
@@ -654,11 +654,11 @@ def test_a_sandbox_that_cannot_come_back_says_so_and_can_be_started_later(
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind((address.hostname, address.port))
         other.listen()
-        absence = sandbox._absence
-        assert absence is not None
-        absence.set()
+        downtime = sandbox._downtime
+        assert downtime is not None
+        downtime.set()
         thread.join()
-    assert "start() tries once more" in caplog.text
+    assert "call start() to retry" in caplog.text
     assert repr(sandbox) == "<Sandbox stopped>"
 
     sandbox.start()

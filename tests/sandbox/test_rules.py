@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gameball_async.sandbox._api_versions import DIALECTS
-from gameball_async.sandbox._responses import ERRORS
+from gameball_async.sandbox._responses import DIALECTS, ERRORS
 
 from .support import V3, V4, V41, body
 
@@ -275,6 +274,6 @@ def test_any_other_route_is_404_with_an_empty_body(
 def test_every_error_of_the_table_is_a_client_error_and_every_v4_type_is_known() -> None:
     for error in ERRORS.values():
         for dialect in DIALECTS:
-            status, code = error.face(dialect)
+            status, code = error.in_dialect(dialect)
             assert 400 <= status < 500
             assert code is None or dialect.is_v3 or code // 1000 in {1, 2, 3}

@@ -142,7 +142,7 @@ def test_latencies_add_up_and_are_drawn_between_their_ends() -> None:
     ids=str,
 )
 def test_a_fault_that_cannot_work_says_what_would(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"cannot work: give"):
+    with pytest.raises(ValueError, match=r"is invalid: use"):
         _make({"kind": "hang", **wrong})
 
 

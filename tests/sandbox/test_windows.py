@@ -62,7 +62,7 @@ def test_without_limits_everything_passes() -> None:
 
 @pytest.mark.parametrize("counts", [(0, 1200), (100, 0), (-1, 5)])
 def test_limits_that_let_nothing_through_are_refused(counts: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="give counts of at least 1, or limits=None"):
+    with pytest.raises(ValueError, match="use counts of at least 1, or limits=None"):
         Limits(*counts)
 
 
