@@ -211,7 +211,7 @@ class City:
 
 
 DESCRIBED: dict[str, list[Any]] = {
-    "`NaT` of pandas, and whatever else is not equal to itself": [Missing()],
+    "`NaT` of pandas, and any other value that is not equal to itself": [Missing()],
     "a model of pydantic": [Model(city="Cairo")],
     "a dataclass, a class of attrs": [City("Cairo")],
 }

@@ -36,7 +36,7 @@ def test_a_module_imports_its_framework_alone(framework: str) -> None:
     assert foreign_imports(framework) == {framework}
 
 
-@pytest.mark.parametrize("module", ["__init__", "_living"])
+@pytest.mark.parametrize("module", ["__init__", "_lifespan"])
 def test_the_others_import_no_framework(module: str) -> None:
     assert foreign_imports(module) == set()
 

@@ -142,7 +142,7 @@ def test_a_users_test_replaces_the_client(outlet: Sandbox) -> None:
 def test_without_the_lifespan_the_error_says_what_to_do(path: str) -> None:
     app = FastAPI()
     app.include_router(router)
-    with TestClient(app) as http, pytest.raises(NotStarted, match="give lifespan=gameball_lifespan"):
+    with TestClient(app) as http, pytest.raises(NotStarted, match="pass lifespan=gameball_lifespan"):
         http.post(path)
 
 
@@ -151,7 +151,7 @@ def test_without_the_lifespan_a_websocket_is_told_as_well() -> None:
     app.include_router(router)
     with (
         TestClient(app) as http,
-        pytest.raises(NotStarted, match="give lifespan=gameball_lifespan"),
+        pytest.raises(NotStarted, match="pass lifespan=gameball_lifespan"),
         http.websocket_connect("/chat"),
     ):
         pass

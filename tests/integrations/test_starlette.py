@@ -167,7 +167,7 @@ def test_a_name_that_the_apps_own_lifespan_yields_is_refused_when_the_app_begins
     async def own(_: Starlette) -> AsyncGenerator[dict[str, str]]:
         yield {"gameball": "a ball"}
 
-    with pytest.raises(ConfigurationError, match="give the client another name"):
+    with pytest.raises(ConfigurationError, match="use another name for the client"):
         TestClient(shop(gameball_lifespan(own, client=make_client))).__enter__()
 
 
@@ -208,13 +208,13 @@ def test_a_given_client_serves_one_start(sandbox: Sandbox, make_client: MakeClie
 
 
 def test_without_the_lifespan_the_error_says_what_to_do() -> None:
-    with TestClient(shop(None)) as http, pytest.raises(NotStarted, match="give lifespan=gameball_lifespan"):
+    with TestClient(shop(None)) as http, pytest.raises(NotStarted, match="pass lifespan=gameball_lifespan"):
         http.post("/")
 
 
 def test_in_a_test_that_does_not_enter_the_app_the_error_says_what_to_do(make_client: MakeClient) -> None:
     http = TestClient(shop(gameball_lifespan(client=make_client)))
-    with pytest.raises(NotStarted, match=r"in tests enter it: `with TestClient\(app\)`"):
+    with pytest.raises(NotStarted, match=r"enter it in tests: `with TestClient\(app\)`"):
         http.post("/")
 
 
@@ -249,7 +249,7 @@ def test_a_close_timeout_that_cannot_work_is_refused_before_anything_is_tracked(
 
 def test_a_client_in_the_place_of_the_lifespan_is_refused_at_once() -> None:
     misplaced: Any = AsyncGameball("test-key")
-    with pytest.raises(ConfigurationError, match="give it as client="):
+    with pytest.raises(ConfigurationError, match="pass the client as client="):
         gameball_lifespan(misplaced)
 
 
