@@ -168,11 +168,7 @@ class DeadLetterFile:
         return inode
 
     def _inode(self) -> tuple[int, int] | None:
-        """Return the identity of the file; one that others can read is made private.
-
-        Raises:
-            OSError: if it is a symbolic link.
-        """
+        """Return the identity of the file; one that others can read is made private."""
         # without opening it: closing a second descriptor would drop SQLite's locks on the file
         try:
             status = self._path.lstat()

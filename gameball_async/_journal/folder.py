@@ -44,11 +44,7 @@ class Folder:
         self.path = Path(path).absolute()
 
     def create(self) -> None:
-        """Create a missing folder, accessible only to its owner.
-
-        Raises:
-            OSError: if it cannot be created.
-        """
+        """Create a missing folder, accessible only to its owner."""
         if self.path.is_dir():
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,11 +102,7 @@ class Folder:
         return f"{position:015d}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def remove(self, stem: str) -> None:
-        """Remove a segment except its lock, which must be held.
-
-        Raises:
-            OSError: if a file cannot be removed.
-        """
+        """Remove a segment except its lock, which must be held."""
         path = self.journal(stem)
         for suffix in ("", *SQLITE_SUFFIXES):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -120,11 +112,7 @@ class Folder:
 
 
 def remove_reserve(path: Path) -> None:
-    """Remove a disk reserve, unless the file has other content than zeros: another file was renamed to it.
-
-    Raises:
-        OSError: if it cannot be removed.
-    """
+    """Remove a disk reserve, unless the file has other content than zeros: another file was renamed to it."""
     with suppress(FileNotFoundError):
         with os.fdopen(open_regular(path), "rb") as file:
             while chunk := file.read(2**20):
@@ -149,21 +137,12 @@ def free_name(path: Path, suffix: str) -> Path:
 
 
 def create_private(path: Path) -> None:
-    """Create an empty file that only its owner can read; SQLite gives the files beside it the same mode.
-
-    Raises:
-        OSError: if it cannot be created, or exists.
-    """
+    """Create an empty file that only its owner can read; SQLite gives the files beside it the same mode."""
     os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 
 
 def create_database(path: Path, state: SegmentState) -> None:
-    """Create a segment's database without events, durably.
-
-    Raises:
-        OSError: if it cannot be created.
-        sqlite3.Error: if it cannot be created.
-    """
+    """Create a segment's database without events, durably."""
     create_private(path)
     with closing(schema.connect(path)) as connection:
         schema.create(connection, state)

@@ -102,10 +102,6 @@ def copy_open_file(source: SegmentFile, to: Path, without: Collection[int]) -> t
         source: the file.
         to: the path of the new one.
         without: the seqs of events that are not copied.
-
-    Raises:
-        OSError: if the new file cannot be written.
-        sqlite3.Error: if the new file cannot be written.
     """
     unfinished = to.with_suffix(_UNFINISHED)  # a crash leaves no second file with the same events
     try:
@@ -135,11 +131,7 @@ def _copy_events(source: SegmentFile, to: Path, without: Collection[int]) -> tup
 
 
 def finish_repair(path: Path) -> None:
-    """Replace the damaged file by its repaired copy, if one exists.
-
-    Raises:
-        OSError: if a file cannot be renamed.
-    """
+    """Replace the damaged file by its repaired copy, if one exists."""
     _remove(path.with_suffix(_UNFINISHED))
     repaired = path.with_suffix(REPAIRED)
     if not repaired.exists():
@@ -150,11 +142,7 @@ def finish_repair(path: Path) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Rename the files at a path, so that no client uses them.
-
-    Raises:
-        OSError: if a file cannot be renamed.
-    """
+    """Rename the files at a path, so that no client uses them."""
     with suppress(FileNotFoundError):
         path.rename(free_name(path, ".damaged"))
     set_foreign_files_aside(path)
@@ -168,9 +156,6 @@ def set_foreign_files_aside(path: Path) -> None:
 
     Args:
         path: the database; its lock is held.
-
-    Raises:
-        OSError: if a file cannot be renamed.
     """
     for suffix in (MARK, RESERVE):
         other = path.with_suffix(suffix)
@@ -197,11 +182,7 @@ def _remove(path: Path) -> None:
 
 
 def write_note(path: Path, reason: str, consequence: str) -> None:
-    """Write a text file beside a damaged file that says what happened.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
+    """Write a text file beside a damaged file that says what happened."""
     name = path.with_name(path.name + ".damaged.txt")
     descriptor = open_private(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:

@@ -191,11 +191,7 @@ def upgrade(connection: sqlite3.Connection, position: int) -> SegmentState:
 
 
 def checksum_of_row(row: StoredEvent) -> int:
-    """Return the checksum over all columns of an event.
-
-    Raises:
-        Exception: of many types, if a column of a damaged row has the wrong type.
-    """
+    """Return the checksum over all columns of an event."""
     seq, player, name, encoded, mobile, email, accepted_at, together = row
     numbers = _pack(seq, accepted_at, -1 if together is None else together)
     # nearly every event has no contact, and formatting None takes longer than a constant

@@ -54,8 +54,8 @@ class Segment:
 
     Args:
         context: what it shares with the other segments.
-        stem: its name without suffix.
-        descriptor: holds its lock.
+        stem: see below.
+        descriptor: see below.
         max_bytes: the size limit; None for a recovered segment, which gets no appends.
 
     Attributes:
@@ -99,7 +99,6 @@ class Segment:
         """Create the file and open it."""
         create_database(self._path, state)
         self._open_file().record_use()
-        self.limit_wal()
 
     def examine(self, marks: Mapping[str, SegmentState]) -> Orphan:
         """Finish an interrupted repair, and examine the file; see `orphan.examine`."""
@@ -144,14 +143,12 @@ class Segment:
         if orphan.reason is not None:
             self._repair(orphan, orphan.reason)
         try:
-            file = self._open_file()
+            return self._open_file()
         except Exception as error:
             if not schema.is_unreadable(error):
                 raise
             self._repair(orphan, schema.reason_of(error))
-            file = self._open_file()
-        self.limit_wal()
-        return file
+            return self._open_file()
 
     def _open_file(self) -> SegmentFile:
         mark = None
@@ -171,6 +168,7 @@ class Segment:
                 with suppress(OSError):  # without a commit mark less damage is found
                     sync_folder(self._path.parent)
         self.file, self._mark = file, mark
+        self.limit_wal()
         if file.damaged_batches:
             self._log.error(
                 "%s damaged in the journal's file %s: their events may be sent twice",
@@ -451,9 +449,7 @@ class Segment:
         """Replace an open file by a repaired one."""
         self.close(is_clean=False)
         self._repair(self.examine({}), reason)
-        file = self._open_file()
-        self.limit_wal()
-        return file
+        return self._open_file()
 
     def _move(self, misplaced: SegmentFile) -> SegmentFile:
         """Copy everything that the open file still contains to a new segment, and continue there."""
@@ -477,7 +473,6 @@ class Segment:
             misplaced.close()
         file = self._open_file()
         file.record_use()
-        self.limit_wal()
         missing = events - found
         self._log.error(
             "%s while the journal had it open: %s saved to %s%s; do not let other programs change the journal's folder",

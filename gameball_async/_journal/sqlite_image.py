@@ -78,11 +78,7 @@ class Wal:
 
 
 def read_wal(path: Path) -> Wal:
-    """Read a `-wal`; a missing one has no frames.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
+    """Read a `-wal`; a missing one has no frames."""
     try:
         content = _content_of(path)
     except FileNotFoundError:
@@ -218,9 +214,6 @@ class DatabaseImage:
         path: the database; None or a missing file has no pages.
         wal: its `-wal`.
         frames: how many frames are applied.
-
-    Raises:
-        OSError: if the file cannot be read.
     """
 
     def __init__(self, path: Path | None, wal: Wal, frames: int) -> None:
@@ -398,11 +391,7 @@ def kind_of(path: Path) -> Literal["database", "wal"] | None:
 
 
 def open_regular(path: Path) -> int:
-    """Open a regular file for reading; do not follow links, and do not block on a FIFO.
-
-    Raises:
-        OSError: if it cannot be opened, or is not a regular file.
-    """
+    """Open a regular file for reading; do not follow links, and do not block on a FIFO."""
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | O_BINARY
     descriptor = os.open(path, os.O_RDONLY | flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

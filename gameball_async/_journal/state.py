@@ -117,9 +117,6 @@ class CommitMark:
 
     Attributes:
         is_new: whether it was missing or empty.
-
-    Raises:
-        OSError: if it cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
