@@ -22,6 +22,7 @@ def best(starts: list[float], seconds: float) -> int:
     return most
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it takes 31 s; what trio could change is tested below
 async def test_31_seconds_of_pressure_draw_no_429_and_use_98_percent_of_both_windows() -> None:

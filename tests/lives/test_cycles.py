@@ -14,6 +14,7 @@ from .support import SOAK, Process
 CYCLES = 10_000 if SOAK else 400
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200 if SOAK else 240)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"] if SOAK else ["asyncio"])
 def test_start_and_close_leak_no_memory_task_thread_or_descriptor(

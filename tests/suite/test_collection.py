@@ -26,6 +26,7 @@ def collected(**environment: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)  # two collections of everything
 def test_the_ids_of_tests_do_not_depend_on_time_process_hash_order_or_place() -> None:
     begun = int(time.time())
