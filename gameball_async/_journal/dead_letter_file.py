@@ -89,14 +89,14 @@ class DeadLetterFile:
         for _ in range(_MAX_TRIES):
             inode = self._create()
             try:
-                if _retry_busy(partial(self._write, statement, rows, inode)) is not None:
+                if self._run(partial(self._write, statement, rows, inode), inode) is not None:
                     return
             except (sqlite3.DatabaseError, schema.DamagedError) as error:
                 if schema.is_damage(error):
                     self._set_aside(inode, error)
                 elif schema.error_code(error) == sqlite3.SQLITE_FULL:  # unlike segments, this file has no size limit
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path)) from error
-                elif not _is_moved(error):  # else another process has set it aside
+                else:
                     raise
         raise sqlite3.OperationalError(f"{FILE_NAME} was damaged repeatedly: check the disk")
 
@@ -109,7 +109,7 @@ class DeadLetterFile:
         with self._mapped_errors():
             if not (inode := self._inode()):
                 return 0
-            return _retry_busy(partial(self._write, statement, rows, inode)) or 0
+            return self._run(partial(self._write, statement, rows, inode), inode) or 0
 
     def read(self, query: str, *values: int) -> list[tuple[Any, ...]]:
         """Run a query; a missing or empty file has no rows.
@@ -118,9 +118,21 @@ class DeadLetterFile:
             JournalError: if the file cannot be read.
         """
         with self._mapped_errors():
-            return _retry_busy(partial(self._fetch, query, values)) if self._inode() else []
+            if not (inode := self._inode()):
+                return []
+            return self._run(partial(self._fetch, query, values), inode) or []
 
     # ---------------------------------------------------------------- transactions
+
+    def _run(self, work: Callable[[], _T], inode: tuple[int, int]) -> _T | None:
+        """Run a transaction as soon as the file is free; returns None if another process has set it aside."""
+        try:
+            return _retry_busy(work)
+        except sqlite3.OperationalError as error:
+            # the second: the path is opened anew after each wait
+            if _is_moved(error) or (_cannot_open(error) and self._inode() != inode):
+                return None
+            raise
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]], inode: tuple[int, int]) -> int | None:
         """Run a statement in one durable transaction; returns None if another process has set this file aside."""
@@ -198,13 +210,14 @@ class DeadLetterFile:
 
     def _set_aside(self, inode: tuple[int, int], error: Exception) -> None:
         """Rename the damaged file, unless another process has done so."""
-        with locked_folder(self._path.parent), closing(self._open()) as connection:
-            _retry_busy(partial(_lock_exclusively, connection))
+        with locked_folder(self._path.parent):
             if self._inode() != inode:
                 return
-            if not CAN_MOVE_OPEN_FILES:
-                connection.close()
-            aside = self._rename()
+            with closing(self._open()) as connection:
+                _retry_busy(partial(_lock_exclusively, connection))
+                if not CAN_MOVE_OPEN_FILES:
+                    connection.close()
+                aside = self._rename()
         _log.error(
             "the dead letters in %s are damaged (%s): they were renamed to %s, and a new file was created",
             FILE_NAME,
@@ -279,6 +292,10 @@ def _is_busy(error: BaseException) -> bool:
 
 def _is_moved(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+
+
+def _cannot_open(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN
 
 
 def _with_remedy(error: Exception) -> str:

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -443,6 +443,59 @@ def test_a_burial_that_waited_while_the_file_was_set_aside_goes_to_the_fresh_one
     assert numbers(letters) == [2]
 
 
+@pytest.mark.parametrize(
+    ("call", "expected", "left"),
+    [
+        (lambda letters: letters.add("file", [letter(2)]), None, [2]),
+        (lambda letters: letters.add_damaged("file", 2, b"raw", "damaged"), None, [None]),
+        (lambda letters: letters.drop([1]), 0, []),
+        (len, 0, []),
+        (list, [], []),
+        (lambda letters: letters.get(1), None, []),
+    ],
+    ids=["add", "add_damaged", "drop", "len", "iteration", "get"],
+)
+def test_a_file_that_was_moved_away_since_it_was_seen_is_missing(
+    call: Callable[[DeadLetters], Any],
+    expected: Any,
+    left: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    open_file = letters._file._open
+
+    def move_and_open(*pragmas: Sequence[str]) -> sqlite3.Connection:
+        if not (tmp_path / "aside").exists():
+            (tmp_path / "dead-letters.db").rename(tmp_path / "aside")
+        return open_file(*pragmas)
+
+    monkeypatch.setattr(letters._file, "_open", move_and_open)
+    assert call(letters) == expected
+    assert [buried.metadata.get("n") for buried in letters] == left
+
+
+def test_a_damaged_file_that_another_process_sets_aside_first_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.add("file", [letter(1)])
+    _overwritten(tmp_path / "dead-letters.db")
+    lock = dead_letter_file.locked_folder
+
+    @contextmanager
+    def lock_late(folder: Path) -> Generator[None]:
+        monkeypatch.undo()
+        (tmp_path / "dead-letters.db").rename(tmp_path / "aside")
+        with lock(folder):
+            yield
+
+    monkeypatch.setattr(dead_letter_file, "locked_folder", lock_late)
+    letters.add("file", [letter(2)])
+    assert numbers(letters) == [2]
+
+
 def test_a_burial_into_a_file_that_somebody_moves_away_goes_to_a_fresh_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -656,7 +709,8 @@ def test_after_kill_9_every_burial_that_returned_is_there(tmp_path: Path) -> Non
             for expected in range(5 + round_):
                 assert next_line(process) == str(expected)
             process.kill()
-            said = process.communicate()[0].split()
+            assert process.stdout is not None
+            said = process.stdout.read().split()  # `communicate` would not see what was read ahead
         with database(tmp_path) as connection:
             (there,) = connection.execute("SELECT count(*) FROM letters WHERE file_id = ?", [str(round_)]).fetchone()
         assert there in (5 + round_ + len(said), 5 + round_ + len(said) + 1)
