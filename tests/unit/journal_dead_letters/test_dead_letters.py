@@ -34,6 +34,7 @@ from gameball_async import (
 from gameball_async._core.events import Event, encode_event
 from gameball_async._journal import dead_letter_file, dead_letters
 from gameball_async._journal.records import DeadLetterEntry
+from gameball_async._platform import locked_folder
 
 from ..strategies import examples, metadata
 
@@ -482,16 +483,15 @@ def test_a_damaged_file_that_another_process_sets_aside_first_is_no_error(
     letters = DeadLetters(tmp_path)
     letters.add("file", [letter(1)])
     _overwritten(tmp_path / "dead-letters.db")
-    lock = dead_letter_file.locked_folder
 
     @contextmanager
     def lock_late(folder: Path) -> Generator[None]:
         monkeypatch.undo()
         (tmp_path / "dead-letters.db").rename(tmp_path / "aside")
-        with lock(folder):
+        with locked_folder(folder):
             yield
 
-    monkeypatch.setattr(dead_letter_file, "locked_folder", lock_late)
+    monkeypatch.setattr("gameball_async._journal.dead_letter_file.locked_folder", lock_late)
     letters.add("file", [letter(2)])
     assert numbers(letters) == [2]
 
