@@ -18,6 +18,7 @@ from functools import partial
 
 from gameball_async import Batching, Delivered
 from gameball_async._core.buffer import Buffer
+from gameball_async._core.events import EncodedEvent
 
 from .harness import Benchmark, Column, Figures, Measurement, Setting
 from .shop import ENCODED, events
@@ -94,7 +95,7 @@ async def _fed(strategy: _Strategy, setting: Setting) -> Figures:
     await asyncio.sleep(0)
     begun = time.process_time()
     for number, (player, name) in enumerate(events(count)):
-        flusher.buffer.offer(player, name, ENCODED, None, None, time.monotonic())
+        flusher.buffer.offer(EncodedEvent(player, name, ENCODED, None, None), time.monotonic())
         if strategy is _for_every_event:
             flusher.woken.set()
         await asyncio.sleep(_PAUSE if not number % _GROUP else 0)  # each event comes from a handler of its own

@@ -16,7 +16,8 @@ import anyio
 import anyio.abc
 
 from ._config import Batching, Journal, PathLike, RateLimit, Retry
-from ._core.events import NAME, PLAYER, Metadata, OnPadded, contact, encode_event, text
+from ._core.buffer import Buffer
+from ._core.events import NAME, Metadata, encode, encode_request
 from ._core.observer import Observer
 from ._core.receipts import Delivered, Outcome, Receipt
 from ._core.stats import CloseReport, Stats
@@ -26,8 +27,11 @@ from ._engine.delivery import Delivery, HTTPClient
 from ._engine.flusher import Flusher
 from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
 from ._engine.reminder import reminder
+from ._engine.storage import MemoryStorage, Storage, StorageCallbacks
+from ._journal import JournalWriter
+from ._journal.journal_storage import JournalStorage
 from ._log import counted, logger
-from .errors import ClientClosed, ConfigurationError, InvalidEvent, LifecycleError
+from .errors import ClientClosed, ConfigurationError, LifecycleError
 
 _T = TypeVar("_T")
 
@@ -151,17 +155,16 @@ class AsyncGameball:
             JournalError: if it could not be stored.
             LifecycleError: if the client is closed, or lives in another loop or thread.
         """
-        event = _prepared(player_unique_id, name, metadata, mobile, email, self._on_padded)
-        engine = self._lifecycle
-        admission = engine.flusher.admission
-        shared = admission.offer(*event, engine.accepting_now())
-        if shared is None and engine.state is ClientState.RUNNING:
-            shared = await admission.wait_to_offer(*event, engine.accepting_now)
+        event = encode(player_unique_id, name, metadata, mobile, email, self._on_padded)
+        lifecycle = self._lifecycle
+        shared = self._admission.offer(event, lifecycle.accepting_now())
+        if shared is None and lifecycle.state is ClientState.RUNNING:
+            shared = await self._admission.wait_to_offer((event,), lifecycle.accepting_now)
         if shared is None:
-            raise engine.full
-        if engine.flusher.store.is_journal:
-            await engine.flusher.store.stored(shared)
-        return Receipt(shared, event[1])
+            raise lifecycle.full
+        if shared.is_durable is False:
+            await self._storage.durable(shared)
+        return Receipt(shared, event.name)
 
     def track_nowait(
         self,
@@ -182,13 +185,13 @@ class AsyncGameball:
             JournalError: if the journal cannot store anything at present.
             LifecycleError: as `track` does.
         """
-        event = _prepared(player_unique_id, name, metadata, mobile, email, self._on_padded)
-        engine = self._lifecycle
-        shared = engine.flusher.admission.offer(*event, engine.accepting_now())
+        event = encode(player_unique_id, name, metadata, mobile, email, self._on_padded)
+        shared = self._admission.offer(event, self._lifecycle.accepting_now())
         if shared is None:
-            raise engine.full
-        engine.flusher.store.claim(shared)
-        return Receipt(shared, event[1])
+            raise self._lifecycle.full
+        if shared.is_durable is False:
+            self._storage.claim(shared)
+        return Receipt(shared, event.name)
 
     def track_threadsafe(
         self,
@@ -247,20 +250,15 @@ class AsyncGameball:
             BufferFull: as `track` does.
             LifecycleError: as `track` does; `send` needs a started client.
         """
-        on_padded = self._on_padded
-        mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
-        player = text(PLAYER, player_unique_id, on_padded)
-        encoded = _encoded_events(events, on_padded)
-        engine = self._lifecycle
-        engine.check_running()
-        admission = engine.flusher.admission
-        shared = admission.offer_batch(player, encoded, mobile, email, engine.now())
+        request = encode_request(player_unique_id, events, mobile, email, self._on_padded)
+        lifecycle = self._lifecycle
+        lifecycle.check_running()
+        shared = self._admission.offer_batch(request, lifecycle.accepting_now())
         if shared is None:
-            shared = await admission.wait_to_offer_batch(player, encoded, mobile, email, engine.accepting_now)
+            shared = await self._admission.wait_to_offer(request, lifecycle.accepting_now, together=True)
         if shared is None:
-            raise engine.full
-        outcomes = [await shared.wait(name) for name in encoded]
-        return _joint_outcome(outcomes)
+            raise lifecycle.full
+        return _joint_outcome([await shared.wait(event.name) for event in request])
 
     # ---------------------------------------------------------------- life
 
@@ -303,7 +301,7 @@ class AsyncGameball:
             raise ClientClosed("the client is closed and holds nothing: flush before you close.")
         self._lifecycle.check_running()
         limit = None if timeout is None else _checked_timeout(timeout, zero=True)
-        await self._lifecycle.flusher.flush(limit, self._lifecycle.check_alive)
+        await self._flusher.flush(limit, self._lifecycle.check_alive)
 
     def stop_sending(self) -> None:
         """Begin a close that starts no further request; await `aclose` to finish those in flight.
@@ -364,7 +362,7 @@ class AsyncGameball:
         Callable at any time and from any thread; only in the loop's own thread are all counts of
         one instant.
         """
-        return self._lifecycle.flusher.stats()
+        return self._flusher.stats()
 
     def __repr__(self) -> str:
         state = self._lifecycle.state.name.lower()
@@ -373,7 +371,7 @@ class AsyncGameball:
     def __del__(self) -> None:
         if not hasattr(self, "_lifecycle"):
             return  # the constructor raised
-        state, pending = self._lifecycle.state, self._lifecycle.flusher.pending
+        state, pending = self._lifecycle.state, self._flusher.pending
         self._lifecycle.forget()
         if state is ClientState.RUNNING or (pending and state is not ClientState.CLOSED):
             warnings.warn(
@@ -399,13 +397,20 @@ class AsyncGameball:
             batching=self._batching,
             retry=self._retry,
             rate=self._rate,
-            journal=self._journal,
+            make_storage=self._make_storage,
             endpoint=self._endpoint,
             make_delivery=make_delivery,
             on_failure=self._on_failure,
             observer=self._observer,
         )
+        self._flusher, self._admission, self._storage = flusher, flusher.admission, flusher.storage
         return Lifecycle(flusher)
+
+    def _make_storage(self, buffer: Buffer, batching: Batching, callbacks: StorageCallbacks) -> Storage:
+        if self._journal is None:
+            return MemoryStorage(buffer, batching, callbacks)
+        writer = JournalWriter(self._journal, self._endpoint.account)
+        return JournalStorage(writer, self._journal, buffer, batching, callbacks)
 
     def _forget_parent(self) -> None:
         """In a forked child: what the parent holds is the parent's to send; begin anew."""
@@ -433,37 +438,6 @@ def _log_losses() -> None:
     """Log what is left in clients that were not closed."""
     for engine in list(lifecycles):
         engine.log_loss()
-
-
-def _prepared(
-    player_unique_id: str,
-    name: str,
-    metadata: Metadata | None,
-    mobile: str | None,
-    email: str | None,
-    on_padded: OnPadded,
-) -> tuple[str, str, bytes, str | None, str | None]:
-    """One event, checked and encoded, as the intake takes it."""
-    player = player_unique_id
-    # what `text` checks, without a call: this runs for every event
-    if not (type(player) is str and player.isascii() and player >= "!" and player[-1] > " "):
-        player = text(PLAYER, player, on_padded)
-    if not (type(name) is str and name.isascii() and name >= "!" and name[-1] > " "):
-        name = text(NAME, name, on_padded)
-    encoded = encode_event(name, metadata)
-    if mobile is None and email is None:  # nearly always
-        return player, name, encoded, None, None
-    return player, name, encoded, contact("mobile", mobile, on_padded), contact("email", email, on_padded)
-
-
-def _encoded_events(events: Mapping[str, Metadata | None], on_padded: OnPadded) -> dict[str, bytes]:
-    if not isinstance(events, Mapping) or not events:
-        raise InvalidEvent("send() takes a dict of at least one event: metadata or None by event name.")
-    named = [(text(NAME, name, on_padded), metadata) for name, metadata in events.items()]
-    encoded = {name: encode_event(name, metadata) for name, metadata in named}
-    if len(encoded) != len(events):
-        raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
-    return encoded
 
 
 def _joint_outcome(outcomes: list[Outcome]) -> Delivered:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
-from .events import Event
+from .events import EncodedEvent, Event
 from .receipts import SharedOutcome
 
 Overhead = Callable[[str, str | None, str | None], int]
@@ -19,29 +19,30 @@ One figure for both, so that the sum stays the same when a batch is split.
 
 
 def _text_bytes(text: str | None) -> int:
-    """Bytes of memory that a text takes, at most."""
+    """Return the bytes of memory that a text takes, at most."""
     return 0 if text is None else len(text) if text.isascii() else 4 * len(text)
 
 
-def per_event(player_unique_id: str) -> int:
-    """Bytes that each event of a player counts with, beside its encoding and its name."""
-    return _text_bytes(player_unique_id) + _EVENT_OVERHEAD
-
-
 def contact_bytes(mobile: str | None, email: str | None) -> int:
-    """Bytes that a batch's contact counts with."""
+    """Return the bytes that a batch's contact counts with."""
+    if mobile is None and email is None:  # nearly always
+        return 0
     return _text_bytes(mobile) + _text_bytes(email)
 
 
-def event_bytes(player_unique_id: str, name: str, encoded: bytes, mobile: str | None, email: str | None) -> int:
-    """Bytes that an event counts with if it is a batch of its own, at most."""
-    return len(encoded) + len(name) + per_event(player_unique_id) + contact_bytes(mobile, email)
+def request_bytes(events: Sequence[EncodedEvent]) -> int:
+    """Return the bytes that events of one player count with, at most, if they are a batch of their own."""
+    mobile, email = contact_of(events)
+    texts = sum(len(event.encoded) + len(event.name) for event in events)
+    return texts + len(events) * (_text_bytes(events[0].player) + _EVENT_OVERHEAD) + contact_bytes(mobile, email)
 
 
-def held_bytes(player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None) -> int:
-    """Bytes that the events of a batch count with."""
-    texts = sum(map(len, events)) + sum(map(len, events.values()))
-    return texts + len(events) * per_event(player_unique_id) + contact_bytes(mobile, email)
+def contact_of(events: Sequence[EncodedEvent]) -> tuple[str | None, str | None]:
+    """Return the mobile number and the e-mail address that the events of one request share."""
+    return (
+        next((event.mobile for event in events if event.mobile is not None), None),
+        next((event.email for event in events if event.email is not None), None),
+    )
 
 
 class BatchState(Enum):
@@ -114,7 +115,7 @@ class Batch:
     def __init__(self, number: int, player_unique_id: str, *, overhead: int, opened_at: float, epoch: int) -> None:
         self.number = number
         self.player_unique_id = player_unique_id
-        self.per_event = per_event(player_unique_id)
+        self.per_event = _text_bytes(player_unique_id) + _EVENT_OVERHEAD
         self.events: dict[str, bytes] = {}
         self.size = overhead - 1  # the first event has no comma before it
         self.mobile: str | None = None
@@ -151,7 +152,8 @@ class Batch:
     @property
     def held_bytes(self) -> int:
         """What it counts with in the buffer."""
-        return held_bytes(self.player_unique_id, self.events, self.mobile, self.email)
+        texts = sum(map(len, self.events)) + sum(map(len, self.events.values()))
+        return texts + len(self.events) * self.per_event + contact_bytes(self.mobile, self.email)
 
     def add(self, name: str, encoded: bytes, epoch: int) -> None:
         """Append an event that is known to fit."""

@@ -6,21 +6,19 @@ Plain synchronous state, changed only between awaits; `now` comes in as an argum
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 
 from .._config import Batching
 from ..errors import Dropped, InvalidEvent, LifecycleError
-from .batch import Batch, BatchState, Overhead, contact_bytes, event_bytes, held_bytes
-from .events import Event
+from .batch import Batch, BatchState, Overhead, contact_bytes, contact_of, request_bytes
+from .events import EncodedEvent, Event
 from .receipts import Outcome, SharedOutcome
 from .reentrancy import non_reentrant, reentrant
 from .schedule import AgeIndex, Player, PlayerState, Schedule
 from .stats import Counters
 
-_OPEN, _LINGERING = (
-    BatchState.OPEN,
-    PlayerState.LINGERING,
-)  # Python 3.11 takes 60 ns to look up a member, as long as a call
+# Python 3.11 takes 60 ns to look up a member, as long as a call
+_OPEN, _LINGERING = BatchState.OPEN, PlayerState.LINGERING
 
 _MOST_OVERHEAD = 256
 """Bytes of a request that are neither an event nor an id, in any dialect; a test compares."""
@@ -37,7 +35,9 @@ class Buffer:
         overhead: bytes of a request beside its events.
         on_due: called with a time, when something becomes due at it that may be the earliest.
         on_settled: called when events got their outcome, and so made room.
-        check_waiting: the `check` of outcomes.
+
+    Attributes:
+        check_waiting: the `check` of outcomes; the lifecycle sets it.
     """
 
     def __init__(
@@ -46,11 +46,10 @@ class Buffer:
         overhead: Overhead,
         on_due: Callable[[float], object],
         on_settled: Callable[[], object] = lambda: None,
-        check_waiting: Callable[[], object] = lambda: None,
     ) -> None:
         self.counts = Counters()
         self._on_settled = on_settled
-        self._check_waiting = check_waiting
+        self.check_waiting: Callable[[], object] = lambda: None
         self.is_changing = False
         self._batching = batching
         self._overhead = overhead
@@ -70,15 +69,7 @@ class Buffer:
         return has_bytes and counts.pending + events <= batching.buffer_events
 
     def offer(
-        self,
-        player_unique_id: str,
-        name: str,
-        encoded: bytes,
-        mobile: str | None,
-        email: str | None,
-        now: float,
-        segment: int = 0,
-        seqs: tuple[int, ...] = (),
+        self, event: EncodedEvent, now: float, segment: int = 0, seqs: tuple[int, ...] = ()
     ) -> SharedOutcome | None:
         """Accept one event into its player's last batch, or into a new one; None if there is no room.
 
@@ -87,11 +78,12 @@ class Buffer:
         """
         if self.is_changing:
             raise reentrant()
-        self.is_changing = True  # as `one_change` does, without a call in between: this runs for every event
+        self.is_changing = True  # as `non_reentrant` does, inlined because this runs for every event
         try:
+            player_unique_id, name, encoded, mobile, email = event
             player = self._players.get(player_unique_id)
             if player is None or mobile is not None or email is not None:
-                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, segment, seqs)
+                return self._offer_slowly(player, event, now, segment, seqs)
             # what nearly every event meets, in one place: each call would cost as much as all of these tests
             batch, size, counts, batching = player.tail, len(encoded), self.counts, self._batching
             if (
@@ -101,7 +93,7 @@ class Buffer:
                 or batch.size + size >= batching.max_bytes
                 or batch.segment != segment
             ):
-                return self._offer_slowly(player_unique_id, name, encoded, mobile, email, now, segment, seqs)
+                return self._offer_slowly(player, event, now, segment, seqs)
             held = size + len(name) + batch.per_event
             if counts.pending >= batching.buffer_events or counts.pending_bytes + held > batching.buffer_bytes:
                 return None
@@ -121,103 +113,53 @@ class Buffer:
             self.is_changing = False
 
     def _offer_slowly(
-        self,
-        player_unique_id: str,
-        name: str,
-        encoded: bytes,
-        mobile: str | None,
-        email: str | None,
-        now: float,
-        segment: int,
-        seqs: tuple[int, ...],
+        self, player: Player | None, event: EncodedEvent, now: float, segment: int, seqs: tuple[int, ...]
     ) -> SharedOutcome | None:
-        player = self._players.get(player_unique_id)
-        growth = None
-        if player is not None and player.tail.segment == segment:
-            growth = self._growth(player.tail, name, encoded, mobile, email)
-        if growth is None:
-            self.check_size(player_unique_id, name, len(encoded), mobile, email)
-        held = event_bytes(player_unique_id, name, encoded, mobile, email)
-        if player is not None and growth is not None:
-            held += player.tail.contact_growth(mobile, email) - contact_bytes(mobile, email)
-        if not self.has_room(1, held):
+        batch = None if player is None or player.tail.segment != segment else player.tail
+        growth = None if batch is None else self._growth(batch, event)
+        if batch is None or growth is None:
+            self.check_size((event,))
+            if not self.has_room(1, request_bytes((event,))):
+                return None
+            return self._open(player, (event,), now, segment, seqs).shared
+        held = len(event.encoded) + len(event.name) + batch.per_event
+        contact_growth = batch.contact_growth(event.mobile, event.email)
+        if not self.has_room(1, held + contact_growth):
             return None
-        if player is None or growth is None:
-            batch = self._open(player_unique_id, mobile, email, now)
-            batch.segment, batch.seqs = segment, seqs
-            self._add(batch, name, encoded)
-            self._append(player, batch, now)
-        else:
-            batch = player.tail
-            self.counts.pending_bytes += batch.contact_growth(mobile, email)
-            batch.adopt(mobile, email, growth)
-            batch.seqs += seqs
-            self._add(batch, name, encoded)
-            if player.player_state is PlayerState.LINGERING and self._is_full(batch):
-                self._schedule.make_ready(player)
+        self.counts.pending_bytes += contact_growth
+        batch.adopt(event.mobile, event.email, growth)
+        batch.seqs += seqs
+        self._add(batch, event)
+        if player is not None and player.player_state is PlayerState.LINGERING and self._is_full(batch):
+            self._schedule.make_ready(player)
         return batch.shared
 
     @non_reentrant
     def offer_batch(
-        self,
-        player_unique_id: str,
-        events: Mapping[str, bytes],
-        mobile: str | None,
-        email: str | None,
-        now: float,
-        segment: int = 0,
-        seqs: tuple[int, ...] = (),
+        self, events: Sequence[EncodedEvent], now: float, segment: int = 0, seqs: tuple[int, ...] = ()
     ) -> SharedOutcome | None:
-        """Accept events as one batch of their own, due at once; None if there is no room.
+        """Accept events of one player as one batch of their own, due at once; None if there is no room.
 
         Raises:
             InvalidEvent: if they are larger or more than a request may be.
         """
-        self.check_batch(player_unique_id, events, mobile, email)
-        if not self.has_room(len(events), held_bytes(player_unique_id, events, mobile, email)):
+        self.check_batch(events)
+        if not self.has_room(len(events), request_bytes(events)):
             return None
-        return self._offer_closed(player_unique_id, events, mobile, email, now, segment, seqs).shared
+        player = self._players.get(events[0].player)
+        return self._open(player, events, now, segment, seqs, BatchState.CLOSED).shared
 
     @non_reentrant
-    def restore(
-        self,
-        player_unique_id: str,
-        events: Mapping[str, bytes],
-        mobile: str | None,
-        email: str | None,
-        now: float,
-        segment: int,
-        seqs: tuple[int, ...],
-    ) -> Batch:
-        """Take over a batch that an earlier process sealed, and may have sent; whatever its size, and the room."""
-        batch = self._offer_closed(player_unique_id, events, mobile, email, now, segment, seqs)
+    def restore(self, events: Sequence[EncodedEvent], now: float, segment: int, seqs: tuple[int, ...]) -> Batch:
+        """Take over a batch that an earlier process sealed and may have sent, without regard to its size."""
+        player = self._players.get(events[0].player)
+        batch = self._open(player, events, now, segment, seqs, BatchState.CLOSED)
         batch.ambiguous = batch.is_recorded = True
         return batch
 
-    def _offer_closed(
-        self,
-        player_unique_id: str,
-        events: Mapping[str, bytes],
-        mobile: str | None,
-        email: str | None,
-        now: float,
-        segment: int,
-        seqs: tuple[int, ...],
-    ) -> Batch:
-        batch = self._open(player_unique_id, mobile, email, now)
-        batch.segment, batch.seqs = segment, seqs
-        for name, encoded in events.items():
-            self._add(batch, name, encoded)
-        batch.stage = BatchState.CLOSED
-        self._append(self._players.get(player_unique_id), batch, now)
-        return batch
-
-    def check_batch(
-        self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None
-    ) -> None:
+    def check_batch(self, events: Sequence[EncodedEvent]) -> None:
         """Raise InvalidEvent if these events are larger or more than one request may ever be."""
-        size = sum(map(len, events.values())) + len(events) - 1  # with the commas
-        self.check_size(player_unique_id, ", ".join(events), size, mobile, email)
+        self.check_size(events)
         for limit in ("max_events", "buffer_events"):
             if len(events) > (most := getattr(self._batching, limit)):
                 raise InvalidEvent(
@@ -226,14 +168,14 @@ class Buffer:
                 )
 
     @non_reentrant
-    def refuse_newest(self, encoded: bytes, error: Dropped) -> SharedOutcome:
+    def refuse_newest(self, event: EncodedEvent, error: Dropped) -> SharedOutcome:
         """Accept an event and drop it at once, so that it is counted."""
         shared = SharedOutcome()
         shared.settle(error)
         self.counts.accepted += 1
         self.counts.pending += 1
-        self.counts.pending_bytes += len(encoded)
-        self.counts.settle(1, len(encoded), error)
+        self.counts.pending_bytes += len(event.encoded)
+        self.counts.settle(1, len(event.encoded), error)
         return shared
 
     def write_off(self, events: int) -> None:
@@ -241,52 +183,75 @@ class Buffer:
         self.counts.accepted += events
         self.counts.dropped += events
 
-    def _growth(self, batch: Batch, name: str, encoded: bytes, mobile: str | None, email: str | None) -> int | None:
+    def _growth(self, batch: Batch, event: EncodedEvent) -> int | None:
         """Bytes that the event's contact adds to the batch; None if the event cannot join it."""
-        if batch.stage is not BatchState.OPEN or name in batch.events or len(batch.events) >= self._batching.max_events:
+        if (
+            batch.stage is not BatchState.OPEN
+            or event.name in batch.events
+            or len(batch.events) >= self._batching.max_events
+        ):
             return None
-        growth = batch.growth(mobile, email, self._overhead)
-        if growth is None or batch.size + growth + len(encoded) + 1 > self._batching.max_bytes:
+        growth = batch.growth(event.mobile, event.email, self._overhead)
+        if growth is None or batch.size + growth + len(event.encoded) + 1 > self._batching.max_bytes:
             return None
         return growth
 
-    def check_size(self, player_unique_id: str, name: str, size: int, mobile: str | None, email: str | None) -> None:
-        """Raise InvalidEvent if an event of so many bytes is larger than a request may ever be."""
-        most = _MOST_OVERHEAD + _LONGEST_ESCAPE * (len(player_unique_id) + len(mobile or "") + len(email or ""))
+    def check_size(self, events: Sequence[EncodedEvent]) -> None:
+        """Raise InvalidEvent if a request of these events is larger than a request may ever be."""
+        player, name, encoded, mobile, email = events[0]
+        size = len(encoded)
+        if len(events) > 1:
+            mobile, email = contact_of(events)
+            name = ", ".join(event.name for event in events)
+            size = sum(len(event.encoded) for event in events) + len(events) - 1  # with the commas
+        most = _MOST_OVERHEAD + _LONGEST_ESCAPE * (len(player) + len(mobile or "") + len(email or ""))
         if most + size <= self._batching.max_bytes:
             return  # nearly every event: without the cost of the exact figure
-        total = self._overhead(player_unique_id, mobile, email) + size
+        total = self._overhead(player, mobile, email) + size
         if total > self._batching.max_bytes:
             raise InvalidEvent(
                 f"event {name[:60]!r} makes a request of {total:,} bytes, Batching(max_bytes="
                 f"{self._batching.max_bytes}) allows no more: shorten its values, or raise max_bytes."
             )
 
-    def _open(self, player_unique_id: str, mobile: str | None, email: str | None, now: float) -> Batch:
+    def _open(
+        self,
+        player: Player | None,
+        events: Sequence[EncodedEvent],
+        now: float,
+        segment: int,
+        seqs: tuple[int, ...],
+        stage: BatchState = _OPEN,
+    ) -> Batch:
+        """Append a new batch with these events to the player's queue."""
+        player_unique_id, _, _, mobile, email = events[0]
+        if len(events) > 1:
+            mobile, email = contact_of(events)
         overhead = self._overhead(player_unique_id, mobile, email)
         batch = Batch(next(self._numbers), player_unique_id, overhead=overhead, opened_at=now, epoch=self._epoch)
-        batch.mobile, batch.email = mobile, email
+        batch.mobile, batch.email, batch.segment, batch.seqs = mobile, email, segment, seqs
+        batch.shared.check = self.check_waiting
         self.counts.pending_bytes += contact_bytes(mobile, email)
-        batch.shared.check = self._check_waiting
         self._by_age[batch.number] = batch
-        return batch
-
-    def _add(self, batch: Batch, name: str, encoded: bytes) -> None:
-        batch.add(name, encoded, self._epoch)
-        counts = self.counts
-        counts.accepted += 1
-        counts.pending += 1
-        counts.pending_bytes += len(encoded) + len(name) + batch.per_event
-
-    def _append(self, player: Player | None, batch: Batch, now: float) -> None:
+        for event in events:
+            self._add(batch, event)
+        batch.stage = stage
         if player is None:
-            player = self._players[batch.player_unique_id] = Player(batch)
+            player = self._players[player_unique_id] = Player(batch)
             self._place_head(player, now)
-            return
+            return batch
         player.tail.following = batch
         player.tail = batch
         if player.player_state is PlayerState.LINGERING:
             self._schedule.make_ready(player)  # nothing can merge into its head any more
+        return batch
+
+    def _add(self, batch: Batch, event: EncodedEvent) -> None:
+        batch.add(event.name, event.encoded, self._epoch)
+        counts = self.counts
+        counts.accepted += 1
+        counts.pending += 1
+        counts.pending_bytes += len(event.encoded) + len(event.name) + batch.per_event
 
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.events) >= self._batching.max_events or batch.size >= self._batching.max_bytes

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import attrs
@@ -44,6 +45,31 @@ OnPadded = Callable[[str, str], object]
 _encode = msgspec.json.Encoder().encode
 
 
+class EncodedEvent(NamedTuple):
+    """One event from `track` to the buffer, the storage, the disk and the wire.
+
+    Attributes:
+        player: the player's id.
+        name: the event's name.
+        encoded: its JSON member `"name":{...}`.
+        mobile: the player's mobile number, if it was given.
+        email: the player's e-mail address, if it was given.
+    """
+
+    player: str
+    name: str
+    encoded: bytes
+    mobile: str | None
+    email: str | None
+
+
+_Fields = tuple[str, str, bytes, str | None, str | None]
+
+new_event: Callable[[_Fields], EncodedEvent]
+new_event = partial(tuple.__new__, EncodedEvent)  # pyright: ignore[reportUnknownMemberType] of a tuple of anything
+"""Make an event of all its fields, in half the time of its constructor."""
+
+
 @attrs.frozen
 class Event:
     """One event as `on_failure` and `CloseReport` hand it back; its `repr` shows the name alone.
@@ -60,6 +86,11 @@ class Event:
     mobile: str | None = attrs.field(repr=False)
     email: str | None = attrs.field(repr=False)
     _encoded: bytes = attrs.field(repr=False)
+
+    @classmethod
+    def of(cls, event: EncodedEvent) -> Event:
+        """Return an encoded event as users get it back."""
+        return cls(event.player, event.name, event.mobile, event.email, event.encoded)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -93,6 +124,54 @@ def validate_event(
     text(PLAYER, player_unique_id)
     contact("mobile", mobile)
     contact("email", email)
+
+
+def encode(
+    player: str,
+    name: str,
+    metadata: Metadata | None,
+    mobile: str | None,
+    email: str | None,
+    on_padded: OnPadded,
+) -> EncodedEvent:
+    """Check and encode one event.
+
+    Raises:
+        InvalidEvent: if it cannot be sent as it is.
+    """
+    # the fast path of `text`, inlined because this runs for every event
+    if not (type(player) is str and player.isascii() and player >= "!" and player[-1] > " "):
+        player = text(PLAYER, player, on_padded)
+    if not (type(name) is str and name.isascii() and name >= "!" and name[-1] > " "):
+        name = text(NAME, name, on_padded)
+    encoded = encode_event(name, metadata)
+    if mobile is None and email is None:  # nearly always
+        return new_event((player, name, encoded, None, None))
+    mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
+    return new_event((player, name, encoded, mobile, email))
+
+
+def encode_request(
+    player: str,
+    events: Mapping[str, Metadata | None],
+    mobile: str | None,
+    email: str | None,
+    on_padded: OnPadded,
+) -> list[EncodedEvent]:
+    """Check and encode the events of one request.
+
+    Raises:
+        InvalidEvent: if one of them cannot be sent as it is, or there is none.
+    """
+    mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
+    player = text(PLAYER, player, on_padded)
+    if not isinstance(events, Mapping) or not events:
+        raise InvalidEvent("send() takes a dict of at least one event: metadata or None by event name.")
+    named = [(text(NAME, name, on_padded), metadata) for name, metadata in events.items()]
+    encoded = {name: encode_event(name, metadata) for name, metadata in named}
+    if len(encoded) != len(events):
+        raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
+    return [new_event((player, name, member, mobile, email)) for name, member in encoded.items()]
 
 
 def text(what: str, value: object, on_padded: OnPadded | None = None) -> str:

@@ -47,8 +47,10 @@ class SharedOutcome:
         changed: rings when one of the others was set, if somebody waits; nearly nobody does.
         check: raises where the outcome cannot be waited for: the client is not started, or lives in another loop.
         marks: what an observer returned for the events, by name; nearly always nothing.
+        is_durable: whether the events are on disk; None if they are not going there.
     """
 
+    is_durable: bool | None = None
     __slots__ = ("changed", "check", "interruption", "marks", "moved", "outcome")
 
     def __init__(self) -> None:
@@ -116,11 +118,7 @@ class SharedOutcome:
 
 
 class StoredOutcome(SharedOutcome):
-    """The outcome of events that go through the journal, until they join a batch: then it is the batch's.
-
-    Attributes:
-        is_durable: whether the journal has them on disk.
-    """
+    """The outcome of events that go through the journal, until they join a batch: then it is the batch's."""
 
     __slots__ = ("__weakref__", "_joined", "is_durable")
 
@@ -163,7 +161,7 @@ class Receipt:
     @property
     def durable(self) -> bool:
         """Whether the event is on disk, and so survives the process; without a journal it never is."""
-        return isinstance(self._shared, StoredOutcome) and self._shared.is_durable
+        return bool(self._shared.is_durable)
 
     def __await__(self) -> Generator[Any, Any, Delivered]:
         """Wait for the outcome of this event.

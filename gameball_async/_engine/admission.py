@@ -1,25 +1,22 @@
-"""The queue of producers before a full buffer: first come, first served, cancellable, bounded in time."""
+"""Admission of events: a fair queue before a full buffer, and what is dropped instead of waiting."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import anyio
 
 from .._config import Batching
-from .._core.batch import event_bytes, held_bytes
+from .._core.batch import request_bytes
 from .._core.buffer import Buffer
-from .._core.events import Event
+from .._core.events import EncodedEvent, Event
 from .._core.receipts import SharedOutcome
-from .._journal.journal_storage import JournalStorage
-from .._log import counted
-from ..errors import BufferFull, Dropped, DropReason
+from ..errors import Dropped, DropReason
 from .callbacks import FailureCallbacks
 from .reporting import Reporting
-from .storage import MemoryStorage
+from .storage import Storage
 
 _T = TypeVar("_T")
 
@@ -28,16 +25,14 @@ class FairQueue:
     """Lets producers try again one after another, as room is made.
 
     Only the first in the queue is woken, and it passes the turn on when it leaves, whether it was
-    admitted, timed out or was cancelled. So no wake-up is lost, and nobody overtakes.
+    admitted, timed out or was cancelled. So no wake-up is lost, and no caller overtakes another.
+
+    Attributes:
+        turns: wakes the waiting callers, in order; while there are any, a new caller has to queue up.
     """
 
     def __init__(self) -> None:
-        self._queue: OrderedDict[anyio.Event, None] = OrderedDict()
-
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether somebody waits, so that a newcomer must queue up as well."""
-        return bool(self._queue)
+        self.turns: OrderedDict[anyio.Event, None] = OrderedDict()
 
     async def wait_for(self, attempt: Callable[[], _T | None], timeout: float) -> _T | None:  # noqa: ASYNC109 the user's setting
         """Call `attempt` whenever there may be room, until it returns something.
@@ -50,141 +45,120 @@ class FairQueue:
             What `attempt` returned, or None when the time was over.
         """
         turn = anyio.Event()
-        self._queue[turn] = None
+        self.turns[turn] = None
         try:
             with anyio.move_on_after(timeout):
                 while True:
                     await turn.wait()
                     if (admitted := attempt()) is not None:
                         return admitted
-                    del self._queue[turn]
+                    del self.turns[turn]
                     turn = anyio.Event()
-                    self._queue[turn] = None
-                    self._queue.move_to_end(turn, last=False)
+                    self.turns[turn] = None
+                    self.turns.move_to_end(turn, last=False)
             return None
         finally:
-            del self._queue[turn]
+            del self.turns[turn]
             self.room_made()
 
     def room_made(self) -> None:
         """Give the first in the queue its turn."""
-        if self._queue:
-            next(iter(self._queue)).set()
+        if self.turns:
+            next(iter(self.turns)).set()
 
     def dismiss(self) -> None:
         """Give everyone a turn at once: what they wait for will not come, and their attempt will say so."""
-        for turn in self._queue:
+        for turn in self.turns:
             turn.set()
 
 
 class Admission:
-    """Lets events into the buffer, by the policy of `Batching(when_full=...)`.
+    """Passes events to the storage, by the policy of `Batching(when_full=...)`.
 
     Args:
-        buffer: the events in memory.
-        store: what keeps events beside it; with a journal, they go through it.
+        buffer: what events are dropped from.
+        storage: what accepts them.
         batching: what happens when there is no room.
-        failures: is told of dropped events.
-        reporting: likewise.
+        failures: gets dropped events.
+        reporting: reports them, and events that are tracked.
+
+    Attributes:
+        queue: the callers that wait for room.
     """
 
     def __init__(
-        self, buffer: Buffer, store: MemoryStorage, batching: Batching, failures: FailureCallbacks, reporting: Reporting
+        self, buffer: Buffer, storage: Storage, batching: Batching, failures: FailureCallbacks, reporting: Reporting
     ) -> None:
-        self.admission = FairQueue()
+        self.queue = FairQueue()
         self._buffer = buffer
-        self._store = store
-        self._entrance = store if isinstance(store, JournalStorage) else buffer
+        self._storage = storage
         self._batching = batching
         self._failures = failures
         self._reporting = reporting
+        self._is_observed = reporting.sees_tracks
         self._drops = batching.when_full in ("drop_oldest", "drop_newest")
         self._dropped: list[tuple[Event, Dropped]] = []
 
-    def offer(
-        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
-    ) -> SharedOutcome | None:
-        """Accept an event, or return None if there is no room, or others wait for room already."""
-        if self.admission.is_waited_for:
+    def offer(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
+        """Accept an event, or return None if there is no room, or other callers wait for room already."""
+        if self.queue.turns:
             return None
-        shared = self._entrance.offer(player, name, encoded, mobile, email, now)
+        shared = self._storage.accept(event, now)
         if shared is None and self._drops:
-            shared = self._offer_dropping(player, name, encoded, mobile, email, now)
+            shared = self._offer_dropping(event, now)
+        if self._is_observed and shared is not None:
+            self._reporting.tracked(shared, (event,))
         return shared
 
-    def offer_batch(
-        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
-    ) -> SharedOutcome | None:
-        """Accept events as one request, or return None like `offer`; for their sake none of them is dropped."""
-        if self.admission.is_waited_for:
+    def offer_batch(self, events: Sequence[EncodedEvent], now: float) -> SharedOutcome | None:
+        """Accept events as one request, or return None as `offer` does; none of these is dropped."""
+        if self.queue.turns:
             return None
         if self._batching.when_full == "drop_oldest":
-            self._buffer.check_batch(player, events, mobile, email)
-            self._drop_oldest(len(events), held_bytes(player, events, mobile, email), now)
-        shared = self._entrance.offer_batch(player, events, mobile, email, now)
-        self._tell(now)
+            self._buffer.check_batch(events)
+            self._drop_oldest(events, now)
+        shared = self._storage.accept_batch(events, now)
+        self._report_dropped(now)
+        if self._is_observed and shared is not None:
+            self._reporting.tracked(shared, events)
         return shared
 
     async def wait_to_offer(
-        self,
-        player: str,
-        name: str,
-        encoded: bytes,
-        mobile: str | None,
-        email: str | None,
-        now: Callable[[], float],
+        self, events: Sequence[EncodedEvent], now: Callable[[], float], *, together: bool = False
     ) -> SharedOutcome | None:
-        """Accept an event when its turn has come and there is room; None if that takes too long.
+        """Accept an event, or events as one request, when it is their turn and there is room; None on timeout.
 
         The clock raises if nothing is accepted any more.
         """
-        return await self._wait(partial(self._entrance.offer, player, name, encoded, mobile, email), now)
-
-    async def wait_to_offer_batch(
-        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: Callable[[], float]
-    ) -> SharedOutcome | None:
-        """Accept events as one request when their turn has come; like `wait_to_offer`."""
-        return await self._wait(partial(self._entrance.offer_batch, player, events, mobile, email), now)
-
-    async def _wait(self, offer: Callable[[float], _T | None], now: Callable[[], float]) -> _T | None:
         if self._batching.when_full != "wait":
             return None
-        return await self.admission.wait_for(lambda: offer(now()), self._batching.wait_timeout)
+        storage = self._storage
 
-    def full(self, remedy: str) -> BufferFull:
-        """The error for an event that found no room."""
-        if isinstance(self._store, JournalStorage):
-            return BufferFull(
-                f"the journal is full: {self._store.fullness}. {remedy}Track the event later, or raise "
-                "Journal(max_bytes=...)."
-            )
-        counts, batching = self._buffer.counts, self._batching
-        return BufferFull(
-            f"the buffer is full: {counts.pending} of {counted(batching.buffer_events, 'event')}, "
-            f"{counts.pending_bytes:,} of {counted(batching.buffer_bytes, 'byte')}. {remedy}"
-            "Track the event later, raise Batching(buffer_events=..., buffer_bytes=...), or choose what when_full "
-            "drops."
-        )
+        def attempt() -> SharedOutcome | None:
+            return storage.accept_batch(events, now()) if together else storage.accept(events[0], now())
+
+        shared = await self.queue.wait_for(attempt, self._batching.wait_timeout)
+        if self._is_observed and shared is not None:
+            self._reporting.tracked(shared, events)
+        return shared
 
     # ---------------------------------------------------------------- dropping
 
-    def _offer_dropping(
-        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
-    ) -> SharedOutcome:
+    def _offer_dropping(self, event: EncodedEvent, now: float) -> SharedOutcome:
         shared = None
-        size = event_bytes(player, name, encoded, mobile, email)
-        if self._batching.when_full == "drop_oldest" and self._drop_oldest(1, size, now):
-            shared = self._buffer.offer(player, name, encoded, mobile, email, now)
+        if self._batching.when_full == "drop_oldest" and self._drop_oldest((event,), now):
+            shared = self._storage.accept(event, now)
         if shared is None:
             error = self._error()
-            shared = self._buffer.refuse_newest(encoded, error)
-            self._dropped.append((Event(player, name, mobile, email, encoded), error))
-        self._tell(now)
+            shared = self._buffer.refuse_newest(event, error)
+            self._dropped.append((Event.of(event), error))
+        self._report_dropped(now)
         return shared
 
-    def _drop_oldest(self, events: int, size: int, now: float) -> bool:
-        """Make room by giving up the oldest events; False if what is left is being sent."""
-        while not self._buffer.has_room(events, size):
+    def _drop_oldest(self, events: Sequence[EncodedEvent], now: float) -> bool:
+        """Make room for events by dropping the oldest ones; False if all that are left are being sent."""
+        size = request_bytes(events)
+        while not self._buffer.has_room(len(events), size):
             error = self._error()
             event = self._buffer.drop_oldest(error, now)
             if event is None:
@@ -192,8 +166,8 @@ class Admission:
             self._dropped.append((event, error))
         return True
 
-    def _tell(self, now: float) -> None:
-        """Tell what was dropped, when the call is done: an observer that tracks would take the room again."""
+    def _report_dropped(self, now: float) -> None:
+        """Report dropped events when the call is done: an observer that tracks would take the room again."""
         dropped, self._dropped = self._dropped, []
         for event, error in dropped:
             self._failures.add([event], error)
@@ -207,45 +181,3 @@ class Admission:
             "buffer_events or buffer_bytes, or choose when_full='wait'.",
             reason=DropReason.BUFFER_FULL,
         )
-
-
-class ObservedAdmission(Admission):
-    """Tells of each event that it lets in: in the call, and so in the caller's context.
-
-    A class of its own, so that an event costs nothing more where nobody wants to see it.
-    """
-
-    def offer(
-        self, player: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
-    ) -> SharedOutcome | None:
-        """Accept an event, or return None."""
-        return self._seen(super().offer(player, name, encoded, mobile, email, now), (name,))
-
-    async def wait_to_offer(
-        self,
-        player: str,
-        name: str,
-        encoded: bytes,
-        mobile: str | None,
-        email: str | None,
-        now: Callable[[], float],
-    ) -> SharedOutcome | None:
-        """Accept an event when its turn has come, or return None."""
-        return self._seen(await super().wait_to_offer(player, name, encoded, mobile, email, now), (name,))
-
-    def offer_batch(
-        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
-    ) -> SharedOutcome | None:
-        """Accept events as one request, or return None."""
-        return self._seen(super().offer_batch(player, events, mobile, email, now), events)
-
-    async def wait_to_offer_batch(
-        self, player: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: Callable[[], float]
-    ) -> SharedOutcome | None:
-        """Accept events as one request when their turn has come, or return None."""
-        return self._seen(await super().wait_to_offer_batch(player, events, mobile, email, now), events)
-
-    def _seen(self, shared: SharedOutcome | None, names: Collection[str]) -> SharedOutcome | None:
-        if shared is not None:
-            self._reporting.tracked(shared, names)
-        return shared

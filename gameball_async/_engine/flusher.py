@@ -15,7 +15,7 @@ from random import random
 import anyio
 import anyio.lowlevel
 
-from .._config import Batching, Journal, RateLimit, Retry
+from .._config import Batching, RateLimit, Retry
 from .._core.batch import Batch
 from .._core.buffer import Buffer
 from .._core.events import Event
@@ -24,18 +24,16 @@ from .._core.outcome import Answer, Decision
 from .._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
 from .._core.stats import Stats
 from .._endpoint import Endpoint
-from .._journal import JournalWriter
-from .._journal.journal_storage import JournalStorage
 from .._log import counted, logger
 from .._notifier import Notifier
 from ..errors import DeliveryError, DropReason, FlushTimeout, LifecycleError
-from .admission import Admission, ObservedAdmission
+from .admission import Admission
 from .backends import Backend
 from .callbacks import FailureCallbacks, OnFailure
 from .delivery import CONNECTIONS, Delivery
 from .reporting import Reporting, SentRequest
 from .settlement import Settlement
-from .storage import MemoryStorage, StorageCallbacks
+from .storage import MakeStorage, StorageCallbacks
 
 _log = logger("gameball_async")
 
@@ -50,7 +48,7 @@ class Flusher:
         batching: how events are merged and how many are held.
         retry: when and how long a request is tried again.
         rate: the two windows; None switches pacing off.
-        journal: where events are kept on disk; None keeps them in memory alone.
+        make_storage: makes the storage of accepted events.
         endpoint: where requests go, and how they look.
         make_delivery: opens the connections; called when `run` begins.
         on_failure: the user's callback.
@@ -58,7 +56,6 @@ class Flusher:
 
     Attributes:
         now: seconds of the loop's clock; before there is one, everything is overdue.
-        check_waiting: raises where an outcome cannot be waited for; the engine sets it.
         sends_new: whether further requests may start; `Engine.stop_sending` forbids it.
     """
 
@@ -68,7 +65,7 @@ class Flusher:
         batching: Batching,
         retry: Retry,
         rate: RateLimit | None,
-        journal: Journal | None,
+        make_storage: MakeStorage,
         endpoint: Endpoint,
         make_delivery: Callable[[], Delivery],
         on_failure: OnFailure | None,
@@ -77,15 +74,20 @@ class Flusher:
         dialect = endpoint.dialect
         observed = ObservedClient(base_url=endpoint.base_url, api_version=dialect.version, stats=self.stats)
         self.reporting = Reporting(observer, observed, lambda: self.pending)
-        self.check_waiting: Callable[[], object] = lambda: None
-        self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled, self._check_waiting)
+        self.buffer = Buffer(batching, dialect.overhead, self._on_due, self._on_settled)
         self.breaker = CircuitBreaker()
         self.failures = FailureCallbacks(on_failure)
-        self.store = self._new_store(journal, batching, endpoint.account)
-        make_intake = ObservedAdmission if self.reporting.sees_tracks else Admission
-        self.admission = make_intake(self.buffer, self.store, batching, self.failures, self.reporting)
+        callbacks = StorageCallbacks(
+            now=lambda: self.now(),  # noqa: PLW0108 the clock changes when the client is bound to a loop
+            on_progress=self._on_settled,
+            on_restored=self._on_restored,
+            on_refused=self._on_refused,
+            on_missing=self.reporting.missing,
+        )
+        self.storage = make_storage(self.buffer, batching, callbacks)
+        self.admission = Admission(self.buffer, self.storage, batching, self.failures, self.reporting)
         self.settlement = Settlement(
-            self.buffer, self.store, self.breaker, self.failures, self.reporting, retry, random
+            self.buffer, self.storage, self.breaker, self.failures, self.reporting, retry, random
         )
         self.sends_new = True
         self.requests = 0
@@ -106,29 +108,10 @@ class Flusher:
         self._closing_at: float | None = None
         self._ends_at_deadline: list[anyio.CancelScope] = []
 
-    def _new_store(self, journal: Journal | None, batching: Batching, account: bytes) -> MemoryStorage:
-        if journal is None:
-            return MemoryStorage()
-        hooks = StorageCallbacks(
-            now=self._time,
-            check_waiting=self._check_waiting,
-            on_progress=self._on_settled,
-            on_restored=self._on_restored,
-            on_refused=self._on_refused,
-            on_missing=self.reporting.missing,
-        )
-        return JournalStorage(JournalWriter(journal, account), journal, self.buffer, batching, hooks)
-
-    def _check_waiting(self) -> None:
-        self.check_waiting()
-
-    def _time(self) -> float:
-        return self.now()  # the clock changes when the client is bound to a loop
-
     @property
     def pending(self) -> int:
         """Accepted events without an outcome, wherever they are."""
-        return self.buffer.counts.pending + self.store.spilled
+        return self.buffer.counts.pending + self.storage.spilled
 
     # ---------------------------------------------------------------- run, flush, close
 
@@ -146,12 +129,12 @@ class Flusher:
         try:
             with anyio.CancelScope() as opening:
                 self._end_at_deadline(opening)
-                await self.store.open(backend)
+                await self.storage.serve(backend)
                 await delivery.prepare()
             self._ends_at_deadline.clear()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(backend.protected(self.failures.report))
-                tasks.start_soon(backend.protected(self.reporting.report), self._time)
+                tasks.start_soon(backend.protected(self.reporting.report), self.now)
                 async with anyio.create_task_group() as workers:
                     self._end_at_deadline(workers.cancel_scope)
                     for _ in range(CONNECTIONS):
@@ -168,7 +151,7 @@ class Flusher:
             with anyio.move_on_after(1, shield=True):
                 await delivery.aclose()
             if self._closing_at is not None:
-                await self.store.close()
+                await self.storage.close()
                 await self.failures.report_without_waiting()  # of what the disk has refused meanwhile
 
     def _warn_of_access(self) -> None:
@@ -183,7 +166,7 @@ class Flusher:
         self.settlement.is_ending = True
         self._set_deadlines()
         self._flush_now()
-        self.admission.admission.dismiss()
+        self.admission.queue.dismiss()
 
     def _end_at_deadline(self, scope: anyio.CancelScope) -> None:
         """Cancel this scope at the deadline of the close, also of one that is yet to come."""
@@ -220,24 +203,24 @@ class Flusher:
 
     async def _settle_until(self, timeout: float | None, check: Callable[[], object]) -> int:  # noqa: ASYNC109
         """Wait until everything accepted so far is settled, or the time is over; returns how much is not."""
-        epoch, goal, load = self._flush_now(), self.store.latest, self.store.load
+        epoch, goal, loaded = self._flush_now(), self.storage.latest, self.storage.loaded
         is_in = False
         with anyio.move_on_after(timeout):
-            while not self.store.has_loaded(goal):
+            while not self.storage.has_loaded(goal):
                 await self._progress_or_error(check)
-                if load < self.store.load:
-                    epoch, load = self._flush_now(), self.store.load
+                if loaded < self.storage.loaded:
+                    epoch, loaded = self._flush_now(), self.storage.loaded
             is_in = True
             while self.buffer.pending_until(epoch):
                 await self._progress_or_error(check)
         if not is_in:
             epoch = self._flush_now()  # what came into the buffer since the last look counts as well
-        return self.buffer.pending_until(epoch) + (0 if is_in else self.store.spilled)
+        return self.buffer.pending_until(epoch) + (0 if is_in else self.storage.spilled)
 
     async def _progress_or_error(self, check: Callable[[], object]) -> None:
         """Wait until something was settled, unless something stands in its way."""
         check()
-        self.store.check()
+        self.storage.check()
         if self.settlement.halted is not None:
             raise self.settlement.halted.with_traceback(None)
         await self._progress.wait()
@@ -245,12 +228,12 @@ class Flusher:
     def interrupt(self, error: LifecycleError | None) -> None:
         """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
         self.buffer.interrupt(error)
-        self.store.interrupt(error)
+        self.storage.interrupt(error)
 
     def ring(self) -> None:
         """Make everyone who waits for progress look again."""
         self._progress.ring()
-        self.admission.admission.dismiss()
+        self.admission.queue.dismiss()
 
     def _flush_now(self) -> int:
         epoch = self.buffer.flush_now()
@@ -283,7 +266,7 @@ class Flusher:
             return False
         if not self.sends_new or self.settlement.halted is not None:
             return True
-        return not (self.pending or self.store.is_storing)
+        return not (self.pending or self.storage.is_storing)
 
     def _may_go_at(self, now: float) -> float:
         """When the next batch may go: at once if not above `now`."""
@@ -293,7 +276,7 @@ class Flusher:
 
     def _on_settled(self) -> None:
         self._progress.ring()
-        self.admission.admission.room_made()
+        self.admission.queue.room_made()
         if self._closing_at is not None:
             self._wake.ring()  # perhaps that was the last
 
@@ -315,7 +298,7 @@ class Flusher:
         probe = self.breaker.start()
         answer, sending = _NOT_SENT, None
         try:
-            await self.store.seal(batch)
+            await self.storage.seal(batch)
             if not self.sends_new:
                 return  # it was forbidden meanwhile
             if self.breaker.state is not BreakerState.OPEN and (not probe or self.breaker.until > self.now()):
@@ -327,7 +310,7 @@ class Flusher:
             self._windows.finish(now)
             self.settlement.note(batch, answer, probe=probe, now=now)
             self.settlement.conclude(batch, answer, now)
-            self.store.refill()
+            self.storage.refill()
             self._wake.ring()
             self._progress.ring()
             if sending is not None:
@@ -356,7 +339,7 @@ class Flusher:
 
     def stats(self) -> Stats:
         """A snapshot of everything; callable from any thread."""
-        now, counts, store = self.now(), self.buffer.counts, self.store
+        now, counts, store = self.now(), self.buffer.counts, self.storage
         pause, halted = self.breaker.until - now, self.settlement.halted
         return Stats(
             accepted=counts.accepted + store.spilled,

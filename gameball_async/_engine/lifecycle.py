@@ -84,7 +84,7 @@ class Lifecycle:
         self._is_watched = False
         self._is_loss_logged = False
         self._changed = Notifier()
-        flusher.check_waiting = self._check_waiting
+        flusher.buffer.check_waiting = self._check_waiting
         lifecycles.add(self)
 
     # ---------------------------------------------------------------- life
@@ -184,12 +184,12 @@ class Lifecycle:
     @property
     def _is_left_alone(self) -> bool:
         """Whether nobody can drain what is left, now that the background task was cancelled."""
-        is_closing_alone = self.state is ClientState.CLOSING and (not self._closers or self.flusher.store.is_closed)
+        is_closing_alone = self.state is ClientState.CLOSING and (not self._closers or self.flusher.storage.is_closed)
         return self.is_forgotten or is_closing_alone
 
     @property
     def _is_done(self) -> bool:
-        is_settled = self.flusher.store.is_journal or not self.flusher.pending
+        is_settled = self.flusher.storage.is_persistent or not self.flusher.pending
         return self.state is ClientState.CLOSING and is_settled and not self.flusher.failures
 
     def _on_crash(self, error: Exception) -> None:
@@ -200,7 +200,7 @@ class Lifecycle:
             _log.error("the client stops: %s", reason)
         else:  # without the error's text: it may quote a player's id
             _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))
-        self.flusher.settlement.give_up(DropReason.FLUSHER_DIED, "the flusher crashed", self.now())
+        self.flusher.settlement.give_up(DropReason.FLUSHER_DIED, "the flusher crashed", self.flusher.now())
 
     def _end(self, state: ClientState) -> None:
         self.state = state
@@ -209,7 +209,7 @@ class Lifecycle:
             if self.flusher.pending:
                 self._watch_waiting()
         else:
-            self.flusher.reporting.closed(self.now())
+            self.flusher.reporting.closed(self.flusher.now())
         self.flusher.ring()
         self._changed.ring()
 
@@ -270,13 +270,13 @@ class Lifecycle:
 
     def _begin_close(self, timeout: float) -> None:
         self.state = ClientState.CLOSING
-        self.flusher.close(self.now() + timeout)
+        self.flusher.close(self.flusher.now() + timeout)
 
     async def _close_inline(self) -> None:
         """Drain in the caller's task: there is no background task, or it was cancelled before the close."""
         self.state = ClientState.CLOSING
         try:
-            if not self.flusher.store.is_closed:
+            if not self.flusher.storage.is_closed:
                 self.flusher.interrupt(None)
             if self._has_work_left:
                 await self.flusher.run(self._bound_backend, lambda: None)
@@ -288,18 +288,18 @@ class Lifecycle:
     async def _cut_short(self, why: str = _CUT_SHORT) -> None:
         """Settle whatever is left, tell on_failure and the log, and end."""
         self.state = ClientState.CLOSING
-        self.flusher.settlement.give_up(DropReason.CLOSED, why, self.now())
+        self.flusher.settlement.give_up(DropReason.CLOSED, why, self.flusher.now())
         try:
             await self.flusher.failures.report_without_waiting()
         finally:
-            self.flusher.store.abandon()
+            self.flusher.storage.abandon()
             self._end(ClientState.CLOSED)
 
     @property
     def _has_work_left(self) -> bool:
         """Whether a close has to run the flusher; not if its journal is left to the next client already."""
         flusher = self.flusher
-        return not flusher.store.is_closed and bool(flusher.pending or flusher.store.is_open or flusher.failures)
+        return not flusher.storage.is_closed and bool(flusher.pending or flusher.storage.is_open or flusher.failures)
 
     # ---------------------------------------------------------------- events that wait in vain
 
@@ -334,7 +334,7 @@ class Lifecycle:
                 "the client was not started (use `async with`, or await start()); %s lost.",
                 counted(left, "event", "are"),
             )
-        elif self.flusher.store.is_journal:
+        elif self.flusher.storage.is_persistent:
             _log.warning("%s; %s kept in the journal for the next client.", _NOT_CLOSED, counted(left, "event", "are"))
         else:
             _log.error("%s; %s lost.", _NOT_CLOSED, counted(left, "event", "are"))
@@ -343,7 +343,7 @@ class Lifecycle:
         """The client is gone. What is left is logged now, or when the event loop ends that still sends it."""
         self.is_forgotten = True
         if self.state is ClientState.STOPPED:
-            self.flusher.store.abandon()
+            self.flusher.storage.abandon()
         is_sending = self.state in (ClientState.RUNNING, ClientState.CLOSING) and not self._bound_backend.has_ended
         if not is_sending:
             self.log_loss()
@@ -361,14 +361,9 @@ class Lifecycle:
     @property
     def full(self) -> BufferFull:
         """The error for an event that found no room."""
+        halted = self.flusher.settlement.halted
         remedy = "Start the client. " if self.state is ClientState.NEW else ""
-        return self.flusher.admission.full(
-            f"{self.flusher.settlement.halted} " if self.flusher.settlement.halted is not None else remedy
-        )
-
-    def now(self) -> float:
-        """Seconds of the loop's clock."""
-        return self.flusher.now()
+        return self.flusher.storage.full(remedy if halted is None else f"{halted} ")
 
     @property
     def _bound_backend(self) -> Backend:
@@ -384,7 +379,7 @@ class Lifecycle:
             raise WrongLoop(
                 "track_threadsafe() was called in the client's own thread, which it would block: use track()."
             )
-        if self.flusher.store.is_own_thread:
+        if self.flusher.storage.is_own_thread:
             raise WrongLoop(
                 "track_threadsafe() was called in the journal's thread, which would wait for itself: a log handler "
                 "that tracks must do so in a thread of its own, with logging.handlers.QueueListener for one."
@@ -442,7 +437,7 @@ class Lifecycle:
 
     @property
     def _left(self) -> str:
-        return "is kept in the journal" if self.flusher.store.is_journal else "was given to on_failure"
+        return "is kept in the journal" if self.flusher.storage.is_persistent else "was given to on_failure"
 
 
 def _innermost(error: Exception) -> Exception:

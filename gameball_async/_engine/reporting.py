@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
 
 from .._core.batch import Batch
+from .._core.events import EncodedEvent
 from .._core.observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from .._core.outcome import FAILURES, Answer, ServerHealth
 from .._core.pacing import BreakerState, CircuitBreaker
@@ -122,10 +123,10 @@ class Reporting:
 
     # ---------------------------------------------------------------- events
 
-    def tracked(self, shared: SharedOutcome, names: Collection[str]) -> None:
-        """Events were taken over in the caller's context; their marks go where their outcome goes."""
-        for name in names:
-            shared.mark(name, self._call(self._observer.on_track, name))
+    def tracked(self, shared: SharedOutcome, events: Sequence[EncodedEvent]) -> None:
+        """Report accepted events in the caller's context; their marks go where their outcome goes."""
+        for event in events:
+            shared.mark(event.name, self._call(self._observer.on_track, event.name))
 
     def delivered(self, events: int, outcome: Delivered) -> None:
         """Events have arrived."""

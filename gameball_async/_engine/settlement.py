@@ -17,7 +17,7 @@ from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUn
 from .callbacks import FailureCallbacks
 from .delivery import Backoff
 from .reporting import Reporting
-from .storage import MemoryStorage
+from .storage import Storage
 
 AWAITED_BACKOFF = 1.0
 """Seconds between two tries of one batch, at most, while a call of flush or a close waits for it."""
@@ -28,7 +28,7 @@ class Settlement:
 
     Args:
         buffer: where the batches are.
-        store: keeps what is there beside the buffer.
+        storage: keeps the events until they have their outcome.
         breaker: is told what each answer says about the server.
         failures: is told of each event that will not arrive.
         reporting: is told of everything.
@@ -46,7 +46,7 @@ class Settlement:
     def __init__(
         self,
         buffer: Buffer,
-        store: MemoryStorage,
+        storage: Storage,
         breaker: CircuitBreaker,
         failures: FailureCallbacks,
         reporting: Reporting,
@@ -59,7 +59,7 @@ class Settlement:
         self.is_ending = False
         self.undelivered: list[Undelivered] = []
         self._buffer = buffer
-        self._store = store
+        self._storage = storage
         self._breaker = breaker
         self._failures = failures
         self._reporting = reporting
@@ -128,7 +128,7 @@ class Settlement:
                 attempts = batch.earlier_attempts + batch.attempts
                 delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
                 self._buffer.settle(batch, delivered, now)
-                self._store.forget(batch)
+                self._storage.ack(batch)
                 self._reporting.delivered(len(batch.events), delivered)
             case Decision.REFUSED:
                 self._refuse(batch, answer, now)
@@ -151,13 +151,13 @@ class Settlement:
 
     def _requeue(self, batch: Batch, at: float) -> None:
         if self._retry.ambiguous == "report" and not batch.ambiguous:
-            self._store.unseal(batch)  # it was not applied: should the process end now, the next one may send it
+            self._storage.retry(batch)  # it was not applied: should the process end now, the next one may send it
         self._buffer.requeue(batch, at)
 
     def _refuse(self, batch: Batch, answer: Answer, now: float) -> None:
         if len(batch.events) > 1:
             self._buffer.split(batch)
-            self._store.unseal(batch)
+            self._storage.retry(batch)
         else:
             self._fail(batch, _rejected(answer, may_have_arrived=batch.ambiguous), now)
 
@@ -174,7 +174,7 @@ class Settlement:
     def _fail(self, batch: Batch, error: DeliveryError, now: float) -> None:
         events = batch.as_events()
         self._buffer.settle(batch, error, now)
-        self._store.dead_letter(batch, error)
+        self._storage.dead_letter(batch, error)
         self.tell(events, error)
 
     def tell(self, events: list[Event], error: DeliveryError) -> None:
@@ -203,13 +203,13 @@ class Settlement:
         for batch in self._buffer.expired(now, self._retry.give_up_after):
             self._drop_expired(batch, batch.last_failure or self._last_failure or "Gameball could not be reached", now)
         if self._buffer.counts.dropped > before:
-            self._store.refill()
+            self._storage.refill()
         return self._buffer.expires_at(self._retry.give_up_after)
 
     def give_up(self, reason: DropReason, why: str, now: float) -> None:
         """Settle whatever is left as dropped, or as unknown if it may have arrived; a journal keeps it instead."""
         self.is_ending = True
-        if not self._store.is_journal:
+        if not self._storage.is_persistent:
             self._settle_the_rest(reason, why, now)
         elif not self._has_given_up:
             self._reporting.kept(_because(why, self.last_failure))

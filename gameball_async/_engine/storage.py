@@ -1,47 +1,125 @@
-"""What keeps events beside the buffer. This one keeps nothing: the client has no journal."""
+"""The storage port: what keeps accepted events until they have their outcome. `MemoryStorage` is the default."""
+
+# ruff: noqa: B027 the defaults suit a storage without a disk, and each is documented
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import attrs
 
+from .._config import Batching
 from .._core.batch import Batch
-from .._core.events import Event
+from .._core.buffer import Buffer
+from .._core.events import EncodedEvent, Event
 from .._core.receipts import SharedOutcome
-from ..errors import DeliveryError, LifecycleError
+from .._log import counted
+from ..errors import BufferFull, DeliveryError, LifecycleError
 from .backends import Backend
 
 
 @attrs.frozen(kw_only=True)
 class StorageCallbacks:
-    """What the flusher does when something happens to stored events.
+    """What a storage reports to the flusher.
 
     Attributes:
-        now: seconds of the loop's clock.
-        check_waiting: raises where the outcome of an event cannot be waited for.
+        now: returns the seconds of the loop's clock.
         on_progress: called when events were stored, or moved on.
         on_restored: called with each batch that an earlier process had sealed.
-        on_refused: called with accepted events that will not arrive, and why.
+        on_refused: called with accepted events that will not arrive, and the error.
         on_missing: called with the number of events that the disk has lost.
     """
 
     now: Callable[[], float]
-    check_waiting: Callable[[], object]
     on_progress: Callable[[], object]
     on_restored: Callable[[Batch], object]
     on_refused: Callable[[list[Event], DeliveryError], object]
     on_missing: Callable[[int], object]
 
 
-class MemoryStorage:
-    """A client's memory is all there is: whatever is asked, there is nothing to do.
+class Storage(ABC):
+    """Accepts events, fills the buffer with them, and keeps them until they have their outcome.
+
+    A batch is sealed before its first byte is sent, and acknowledged, retried or dead-lettered after the response.
 
     Attributes:
-        is_journal: whether events outlive the process here.
+        is_persistent: whether events without an outcome are kept for the next client.
     """
 
-    is_journal = False
+    is_persistent: ClassVar[bool] = False
+
+    # ---------------------------------------------------------------- events
+
+    @abstractmethod
+    def accept(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
+        """Accept an event, or return None if there is no room.
+
+        If the outcome says `is_durable` False, the caller either waits for `durable`, or calls `claim`.
+
+        Raises:
+            InvalidEvent: if the event alone is larger than a request may be.
+            JournalError: if nothing can be stored at present.
+        """
+
+    @abstractmethod
+    def accept_batch(self, events: Sequence[EncodedEvent], now: float) -> SharedOutcome | None:
+        """Accept and claim events of one player that go in one request, or return None if there is no room."""
+
+    @abstractmethod
+    def full(self, remedy: str) -> BufferFull:
+        """Return the error for an event that found no room; `remedy` is a sentence, or empty."""
+
+    def claim(self, accepted: SharedOutcome) -> None:
+        """Accept events for good, whether they are durable yet or not."""
+
+    async def durable(self, accepted: SharedOutcome) -> None:
+        """Wait until events are durable, and accept them; a caller that is cancelled withdraws them.
+
+        Raises:
+            JournalError: if they could not be stored; they are not accepted.
+        """
+
+    def refill(self) -> None:
+        """Move stored events into the buffer, which may have room."""
+
+    # ---------------------------------------------------------------- batches
+
+    async def seal(self, batch: Batch) -> None:
+        """Wait until it is durable that this batch is about to be sent."""
+
+    def ack(self, batch: Batch) -> None:
+        """Delete the events of a batch that was delivered."""
+
+    def retry(self, batch: Batch) -> None:
+        """Remove the seal of a batch that was not applied and is sent again, whole or in parts."""
+
+    def dead_letter(self, batch: Batch, error: DeliveryError) -> None:
+        """Move the events of a batch that will not arrive to the dead letters."""
+
+    # ---------------------------------------------------------------- lifecycle
+
+    async def serve(self, backend: Backend) -> None:
+        """Open in this loop; again after the loop has changed.
+
+        Raises:
+            JournalError: if it cannot be opened.
+        """
+
+    async def close(self) -> None:
+        """Store what is pending, and end."""
+
+    def abandon(self) -> None:
+        """End without waiting: no task will close it."""
+
+    def interrupt(self, error: LifecycleError | None) -> None:
+        """Fail waiting receipts of events outside of the buffer with `error`; None resumes."""
+
+    def check(self) -> None:
+        """Raise `JournalError` if nothing can be stored at present."""
+
+    # ---------------------------------------------------------------- statistics
 
     @property
     def is_open(self) -> bool:
@@ -55,82 +133,64 @@ class MemoryStorage:
 
     @property
     def is_storing(self) -> bool:
-        """Whether events are on their way to the disk whose calls may yet accept them."""
+        """Whether events are being stored whose calls have not returned."""
         return False
 
     @property
     def is_own_thread(self) -> bool:
-        """Whether the caller runs in the thread that writes here."""
+        """Whether the caller runs in the storage's thread."""
         return False
 
     @property
     def spilled(self) -> int:
-        """Accepted events that lie outside of the buffer."""
-        return 0
-
-    @property
-    def latest(self) -> int:
-        """The seq of the latest event that was put on its way here."""
-        return 0
-
-    def has_loaded(self, seq: int) -> bool:  # noqa: ARG002 without a journal nothing is outside
-        """Whether everything up to this seq of this process's events, and all that was found here, is in the buffer."""
-        return True
-
-    @property
-    def load(self) -> int:
-        """How many events were let into the buffer so far."""
+        """Accepted events that are not in the buffer."""
         return 0
 
     @property
     def used_bytes(self) -> int:
-        """Bytes on disk."""
+        """Bytes in use on disk."""
         return 0
 
-    async def open(self, backend: Backend) -> None:
-        """Begin, in this loop; again after the loop has changed.
+    @property
+    def latest(self) -> int:
+        """The seq of the latest event."""
+        return 0
 
-        Raises:
-            JournalError: if it cannot be opened.
-        """
+    @property
+    def loaded(self) -> int:
+        """The number of events that were moved into the buffer so far."""
+        return 0
 
-    async def close(self) -> None:
-        """Put in order what is kept, and end."""
+    def has_loaded(self, seq: int) -> bool:  # noqa: ARG002 of a storage that spills
+        """Return whether all events up to this seq, and all that earlier processes left, are in the buffer."""
+        return True
 
-    def interrupt(self, error: LifecycleError | None) -> None:
-        """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
 
-    def abandon(self) -> None:
-        """Nobody will close it any more: end without being waited for."""
+MakeStorage = Callable[[Buffer, Batching, StorageCallbacks], Storage]
+"""Makes the storage of a client."""
 
-    def claim(self, offered: SharedOutcome) -> None:
-        """An event that was offered is accepted, whether it is stored yet or not."""
 
-    async def stored(self, offered: SharedOutcome) -> None:
-        """Wait until an event that was offered is stored, and accept it.
+class MemoryStorage(Storage):
+    """Events in the buffer only: they do not survive the process."""
 
-        Raises:
-            JournalError: if it could not be stored; it is not accepted.
-        """
+    def __init__(self, buffer: Buffer, batching: Batching, _: StorageCallbacks) -> None:
+        self._buffer = buffer
+        self._batching = batching
 
-    def check(self) -> None:
-        """Raise if nothing can be stored at present.
+    def accept(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
+        """Accept an event, or return None if there is no room."""
+        return self._buffer.offer(event, now)
 
-        Raises:
-            JournalError: with the reason.
-        """
+    def accept_batch(self, events: Sequence[EncodedEvent], now: float) -> SharedOutcome | None:
+        """Accept events that go in one request, or return None if there is no room."""
+        return self._buffer.offer_batch(events, now)
 
-    def refill(self) -> None:
-        """The buffer has room again."""
-
-    async def seal(self, batch: Batch) -> None:
-        """Wait until it is recorded that this batch is about to be sent."""
-
-    def unseal(self, batch: Batch) -> None:
-        """The batch was clearly not applied: it is sealed anew before it goes again, whole or in parts."""
-
-    def forget(self, batch: Batch) -> None:
-        """The batch was delivered."""
-
-    def dead_letter(self, batch: Batch, error: DeliveryError) -> None:
-        """The batch will not arrive."""
+    def full(self, remedy: str) -> BufferFull:
+        """Return the error for an event that found no room."""
+        counts, batching = self._buffer.counts, self._batching
+        return BufferFull(
+            f"the buffer is full: {counts.pending} of {counted(batching.buffer_events, 'event')}, "
+            f"{counts.pending_bytes:,} of {counted(batching.buffer_bytes, 'byte')}. {remedy}"
+            "Track the event later, raise Batching(buffer_events=..., buffer_bytes=...), or choose what when_full "
+            "drops."
+        )

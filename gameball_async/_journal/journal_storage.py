@@ -1,40 +1,41 @@
-"""What a client with a journal keeps: every event on disk until it has its outcome.
+"""The storage of a client with a journal: every event is on disk until it has its outcome.
 
-An event's way:
+An event's states:
 
-==========  ===================================================  =====================================
-stage       where it is                                          leaves it
-==========  ===================================================  =====================================
-queued      on its way to the disk; its call of `track` waits    stored, refused by the disk, or
-                                                                 withdrawn: the call was cancelled
-outside     on disk, and outside of the buffer                   let in, when the buffer has room and
-                                                                 all that was accepted before it is in
-buffered    in the buffer too, as in a client without a journal  sealed on disk, then sent
-settled     it has its outcome                                   removed from the disk soon after
-==========  ===================================================  =====================================
+=========  ====================================================  =============================================
+state      where it is                                           it leaves it when
+=========  ====================================================  =============================================
+pending    being written to disk; its call of `track` waits      it is durable, the disk refused it, or the call
+                                                                 was cancelled, which withdraws it
+spilled    on disk, not in the buffer                            the buffer has room, and everything accepted
+                                                                 before it is loaded
+buffered   also in the buffer, as in a client without a journal  its batch was sealed on disk, then sent
+settled    it has its outcome                                    it is deleted from disk soon after
+=========  ====================================================  =============================================
 
-While nothing is outside, an event goes from the queue straight into the buffer.
+While no event is spilled, a durable event goes straight into the buffer.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import anyio
 import anyio.lowlevel
 
 from .._config import Batching, Journal
-from .._core.batch import Batch, event_bytes, held_bytes
+from .._core.batch import Batch, request_bytes
 from .._core.buffer import Buffer
+from .._core.events import EncodedEvent
 from .._core.receipts import SharedOutcome
 from .._core.reentrancy import non_reentrant, reentrant
 from .._engine.backends import Backend, Signal
-from .._engine.storage import MemoryStorage, StorageCallbacks
+from .._engine.storage import Storage, StorageCallbacks
 from .._log import counted
 from .._notifier import Notifier
-from ..errors import ClientClosed, DeliveryError, JournalError, LifecycleError, NotStarted
+from ..errors import BufferFull, ClientClosed, DeliveryError, JournalError, LifecycleError, NotStarted
 from .loader import Loader
 from .pending_appends import PendingAppend, PendingAppends
 from .records import DeadLetterEntry, SegmentInfo, StoredEvent, new_row
@@ -44,32 +45,32 @@ _LONGEST_CLOSE = 2.0
 """Seconds that a close waits for the disk."""
 
 
-class JournalStorage(MemoryStorage):
-    """Events on disk, and their way from there into the buffer.
+class JournalStorage(Storage):
+    """Events on disk, loaded into the buffer in order.
 
     Args:
         writer: reads and writes the files.
         journal: the user's settings.
-        buffer: the window on the files.
-        batching: how much the buffer holds.
-        hooks: what the flusher does when something happens to events here.
+        buffer: what events are loaded into.
+        batching: the size of the buffer.
+        callbacks: report to the flusher.
     """
 
-    is_journal = True
+    is_persistent = True
 
     def __init__(
-        self, writer: JournalWriter, journal: Journal, buffer: Buffer, batching: Batching, hooks: StorageCallbacks
+        self, writer: JournalWriter, journal: Journal, buffer: Buffer, batching: Batching, callbacks: StorageCallbacks
     ) -> None:
         self.is_changing = False
         self._writer = writer
         self._journal = journal
         self._buffer = buffer
         self._batching = batching
-        self._hooks = hooks
+        self._callbacks = callbacks
         self._is_opening = False
         self._is_closing = False
         self._refusal: JournalError | None = None
-        self._failure: JournalError | None = None  # the writer's, as of its last word
+        self._failure: JournalError | None = None  # the writer's, as of its last notification
         self._used_bytes = 0  # likewise
         self._new_signal: Callable[[], Signal]
         self._loader: Loader | None = None
@@ -89,7 +90,7 @@ class JournalStorage(MemoryStorage):
 
     @property
     def is_storing(self) -> bool:
-        """Whether events are on their way to the disk whose calls may yet accept them."""
+        """Whether events are being stored whose calls have not returned."""
         return self._appends.events > 0
 
     @property
@@ -99,32 +100,32 @@ class JournalStorage(MemoryStorage):
 
     @property
     def spilled(self) -> int:
-        """Accepted events that lie outside of the buffer."""
+        """Accepted events that are not in the buffer."""
         return 0 if self._loader is None else self._loader.spilled
 
     @property
     def latest(self) -> int:
-        """The seq of the latest event that was put on its way to the disk."""
+        """The seq of the latest event that was given to the writer."""
         return self._next_seq - 1
 
     def has_loaded(self, seq: int) -> bool:
-        """Whether everything up to this seq of this process's events, and all that was found here, is in the buffer."""
+        """Return whether all events up to this seq, and all that earlier processes left, are in the buffer."""
         return self._loader is not None and self._appends.first_undecided > seq and self._loader.has_loaded(seq)
 
     @property
-    def load(self) -> int:
-        """How many events were let into the buffer so far."""
-        return 0 if self._loader is None else self._loader.load
+    def loaded(self) -> int:
+        """The number of events that were moved into the buffer so far."""
+        return 0 if self._loader is None else self._loader.loaded
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of this process's file that are in use."""
+        """Bytes in use in this process's file."""
         return self._used_bytes
 
-    # ---------------------------------------------------------------- life
+    # ---------------------------------------------------------------- lifecycle
 
-    async def open(self, backend: Backend) -> None:
-        """Open the folder, or go on in another loop."""
+    async def serve(self, backend: Backend) -> None:
+        """Open the folder, or resume in another loop."""
         self._new_signal = backend.new_signal
         notify = partial(backend.call_soon_from_thread, self._dispatch)
         if self._is_opening:
@@ -143,23 +144,23 @@ class JournalStorage(MemoryStorage):
             self._refusal = opened
         elif not self._is_closing:  # else it took longer than the close, and the files are left to the next client
             self._next_seq = opened[-1].next_seq
-            self._loader = Loader(opened, self._writer, self._buffer, self._batching, self._hooks)
+            self._loader = Loader(opened, self._writer, self._buffer, self._batching, self._callbacks)
 
     def _dispatch(self) -> None:
-        """Take over what the writer's thread has completed; it is called in the loop."""
+        """Process what the writer's thread has completed; called in the loop."""
         self._failure, self._used_bytes = self._writer.failure, self._writer.used_bytes
         self._writer.dispatch()
         if self._loader is not None:
             self._advance()
         self._dispatched.ring()
-        self._hooks.on_progress()
+        self._callbacks.on_progress()
 
     def refill(self) -> None:
-        """The buffer has room: let in what lies outside."""
+        """Load spilled events into the buffer, which may have room."""
         self._opened.refill(self._appends.first_undecided)
 
     async def close(self) -> None:
-        """Put on disk what is queued, and leave the files to the next client."""
+        """Write what is pending to disk, and leave the files to the next client."""
         if self._loader is None:
             self.abandon()
             return
@@ -169,7 +170,7 @@ class JournalStorage(MemoryStorage):
         closed = anyio.Event()
         try:
             with anyio.move_on_after(_LONGEST_CLOSE, shield=True):
-                await self._settle_arrivals()
+                await self._settle_appends()
                 self._writer.close(closed.set)
                 await closed.wait()
         finally:
@@ -177,8 +178,8 @@ class JournalStorage(MemoryStorage):
             self._buffer.interrupt(_KEPT)
             self.interrupt(_KEPT)
 
-    async def _settle_arrivals(self) -> None:
-        """Wait for the disk, and then until whoever waited for it as well has claimed or withdrawn."""
+    async def _settle_appends(self) -> None:
+        """Wait for the disk, and then until every caller has claimed or withdrawn its events."""
         while (oldest := self._appends.oldest) is not None:
             if oldest.is_answered:
                 await anyio.lowlevel.checkpoint()
@@ -186,78 +187,75 @@ class JournalStorage(MemoryStorage):
                 await self._dispatched.wait()
 
     def interrupt(self, error: LifecycleError | None) -> None:
-        """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
+        """Fail waiting receipts of spilled events with `error`; None resumes."""
         if self._loader is not None:
             self._loader.interrupt(error)
 
     def abandon(self) -> None:
-        """Nobody will close it any more: let the writer's thread end."""
+        """End the writer's thread without waiting for it."""
         if self._is_opening and not self._is_closing:
             self._is_closing = True
             self._writer.close(lambda: None)
 
-    # ---------------------------------------------------------------- events on their way to the disk
+    # ---------------------------------------------------------------- pending events
 
-    def offer(
-        self, player_unique_id: str, name: str, encoded: bytes, mobile: str | None, email: str | None, now: float
-    ) -> SharedOutcome | None:
-        """Put one event on its way to the disk; None if there is no room.
+    def accept(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
+        """Give one event to the writer; None if there is no room.
 
         Raises:
             InvalidEvent: if the event alone is larger than a request may be.
             JournalError: if nothing can be stored at present.
             NotStarted: if the client was not started yet.
         """
-        self._buffer.check_size(player_unique_id, name, len(encoded), mobile, email)
-        size = event_bytes(player_unique_id, name, encoded, mobile, email)
+        self._buffer.check_size((event,))
+        size = request_bytes((event,))
         if self.is_changing:
             raise reentrant()
-        self.is_changing = True  # as `one_change` does, without a call in between: this runs for every event
+        self.is_changing = True  # as `non_reentrant` does, inlined because this runs for every event
         try:
             if self._loader is None or self._failure is not None:
                 self.check()
             if not self._has_room(1, size):
                 return None
-            row = new_row((self._next_seq, player_unique_id, name, encoded, mobile, email, time.time(), None))
-            return self._queue((row,), size, now)
+            player, name, encoded, mobile, email = event
+            row = new_row((self._next_seq, player, name, encoded, mobile, email, time.time(), None))
+            return self._append((row,), size, now)
         finally:
             self.is_changing = False
 
     @non_reentrant
-    def offer_batch(
-        self, player_unique_id: str, events: Mapping[str, bytes], mobile: str | None, email: str | None, now: float
-    ) -> SharedOutcome | None:
-        """Put the events of one request on their way to the disk, as accepted; None if there is no room.
+    def accept_batch(self, events: Sequence[EncodedEvent], now: float) -> SharedOutcome | None:
+        """Give the events of one request to the writer and claim them; None if there is no room.
 
         Raises:
             InvalidEvent: if they are larger or more than a request may be.
             JournalError: if nothing can be stored at present.
         """
-        self._buffer.check_batch(player_unique_id, events, mobile, email)
-        size = held_bytes(player_unique_id, events, mobile, email)
+        self._buffer.check_batch(events)
+        size = request_bytes(events)
         self.check()
         if not self._has_room(len(events), size):
             return None
         first, accepted_at = self._next_seq, time.time()
         rows = [
-            StoredEvent(seq, player_unique_id, name, encoded, mobile, email, accepted_at, first)
-            for seq, (name, encoded) in enumerate(events.items(), first)
+            new_row((seq, player, name, encoded, mobile, email, accepted_at, first))
+            for seq, (player, name, encoded, mobile, email) in enumerate(events, first)
         ]
-        arrival = self._queue(rows, size, now)
-        self.claim(arrival)
-        return arrival
+        append = self._append(rows, size, now)
+        self.claim(append)
+        return append
 
-    def _queue(self, rows: Sequence[StoredEvent], size: int, now: float) -> PendingAppend:
-        arrival, appends, events = PendingAppend(rows, size, now, self._hooks.check_waiting), self._appends, len(rows)
+    def _append(self, rows: Sequence[StoredEvent], size: int, now: float) -> PendingAppend:
+        append, appends, events = PendingAppend(rows, size, now, self._buffer.check_waiting), self._appends, len(rows)
         self._next_seq += events
-        appends.queue.append(arrival)
+        appends.queue.append(append)
         appends.events += events
         appends.size += size
-        self._writer.append(arrival)
-        return arrival
+        self._writer.append(append)
+        return append
 
     def _has_room(self, events: int, size: int) -> bool:
-        """Whether the disk has room, and not too much is on its way there."""
+        """Whether the disk has room, and not too much is pending."""
         appends = self._appends
         events += appends.events
         size += appends.size
@@ -274,83 +272,86 @@ class JournalStorage(MemoryStorage):
         if self._failure is not None:
             raise self._failure.with_traceback(None)
 
-    @property
-    def fullness(self) -> str:
-        """How full it is, for a message."""
+    def full(self, remedy: str) -> BufferFull:
+        """Return the error for an event that found no room."""
         used, most = self._used_bytes, self._journal.max_bytes
-        return f"{used:,} of {most:,} bytes on disk, {counted(self._appends.events, 'event')} on the way there"
+        return BufferFull(
+            f"the journal is full: {used:,} of {most:,} bytes on disk, "
+            f"{counted(self._appends.events, 'event')} on the way there. {remedy}Track the event later, or raise "
+            "Journal(max_bytes=...)."
+        )
 
-    def claim(self, offered: SharedOutcome) -> None:
-        """Accept the events of one call now, whether they are stored or not."""
-        assert isinstance(offered, PendingAppend), "each call is an arrival here"  # noqa: S101 an invariant
-        offered.is_claimed = True
-        self._opened.count(offered)
+    def claim(self, accepted: SharedOutcome) -> None:
+        """Accept the events of one call for good, whether they are durable yet or not."""
+        assert isinstance(accepted, PendingAppend), "`accept` returned it"  # noqa: S101 an invariant
+        accepted.is_claimed = True
+        self._opened.count(accepted)
 
-    async def stored(self, offered: SharedOutcome) -> None:
-        """Wait until the event of one call is stored, and accept it; cancelled, it leaves nothing behind."""
-        arrival = offered
-        assert isinstance(arrival, PendingAppend), "each call is an arrival here"  # noqa: S101 an invariant
-        arrival.answered = self._new_signal()  # the disk answers in the loop, and so not before this awaits
+    async def durable(self, accepted: SharedOutcome) -> None:
+        """Wait until the event of one call is durable, and accept it; a caller that is cancelled withdraws it."""
+        append = accepted
+        assert isinstance(append, PendingAppend), "`accept` returned it"  # noqa: S101 an invariant
+        append.answered = self._new_signal()  # the writer completes it in the loop, and so not before this awaits
         try:
-            await arrival.answered
-            arrival.is_claimed = arrival.error is None
+            await append.answered
+            append.is_claimed = append.error is None
         finally:
-            if arrival.is_claimed is None:
-                arrival.is_claimed = False
+            if append.is_claimed is None:
+                append.is_claimed = False
             self._advance()
-        if arrival.error is not None:
-            raise arrival.error.with_traceback(None)
-        if not arrival.is_gone:  # a call before it has not had its turn yet
-            self._opened.count(arrival)
+        if append.error is not None:
+            raise append.error.with_traceback(None)
+        if not append.is_gone:  # an earlier call has not resumed yet
+            self._opened.count(append)
 
     def _advance(self) -> None:
-        """Let the oldest calls go on that are both answered by the disk and claimed or withdrawn."""
+        """Process the oldest calls that are both completed by the disk and claimed or withdrawn."""
         appends = self._appends
-        queue, window = appends.queue, self._opened
-        while queue and (arrival := queue[0]).is_answered:
-            if arrival.is_claimed is None:
-                return  # its caller comes next, and goes on
+        queue, loader = appends.queue, self._opened
+        while queue and (append := queue[0]).is_answered:
+            if append.is_claimed is None:
+                return  # its caller resumes next, and continues here
             queue.popleft()
-            arrival.is_gone = True
-            appends.events -= len(arrival.rows)
-            appends.size -= arrival.size
-            if arrival.error is not None:
-                window.refuse(arrival, arrival.error)
-            elif arrival.is_claimed:
-                window.admit(arrival)
+            append.is_gone = True
+            appends.events -= len(append.rows)
+            appends.size -= append.size
+            if append.error is not None:
+                loader.refuse(append, append.error)
+            elif append.is_claimed:
+                loader.admit(append)
             else:
-                window.withdraw(arrival)
+                loader.withdraw(append)
         # that was the last of those whose commit has just ended
         self.refill()
-        self._hooks.on_progress()
+        self._callbacks.on_progress()
 
     @property
     def _opened(self) -> Loader:
-        assert self._loader is not None, "nothing comes here before the journal is open"  # noqa: S101 an invariant
+        assert self._loader is not None, "the journal is open"  # noqa: S101 an invariant
         return self._loader
 
     # ---------------------------------------------------------------- batches
 
     async def seal(self, batch: Batch) -> None:
-        """Wait until the disk knows that this batch is about to be sent."""
+        """Wait until it is durable that this batch is about to be sent."""
         if not batch.is_recorded:
-            sealed = anyio.Event()  # of this very call: an answer to an earlier one, which was cancelled, means nothing
+            sealed = anyio.Event()  # of this call: the completion of an earlier, cancelled one must not count
             self._writer.seal(batch.segment, batch.seqs, batch.mobile, batch.email, sealed.set)
             await sealed.wait()
             batch.is_recorded = True
 
-    def unseal(self, batch: Batch) -> None:
-        """The batch was clearly not applied: it is sealed anew before it goes again, whole or in parts."""
+    def retry(self, batch: Batch) -> None:
+        """Remove the seal: the batch was not applied, and is sealed again before it is sent, whole or in parts."""
         batch.is_recorded = False
         self._writer.unseal(batch.segment, batch.seqs[0])
 
-    def forget(self, batch: Batch) -> None:
-        """The batch was delivered."""
+    def ack(self, batch: Batch) -> None:
+        """Delete the events of a batch that was delivered."""
         self._writer.ack(batch.segment, batch.seqs)
         self._settle(batch)
 
     def dead_letter(self, batch: Batch, error: DeliveryError) -> None:
-        """The batch will not arrive: it goes to the dead letters."""
+        """Move the events of a batch that will not arrive to the dead letters."""
         events = zip(batch.seqs, batch.as_events(), strict=True)
         self._writer.dead_letter(batch.segment, [DeadLetterEntry(seq, event, error) for seq, event in events])
         self._settle(batch)

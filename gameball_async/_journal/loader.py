@@ -10,9 +10,9 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from .._config import Batching
-from .._core.batch import held_bytes
+from .._core.batch import request_bytes
 from .._core.buffer import Buffer
-from .._core.events import Event
+from .._core.events import EncodedEvent, Event
 from .._core.receipts import SharedOutcome, StoredOutcome
 from .._engine.storage import StorageCallbacks
 from .._log import counted, logger
@@ -105,12 +105,12 @@ class Loader:
         writer: reads them.
         buffer: where events are let in.
         batching: how much the buffer holds.
-        hooks: what the flusher does when something happens to events here.
+        callbacks: report to the flusher.
 
     Attributes:
         spilled: accepted events that lie outside of the buffer.
-        load: how many events were let in so far, or given up instead.
-        is_closed: whether nothing is let in any more.
+        loaded: events that were loaded so far, or given up instead.
+        is_closed: whether nothing is loaded any more.
     """
 
     def __init__(
@@ -119,16 +119,16 @@ class Loader:
         writer: JournalWriter,
         buffer: Buffer,
         batching: Batching,
-        hooks: StorageCallbacks,
+        callbacks: StorageCallbacks,
     ) -> None:
         self._cursors = SegmentCursors(sources)
         self.spilled = self._cursors.events
-        self.load = 0
+        self.loaded = 0
         self.is_closed = False
         self._writer = writer
         self._buffer = buffer
         self._batching = batching
-        self._hooks = hooks
+        self._callbacks = callbacks
         self._is_reading = False
         self._needed = (0, 0)  # events and bytes of the request that found no room when it was read
         self._interruption: LifecycleError | None = None
@@ -139,7 +139,7 @@ class Loader:
 
     def _spill(self, events: int) -> None:
         self.spilled -= events
-        self.load += events
+        self.loaded += events
 
     def has_loaded(self, seq: int) -> bool:
         """Whether nothing lies outside up to this seq of the own file."""
@@ -148,52 +148,52 @@ class Loader:
 
     # ---------------------------------------------------------------- events of this process
 
-    def count(self, arrival: PendingAppend) -> None:
+    def count(self, append: PendingAppend) -> None:
         """Count events as accepted that may still be on their way to the disk."""
-        if not arrival.was_counted:
-            arrival.was_counted = True
-            self.spilled += len(arrival.rows)
+        if not append.was_counted:
+            append.was_counted = True
+            self.spilled += len(append.rows)
 
-    def admit(self, arrival: PendingAppend) -> None:
+    def admit(self, append: PendingAppend) -> None:
         """Let stored events into the buffer, or leave them outside if others wait there or there is no room."""
-        own, rows = self._cursors.own, arrival.rows
+        own, rows = self._cursors.own, append.rows
         events = len(rows)
         own.unsettled += events
         shared = None
         if not self.is_closed and self._cursors.next() is None:
-            shared = self._offer(own, rows, arrival.now)
+            shared = self._offer(own, rows, append.now)
         if shared is None:
-            self.count(arrival)
+            self.count(append)
             own.remaining += events
-            arrival.interrupt(self._interruption)
-            self._outcomes.update(dict.fromkeys(_seqs(rows), arrival))
+            append.interrupt(self._interruption)
+            self._outcomes.update(dict.fromkeys(_seqs(rows), append))
         else:
-            arrival.join(shared)
-            if arrival.was_counted:
+            append.join(shared)
+            if append.was_counted:
                 self.spilled -= events
-            self.load += events
+            self.loaded += events
             own.cursor = rows[-1].seq
             if own.skipped:
                 own.skipped.clear()
-        arrival.rows = ()
+        append.rows = ()
 
-    def withdraw(self, arrival: PendingAppend) -> None:
+    def withdraw(self, append: PendingAppend) -> None:
         """Forget stored events whose call was cancelled."""
-        own, seqs = self._cursors.own, _seqs(arrival.rows)
+        own, seqs = self._cursors.own, _seqs(append.rows)
         self._writer.ack(own.segment, seqs)
         if self._cursors.next() is None:
             own.cursor = seqs[-1]
         else:
             own.skipped.update(seqs)
 
-    def refuse(self, arrival: PendingAppend, why: JournalError) -> None:
+    def refuse(self, append: PendingAppend, why: JournalError) -> None:
         """Give up events that could not be stored; who waits for that has the error already."""
-        if not arrival.was_counted:
+        if not append.was_counted:
             return
         error = Dropped(f"the event could not be stored: {why}", reason=DropReason.JOURNAL_FAILED)
-        self._spill(len(arrival.rows))
-        arrival.settle(error)
-        self._refuse(arrival.rows, error)
+        self._spill(len(append.rows))
+        append.settle(error)
+        self._refuse(append.rows, error)
 
     # ---------------------------------------------------------------- reading back
 
@@ -221,14 +221,11 @@ class Loader:
         sealed, feed.sealed = feed.sealed, []
         for rows in sealed:
             seqs = _seqs(rows)
-            events, mobile, email = _as_request(rows)
-            batch = self._buffer.restore(
-                rows[0].player_unique_id, events, mobile, email, self._opened_at(rows[0]), feed.segment, seqs
-            )
+            batch = self._buffer.restore(_events(rows), self._opened_at(rows[0]), feed.segment, seqs)
             feed.remaining -= len(rows)
             feed.skipped.update(seqs)
             self._spill(len(rows))
-            self._hooks.on_restored(batch)
+            self._callbacks.on_restored(batch)
 
     def _on_read(self, feed: SegmentCursor, first_undecided: float, loaded: Loaded | JournalError) -> None:
         if isinstance(loaded, JournalError):
@@ -266,7 +263,7 @@ class Loader:
         if shared is None:
             if outcome is not None:
                 self._outcomes[first.seq] = outcome
-            self._needed = (len(rows), _held_bytes(rows))
+            self._needed = (len(rows), request_bytes(_events(rows)))
             return False
         if outcome is not None:
             outcome.join(shared)
@@ -281,28 +278,27 @@ class Loader:
         self._spill(len(rows))
 
     def _offer(self, feed: SegmentCursor, rows: Sequence[StoredEvent], now: float) -> SharedOutcome | None:
-        """Let the events of one request, or a single one that may merge, into the buffer; None if there is no room."""
-        seq, player, name, encoded, mobile, email, _, together = rows[0]
-        if together is None:
-            shared = self._buffer.offer(player, name, encoded, mobile, email, now, feed.segment, (seq,))
+        """Put the events of one request, or a single one that may merge, into the buffer; None if it has no room."""
+        first = rows[0]
+        if first.together is None:
+            shared = self._buffer.offer(first.event, now, feed.segment, (first.seq,))
         else:
-            events, mobile, email = _as_request(rows)
-            shared = self._buffer.offer_batch(player, events, mobile, email, now, feed.segment, _seqs(rows))
+            shared = self._buffer.offer_batch(_events(rows), now, feed.segment, _seqs(rows))
         if shared is not None and self._interruption is not None:
             shared.interrupt(self._interruption)
         return shared
 
     def _refuse_read(self, feed: SegmentCursor, rows: list[StoredEvent], why: InvalidEvent) -> None:
         error = Dropped(f"an event of the journal does not fit the settings: {why}", reason=DropReason.JOURNAL_FAILED)
-        letters = [DeadLetterEntry(row.seq, event, error) for row, event in zip(rows, _as_events(rows), strict=True)]
+        letters = [DeadLetterEntry(row.seq, Event.of(row.event), error) for row in rows]
         self._writer.dead_letter(feed.segment, letters)
         self.settle(feed.segment, len(rows))
         self._refuse(rows, error)
 
     def _refuse(self, rows: Sequence[StoredEvent], error: Dropped) -> None:
         for row in rows:
-            self._buffer.refuse_newest(row.encoded, error)
-        self._hooks.on_refused(_as_events(rows), error)
+            self._buffer.refuse_newest(row.event, error)
+        self._callbacks.on_refused([Event.of(row.event) for row in rows], error)
 
     def _write_off(self, feed: SegmentCursor, events: int) -> None:
         """Count events that the disk has lost."""
@@ -311,10 +307,10 @@ class Loader:
         self._spill(events)
         self._buffer.write_off(events)
         self.settle(feed.segment, events)
-        self._hooks.on_missing(events)
+        self._callbacks.on_missing(events)
 
     def _opened_at(self, row: StoredEvent) -> float:
-        return self._hooks.now() - max(0.0, time.time() - row.accepted_at)
+        return self._callbacks.now() - max(0.0, time.time() - row.accepted_at)
 
     # ---------------------------------------------------------------- end
 
@@ -334,19 +330,5 @@ def _seqs(rows: Sequence[StoredEvent]) -> tuple[int, ...]:
     return tuple(row.seq for row in rows)
 
 
-def _held_bytes(rows: Sequence[StoredEvent]) -> int:
-    """Bytes that the events of one request count with in the buffer, at most."""
-    events, mobile, email = _as_request(rows)
-    return held_bytes(rows[0].player_unique_id, events, mobile, email)
-
-
-def _as_events(rows: Sequence[StoredEvent]) -> list[Event]:
-    """The events as the user gets them back."""
-    return [Event(row.player_unique_id, row.name, row.mobile, row.email, row.encoded) for row in rows]
-
-
-def _as_request(rows: Sequence[StoredEvent]) -> tuple[dict[str, bytes], str | None, str | None]:
-    """The events of one request, and the contact that they share."""
-    mobile = next((row.mobile for row in rows if row.mobile is not None), None)
-    email = next((row.email for row in rows if row.email is not None), None)
-    return {row.name: row.encoded for row in rows}, mobile, email
+def _events(rows: Sequence[StoredEvent]) -> list[EncodedEvent]:
+    return [row.event for row in rows]

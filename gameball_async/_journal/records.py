@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import attrs
 
-from .._core.events import Event
+from .._core.events import EncodedEvent, Event, new_event
 from ..errors import DeliveryError
 
 
@@ -34,6 +34,11 @@ class StoredEvent(NamedTuple):
     email: str | None
     accepted_at: float
     together: int | None
+
+    @property
+    def event(self) -> EncodedEvent:
+        """The event itself."""
+        return new_event(self[1:6])
 
     @property
     def size(self) -> int:

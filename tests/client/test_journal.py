@@ -76,7 +76,7 @@ async def keep(folder: Path, placed: list[Placed], batching: Batching = SMALL) -
 
 
 def backlog_of(gameball: AsyncGameball) -> JournalStorage:
-    backlog = gameball._lifecycle.flusher.store
+    backlog = gameball._lifecycle.flusher.storage
     assert isinstance(backlog, JournalStorage)
     return backlog
 

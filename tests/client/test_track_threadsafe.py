@@ -114,12 +114,12 @@ def test_a_call_that_is_interrupted_while_it_waits_for_room_accepts_nothing(
     loop: str, struck: type[BaseException], sandbox: Sandbox
 ) -> None:
     gameball = client(sandbox, batching=FULL)
-    admission = gameball._lifecycle.flusher.admission.admission
+    admission = gameball._lifecycle.flusher.admission.queue
     with Life(gameball, loop)():
         gameball.track_threadsafe("player", "first")
-        with strike_when(lambda: admission.is_waited_for), pytest.raises(struck):
+        with strike_when(lambda: bool(admission.turns)), pytest.raises(struck):
             gameball.track_threadsafe("player", "interrupted")
-        assert not admission.is_waited_for
+        assert not admission.turns
     assert gameball.stats().accepted == 1
     assert held(sandbox) == ["first"]
     assert_conserved(gameball.stats())
@@ -192,7 +192,7 @@ def test_further_interruptions_do_not_keep_an_interrupted_call_from_being_withdr
 ) -> None:
     gameball = client(sandbox, batching=FULL)
     admission, withdraw, strikes = (
-        gameball._lifecycle.flusher.admission.admission,
+        gameball._lifecycle.flusher.admission.queue,
         _ThreadCall[Receipt].withdraw,
         [1, 2, 3],
     )
@@ -206,9 +206,9 @@ def test_further_interruptions_do_not_keep_an_interrupted_call_from_being_withdr
     monkeypatch.setattr(_ThreadCall, "withdraw", withdraw_and_strike)
     with Life(gameball, loop)():
         gameball.track_threadsafe("player", "first")
-        with strike_when(lambda: admission.is_waited_for), pytest.raises(struck):
+        with strike_when(lambda: bool(admission.turns)), pytest.raises(struck):
             gameball.track_threadsafe("player", "interrupted")
-        assert not admission.is_waited_for
+        assert not admission.turns
     assert (gameball.stats().accepted, strikes) == (1, [])
     assert held(sandbox) == ["first"]
 
@@ -271,7 +271,7 @@ def test_the_journals_own_thread_is_refused_because_it_would_wait_for_itself(
 ) -> None:
     """A log handler that tracks is called there."""
     gameball = client(sandbox, journal=tmp_path)
-    store = gameball._lifecycle.flusher.store
+    store = gameball._lifecycle.flusher.storage
     assert isinstance(store, JournalStorage)
     worker = store._writer._worker
     log, heard = worker.log, list[type[BaseException]]()

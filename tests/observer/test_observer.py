@@ -32,7 +32,6 @@ from gameball_async import (
     Retry,
 )
 from gameball_async._core import pacing
-from gameball_async._engine.admission import Admission
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import KEY, QUICK, Notebook, client, settled, until
@@ -278,8 +277,8 @@ async def test_nobody_pays_for_a_look_at_tracks_that_does_not_look() -> None:
             pass
 
     for observer in (None, Observer(), Requests()):
-        assert type(AsyncGameball(KEY, observer=observer)._lifecycle.flusher.admission) is Admission
-    assert type(AsyncGameball(KEY, observer=Notebook())._lifecycle.flusher.admission) is not Admission
+        assert not AsyncGameball(KEY, observer=observer)._admission._is_observed
+    assert AsyncGameball(KEY, observer=Notebook())._admission._is_observed
 
 
 # ---------------------------------------------------------------- contexts

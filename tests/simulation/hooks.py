@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from random import Random
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 from gameball_async._core.buffer import Buffer
+from gameball_async._core.events import EncodedEvent
 from gameball_async._core.receipts import SharedOutcome
 from gameball_async._core.schedule import Schedule
 from gameball_async._core.stats import Counters
@@ -46,24 +47,24 @@ def watch_close(flusher: Flusher, begin_close: Callable[[], None]) -> None:
 def _watch_acceptance(buffer: Buffer, accepted: Callable[[str | None, bytes, SharedOutcome], None], look: Look) -> None:
     offer, offer_batch, refuse_newest = buffer.offer, buffer.offer_batch, buffer.refuse_newest
 
-    def watched_offer(player: str, name: str, encoded: bytes, *rest: Any) -> SharedOutcome | None:
-        shared = offer(player, name, encoded, *rest)
+    def watched_offer(event: EncodedEvent, *rest: Any) -> SharedOutcome | None:
+        shared = offer(event, *rest)
         if shared is not None:
-            accepted(player, encoded, shared)
+            accepted(event.player, event.encoded, shared)
             look("offer")
         return shared
 
-    def watched_offer_batch(player: str, events: dict[str, bytes], *rest: Any) -> Any:
-        shared = offer_batch(player, events, *rest)
+    def watched_offer_batch(events: Sequence[EncodedEvent], *rest: Any) -> Any:
+        shared = offer_batch(events, *rest)
         if shared is not None:
-            for encoded in events.values():
-                accepted(player, encoded, shared)
+            for event in events:
+                accepted(event.player, event.encoded, shared)
             look("offer_batch")
         return shared
 
-    def watched_refuse(encoded: bytes, error: Any) -> SharedOutcome:
-        shared = refuse_newest(encoded, error)
-        accepted(None, encoded, shared)
+    def watched_refuse(event: EncodedEvent, error: Any) -> SharedOutcome:
+        shared = refuse_newest(event, error)
+        accepted(None, event.encoded, shared)
         look("refuse_newest")
         return shared
 

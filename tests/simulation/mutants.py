@@ -18,12 +18,13 @@ import attrs
 from gameball_async import GameballError, Rejected
 from gameball_async._core.batch import Batch, BatchState
 from gameball_async._core.buffer import Buffer
+from gameball_async._core.events import EncodedEvent
 from gameball_async._core.outcome import Decision, ServerHealth
 from gameball_async._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
 from gameball_async._core.receipts import SharedOutcome
 from gameball_async._core.schedule import PlayerState, Schedule
 from gameball_async._core.stats import Counters
-from gameball_async._engine.admission import FairQueue
+from gameball_async._engine.admission import Admission, FairQueue
 from gameball_async._engine.backends import current_backend
 from gameball_async._engine.callbacks import FailureCallbacks
 from gameball_async._engine.delivery import Backoff
@@ -125,16 +126,16 @@ def _halves_forget_ambiguity(halves: Mutate, batch: Batch, overhead: int) -> tup
     return older, newer
 
 
-def _grow_over_names(growth: Mutate, buffer: Buffer, batch: Batch, name: str, *rest: Any) -> Any:
-    if batch.stage is BatchState.OPEN and name in batch.events:
+def _grow_over_names(growth: Mutate, buffer: Buffer, batch: Batch, event: EncodedEvent) -> Any:
+    if batch.stage is BatchState.OPEN and event.name in batch.events:
         return 0
-    return growth(buffer, batch, name, *rest)
+    return growth(buffer, batch, event)
 
 
-def _grow_when_sealed(growth: Mutate, buffer: Buffer, batch: Batch, name: str, *rest: Any) -> Any:
-    if batch.stage is BatchState.SEALED and batch.attempts and name not in batch.events:
+def _grow_when_sealed(growth: Mutate, buffer: Buffer, batch: Batch, event: EncodedEvent) -> Any:
+    if batch.stage is BatchState.SEALED and batch.attempts and event.name not in batch.events:
         return 0
-    return growth(buffer, batch, name, *rest)
+    return growth(buffer, batch, event)
 
 
 def _send_encoding_anew(send: Mutate, flusher: Flusher, batch: Batch, *rest: Any) -> Any:
@@ -191,8 +192,8 @@ def _tell_twice(add: Mutate, failures: FailureCallbacks, events: Iterable[Any], 
     add(failures, events[:1], error)
 
 
-def _nobody_waits(_: Mutate, _admission: FairQueue) -> bool:
-    return False
+def _overtake(_: Mutate, admission: Admission, event: Any, now: float) -> Any:
+    return admission._storage.accept(event, now)
 
 
 def _wait_without_end(wait_for: Mutate, admission: FairQueue, attempt: Callable[[], Any], timeout: float) -> Any:
@@ -324,7 +325,7 @@ def _leave_a_task(send: Mutate, flusher: Flusher, *args: Any) -> Any:
 
 
 def _accept_always(_: Mutate, engine: Lifecycle) -> float:
-    return engine.now()
+    return engine.flusher.now()
 
 
 def _end_as_if_running(end: Mutate, engine: Lifecycle, state: ClientState) -> None:
@@ -366,7 +367,7 @@ MUTANTS = (
         (FairQueue, "wait_for", _wait_without_end),
         (FairQueue, "room_made", _admit_the_gone),
     ),
-    _mutant("lets producers overtake", "overtook", (FairQueue, "is_waited_for", _nobody_waits)),
+    _mutant("lets producers overtake", "overtook", (Admission, "offer", _overtake)),
     _mutant(
         "retries after success",
         "which was DELIVERED",

@@ -168,7 +168,7 @@ class Oracle:
         """What a flush or a close found waiting for its linger or backoff went at once, if it may go at all."""
         requests, now = self.requests, self.now()
         is_free = len(requests.in_flight) < MOST_CONNECTIONS and requests._has_slot(now)
-        is_open = self.flusher.breaker.state is BreakerState.OPEN and not self.flusher.store.is_journal
+        is_open = self.flusher.breaker.state is BreakerState.OPEN and not self.flusher.storage.is_persistent
         if not (is_free and is_open) or requests._keeps_distance(now):
             return
         for player, queue in self.ledger.queues.items():

@@ -66,10 +66,10 @@ class Room:
 async def test_nobody_waits_for_an_empty_queue() -> None:
     admission = FairQueue()
 
-    assert not admission.is_waited_for
+    assert not admission.turns
     admission.room_made()
     admission.dismiss()
-    assert not admission.is_waited_for
+    assert not admission.turns
 
 
 async def test_producers_are_admitted_in_the_order_in_which_they_came() -> None:
@@ -77,7 +77,7 @@ async def test_producers_are_admitted_in_the_order_in_which_they_came() -> None:
     async with anyio.create_task_group() as room.tasks:
         for who in range(5):
             await room.come(who)
-        assert room.admission.is_waited_for
+        assert room.admission.turns
         assert room.admitted == []
 
         await room.make_room(2)
@@ -85,7 +85,7 @@ async def test_producers_are_admitted_in_the_order_in_which_they_came() -> None:
         await room.make_room(3)
 
     assert room.admitted == [0, 1, 2, 3, 4]
-    assert not room.admission.is_waited_for
+    assert not room.admission.turns
 
 
 async def test_who_finds_no_room_keeps_the_first_place() -> None:
@@ -128,7 +128,7 @@ async def test_whoever_is_cancelled_the_others_are_admitted_in_order(position: i
 
     assert room.admitted == [who for who in range(4) if who != position]
     assert room.seats == 1
-    assert not room.admission.is_waited_for
+    assert not room.admission.turns
 
 
 @pytest.mark.parametrize("position", range(4))
@@ -154,7 +154,7 @@ async def test_everybody_cancelled_leaves_an_empty_queue() -> None:
             await room.come(who)
         room.tasks.cancel_scope.cancel()
 
-    assert not room.admission.is_waited_for
+    assert not room.admission.turns
     assert room.admitted == []
 
 
@@ -180,7 +180,7 @@ async def test_a_timeout_of_nothing_does_not_wait() -> None:
     assert await admission.wait_for(lambda: 1, 0.0) is None
 
     assert anyio.current_time() == before
-    assert not admission.is_waited_for
+    assert not admission.turns
 
 
 async def test_an_attempt_that_raises_passes_the_turn_on() -> None:
@@ -217,7 +217,7 @@ async def test_after_a_dismissal_everyone_learns_at_once_that_there_will_be_no_r
 
     assert sorted(room.failed) == [0, 1, 2, 3, 4]
     assert room.tries == 5
-    assert not room.admission.is_waited_for
+    assert not room.admission.turns
 
 
 async def test_a_newcomer_during_a_turn_does_not_overtake() -> None:
@@ -228,7 +228,7 @@ async def test_a_newcomer_during_a_turn_does_not_overtake() -> None:
 
         room.seats = 1
         room.admission.room_made()
-        assert room.admission.is_waited_for
+        assert room.admission.turns
         await room.come(1)
         assert room.admitted == [0]
         await room.make_room(1)

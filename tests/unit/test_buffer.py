@@ -22,7 +22,7 @@ from gameball_async import (
 )
 from gameball_async._core.batch import Batch, BatchState
 from gameball_async._core.buffer import Buffer
-from gameball_async._core.events import encode_event
+from gameball_async._core.events import EncodedEvent, encode_event
 from gameball_async._core.wire import dialect
 
 DELIVERED = Delivered(status=200)
@@ -44,8 +44,8 @@ class Bench:
         return receipt
 
     def try_offer(self, player: str, name: str, *, at: float = 0.0, **contact: Any) -> Receipt | None:
-        encoded = encode_event(name, None)
-        shared = self.buffer.offer(player, name, encoded, contact.get("mobile"), contact.get("email"), at)
+        event = EncodedEvent(player, name, encode_event(name, None), contact.get("mobile"), contact.get("email"))
+        shared = self.buffer.offer(event, at)
         return None if shared is None else Receipt(shared, name)
 
     def take(self, at: float, **how: bool) -> Batch:
@@ -170,7 +170,7 @@ def test_an_event_too_large_for_any_request_is_refused_and_touches_nothing() -> 
     bench.offer("p", "a")
 
     with pytest.raises(InvalidEvent) as caught:
-        bench.buffer.offer("p", "b" * 70, encode_event("b" * 70, {"k": "secret"}), None, None, 0.0)
+        bench.buffer.offer(EncodedEvent("p", "b" * 70, encode_event("b" * 70, {"k": "secret"}), None, None), 0.0)
 
     assert str(caught.value) == (
         f"event {'b' * 60!r} makes a request of 121 bytes, Batching(max_bytes=60) allows no more: "
@@ -183,7 +183,7 @@ def test_more_events_in_one_send_than_a_request_may_hold_are_refused() -> None:
     bench = Bench(max_events=2)
 
     with pytest.raises(InvalidEvent) as caught:
-        bench.buffer.offer_batch("p", dict.fromkeys("abc", b'"x":{}'), None, None, 0.0)
+        bench.buffer.offer_batch([EncodedEvent("p", name, b'"x":{}', None, None) for name in "abc"], 0.0)
 
     assert str(caught.value).startswith("3 events are more than Batching(max_events=2) allows in one request: ")
     assert bench.buffer.counts.accepted == 0
@@ -205,12 +205,12 @@ def test_a_change_in_the_midst_of_another_is_refused_and_harms_neither() -> None
 
     def on_due(_: float) -> None:
         with pytest.raises(LifecycleError) as caught:
-            buffer.offer("q", "a", b'"a":{}', None, None, 0.0)
+            buffer.offer(EncodedEvent("q", "a", b'"a":{}', None, None), 0.0)
         refused.append(caught.value)
 
     buffer = Buffer(Batching(), dialect("v3.0").overhead, on_due)
 
-    assert buffer.offer("p", "a", b'"a":{}', None, None, 0.0) is not None
+    assert buffer.offer(EncodedEvent("p", "a", b'"a":{}', None, None), 0.0) is not None
 
     assert len(refused) == 1
     assert "in the midst of another call" in str(refused[0])
@@ -520,7 +520,7 @@ def test_behind_a_sealed_half_the_other_half_can_be_dropped() -> None:
 def test_the_newest_event_can_be_refused_and_is_counted() -> None:
     bench = Bench()
 
-    shared = bench.buffer.refuse_newest(b'"a":{}', FULL)
+    shared = bench.buffer.refuse_newest(EncodedEvent("p", "a", b'"a":{}', None, None), FULL)
 
     assert shared.outcome is FULL
     counts = bench.buffer.counts

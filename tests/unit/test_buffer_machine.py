@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gameball_async import Batching, Delivered, Dropped, DropReason, InvalidEvent, OutcomeUnknown, Receipt, Rejected
 from gameball_async._core.batch import Batch, BatchState
 from gameball_async._core.buffer import Buffer
-from gameball_async._core.events import encode_event
+from gameball_async._core.events import EncodedEvent, encode_event
 from gameball_async._core.receipts import Outcome
 from gameball_async._core.stats import Counters
 from gameball_async._core.wire import dialect
@@ -260,9 +260,9 @@ class BufferMachine(RuleBasedStateMachine):
         encoded = encode_event(name, {"k": "x" * padding} if padding else None)
         if len(SPOKEN.body(player, [encoded], mobile, email)) > self.batching.max_bytes:
             with pytest.raises(InvalidEvent, match=rf"event '{name}' makes a request of .* bytes"):
-                self.buffer.offer(player, name, encoded, mobile, email, self.now)
+                self.buffer.offer(EncodedEvent(player, name, encoded, mobile, email), self.now)
             return
-        shared = self.buffer.offer(player, name, encoded, mobile, email, self.now)
+        shared = self.buffer.offer(EncodedEvent(player, name, encoded, mobile, email), self.now)
         tail = self.joined(player, name, encoded, mobile, email)
         assert (shared is not None) == self.has_room(player, {name: encoded}, mobile, email, tail)
         if shared is None:
@@ -275,12 +275,13 @@ class BufferMachine(RuleBasedStateMachine):
     def offer_batch(self, player: str, given: dict[str, int], contact: str | None) -> None:
         mobile, email = contact, contact
         events = {name: encode_event(name, {"k": "x" * padding}) for name, padding in given.items()}
+        request = [EncodedEvent(player, name, encoded, mobile, email) for name, encoded in events.items()]
         body = SPOKEN.body(player, events.values(), mobile, email)
         if len(body) > self.batching.max_bytes or len(events) > self.batching.max_events:
             with pytest.raises(InvalidEvent):
-                self.buffer.offer_batch(player, events, mobile, email, self.now)
+                self.buffer.offer_batch(request, self.now)
             return
-        shared = self.buffer.offer_batch(player, events, mobile, email, self.now)
+        shared = self.buffer.offer_batch(request, self.now)
         assert (shared is not None) == self.has_room(player, events, mobile, email, None)
         if shared is None:
             return
@@ -292,7 +293,7 @@ class BufferMachine(RuleBasedStateMachine):
     def refuse_newest(self, name: str) -> None:
         model_event = ModelEvent(name, encode_event(name, None), self.epoch, outcome=FULL)
         self.all.append(model_event)
-        shared = self.buffer.refuse_newest(model_event.encoded, FULL)
+        shared = self.buffer.refuse_newest(EncodedEvent("p", name, model_event.encoded, None, None), FULL)
         self.refused.append((model_event, Receipt(shared, name)))
 
     # ------------------------------------------------------------ take, and what follows

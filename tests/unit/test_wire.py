@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gameball_async import Batching, ConfigurationError, InvalidEvent
 from gameball_async._core.batch import Batch
 from gameball_async._core.buffer import _LONGEST_ESCAPE, _MOST_OVERHEAD, Buffer
-from gameball_async._core.events import encode_event
+from gameball_async._core.events import EncodedEvent, encode_event
 from gameball_async._core.wire import ApiVersion, dialect
 
 from .documented import PLAYER, REFUSED, USAGE_EXAMPLE_ONE, USAGE_EXAMPLE_THREE, USAGE_EXAMPLE_TWO, V3, V4
@@ -28,7 +28,7 @@ def request_body(spoken: ApiVersion, player: str, events: dict[str, Any], **cont
     buffer = Buffer(Batching(), spoken.overhead, lambda _: None)
     for name, event_metadata in events.items():
         encoded = encode_event(name, event_metadata)
-        assert buffer.offer(player, name, encoded, contact.get("mobile"), contact.get("email"), 0.0)
+        assert buffer.offer(EncodedEvent(player, name, encoded, contact.get("mobile"), contact.get("email")), 0.0)
     batch = cast("Batch", buffer.take(1.0))
     body = spoken.body(batch.player_unique_id, batch.events.values(), batch.mobile, batch.email)
     assert batch.size == len(body)

@@ -63,7 +63,7 @@ class JournalCalls(Calls):
 
     def check_idle(self, flusher: Flusher) -> None:
         """Nobody waits for what is there already, or longer than allowed."""
-        backlog = flusher.store
+        backlog = flusher.storage
         assert isinstance(backlog, JournalStorage)
         self._queued = backlog._appends.events
         is_first = True
@@ -101,7 +101,7 @@ class JournalCalls(Calls):
     # ---------------------------------------------------------------- what a call brought
 
     def _is_true(self, call: Call, error: Exception, flusher: Flusher) -> bool:
-        backlog = flusher.store
+        backlog = flusher.storage
         assert isinstance(backlog, JournalStorage)
         match error:
             case JournalError():
@@ -122,7 +122,7 @@ class JournalCalls(Calls):
     def _is_full(self, call: Call, flusher: Flusher) -> bool:
         if self._plan.batching.when_full == "wait" and call.kind != "nowait":
             return abs(self._now() - call.began - self._plan.batching.wait_timeout) < EPSILON
-        backlog = flusher.store
+        backlog = flusher.storage
         assert isinstance(backlog, JournalStorage)
         has_room = backlog._has_room(len(call.placed), call.held)
         return not has_room or any(self._waits_for_room(other) for other in self._open.values() if other is not call)

@@ -10,6 +10,7 @@ from unittest import mock
 
 from gameball_async._core.batch import Batch
 from gameball_async._core.buffer import Buffer
+from gameball_async._core.events import EncodedEvent
 from gameball_async._core.outcome import Answer, Decision
 from gameball_async._core.receipts import SharedOutcome
 from gameball_async._engine.flusher import Flusher
@@ -73,9 +74,9 @@ def _watch_buffer(buffer: Buffer, watcher: Watcher) -> None:
         tell(seqs, segment, batch.shared)
         return batch
 
-    def watched_refuse(encoded: bytes, error: Any) -> SharedOutcome:
-        shared = refuse(encoded, error)
-        watcher.refused(encoded, shared)
+    def watched_refuse(event: EncodedEvent, error: Any) -> SharedOutcome:
+        shared = refuse(event, error)
+        watcher.refused(event.encoded, shared)
         return shared
 
     changed: Any = buffer
@@ -137,7 +138,7 @@ def _watch_queue(backlog: JournalStorage, watcher: Watcher) -> None:
 
 
 def _watch_seals(flusher: Flusher, watcher: Watcher) -> None:
-    store: Any = flusher.store
+    store: Any = flusher.storage
     settlement: Any = flusher.settlement
     seal, note = store.seal, settlement.note
 
@@ -161,7 +162,7 @@ def simulated_journal(writer: SimulatedWriter, wall_now: Callable[[], float], ch
     """Give the client this writer, the simulation's wall clock, and reads of so many events at once."""
     clock = SimpleNamespace(time=wall_now)
     with ExitStack() as patches:
-        patches.enter_context(mock.patch("gameball_async._engine.flusher.JournalWriter", return_value=writer))
+        patches.enter_context(mock.patch("gameball_async._client.JournalWriter", return_value=writer))
         patches.enter_context(mock.patch("gameball_async._journal.journal_storage.time", clock))
         patches.enter_context(mock.patch("gameball_async._journal.loader.time", clock))
         patches.enter_context(mock.patch("gameball_async._journal.loader._CHUNK", chunk))

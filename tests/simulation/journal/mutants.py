@@ -51,7 +51,7 @@ def _forget_what_is_given_back(requeue: Mutate, buffer: Buffer, batch: Batch, at
 def _backlog_of(buffer: Buffer) -> JournalStorage:
     """The journal of the client that a buffer belongs to."""
     backlog: Any = buffer._on_settled
-    store = backlog.__self__.store
+    store = backlog.__self__.storage
     assert isinstance(store, JournalStorage)
     return store
 
@@ -76,7 +76,7 @@ def _forget_instead_of_burying(_: Mutate, backlog: JournalStorage, batch: Batch,
 
 
 def _bury_what_is_tried_again(_: Mutate, settlement: Settlement, batch: Batch, answer: Any, now: float) -> None:
-    settlement._store.dead_letter(batch, RuntimeError(answer.summary))  # type: ignore[arg-type] # that is what is wrong with it
+    settlement._storage.dead_letter(batch, RuntimeError(answer.summary))  # type: ignore[arg-type] # that is what is wrong with it
     settlement._buffer.requeue(batch, now + 1)
 
 
@@ -198,9 +198,9 @@ MUTANTS: tuple[Mutant, ...] = (
         (JournalStorage, "seal", _forget_before_the_answer),
     ),
     _mutant(
-        "acknowledges the first of a batch only", "lies in the folder|holds", (JournalStorage, "forget", _forget_half)
+        "acknowledges the first of a batch only", "lies in the folder|holds", (JournalStorage, "ack", _forget_half)
     ),
-    _mutant("acknowledges nothing", "lies in the folder|holds", (JournalStorage, "forget", _settle_only)),
+    _mutant("acknowledges nothing", "lies in the folder|holds", (JournalStorage, "ack", _settle_only)),
     _mutant("writes no dead letters", "is no dead letter", (JournalStorage, "dead_letter", _forget_instead_of_burying)),
     _mutant(
         "keeps failed events in the journal", "lies in the folder|holds", (JournalStorage, "dead_letter", _settle_only)
@@ -213,13 +213,13 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "admits before it is stored",
         "failed, and it counts as accepted|accepted an event and raised",
-        (JournalStorage, "_queue", _admit_at_once),
+        (JournalStorage, "_append", _admit_at_once),
         (Loader, "admit", _admit_once),
     ),
     _mutant(
         "returns before it is durable",
         "before event .* was durable",
-        (JournalStorage, "stored", _return_before_it_is_durable),
+        (JournalStorage, "durable", _return_before_it_is_durable),
     ),
     _mutant(
         "treats a disk error as success",
@@ -257,7 +257,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "on their way to the disk",
         (JournalStorage, "_advance", _keep_counting_bytes),
     ),
-    _mutant("counts a byte too few", "on their way to the disk", (JournalStorage, "_queue", _count_too_few_bytes)),
+    _mutant("counts a byte too few", "on their way to the disk", (JournalStorage, "_append", _count_too_few_bytes)),
     _mutant("does not report what a close keeps", "deadlock", (JournalStorage, "interrupt", _nothing)),
 )
 """Every mutant; the tests catch each of them."""

@@ -74,7 +74,7 @@ class JournalOracle(Oracle):
     @property
     def backlog(self) -> JournalStorage:
         """The client's journal, looked into."""
-        store = self.flusher.store
+        store = self.flusher.storage
         assert isinstance(store, JournalStorage)
         return store
 

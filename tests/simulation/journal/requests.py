@@ -126,7 +126,7 @@ class JournalRequests(Requests):
     @property
     def _is_ending(self) -> bool:
         """Whether the journal is being closed, so that what is left is kept."""
-        store: Any = self.flusher and self.flusher.store
+        store: Any = self.flusher and self.flusher.storage
         return bool(store._is_closing)
 
     def _has_slot(self, now: float) -> bool:
