@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from gameball_async._core.batch import Batch, BatchState
+from gameball_async._core.batch import Batch, BatchState, new_batch
 from gameball_async._core.receipts import SharedOutcome
 
 from .harness import Benchmark, Column, Figures, Measurement, Setting
@@ -64,7 +64,7 @@ def _encode(make: Callable[[], Callable[[int], object]], setting: Setting) -> Fi
 
 
 def _slots() -> _Layout:
-    return partial(Batch, player_unique_id="player", overhead=60, opened_at=1.0, epoch=0)
+    return partial(new_batch, player_unique_id="player", overhead=60, opened_at=1.0, epoch=0)
 
 
 def _dict() -> _Layout:
@@ -72,7 +72,7 @@ def _dict() -> _Layout:
     left_out = {*Batch.__slots__, "__slots__"}
     members = {name: member for name, member in vars(Batch).items() if name not in left_out}
     kind: Any = type("Batch", (), members)
-    return partial(kind, player_unique_id="player", overhead=60, opened_at=1.0, epoch=0)
+    return lambda number: kind(number, "player", 59, 456, 1.0, 0, 0)
 
 
 def _attrs() -> _Layout:

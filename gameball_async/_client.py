@@ -26,11 +26,10 @@ from ._engine.callbacks import OnFailure
 from ._engine.delivery import Delivery, HTTPClient
 from ._engine.flusher import Flusher
 from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
-from ._engine.reminder import reminder
 from ._engine.storage import MemoryStorage, Storage, StorageCallbacks
 from ._journal import JournalWriter
 from ._journal.journal_storage import JournalStorage
-from ._log import counted, logger
+from ._log import counted, logger, reminder
 from .errors import ClientClosed, ConfigurationError, LifecycleError
 
 _T = TypeVar("_T")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
+import attrs
+
 from .events import EncodedEvent, Event
 from .receipts import SharedOutcome
 
@@ -25,16 +27,18 @@ def _text_bytes(text: str | None) -> int:
 
 def contact_bytes(mobile: str | None, email: str | None) -> int:
     """Return the bytes that a batch's contact counts with."""
-    if mobile is None and email is None:  # nearly always
-        return 0
     return _text_bytes(mobile) + _text_bytes(email)
 
 
 def request_bytes(events: Sequence[EncodedEvent]) -> int:
     """Return the bytes that events of one player count with, at most, if they are a batch of their own."""
-    mobile, email = contact_of(events)
-    texts = sum(len(event.encoded) + len(event.name) for event in events)
-    return texts + len(events) * (_text_bytes(events[0].player) + _EVENT_OVERHEAD) + contact_bytes(mobile, email)
+    player, _, _, mobile, email = events[0]
+    if len(events) > 1:
+        mobile, email = contact_of(events)
+    size = len(events) * ((len(player) if player.isascii() else 4 * len(player)) + _EVENT_OVERHEAD)
+    for event in events:
+        size += len(event.encoded) + len(event.name)
+    return size if mobile is None and email is None else size + contact_bytes(mobile, email)
 
 
 def contact_of(events: Sequence[EncodedEvent]) -> tuple[str | None, str | None]:
@@ -58,6 +62,7 @@ class BatchState(Enum):
     """Has its outcome, or was split and its events wait for the outcomes of the halves."""
 
 
+@attrs.define(eq=False, weakref_slot=False)
 class Batch:
     """Events of one player that go in one request, and what happened to it so far.
 
@@ -83,84 +88,43 @@ class Batch:
         segment: the file of the journal that its events lie in; 0 if they lie in memory alone.
         seqs: their places in that file, in the order of `events`.
         epoch: the epoch of its latest event; epochs count the calls of flush.
+        first_epoch: the epoch of its oldest event.
         is_recorded: whether the journal knows it as a sealed batch.
     """
 
-    __slots__ = (
-        "_boundaries",
-        "ambiguous",
-        "attempts",
-        "body",
-        "earlier_attempts",
-        "email",
-        "epoch",
-        "events",
-        "following",
-        "is_recorded",
-        "last_failure",
-        "mobile",
-        "number",
-        "opened_at",
-        "per_event",
-        "player_unique_id",
-        "segment",
-        "seqs",
-        "shared",
-        "size",
-        "solo_failures",
-        "stage",
-        "successes_seen",
-    )
-
-    def __init__(self, number: int, player_unique_id: str, *, overhead: int, opened_at: float, epoch: int) -> None:
-        self.number = number
-        self.player_unique_id = player_unique_id
-        self.per_event = _text_bytes(player_unique_id) + _EVENT_OVERHEAD
-        self.events: dict[str, bytes] = {}
-        self.size = overhead - 1  # the first event has no comma before it
-        self.mobile: str | None = None
-        self.email: str | None = None
-        self.opened_at = opened_at
-        self.stage = BatchState.OPEN
-        self.shared = SharedOutcome()
-        self.following: Batch | None = None
-        self.body: bytes | None = None
-        self.attempts = 0
-        self.earlier_attempts = 0
-        self.solo_failures = 0
-        self.successes_seen: int | None = None
-        self.last_failure: str | None = None
-        self.ambiguous = False
-        self.segment = 0
-        self.seqs: tuple[int, ...] = ()
-        self.is_recorded = False
-        # Epochs count the calls of flush. Nearly every batch lives within one, so an event's epoch is not kept
-        # with the event: `_boundaries` has (epoch, index after its last event) for all epochs but the latest.
-        self.epoch = epoch
-        self._boundaries: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def first_epoch(self) -> int:
-        """The epoch in which its oldest event was accepted."""
-        return self._boundaries[0][0] if self._boundaries else self.epoch
-
-    @property
-    def private(self) -> list[str]:
-        """What identifies its player, and so must not be quoted anywhere."""
-        return [text for text in (self.player_unique_id, self.mobile, self.email) if text is not None]
+    number: int
+    player_unique_id: str
+    size: int
+    per_event: int
+    opened_at: float
+    epoch: int
+    first_epoch: int
+    events: dict[str, bytes] = attrs.field(init=False, factory=dict[str, bytes])
+    mobile: str | None = attrs.field(init=False, default=None)
+    email: str | None = attrs.field(init=False, default=None)
+    stage: BatchState = attrs.field(init=False, default=BatchState.OPEN)
+    shared: SharedOutcome = attrs.field(init=False, factory=SharedOutcome)
+    following: Batch | None = attrs.field(init=False, default=None)
+    body: bytes | None = attrs.field(init=False, default=None)
+    attempts: int = attrs.field(init=False, default=0)
+    earlier_attempts: int = attrs.field(init=False, default=0)
+    solo_failures: int = attrs.field(init=False, default=0)
+    successes_seen: int | None = attrs.field(init=False, default=None)
+    last_failure: str | None = attrs.field(init=False, default=None)
+    ambiguous: bool = attrs.field(init=False, default=False)
+    segment: int = attrs.field(init=False, default=0)
+    seqs: tuple[int, ...] = attrs.field(init=False, default=())
+    is_recorded: bool = attrs.field(init=False, default=False)
+    # Nearly every batch lives within one epoch, so an event's epoch is not kept with the event: `_boundaries` has
+    # (epoch, index after its last event) for all epochs but the latest.
+    _boundaries: tuple[tuple[int, int], ...] = attrs.field(init=False, default=())
 
     @property
     def held_bytes(self) -> int:
         """What it counts with in the buffer."""
         texts = sum(map(len, self.events)) + sum(map(len, self.events.values()))
-        return texts + len(self.events) * self.per_event + contact_bytes(self.mobile, self.email)
-
-    def add(self, name: str, encoded: bytes, epoch: int) -> None:
-        """Append an event that is known to fit."""
-        if epoch != self.epoch:
-            self.begin_epoch(epoch)
-        self.events[name] = encoded
-        self.size += len(encoded) + 1  # with its comma
+        held = texts + len(self.events) * self.per_event
+        return held if self.mobile is None and self.email is None else held + contact_bytes(self.mobile, self.email)
 
     def begin_epoch(self, epoch: int) -> None:
         """Note that the next events are of a later epoch."""
@@ -201,8 +165,13 @@ class Batch:
         name = next(iter(self.events))
         encoded = self.events.pop(name)
         self.size -= len(encoded) + 1
-        self._boundaries = _shifted(self._boundaries, 1)
+        self.set_boundaries(_shifted(self._boundaries, 1))
         return name, encoded
+
+    def set_boundaries(self, boundaries: tuple[tuple[int, int], ...]) -> None:
+        """Set where the epochs of its events end."""
+        self._boundaries = boundaries
+        self.first_epoch = boundaries[0][0] if boundaries else self.epoch
 
     def halves_behind(self) -> Iterator[Batch]:
         """Itself, and the other parts of the batch that it was split from, which come next."""
@@ -228,12 +197,12 @@ class Batch:
         return older, newer
 
     def _part(self, items: list[tuple[str, bytes]], boundaries: tuple[tuple[int, int], ...], overhead: int) -> Batch:
-        part = Batch(self.number, self.player_unique_id, overhead=overhead, opened_at=self.opened_at, epoch=self.epoch)
+        part = new_batch(self.number, self.player_unique_id, overhead, self.opened_at, self.epoch)
         part.mobile, part.email = self.mobile, self.email
         part.shared.check = self.shared.check
-        for name, encoded in items:
-            part.add(name, encoded, self.epoch)
-        part._boundaries = boundaries
+        part.events = dict(items)
+        part.size += sum(len(encoded) + 1 for encoded in part.events.values())
+        part.set_boundaries(boundaries)
         part.stage = BatchState.CLOSED
         part.last_failure = self.last_failure
         part.ambiguous = self.ambiguous
@@ -248,6 +217,13 @@ class Batch:
             Event(self.player_unique_id, name, self.mobile, self.email, encoded)
             for name, encoded in self.events.items()
         ]
+
+
+def new_batch(number: int, player_unique_id: str, overhead: int, opened_at: float, epoch: int) -> Batch:
+    """Return an empty batch; `overhead` is the size of its body without events."""
+    per_event = (len(player_unique_id) if player_unique_id.isascii() else 4 * len(player_unique_id)) + _EVENT_OVERHEAD
+    # the first event has no comma before it
+    return Batch(number, player_unique_id, overhead - 1, per_event, opened_at, epoch, epoch)
 
 
 def _shifted(boundaries: tuple[tuple[int, int], ...], by: int) -> tuple[tuple[int, int], ...]:

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import attrs
 
 from .._config import Batching
-from ..errors import Dropped, InvalidEvent, LifecycleError
-from .batch import Batch, BatchState, Overhead, contact_bytes, contact_of, request_bytes
+from ..errors import Dropped, InvalidEvent, LifecycleError, OutcomeUnknown, Rejected
+from .batch import Batch, BatchState, Overhead, contact_bytes, contact_of, new_batch, request_bytes
 from .events import EncodedEvent, Event
-from .receipts import Outcome, SharedOutcome
-from .reentrancy import non_reentrant, reentrant
+from .receipts import Delivered, Outcome, SharedOutcome
 from .schedule import AgeIndex, Player, PlayerState, Schedule
-from .stats import Counters
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_N = TypeVar("_N", bound="NonReentrant")
 
 # Python 3.11 takes 60 ns to look up a member, as long as a call
 _OPEN, _LINGERING = BatchState.OPEN, PlayerState.LINGERING
@@ -25,6 +31,65 @@ _MOST_OVERHEAD = 256
 
 _LONGEST_ESCAPE = 6
 """Bytes of one character in JSON, at most: `\\u001f`."""
+
+
+class NonReentrant(Protocol):
+    """An object that is changed by one call at a time."""
+
+    is_changing: bool
+
+
+def non_reentrant(method: Callable[Concatenate[_N, _P], _T]) -> Callable[Concatenate[_N, _P], _T]:
+    """Refuse to begin a change during another, which only a finalizer or a signal handler can try."""
+
+    @wraps(method)
+    def change(changed: _N, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if changed.is_changing:
+            raise reentrant()
+        changed.is_changing = True
+        try:
+            return method(changed, *args, **kwargs)
+        finally:
+            changed.is_changing = False
+
+    return change
+
+
+def reentrant() -> LifecycleError:
+    """Return the error for a change during another."""
+    return LifecycleError(
+        "track_nowait() was called by a finalizer or a signal handler during another call: schedule it with "
+        "loop.call_soon(), or loop.add_signal_handler()."
+    )
+
+
+@attrs.define
+class Counters:
+    """Event counts: accepted = delivered + rejected + dropped + unknown + pending."""
+
+    accepted: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    unknown: int = 0
+    pending: int = 0
+    pending_bytes: int = 0
+
+    def settle(self, events: int, size: int, outcome: Outcome) -> None:
+        """Count the outcome of events that were pending."""
+        self.pending -= events
+        self.pending_bytes -= size
+        match outcome:
+            case Delivered():
+                self.delivered += events
+            case Rejected():
+                self.rejected += events
+            case Dropped():
+                self.dropped += events
+            case OutcomeUnknown():
+                self.unknown += events
+            case _:  # pragma: no cover
+                raise AssertionError(f"unknown outcome {outcome!r}")
 
 
 class Buffer:
@@ -119,17 +184,17 @@ class Buffer:
         growth = None if batch is None else self._growth(batch, event)
         if batch is None or growth is None:
             self.check_size((event,))
-            if not self.has_room(1, request_bytes((event,))):
+            held = request_bytes((event,))
+            if not self.has_room(1, held):
                 return None
-            return self._open(player, (event,), now, segment, seqs).shared
+            return self._open(player, (event,), held, now, segment, seqs).shared
         held = len(event.encoded) + len(event.name) + batch.per_event
         contact_growth = batch.contact_growth(event.mobile, event.email)
         if not self.has_room(1, held + contact_growth):
             return None
-        self.counts.pending_bytes += contact_growth
         batch.adopt(event.mobile, event.email, growth)
         batch.seqs += seqs
-        self._add(batch, event)
+        self._add(batch, (event,), held + contact_growth)
         if player is not None and player.player_state is PlayerState.LINGERING and self._is_full(batch):
             self._schedule.make_ready(player)
         return batch.shared
@@ -144,16 +209,17 @@ class Buffer:
             InvalidEvent: if they are larger or more than a request may be.
         """
         self.check_batch(events)
-        if not self.has_room(len(events), request_bytes(events)):
+        held = request_bytes(events)
+        if not self.has_room(len(events), held):
             return None
         player = self._players.get(events[0].player)
-        return self._open(player, events, now, segment, seqs, BatchState.CLOSED).shared
+        return self._open(player, events, held, now, segment, seqs, BatchState.CLOSED).shared
 
     @non_reentrant
     def restore(self, events: Sequence[EncodedEvent], now: float, segment: int, seqs: tuple[int, ...]) -> Batch:
         """Take over a batch that an earlier process sealed and may have sent, without regard to its size."""
         player = self._players.get(events[0].player)
-        batch = self._open(player, events, now, segment, seqs, BatchState.CLOSED)
+        batch = self._open(player, events, request_bytes(events), now, segment, seqs, BatchState.CLOSED)
         batch.ambiguous = batch.is_recorded = True
         return batch
 
@@ -218,6 +284,7 @@ class Buffer:
         self,
         player: Player | None,
         events: Sequence[EncodedEvent],
+        held: int,
         now: float,
         segment: int,
         seqs: tuple[int, ...],
@@ -228,16 +295,14 @@ class Buffer:
         if len(events) > 1:
             mobile, email = contact_of(events)
         overhead = self._overhead(player_unique_id, mobile, email)
-        batch = Batch(next(self._numbers), player_unique_id, overhead=overhead, opened_at=now, epoch=self._epoch)
+        batch = new_batch(next(self._numbers), player_unique_id, overhead, now, self._epoch)
         batch.mobile, batch.email, batch.segment, batch.seqs = mobile, email, segment, seqs
         batch.shared.check = self.check_waiting
-        self.counts.pending_bytes += contact_bytes(mobile, email)
-        self._by_age[batch.number] = batch
-        for event in events:
-            self._add(batch, event)
         batch.stage = stage
+        self._by_age[batch.number] = batch
+        self._add(batch, events, held)
         if player is None:
-            player = self._players[player_unique_id] = Player(batch)
+            player = self._players[player_unique_id] = Player(batch, batch)
             self._place_head(player, now)
             return batch
         player.tail.following = batch
@@ -246,24 +311,32 @@ class Buffer:
             self._schedule.make_ready(player)  # nothing can merge into its head any more
         return batch
 
-    def _add(self, batch: Batch, event: EncodedEvent) -> None:
-        batch.add(event.name, event.encoded, self._epoch)
+    def _add(self, batch: Batch, events: Sequence[EncodedEvent], held: int) -> None:
+        if batch.epoch != self._epoch:
+            batch.begin_epoch(self._epoch)
+        for event in events:
+            batch.events[event.name] = event.encoded
+            batch.size += len(event.encoded) + 1  # with its comma
         counts = self.counts
-        counts.accepted += 1
-        counts.pending += 1
-        counts.pending_bytes += len(event.encoded) + len(event.name) + batch.per_event
+        counts.accepted += len(events)
+        counts.pending += len(events)
+        counts.pending_bytes += held
 
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.events) >= self._batching.max_events or batch.size >= self._batching.max_bytes
 
     # ---------------------------------------------------------------- due, take
 
-    @non_reentrant
     def due_at(self, now: float) -> float:
         """When the next batch may be taken: at once if not above `now`, `inf` if there is none."""
-        return self._schedule.due_at(now)
+        if self.is_changing:
+            raise reentrant()
+        self.is_changing = True  # as in `offer`
+        try:
+            return self._schedule.due_at(now)
+        finally:
+            self.is_changing = False
 
-    @non_reentrant
     def take(self, now: float, *, untried_first: bool = False) -> Batch | None:
         """Seal and return the batch that has been due longest, or None if nothing is due.
 
@@ -272,23 +345,33 @@ class Buffer:
             untried_first: prefer a batch that was never sent: one that failed already may be at
                 fault itself, so a probe with it says little.
         """
-        if self._schedule.due_at(now) > now:
+        if self.due_at(now) > now:
             return None
-        batch = self._schedule.take(untried_first=untried_first).head
-        batch.stage = BatchState.SEALED
+        self.is_changing = True  # as in `offer`
+        try:
+            batch = self._schedule.take(untried_first=untried_first).head
+            batch.stage = BatchState.SEALED
+        finally:
+            self.is_changing = False
         return batch
 
     # ---------------------------------------------------------------- settle, give back, split
 
-    @non_reentrant
     def settle(self, batch: Batch, outcome: Outcome, now: float) -> None:
         """Give all events of a batch their outcome, and let the player's next batch move up."""
-        self.counts.settle(len(batch.events), batch.held_bytes, outcome)
-        for epoch, events in batch.epoch_counts():
-            self._settle_epoch(epoch, events)
-        self._unlink(batch, now)
-        batch.shared.settle(outcome)
-        self._on_settled()
+        if self.is_changing:
+            raise reentrant()
+        self.is_changing = True  # as in `offer`
+        try:
+            self.counts.settle(len(batch.events), batch.held_bytes, outcome)
+            if batch.first_epoch != self._epoch:
+                for epoch, events in batch.epoch_counts():
+                    self._settle_epoch(epoch, events)
+            self._unlink(batch, now)
+            batch.shared.settle(outcome)
+            self._on_settled()
+        finally:
+            self.is_changing = False
 
     @non_reentrant
     def requeue(self, batch: Batch, at: float) -> None:
@@ -320,12 +403,17 @@ class Buffer:
     def _unlink(self, batch: Batch, now: float) -> None:
         """Take a batch out of its player's chain: the head, or the one behind a head that is sealed."""
         batch.stage = BatchState.SETTLED
-        self._by_age.leave(batch)
+        if self._by_age.get(batch.number) is batch:  # the next part of what it was split from takes its place
+            following = batch.following
+            if following is not None and following.number == batch.number:
+                self._by_age[batch.number] = following
+            else:
+                del self._by_age[batch.number]
         player = self._players[batch.player_unique_id]
         if player.head is not batch:
             self._unlink_behind(player, batch)
         elif batch.following is None:
-            self._schedule.leave(player)
+            self._schedule.move(player, PlayerState.GONE)
             del self._players[batch.player_unique_id]
         else:
             player.head = batch.following

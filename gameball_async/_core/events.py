@@ -87,16 +87,16 @@ class Event:
     email: str | None = attrs.field(repr=False)
     _encoded: bytes = attrs.field(repr=False)
 
-    @classmethod
-    def of(cls, event: EncodedEvent) -> Event:
-        """Return an encoded event as users get it back."""
-        return cls(event.player, event.name, event.mobile, event.email, event.encoded)
-
     @property
     def metadata(self) -> dict[str, Any]:
         """The metadata as it was encoded: decimals as numbers, dates and UUIDs as strings."""
         decoded: dict[str, dict[str, Any]] = msgspec.json.decode(b"{" + self._encoded + b"}")
         return decoded[self.name]
+
+
+def as_event(event: EncodedEvent) -> Event:
+    """Return an encoded event as users get it back."""
+    return Event(event.player, event.name, event.mobile, event.email, event.encoded)
 
 
 def validate_event(

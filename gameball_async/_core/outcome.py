@@ -100,11 +100,9 @@ class Answer:
     @property
     def health(self) -> ServerHealth:
         """What it says about the server."""
-        return ServerHealth.PAUSE if self._asks_for_a_pause else HEALTH[self.verdict]
-
-    @property
-    def _asks_for_a_pause(self) -> bool:
-        return self.retry_after is not None and self.verdict is not Decision.HALT
+        if self.retry_after is not None and self.verdict is not Decision.HALT:
+            return ServerHealth.PAUSE
+        return HEALTH[self.verdict]
 
     @property
     def summary(self) -> str:
@@ -174,16 +172,21 @@ def read_answer(
     if coding := headers.get("content-encoding"):
         body, is_decoded = decode_body(body, coding, LONGEST_BODY)
         complete = complete and is_decoded
-    parsed = _parsed(body)
+    try:
+        # not msgspec: a code must be found in nearly-JSON too, with a byte order mark or a lone surrogate
+        parsed = json.loads(body.removeprefix(BOM_UTF8))
+    except (ValueError, RecursionError):
+        parsed = _NOT_JSON
     content = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
-    error = _error(content)
-    code = _integer(_first(content, *_CODE)) or _integer(_first(error, *_CODE))
+    error = _error(content) if content else content
+    code = (_integer(_first(content, *_CODE)) or _integer(_first(error, *_CODE))) if content else None
     if code == status:
         code = None  # a gateway's JSON; Gameball's codes are never statuses
-    foreign = _foreign(headers.get("content-type", ""), body, is_json=parsed is not _NOT_JSON, complete=complete)
-    verdict = _verdict(status, code, body, complete=complete)
-    if status in _SUCCESS and not _is_failure(content, error):
+    foreign = "" if parsed is not _NOT_JSON else _foreign(headers.get("content-type", ""), body, complete=complete)
+    if status in _SUCCESS and not (content and _is_failure(content, error)):
         verdict = Decision.HALT if foreign and _is_page(foreign, body) else Decision.DELIVERED
+    else:
+        verdict = _verdict(status, code, body, complete=complete)
     words = None
     if verdict is not Decision.DELIVERED:  # nobody needs the words of a success, and redaction takes its time
         words = _first(content, *_WORDS) or _first(error, *_WORDS)
@@ -192,7 +195,7 @@ def read_answer(
         status=status,
         code=code,
         words=redact_message(words, secrets) if isinstance(words, str) else "",
-        retry_after=parse_retry_after(headers.get("retry-after"), wall_now),
+        retry_after=parse_retry_after(asked, wall_now) if (asked := headers.get("retry-after")) else None,
         foreign=foreign if status in _SUCCESS else "",
     )
 
@@ -282,17 +285,9 @@ _NOT_JSON = object()
 _PAGES = ("text/html", "application/xhtml+xml")
 
 
-def _parsed(body: bytes) -> object:
-    try:
-        # not msgspec: a code must be found in nearly-JSON too, with a byte order mark or a lone surrogate
-        return json.loads(body.removeprefix(BOM_UTF8))
-    except (ValueError, RecursionError):
-        return _NOT_JSON
-
-
-def _foreign(content_type: str, body: bytes, *, is_json: bool, complete: bool) -> str:
-    """The type of a body that is not JSON, as Gameball's are; empty if it is, or if that is unknown."""
-    if is_json or not _text_of(body):
+def _foreign(content_type: str, body: bytes, *, complete: bool) -> str:
+    """Return the type of a body that is not JSON; empty if it may be the beginning of JSON."""
+    if not _text_of(body):
         return ""
     declared = re.sub(r"[^\x21-\x7e]", "", content_type.partition(";")[0]).lower()[:_LONGEST_TYPE]
     is_page = declared in _PAGES or _text_of(body).startswith(b"<")
@@ -317,7 +312,10 @@ _LONGEST_TYPE = 60
 
 
 def _first(content: dict[str, object], *keys: str) -> object:
-    return next((content[key] for key in keys if content.get(key) is not None), None)
+    for key in keys:
+        if (value := content.get(key)) is not None:
+            return value
+    return None
 
 
 def _integer(value: object) -> int | None:

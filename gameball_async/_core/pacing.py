@@ -175,8 +175,9 @@ class CircuitBreaker:
                 self._failing |= {player} if player is not None else set()
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:
                     self._close(BreakerState.OUTAGE, max(self.until, now + pause))
-            case ServerHealth.WORKING if decides and self.until <= now:  # else a pause was asked for meanwhile
-                self._open()
+            case ServerHealth.WORKING if decides and self.until <= now:  # else a pause was requested in the meantime
+                self.state, self.until, self.failed_probes = BreakerState.OPEN, -math.inf, 0
+                self._failing.clear()
             case _:
                 pass
 
@@ -188,10 +189,4 @@ class CircuitBreaker:
     def _close(self, state: BreakerState, until: float) -> None:
         self.state = state
         self.until = until
-        self._failing.clear()
-
-    def _open(self) -> None:
-        self.state = BreakerState.OPEN
-        self.until = -math.inf
-        self.failed_probes = 0
         self._failing.clear()

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
+import anyio
 import attrs
 
-from .._notifier import Notifier
 from ..errors import DeliveryError, LifecycleError
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class Notifier:
+    """Wakes all tasks that wait at this moment. Reusable; not bound to one event loop."""
+
+    _event: anyio.Event | None = attrs.field(default=None, init=False)
+    _waiting: int = attrs.field(default=0, init=False)
+
+    def ring(self) -> None:
+        """Wake all waiting tasks."""
+        if self._event is not None:
+            with suppress(RuntimeError):  # the waiters' loop has ended, or runs in another thread
+                self._event.set()
+            self._event = None
+
+    async def wait(self) -> None:
+        """Wait for the next call of `ring`."""
+        event = self._event = self._event or anyio.Event()
+        self._waiting += 1
+        try:
+            await event.wait()
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._event = None  # an event belongs to one loop, and the next waiter may run in another
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +61,7 @@ def _anywhere() -> None:
     """Allow to wait for an outcome that belongs to no client."""
 
 
+@attrs.define(eq=False, weakref_slot=False)
 class SharedOutcome:
     """The one outcome of all events of a batch, once there is one.
 
@@ -50,23 +78,21 @@ class SharedOutcome:
         is_durable: whether the events are on disk; None if they are not going there.
     """
 
-    is_durable: bool | None = None
-    __slots__ = ("changed", "check", "interruption", "marks", "moved", "outcome")
-
-    def __init__(self) -> None:
-        self.outcome: Outcome | None = None
-        self.moved: dict[str, SharedOutcome] | None = None
-        self.interruption: LifecycleError | None = None
-        self.changed: Notifier | None = None
-        self.check: Callable[[], object] = _anywhere
-        self.marks: dict[str, object] | None = None
+    is_durable = cast("bool | None", None)
+    outcome: Outcome | None = None
+    moved: dict[str, SharedOutcome] | None = None
+    interruption: LifecycleError | None = None
+    changed: Notifier | None = None
+    check: Callable[[], object] = _anywhere
+    marks: dict[str, object] | None = None
 
     def settle(self, outcome: Outcome) -> None:
         """Set the outcome of every event that was not moved away. Once only."""
         assert self.outcome is None, "an outcome is settled once"  # noqa: S101 a broken invariant, not an input
         self.outcome = outcome
         self.marks = None
-        self._ring()
+        if self.changed is not None:
+            self.changed.ring()
 
     def move(self, names: Collection[str], to: SharedOutcome) -> None:
         """Let the named events share another outcome from now on."""
@@ -106,8 +132,8 @@ class SharedOutcome:
             if holder.interruption is not None:
                 raise holder.interruption.with_traceback(None)
             holder.check()
-            bell = holder.changed = holder.changed or Notifier()
-            await bell.wait()
+            changed = holder.changed = holder.changed or Notifier()
+            await changed.wait()
         return outcome
 
     def _holder(self, name: str) -> SharedOutcome:
@@ -122,7 +148,6 @@ class StoredOutcome(SharedOutcome):
 
     __slots__ = ("__weakref__", "_joined", "is_durable")
 
-    is_durable: bool
     _joined: SharedOutcome | None
 
     def join(self, batch: SharedOutcome) -> None:
@@ -139,6 +164,7 @@ class StoredOutcome(SharedOutcome):
         return self if self._joined is None else self._joined._holder(name)  # noqa: SLF001 the same class's own
 
 
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class Receipt:
     """The promise for one event. Await it for the outcome, or let it go.
 
@@ -147,11 +173,8 @@ class Receipt:
     cancelled; the event is not affected. Once the outcome is known, it may be awaited in any loop.
     """
 
-    __slots__ = ("_name", "_shared")
-
-    def __init__(self, shared: SharedOutcome, name: str) -> None:
-        self._shared = shared
-        self._name = name
+    _shared: SharedOutcome
+    _name: str
 
     @property
     def done(self) -> bool:
@@ -174,10 +197,7 @@ class Receipt:
             WrongLoop: if the client lives in another loop.
             FlusherDied: if the client's task was cancelled before its close; `aclose` brings the outcome.
         """
-        return self._wait().__await__()
-
-    async def _wait(self) -> Delivered:
-        outcome = await self._shared.wait(self._name)
+        outcome = yield from self._shared.wait(self._name).__await__()
         if isinstance(outcome, Delivered):
             return outcome
         # one batch shares one error: without this every waiter would lengthen the same traceback

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
+import attrs
+
 from .batch import Batch, BatchState
 
 _T = TypeVar("_T")
@@ -19,55 +21,43 @@ _FEW = 64
 
 
 class TimerHeap(Generic[_T]):
-    """A heap of times. Leaving is O(1): the entry stays behind, until it is due or most entries are stale."""
+    """A heap of times. Removal is O(1): the entry stays behind, until it is due or most entries are stale.
+
+    Attributes:
+        heap: times, numbers and items; some entries are stale.
+    """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, _T]] = []
+        self.heap: list[tuple[float, int, _T]] = []
         self._entry_of: dict[_T, int] = {}
         self._numbers = itertools.count()
 
     def add(self, item: _T, at: float) -> None:
         """Let an item wait that does not wait yet."""
         number = self._entry_of[item] = next(self._numbers)
-        heapq.heappush(self._heap, (at, number, item))
+        heapq.heappush(self.heap, (at, number, item))
 
     def remove(self, item: _T) -> None:
         """Forget an item that waits."""
         del self._entry_of[item]
-        if len(self._heap) > 2 * len(self._entry_of) + _FEW:
-            self._heap = [entry for entry in self._heap if self._is_valid(entry)]
-            heapq.heapify(self._heap)
+        if len(self.heap) > 2 * len(self._entry_of) + _FEW:
+            self.heap = [entry for entry in self.heap if self._entry_of.get(entry[2]) == entry[1]]
+            heapq.heapify(self.heap)
 
-    def next_at(self) -> float | None:
-        """The soonest time, or None if nothing waits."""
-        while self._heap and not self._is_valid(self._heap[0]):
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
-
-    def soonest(self) -> _T:
-        """The item that `next_at` spoke of."""
-        return self._heap[0][2]
+    def soonest(self) -> tuple[float, _T] | None:
+        """Return the soonest time and its item; None if nothing waits."""
+        heap, entry_of = self.heap, self._entry_of
+        while heap and entry_of.get(heap[0][2]) != heap[0][1]:
+            heapq.heappop(heap)
+        return (heap[0][0], heap[0][2]) if heap else None
 
     def in_order(self) -> list[_T]:
         """Every item that waits, soonest first."""
-        return [item for _, number, item in sorted(self._heap) if self._entry_of.get(item) == number]
-
-    def _is_valid(self, entry: tuple[float, int, _T]) -> bool:
-        return self._entry_of.get(entry[2]) == entry[1]
+        return [item for _, number, item in sorted(self.heap) if self._entry_of.get(item) == number]
 
 
 class AgeIndex(OrderedDict[int, Batch]):
     """The oldest batch of each number, in order of opening: the parts of a split batch share its number."""
-
-    def leave(self, batch: Batch) -> None:
-        """A batch has its outcome: the next part of what it was split from takes its place, if there is one."""
-        if self.get(batch.number) is not batch:
-            return
-        following = batch.following
-        if following is not None and following.number == batch.number:
-            self[batch.number] = following
-        else:
-            del self[batch.number]
 
     def rebase_clock(self, now: float) -> None:
         """Take the present time for the opening of every batch."""
@@ -122,15 +112,13 @@ class PlayerState(Enum):
     """It has no events."""
 
 
+@attrs.define(eq=False, weakref_slot=False)
 class Player:
     """A player with events: a chain of batches from head to tail."""
 
-    __slots__ = ("head", "player_state", "tail")
-
-    def __init__(self, batch: Batch) -> None:
-        self.head = batch
-        self.tail = batch
-        self.player_state = PlayerState.GONE
+    head: Batch
+    tail: Batch
+    player_state: PlayerState = PlayerState.GONE
 
 
 class Schedule:
@@ -153,28 +141,25 @@ class Schedule:
 
     def linger(self, player: Player, until: float) -> None:
         """Let the head wait for more events."""
-        self._move(player, PlayerState.LINGERING)
+        self.move(player, PlayerState.LINGERING)
         self._lingering.add(player, until)
         self._on_due(until)
 
     def make_ready(self, player: Player) -> None:
         """Let the head be taken as soon as its turn comes."""
-        self._move(player, PlayerState.READY)
+        self.move(player, PlayerState.READY)
         queue = self._tried if player.head.attempts else self._untried
         queue[player] = next(self._order)
         self._on_due(-math.inf)
 
     def back_off(self, player: Player, until: float) -> None:
         """Let the head wait for its next try."""
-        self._move(player, PlayerState.BACKING_OFF)
+        self.move(player, PlayerState.BACKING_OFF)
         self._backing_off.add(player, until)
         self._on_due(until)
 
-    def leave(self, player: Player) -> None:
-        """Forget a player who has no events any more."""
-        self._move(player, PlayerState.GONE)
-
-    def _move(self, player: Player, player_state: PlayerState) -> None:
+    def move(self, player: Player, player_state: PlayerState) -> None:
+        """Change a player's state, and leave the queue of its previous one."""
         match player.player_state:
             case PlayerState.LINGERING:
                 self._lingering.remove(player)
@@ -191,8 +176,14 @@ class Schedule:
 
     def due_at(self, now: float) -> float:
         """When the next player is ready: at once if not above `now`, `inf` if there is none."""
-        waits = [self._collect_due(timers, now) for timers in (self._lingering, self._backing_off)]
-        return now if self._untried or self._tried else min(waits)
+        due_at = math.inf
+        for timers in (self._lingering, self._backing_off):
+            if not timers.heap:
+                continue
+            while (soonest := timers.soonest()) is not None and soonest[0] <= now:
+                self.make_ready(soonest[1])
+            due_at = due_at if soonest is None else min(due_at, soonest[0])
+        return now if self._untried or self._tried else due_at
 
     def take(self, *, untried_first: bool) -> Player:
         """Move the player who has been ready longest to IN_FLIGHT; `due_at` said that there is one."""
@@ -204,7 +195,7 @@ class Schedule:
         else:
             player = first_tried
         assert player is not None, "`due_at` said that somebody is ready"  # noqa: S101 an invariant
-        self._move(player, PlayerState.IN_FLIGHT)
+        self.move(player, PlayerState.IN_FLIGHT)
         return player
 
     def end_lingers(self) -> None:
@@ -216,9 +207,3 @@ class Schedule:
         """Make everyone who backs off ready, in the order in which they would have been."""
         for player in self._backing_off.in_order():
             self.make_ready(player)
-
-    def _collect_due(self, timers: TimerHeap[Player], now: float) -> float:
-        """Make ready whose time has come; returns the next time."""
-        while (at := timers.next_at()) is not None and at <= now:
-            self.make_ready(timers.soonest())
-        return math.inf if at is None else at

@@ -6,9 +6,8 @@ from datetime import datetime
 
 import attrs
 
-from ..errors import DeliveryError, Dropped, OutcomeUnknown, Rejected
+from ..errors import DeliveryError
 from .events import Event
-from .receipts import Delivered, Outcome
 
 
 @attrs.frozen(kw_only=True)
@@ -61,35 +60,6 @@ class Stats:
     def pending(self) -> int:
         """Events without an outcome yet, in memory or in the journal alone."""
         return self.buffered_events + self.journaled_events
-
-
-@attrs.define
-class Counters:
-    """The ledger: accepted = delivered + rejected + dropped + unknown + pending."""
-
-    accepted: int = 0
-    delivered: int = 0
-    rejected: int = 0
-    dropped: int = 0
-    unknown: int = 0
-    pending: int = 0
-    pending_bytes: int = 0
-
-    def settle(self, events: int, size: int, outcome: Outcome) -> None:
-        """Move events from pending to where their outcome belongs."""
-        self.pending -= events
-        self.pending_bytes -= size
-        match outcome:
-            case Delivered():
-                self.delivered += events
-            case Rejected():
-                self.rejected += events
-            case Dropped():
-                self.dropped += events
-            case OutcomeUnknown():
-                self.unknown += events
-            case _:  # pragma: no cover
-                raise AssertionError(f"no account for {outcome!r}")
 
 
 @attrs.frozen

@@ -42,19 +42,16 @@ class ApiVersion:
 
     def body(self, player_unique_id: str, events: Iterable[bytes], mobile: str | None, email: str | None) -> bytes:
         """The body of one request; each event is a JSON member as `encode_event` makes it."""
-        return b'{"events":{%b},%b}' % (b",".join(events), self._identity(player_unique_id, mobile, email))
-
-    def overhead(self, player_unique_id: str, mobile: str | None, email: str | None) -> int:
-        """Bytes of a body that are not events or the commas between them."""
-        return len(self.body(player_unique_id, (), mobile, email))
-
-    def _identity(self, player_unique_id: str, mobile: str | None, email: str | None) -> bytes:
         members = {self.id_field: player_unique_id}
         if mobile is not None:
             members["mobile"] = mobile
         if email is not None:
             members["email"] = email
-        return _encode(members)[1:-1]
+        return b'{"events":{%b},%b}' % (b",".join(events), _encode(members)[1:-1])
+
+    def overhead(self, player_unique_id: str, mobile: str | None, email: str | None) -> int:
+        """Bytes of a body that are not events or the commas between them."""
+        return len(self.body(player_unique_id, (), mobile, email))
 
 
 V3_0 = ApiVersion(version="v3.0", resource="event", id_field="playerUniqueId")

@@ -11,7 +11,7 @@ import anyio
 from .._config import Batching
 from .._core.batch import request_bytes
 from .._core.buffer import Buffer
-from .._core.events import EncodedEvent, Event
+from .._core.events import EncodedEvent, Event, as_event
 from .._core.receipts import SharedOutcome
 from ..errors import Dropped, DropReason
 from .callbacks import FailureCallbacks
@@ -151,7 +151,7 @@ class Admission:
         if shared is None:
             error = self._error()
             shared = self._buffer.refuse_newest(event, error)
-            self._dropped.append((Event.of(event), error))
+            self._dropped.append((as_event(event), error))
         self._report_dropped(now)
         return shared
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
+import sniffio
 
 from ..errors import FlusherDied
 
@@ -56,20 +58,26 @@ class Signal(Protocol):
 class Backend(ABC):
     """One running loop. It is bound once, and every call is checked against it.
 
-    Attributes:
-        now: gives the seconds of the loop's monotonic clock.
+    Args:
+        now: returns the seconds of the loop's monotonic clock.
         new_signal: makes a signal for a task of this loop.
+        running: returns the running loop's token, or None; a function of C under asyncio, as each event calls it.
+        token: the token of this loop.
     """
 
-    def __init__(self, now: Callable[[], float], new_signal: Callable[[], Signal]) -> None:
+    def __init__(
+        self, now: Callable[[], float], new_signal: Callable[[], Signal], running: Callable[[], object], token: object
+    ) -> None:
         self.now = now
         self.new_signal = new_signal
+        self.running = running
+        self.token = token
         self._thread = threading.get_ident()
 
     @property
-    @abstractmethod
     def is_current(self) -> bool:
         """Whether the caller runs in this loop."""
+        return self.running() is self.token
 
     @property
     def has_ended(self) -> bool:
@@ -142,12 +150,8 @@ class AsyncioBackend(Backend):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        super().__init__(self._loop.time, self._loop.create_future)
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the caller runs in this loop."""
-        return asyncio._get_running_loop() is self._loop  # noqa: SLF001 documented for this use, and raises nothing
+        running = asyncio._get_running_loop  # noqa: SLF001 documented for this use, and raises nothing
+        super().__init__(self._loop.time, self._loop.create_future, running, self._loop)
 
     @property
     def has_ended(self) -> bool:
@@ -187,16 +191,14 @@ class TrioBackend(Backend):
 
         self._trio = trio
         self._run = trio.lowlevel.current_trio_token()
-        # unlike `trio.current_time` the clock can be asked from anywhere
-        super().__init__(trio.lowlevel.current_clock().current_time, lambda: _TrioSignal(trio.Event()))
+        now = trio.lowlevel.current_clock().current_time  # unlike `trio.current_time` it can be called from anywhere
+        super().__init__(now, lambda: _TrioSignal(trio.Event()), self._running, self._run)
 
-    @property
-    def is_current(self) -> bool:
-        """Whether the caller runs in this run."""
+    def _running(self) -> object:
         try:
-            return self._trio.lowlevel.current_trio_token() is self._run
+            return self._trio.lowlevel.current_trio_token()
         except RuntimeError:
-            return False
+            return None
 
     def spawn(self, main: Main, name: str = _FLUSHER, context: contextvars.Context | None = None) -> None:
         """Run `main` as a system task."""
@@ -278,3 +280,50 @@ def current_backend() -> Backend:
     """The loop of the caller, which must be in one."""
     native = anyio.lowlevel.current_token().native_token
     return AsyncioBackend() if isinstance(native, asyncio.AbstractEventLoop) else TrioBackend()
+
+
+# ---------------------------------------------------------------- cancellation
+
+
+def running_task() -> object:
+    """The running task, of asyncio or trio; None outside of any."""
+    try:
+        library = sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return None
+    if library == "trio":
+        import trio  # noqa: PLC0415 only who runs trio has it
+
+        return trio.lowlevel.current_task()
+    return asyncio.current_task()
+
+
+def interruption(error: BaseException, task: object) -> BaseException | None:
+    """The part of an error of awaited user code that must pass through: Ctrl-C, or the task's own end; None if none.
+
+    Code that is not awaited cannot be cancelled: of what it raises only `KeyboardInterrupt` must pass.
+
+    Args:
+        error: what the user code raised.
+        task: the `running_task` from before it was awaited.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.subgroup(lambda part: not isinstance(part, BaseExceptionGroup) and _must_pass(part, task))
+    return error if _must_pass(error, task) else None
+
+
+def _must_pass(error: BaseException, task: object) -> bool:
+    if isinstance(error, (Exception, KeyboardInterrupt)):
+        return isinstance(error, KeyboardInterrupt)
+    if isinstance(error, GeneratorExit):
+        return running_task() is not task  # the coroutine is being closed, from outside of its task
+    return running_task() is task and isinstance(error, anyio.get_cancelled_exc_class()) and is_cancelled()
+
+
+def is_cancelled() -> bool:
+    """Whether the running task is being cancelled, by its loop or by a scope around it."""
+    task = running_task()
+    if isinstance(task, asyncio.Task):
+        return task.cancelling() > 0
+    return anyio.current_effective_deadline() == -math.inf

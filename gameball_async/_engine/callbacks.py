@@ -12,10 +12,10 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .._core.events import Event
+from .._core.receipts import Notifier
 from .._log import LogThrottle, counted, logger
-from .._notifier import Notifier
 from ..errors import DeliveryError
-from .interruption import interruption, running_task
+from .backends import interruption, running_task
 
 OnFailure = Callable[[Event, DeliveryError], Awaitable[None] | None]
 """The user's callback, a function or a coroutine function."""

@@ -12,12 +12,13 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import cast
 
 import anyio
 import anyio.to_thread
+import attrs
 import httpx
 import tenacity
 
@@ -27,7 +28,7 @@ from .._core.redaction import redact_message
 from .._log import logger
 from .._proxies import Proxy, proxy_for
 from ..errors import ConfigurationError
-from .interruption import interruption, running_task
+from .backends import interruption, running_task
 from .network import KEEP_ALIVE, Network
 
 HTTPClient = httpx.AsyncClient
@@ -40,6 +41,8 @@ LONGEST_ANSWER = 64 * 1024
 
 _PHASES = 3
 """An attempt may take this often the timeout in all: connect, write, read."""
+
+_NO_HEADERS = httpx.Headers()
 
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -111,16 +114,30 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 of many types: an unknown scheme, a port that is none, a missing package
             raise _unusable_proxy(proxy, error) from None
 
-    async def post(self, body: bytes, private: Iterable[str] = ()) -> Answer:
-        """Make one attempt. Whatever happens to it is an answer; only cancellation passes through.
+    async def post(self, body: bytes, private: Iterable[str | None] = (), task: object = None) -> Answer:
+        """Make one attempt. Any failure is an answer; only cancellation passes through.
 
         Args:
             body: the request's body.
-            private: what must not appear in the answer's words, beside the keys.
+            private: what must not appear in the answer's message, besides the keys.
+            task: the running task, by default looked up.
         """
         if self._spent:
             await self._close_spent()
-        return await self._attempt(body, (*self._secrets, *private))
+        try:
+            client = self._injected or (self._free.pop() if self._free else self._new_client())
+        except Exception as error:  # noqa: BLE001 the environment has changed since `prepare`, and nothing was sent
+            return Answer(verdict=Decision.FAILED, words=type(error).__name__)
+        is_fit = False
+        try:
+            answer = await self._attempt(client, body, (*self._secrets, *filter(None, private)), task or running_task())
+            # without a status the state of the connection is unknown; and a request that was cancelled may never
+            # release its connection (httpcore issue 1093)
+            is_fit = answer.status is not None
+            return answer
+        finally:
+            if client is not self._injected:
+                (self._free if is_fit else self._spent).append(client)
 
     async def aclose(self) -> None:
         """Close the connections, unless they are the user's."""
@@ -137,45 +154,27 @@ class Delivery:
             except Exception as error:  # noqa: BLE001 a client that does not close in order must harm no request
                 _log.warning("closing connections failed: %s", type(error).__name__)
 
-    async def _attempt(self, body: bytes, secrets: tuple[str, ...]) -> Answer:
-        try:
-            client = self._take()
-        except Exception as error:  # noqa: BLE001 the environment has changed since `prepare`, and nothing was sent
-            return Answer(verdict=Decision.FAILED, words=type(error).__name__)
-        is_fit = False
-        try:
-            answer = await self._answer(client, body, secrets)
-            # without a status nobody knows in which state the connection is; and a request that was cancelled may
-            # never give its connection free (httpcore issue 1093)
-            is_fit = answer.status is not None
-            return answer
-        finally:
-            self._put_back(client, is_fit=is_fit)
-
-    async def _answer(self, client: HTTPClient, body: bytes, secrets: tuple[str, ...]) -> Answer:
+    async def _attempt(self, client: HTTPClient, body: bytes, secrets: tuple[str, ...], task: object) -> Answer:
         if client.is_closed:
             return Answer(verdict=Decision.FAILED, words="the http_client that was given is closed")
-        exchange = client.exchange if isinstance(client, _OwnClient) else _HttpExchange(self._parsed_url, self._timeout)
+        if isinstance(client, _OwnClient):
+            exchange: _HttpExchange = client.exchange
+            exchange.begin()
+        else:
+            exchange = _HttpExchange(self._parsed_url, self._timeout)
         try:
             request = client.build_request("POST", self._parsed_url, headers=self._headers, content=body)
             sender = client if isinstance(client, _OwnClient) else exchange.joined(client)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 whatever an injected client raises, nothing was sent
+        except BaseException as error:  # noqa: BLE001 an injected client may raise anything; nothing was sent
             return Answer(verdict=Decision.FAILED, words=_described(error, secrets))
         request.stream = _Body(body)
-        exchange.begin()
-        return await self._exchange(sender, request, exchange, secrets)
-
-    async def _exchange(
-        self, client: HTTPClient, request: httpx.Request, exchange: _HttpExchange, secrets: tuple[str, ...]
-    ) -> Answer:
-        task = running_task()
         try:
             with exchange.limit(_PHASES):
                 # no redirect is ever followed: the keys would go with it
-                await client.send(request, stream=True, follow_redirects=False)
-        except BaseException as error:  # noqa: BLE001 whatever a transport or hook raises, the batch must get an answer
+                await sender.send(request, stream=True, follow_redirects=False)
+        except BaseException as error:  # noqa: BLE001 a transport or hook may raise anything; the batch needs an answer
             if (own := interruption(error, task)) is not None:
                 raise own from None
             with suppress(Exception):  # an error of the user's may be of any shape
@@ -194,15 +193,6 @@ class Delivery:
             wall_now=time.time(),
             secrets=secrets,
         )
-
-    def _take(self) -> HTTPClient:
-        if self._injected is not None:
-            return self._injected
-        return self._free.pop() if self._free else self._new_client()
-
-    def _put_back(self, client: HTTPClient, *, is_fit: bool) -> None:
-        if client is not self._injected:
-            (self._free if is_fit else self._spent).append(client)
 
     def _new_client(self) -> HTTPClient:
         return _OwnClient(self._parsed_url, self._timeout, self._ssl, proxy_for(self._url))
@@ -248,6 +238,7 @@ def _unusable_proxy(proxy: Proxy | None, error: Exception) -> ConfigurationError
 # ---------------------------------------------------------------- one request and its response
 
 
+@attrs.define(slots=False, eq=False)
 class _HttpExchange:
     """One request and the response to it, which is kept before any hook of the user's client can raise.
 
@@ -262,28 +253,25 @@ class _HttpExchange:
         is_complete: whether the body was read to its end, or as far as it is needed.
     """
 
-    def __init__(self, url: httpx.URL, timeout: float) -> None:
-        self._url = url
-        self._timeout = timeout
-        self.begin()
+    _url: httpx.URL
+    _timeout: float
+    status: int | None = attrs.field(init=False, default=None)
+    headers: httpx.Headers = attrs.field(init=False, default=_NO_HEADERS)
+    content: bytes = attrs.field(init=False, default=b"")
+    is_complete: bool = attrs.field(init=False, default=False)
 
     def begin(self) -> None:
         """Forget the last response."""
-        self.status: int | None = None
-        self.headers = httpx.Headers()
-        self.content = b""
-        self.is_complete = False
+        self.status, self.headers, self.content, self.is_complete = None, _NO_HEADERS, b"", False
 
     @property
     def is_unsent(self) -> bool:
         """Whether it is certain that no byte of the request was written."""
         return False
 
-    @contextmanager
-    def limit(self, timeouts: int) -> Generator[None]:
-        """Give up after so many timeouts."""
-        with anyio.move_on_after(timeouts * self._timeout):
-            yield
+    def limit(self, timeouts: int) -> AbstractContextManager[object]:
+        """Give up after this many timeouts."""
+        return anyio.move_on_after(timeouts * self._timeout)
 
     def joined(self, client: HTTPClient) -> HTTPClient:
         """Return a user's client that shares everything, and in which this exchange comes before the user's hooks."""
@@ -297,7 +285,7 @@ class _HttpExchange:
 
     async def on_request(self, request: httpx.Request) -> None:
         """Begin anew if the request is sent again, as some kinds of authentication do."""
-        if request.url == self._url:
+        if self.status is not None and request.url == self._url:
             self.begin()
 
     async def on_response(self, response: httpx.Response) -> None:
@@ -305,8 +293,11 @@ class _HttpExchange:
         if not self._is_mine(response):
             return
         self.status, self.headers = response.status_code, response.headers
-        if response.is_stream_consumed:  # by the user's transport
-            self._keep_decoded(response)
+        if response.is_stream_consumed:  # by the user's transport, which has decoded it
+            self.headers = httpx.Headers(response.headers)
+            self.headers.pop("Content-Encoding", None)
+            with suppress(httpx.StreamError):
+                self.content, self.is_complete = response.content[:LONGEST_ANSWER], True
             return
         await self._read(response)
         response.stream = _Body(self.content)
@@ -316,12 +307,6 @@ class _HttpExchange:
             return response.request.url == self._url
         except RuntimeError:  # made by hand, without a request
             return True
-
-    def _keep_decoded(self, response: httpx.Response) -> None:
-        self.headers = httpx.Headers(response.headers)
-        self.headers.pop("Content-Encoding", None)
-        with suppress(httpx.StreamError):
-            self.content, self.is_complete = response.content[:LONGEST_ANSWER], True
 
     async def _read(self, response: httpx.Response) -> None:
         """Read the body as far as it is needed; a status is an answer even if the body breaks."""
@@ -368,12 +353,11 @@ def _response(error: BaseException) -> httpx.Response | None:
     return response if isinstance(response, httpx.Response) else None
 
 
+@attrs.define(slots=False, eq=False)
 class _OwnExchange(_HttpExchange):
     """An exchange over this client's own network, which knows what was sent and whether the process was suspended."""
 
-    def __init__(self, url: httpx.URL, timeout: float, transport: _Transport) -> None:
-        self._transport = transport
-        super().__init__(url, timeout)
+    _transport: _Transport
 
     def begin(self) -> None:
         """Forget the last response."""
@@ -385,16 +369,14 @@ class _OwnExchange(_HttpExchange):
         """Whether it is certain that no byte of the request was written."""
         return self._transport.network.is_unsent
 
-    @contextmanager
-    def limit(self, timeouts: int) -> Generator[None]:
-        """Let the network give up after so many timeouts: it does not count time in which the process was suspended."""
+    def limit(self, timeouts: int) -> AbstractContextManager[object]:
+        """Give up after this many timeouts, without the time during which the process was suspended."""
         network = self._transport.network
         network.limit(timeouts * self._timeout)
         if network.stream is not None:
-            yield
-            return
-        with anyio.move_on_after(timeouts * self._timeout) as network.backstop:
-            yield
+            return nullcontext()
+        network.backstop = anyio.move_on_after(timeouts * self._timeout)
+        return network.backstop
 
     async def on_response(self, response: httpx.Response) -> None:
         """Keep a response, and close its connection if more than the response has arrived."""
@@ -442,19 +424,19 @@ class _OwnClient(httpx.AsyncClient):
         super().__init__(transport=transport, timeout=timeout, trust_env=False, event_hooks=hooks)
 
 
+@attrs.frozen
 class _Body(httpx.AsyncByteStream):
     """A body in one piece. httpx's own is an async generator, which trio warns of if it is cancelled."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    _body: bytes
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Piece(self._body)
+        return _Piece([self._body])
 
 
+@attrs.frozen
 class _Piece(AsyncIterator[bytes]):
-    def __init__(self, body: bytes) -> None:
-        self._rest = [body]
+    _rest: list[bytes]
 
     async def __anext__(self) -> bytes:
         if not self._rest:

@@ -13,9 +13,9 @@ from weakref import WeakSet
 import anyio
 import anyio.abc
 
+from .._core.receipts import Notifier
 from .._core.stats import CloseReport
-from .._log import counted, logger
-from .._notifier import Notifier
+from .._log import counted, logger, reminder
 from ..errors import (
     BufferFull,
     ClientClosed,
@@ -26,10 +26,8 @@ from ..errors import (
     NotStarted,
     WrongLoop,
 )
-from .backends import Backend, current_backend
+from .backends import Backend, current_backend, is_cancelled
 from .flusher import Flusher
-from .interruption import is_cancelled
-from .reminder import reminder
 
 _T = TypeVar("_T")
 
@@ -354,7 +352,7 @@ class Lifecycle:
         """The present time, if an event may be accepted now from here; else raise."""
         if self._backend is None:
             self._watch_waiting()
-        elif self.state is not _RUNNING or not self._backend.is_current:
+        elif self.state is not _RUNNING or self._backend.running() is not self._backend.token:
             self.check_running()
         return self.flusher.now()
 
@@ -403,7 +401,7 @@ class Lifecycle:
             raise NotStarted(
                 "the client is not started, so the event is not sent: use `async with`, or await start() first."
             )
-        if self._backend is not None and not self._backend.is_current:
+        if self._backend is not None and self._backend.running() is not self._backend.token:
             raise WrongLoop(
                 "the receipt's client lives in another event loop or thread: await the receipt in that loop; "
                 "elsewhere, receipt.done says whether the outcome is known."

@@ -41,6 +41,7 @@ class Settlement:
         awaited: calls of flush that wait for outcomes.
         is_ending: whether the client closes, so that what fails belongs in its report.
         undelivered: the events that failed since then.
+        successes: requests that have succeeded.
     """
 
     def __init__(
@@ -66,14 +67,9 @@ class Settlement:
         self._retry = retry
         self._backoff = Backoff(retry, random)
         self._has_given_up = False
-        self._successes = 0
+        self.successes = 0
         self._last_failure: str | None = None
         self._resumed_at = -math.inf  # when the last halt ended: while halted nothing grows too old
-
-    def expect(self, batch: Batch) -> None:
-        """A request with this batch is about to be sent."""
-        if batch.successes_seen is None:
-            batch.successes_seen = self._successes
 
     def note(self, batch: Batch, answer: Answer, *, probe: bool, now: float) -> None:
         """Tell the gate and the counters what the answer says about the server."""
@@ -83,27 +79,27 @@ class Settlement:
         # a retry says little about other players, but while it is not slowed down, the gate must see an outage
         player = batch.player_unique_id if batch.attempts == 1 or self._is_awaited else None
         self._breaker.finish(health, player, probe=probe, now=now, pause=pause)
-        if answer.verdict is Decision.DELIVERED:
-            self._successes += 1
-        self._note_failure(batch, answer)
-        if answer.verdict in (Decision.AMBIGUOUS, Decision.INTERRUPTED):
-            self.ambiguous += 1
-            batch.ambiguous = True
+        self.successes += answer.verdict is Decision.DELIVERED
+        if health is ServerHealth.WORKING:
+            self._last_failure = None
+        else:
+            self._note_failure(batch, answer)
         if answer.status is not None and answer.verdict in (Decision.FAILED, Decision.AMBIGUOUS):
             # only what the server answered may be the batch's own fault; a broken connection says nothing about it
-            batch.solo_failures += self._successes > (batch.successes_seen or 0)
-            batch.successes_seen = self._successes
+            batch.solo_failures += self.successes > (batch.successes_seen or 0)
+            batch.successes_seen = self.successes
         if self._breaker.state is not before:
             self._on_gate_change(answer, now)
-        self._reporting.look_at(self._breaker, answer, self.halted, now)
+        self._reporting.look_at(self._breaker, answer, health, self.halted, now)
 
     def _note_failure(self, batch: Batch, answer: Answer) -> None:
         if answer.verdict in FAILURES or answer.verdict is Decision.RATE_LIMITED:
             batch.last_failure = self._last_failure = answer.summary
         elif answer.verdict is Decision.INTERRUPTED:
             self._last_failure = self._last_failure or answer.summary
-        elif answer.health is ServerHealth.WORKING:
-            self._last_failure = None
+        if answer.verdict in (Decision.AMBIGUOUS, Decision.INTERRUPTED):
+            self.ambiguous += 1
+            batch.ambiguous = True
 
     @property
     def last_failure(self) -> str | None:
@@ -129,7 +125,8 @@ class Settlement:
                 delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
                 self._buffer.settle(batch, delivered, now)
                 self._storage.ack(batch)
-                self._reporting.delivered(len(batch.events), delivered)
+                if self._reporting.is_watched:
+                    self._reporting.delivered(len(batch.events), delivered)
             case Decision.REFUSED:
                 self._refuse(batch, answer, now)
             case Decision.AMBIGUOUS | Decision.INTERRUPTED if self._retry.ambiguous == "report":

@@ -27,14 +27,12 @@ import anyio.lowlevel
 
 from .._config import Batching, Journal
 from .._core.batch import Batch, request_bytes
-from .._core.buffer import Buffer
+from .._core.buffer import Buffer, non_reentrant, reentrant
 from .._core.events import EncodedEvent
-from .._core.receipts import SharedOutcome
-from .._core.reentrancy import non_reentrant, reentrant
+from .._core.receipts import Notifier, SharedOutcome
 from .._engine.backends import Backend, Signal
 from .._engine.storage import Storage, StorageCallbacks
 from .._log import counted
-from .._notifier import Notifier
 from ..errors import BufferFull, ClientClosed, DeliveryError, JournalError, LifecycleError, NotStarted
 from .loader import Loader
 from .pending_appends import PendingAppend, PendingAppends
@@ -157,7 +155,8 @@ class JournalStorage(Storage):
 
     def refill(self) -> None:
         """Load spilled events into the buffer, which may have room."""
-        self._opened.refill(self._appends.first_undecided)
+        if self._loader is not None:
+            self._loader.refill(self._appends.first_undecided)
 
     async def close(self) -> None:
         """Write what is pending to disk, and leave the files to the next client."""

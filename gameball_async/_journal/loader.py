@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from .._config import Batching
 from .._core.batch import request_bytes
 from .._core.buffer import Buffer
-from .._core.events import EncodedEvent, Event
+from .._core.events import EncodedEvent, as_event
 from .._core.receipts import SharedOutcome, StoredOutcome
 from .._engine.storage import StorageCallbacks
 from .._log import counted, logger
@@ -290,7 +290,7 @@ class Loader:
 
     def _refuse_read(self, feed: SegmentCursor, rows: list[StoredEvent], why: InvalidEvent) -> None:
         error = Dropped(f"an event of the journal does not fit the settings: {why}", reason=DropReason.JOURNAL_FAILED)
-        letters = [DeadLetterEntry(row.seq, Event.of(row.event), error) for row in rows]
+        letters = [DeadLetterEntry(row.seq, as_event(row.event), error) for row in rows]
         self._writer.dead_letter(feed.segment, letters)
         self.settle(feed.segment, len(rows))
         self._refuse(rows, error)
@@ -298,7 +298,7 @@ class Loader:
     def _refuse(self, rows: Sequence[StoredEvent], error: Dropped) -> None:
         for row in rows:
             self._buffer.refuse_newest(row.event, error)
-        self._callbacks.on_refused([Event.of(row.event) for row in rows], error)
+        self._callbacks.on_refused([as_event(row.event) for row in rows], error)
 
     def _write_off(self, feed: SegmentCursor, events: int) -> None:
         """Count events that the disk has lost."""

@@ -17,7 +17,7 @@ import anyio.to_thread
 import pytest
 
 from gameball_async import AsyncGameball, Batching, Dropped, Event, OutcomeUnknown
-from gameball_async._engine import reminder as reminders
+from gameball_async import _log as reminders
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import client, until

@@ -17,8 +17,8 @@ import trio
 from anyio.lowlevel import checkpoint
 
 from gameball_async import AsyncGameball, Batching, DeliveryError, Dropped, Event, FlusherDied, GameballError, Observer
+from gameball_async._engine.backends import interruption, running_task
 from gameball_async._engine.callbacks import FailureCallbacks
-from gameball_async._engine.interruption import interruption, running_task
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import QUICK, SOON, assert_conserved, client, until

@@ -59,6 +59,8 @@ async def _leave_files(folder: Path) -> tuple[list[str], str]:
             await gameball.track(player, "review", {"stars": 5}, email="jon.snow@example.com")
         while gameball.stats().pending > 1 or not gameball.stats().in_flight:  # noqa: ASYNC110 nothing sets an event
             await asyncio.sleep(0.001)  # the journal's thread must get the interpreter too
+        while not (folder / "dead-letters.db").exists():  # noqa: ASYNC110 likewise
+            await asyncio.sleep(0.001)
         found = _look(folder)
         await gameball.aclose(timeout=0)
     return found

@@ -10,7 +10,7 @@ import pytest
 from gameball_async import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from gameball_async._core.outcome import Answer, Decision
 from gameball_async._core.pacing import BreakerState
-from gameball_async._engine.log_reporter import LogReporter
+from gameball_async._engine.reporting import LogReporter
 from gameball_async._log import LogThrottle
 
 FAILED = Answer(verdict=Decision.FAILED, status=503)

@@ -16,7 +16,7 @@ import pytest
 
 from gameball_async import AsyncGameball, Batching, ClientHalted, DeliveryError, Dropped, Event, Rejected, Retry
 from gameball_async._core import pacing
-from gameball_async._engine import log_reporter as flusher_lines
+from gameball_async._engine import reporting as flusher_lines
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import SOON, client, until

@@ -9,11 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from gameball_async._core.buffer import Buffer
+from gameball_async._core.buffer import Buffer, Counters
 from gameball_async._core.events import EncodedEvent
 from gameball_async._core.receipts import SharedOutcome
 from gameball_async._core.schedule import Schedule
-from gameball_async._core.stats import Counters
 from gameball_async._engine.flusher import Flusher
 
 _TRANSITIONS = ("take", "settle", "requeue", "split", "drop_oldest", "flush_now", "skip_backoff")
@@ -96,7 +95,7 @@ def determined(seed: int, wall_now: Callable[[], float]) -> Generator[None]:
 @contextmanager
 def finalizers(finalize: Callable[[], None], seed: int) -> Generator[None]:
     """Run a finalizer now and then in the midst of a change of the buffer, as a garbage collection would."""
-    random, settle, move = Random(seed + 4), Counters.settle, Schedule._move
+    random, settle, move = Random(seed + 4), Counters.settle, Schedule.move
 
     def settle_and_finalize(counts: Counters, *args: Any) -> None:
         settle(counts, *args)
@@ -110,6 +109,6 @@ def finalizers(finalize: Callable[[], None], seed: int) -> Generator[None]:
 
     with (
         mock.patch.object(Counters, "settle", settle_and_finalize),
-        mock.patch.object(Schedule, "_move", finalize_and_move),
+        mock.patch.object(Schedule, "move", finalize_and_move),
     ):
         yield

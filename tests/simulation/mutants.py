@@ -17,13 +17,12 @@ import attrs
 
 from gameball_async import GameballError, Rejected
 from gameball_async._core.batch import Batch, BatchState
-from gameball_async._core.buffer import Buffer
+from gameball_async._core.buffer import Buffer, Counters
 from gameball_async._core.events import EncodedEvent
 from gameball_async._core.outcome import Decision, ServerHealth
 from gameball_async._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
 from gameball_async._core.receipts import SharedOutcome
 from gameball_async._core.schedule import PlayerState, Schedule
-from gameball_async._core.stats import Counters
 from gameball_async._engine.admission import Admission, FairQueue
 from gameball_async._engine.backends import current_backend
 from gameball_async._engine.callbacks import FailureCallbacks

@@ -122,7 +122,7 @@ async def test_the_proxy_of_the_environment_is_honoured_but_never_for_this_machi
         ("http://[::1]:8000", False),
     ]:
         made = delivery(url=host + "/api/v3.0/integrations/event")
-        client = cast("Any", made._take())
+        client = cast("Any", made._new_client())
         assert isinstance(client._transport._pool, httpcore.AsyncHTTPProxy) is honoured, host
         await made.aclose()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gameball_async import LifecycleError
-from gameball_async._core.reentrancy import non_reentrant
+from gameball_async._core.buffer import non_reentrant
 
 
 class Tally:
@@ -17,7 +17,7 @@ class Tally:
 
     @non_reentrant
     def change(self) -> None:
-        with pytest.raises(LifecycleError, match="in the midst of another call"):
+        with pytest.raises(LifecycleError, match="during another call"):
             self.change()
         self.changes += 1
 

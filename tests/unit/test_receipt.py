@@ -10,8 +10,7 @@ import attrs
 import pytest
 
 from gameball_async import Delivered, DeliveryError, Dropped, DropReason, OutcomeUnknown, Receipt, Rejected, Stats
-from gameball_async._core.receipts import Outcome, SharedOutcome
-from gameball_async._notifier import Notifier
+from gameball_async._core.receipts import Notifier, Outcome, SharedOutcome
 
 DELIVERED = Delivered(status=200)
 REJECTED = Rejected("no", status=422, code=3003)
