@@ -63,23 +63,25 @@ def _encode(make: Callable[[], Callable[[int], object]], setting: Setting) -> Fi
 # ---------------------------------------------------------------- layouts
 
 
+_NAMES = tuple(field.name for field in attrs.fields(Batch))
+
+
 def _slots() -> _Layout:
     return partial(new_batch, player_unique_id="player", overhead=60, opened_at=1.0, epoch=0)
 
 
 def _dict() -> _Layout:
     """The same class without its slots."""
-    left_out = {*Batch.__slots__, "__slots__"}
+    left_out = {*_NAMES, "__slots__"}
     members = {name: member for name, member in vars(Batch).items() if name not in left_out}
     kind: Any = type("Batch", (), members)
     return lambda number: kind(number, "player", 59, 456, 1.0, 0, 0)
 
 
 def _attrs() -> _Layout:
-    names: tuple[str, ...] = Batch.__slots__
     values: dict[str, object] = {
         "number": 0,
-        **dict.fromkeys(names, 0),
+        **dict.fromkeys(_NAMES, 0),
     }  # the number is the first argument, as in Batch
     values |= {"ambiguous": False, "is_recorded": False, "stage": BatchState.OPEN, "seqs": (), "_boundaries": ()}
     values |= {"mobile": None, "email": None, "body": None, "following": None, "successes_seen": None}

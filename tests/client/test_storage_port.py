@@ -145,7 +145,7 @@ class Steps(Observer):
 
     gameball: LoggedGameball
 
-    def on_request_start(self, _: object, start: RequestStart) -> None:
+    def on_request_start(self, client: object, start: RequestStart) -> None:
         self.gameball.log._write("sent", [], attempt=start.attempt)
 
 
