@@ -145,7 +145,7 @@ class Steps(Observer):
 
     gameball: LoggedGameball
 
-    def on_request_start(self, client: object, start: RequestStart) -> None:
+    def on_request_start(self, client: object, start: RequestStart) -> None:  # noqa: ARG002 the interface
         self.gameball.log._write("sent", [], attempt=start.attempt)
 
 
