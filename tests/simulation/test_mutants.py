@@ -14,11 +14,23 @@ from .simulation import simulate
 
 SEEDS = range(200)
 
+CAUGHT_BY = {
+    "accepts events of cancelled calls": 122,
+    "drops what is being retried": 64,
+    "lets producers overtake": 61,
+    "forgets a lost answer on a split": 29,
+    "drops a batch on cancel": 19,
+    "loses the tail on a split": 16,
+    "changes a sealed batch": 16,
+}
+"""The seeds that caught mutants which few seeds catch; they are tried first."""
+
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.name))
 def test_a_mutant_is_caught(mutant: Mutant) -> None:
     others: list[str] = []
-    for seed, backend in product(SEEDS, BACKENDS):
+    seeds = sorted(SEEDS, key=lambda seed: seed != CAUGHT_BY.get(mutant.name))
+    for seed, backend in product(seeds, BACKENDS):
         with mutant.applied():
             failures = simulate(seed, backend).failures
         if failures and re.search(mutant.finding, failures[0]):
@@ -32,4 +44,6 @@ def test_the_core_itself_has_to_pass_the_same_seeds() -> None:
 
 
 def test_every_mutant_has_a_name_of_its_own() -> None:
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 10
+    names = {mutant.name for mutant in MUTANTS}
+    assert len(names) == len(MUTANTS) >= 10
+    assert names >= CAUGHT_BY.keys()

@@ -444,22 +444,22 @@ def test_a_burial_that_waited_while_the_file_was_set_aside_goes_to_the_fresh_one
     assert numbers(letters) == [2]
 
 
-@pytest.mark.parametrize(
-    ("call", "expected", "left"),
-    [
-        (lambda letters: letters.add("file", [letter(2)]), None, [2]),
-        (lambda letters: letters.add_damaged("file", 2, b"raw", "damaged"), None, [None]),
-        (lambda letters: letters.drop([1]), 0, []),
-        (len, 0, []),
-        (list, [], []),
-        (lambda letters: letters.get(1), None, []),
-    ],
-    ids=["add", "add_damaged", "drop", "len", "iteration", "get"],
-)
+CALLS: dict[str, tuple[Callable[[DeadLetters], object], object, list[object]]] = {
+    "add": (lambda letters: letters.add("file", [letter(2)]), None, [2]),
+    "add_damaged": (lambda letters: letters.add_damaged("file", 2, b"raw", "damaged"), None, [None]),
+    "drop": (lambda letters: letters.drop([1]), 0, []),
+    "len": (len, 0, []),
+    "iteration": (list, [], []),
+    "get": (lambda letters: letters.get(1), None, []),
+}
+"""Each call, what it returns when there is no file, and the letters that are there afterwards."""
+
+
+@pytest.mark.parametrize(("call", "expected", "left"), CALLS.values(), ids=CALLS)
 def test_a_file_that_was_moved_away_since_it_was_seen_is_missing(
-    call: Callable[[DeadLetters], Any],
-    expected: Any,
-    left: list[Any],
+    call: Callable[[DeadLetters], object],
+    expected: object,
+    left: list[object],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -467,10 +467,10 @@ def test_a_file_that_was_moved_away_since_it_was_seen_is_missing(
     letters.add("file", [letter(1)])
     open_file = letters._file._open
 
-    def move_and_open(*pragmas: Sequence[str]) -> sqlite3.Connection:
+    def move_and_open(pragmas: Sequence[str] = ()) -> sqlite3.Connection:
         if not (tmp_path / "aside").exists():
             (tmp_path / "dead-letters.db").rename(tmp_path / "aside")
-        return open_file(*pragmas)
+        return open_file(pragmas)
 
     monkeypatch.setattr(letters._file, "_open", move_and_open)
     assert call(letters) == expected
