@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from gameball_async._platform import locked_folder
 
 # The signals that tests send to the processes they start. Processes inherit what is ignored or blocked here, as it is
 # under nohup or in the background of a script, so nothing is: they start as they would from a shell.
@@ -24,3 +28,23 @@ if hasattr(signal, "pthread_sigmask"):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session")
+def build_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Build a folder once for all processes of a parallel run: call it with a name and what fills the folder."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+
+    def build(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, is_built = shared / name, shared / f"{name}.built"
+        folder.mkdir(exist_ok=True)
+        with locked_folder(folder):
+            if not is_built.exists():
+                fill(folder)
+                is_built.touch()
+        return folder
+
+    return build

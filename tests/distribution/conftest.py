@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -34,14 +34,16 @@ class Distributions:
 
 
 @pytest.fixture(scope="session")
-def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+def distributions(build_once: Callable[[str, Callable[[Path], None]], Path]) -> Distributions:
     """The sdist, and the wheel that is built from it; or those in the folder that GAMEBALL_DIST names."""
     if given := os.environ.get("GAMEBALL_DIST"):
         return Distributions.of(Path(given))
-    folder = tmp_path_factory.mktemp("dist")
-    # what builds it is installed with the tests: an isolated build would fetch it each time
-    checked(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
-    return Distributions.of(folder)
+
+    def fill(folder: Path) -> None:
+        # what builds it is installed with the tests: an isolated build would fetch it each time
+        checked(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
+
+    return Distributions.of(build_once("dist", fill))
 
 
 @attrs.frozen

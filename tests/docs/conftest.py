@@ -6,7 +6,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,12 +54,14 @@ def build(source: Path, to: Path, *options: str) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(build_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The site, built as by `make docs`."""
     if (ROOT / "gameball_async").is_symlink():
         pytest.skip("the package is installed elsewhere: a site is built where its source is")
-    folder = tmp_path_factory.mktemp("site")
-    done = build(ROOT, folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return folder / "html"
+
+    def fill(folder: Path) -> None:
+        done = build(ROOT, folder)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+
+    return build_once("site", fill) / "html"
