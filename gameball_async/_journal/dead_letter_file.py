@@ -129,7 +129,7 @@ class DeadLetterFile:
         try:
             return _retry_busy(work)
         except sqlite3.OperationalError as error:
-            # the second: the path is opened anew after each wait
+            # the second: the path is reopened after each wait
             if _is_moved(error) or (_cannot_open(error) and self._inode() != inode):
                 return None
             raise
