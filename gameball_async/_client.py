@@ -108,8 +108,6 @@ class AsyncGameball:
         self._retry = _checked_retry(retry, self._batching)
         self._rate = None if rate is None else _checked_type("rate", rate, RateLimit)
         self._journal = _checked_journal(journal, self._batching)
-        if on_failure is not None and not callable(on_failure):
-            raise ConfigurationError("on_failure cannot be called: give a function or a coroutine function.")
         self._on_failure = on_failure
         self._observer = None if observer is None else _checked_observer(observer)
         self._http_client = None if http_client is None else _checked_type("http_client", http_client, HTTPClient)

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from .._core.events import Event
 from .._core.receipts import Notifier
 from .._log import LogThrottle, counted, logger
-from ..errors import DeliveryError
+from ..errors import ConfigurationError, DeliveryError
 from .backends import interruption, running_task
 
 OnFailure = Callable[[Event, DeliveryError], Awaitable[None] | None]
@@ -31,6 +31,8 @@ class FailureCallbacks:
     """
 
     def __init__(self, on_failure: OnFailure | None) -> None:
+        if on_failure is not None and not callable(on_failure):
+            raise ConfigurationError("on_failure cannot be called: give a function or a coroutine function.")
         self._on_failure = on_failure
         self._queue: deque[tuple[Event, DeliveryError]] = deque()
         self._added = Notifier()

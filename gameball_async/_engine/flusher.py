@@ -32,7 +32,7 @@ from .backends import Backend, running_task
 from .callbacks import FailureCallbacks, OnFailure
 from .delivery import CONNECTIONS, Delivery
 from .reporting import Reporting
-from .settlement import Settlement
+from .settlement import CLOSED, Settlement
 from .storage import MakeStorage, StorageCallbacks
 
 _log = logger("gameball_async")
@@ -143,7 +143,7 @@ class Flusher:
                         workers.start_soon(backend.protected(self._work), delivery)
                     await anyio.lowlevel.checkpoint()
                     on_under_way()
-                self.settlement.give_up(DropReason.CLOSED, "the client was closed before delivery", self.now())
+                self.settlement.give_up(DropReason.CLOSED, CLOSED, self.now())
                 self.failures.finish()
                 self.reporting.finish()
                 self._end_at_deadline(tasks.cancel_scope)

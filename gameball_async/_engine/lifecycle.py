@@ -31,6 +31,8 @@ from .flusher import Flusher
 
 _T = TypeVar("_T")
 
+RUNS_ALREADY = "the client runs already: either start() it or run() it, once."
+
 CLOSE_TIMEOUT = 10.0
 """Seconds of a close for which nobody gave others: orchestrators commonly kill after thirty."""
 
@@ -112,7 +114,7 @@ class Lifecycle:
         """
         backend = self._bind()
         if backend is None:
-            raise WrongLoop("the client runs already: either start() it or run() it, once.")
+            raise WrongLoop(RUNS_ALREADY)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(backend.protected(self._serve_shielded), task_status.started)
             try:

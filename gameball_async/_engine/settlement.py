@@ -215,7 +215,7 @@ class Settlement:
 
     def _settle_the_rest(self, reason: DropReason, why: str, now: float) -> None:
         if self.halted is not None:
-            why = f"{why}: Gameball refused this client (HTTP {self.halted.status})"
+            why = _refused(why, self.halted)
         for batch in self._buffer.unsettled():
             if batch.ambiguous:
                 lost = _because(f"{why}, after an attempt whose answer got lost", batch.last_failure)
@@ -226,6 +226,17 @@ class Settlement:
                 self._fail(batch, Dropped(f"{told}: {_AGAIN}", reason=reason, last_failure=failure), now)
 
 
+def drop_message(halted: ClientHalted | None) -> str:
+    """Return the message for an event that a close drops."""
+    return f"{CLOSED if halted is None else _refused(CLOSED, halted)}: {_AGAIN}"
+
+
+def _refused(why: str, halted: ClientHalted) -> str:
+    """Add to the reason for dropping an event that the client is halted."""
+    return f"{why}: Gameball refused this client (HTTP {halted.status})"
+
+
+CLOSED = "the client was closed before delivery"
 _AGAIN = "track it again if it still matters."
 _ASK = "look in Gameball's dashboard before you track it again."
 

@@ -42,7 +42,7 @@ def gameball_context(
         close_timeout: seconds that the close may take. Ten, as for `AsyncGameball.aclose`.
 
     Returns:
-        The cleanup context. Append contexts that need the client after it: they end before it.
+        The cleanup context. Append contexts that need the client after it, so that they end before it.
     """
 
     async def context(app: web.Application) -> AsyncIterator[None]:

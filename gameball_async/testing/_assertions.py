@@ -1,4 +1,4 @@
-"""Values as Gameball would receive them: what `track` was given, after JSON. Pure functions."""
+"""The assertions of a `Recorder`, which compare values as Gameball would receive them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import attrs
 from .. import Event
 
 
-def plain(value: object) -> Any:  # noqa: ANN401, PLR0911 one table of types, to whatever JSON can hold
-    """Convert one value as the client does; what no event can hold, such as a matcher, stays as it is."""
+def plain(value: object) -> Any:  # noqa: ANN401, PLR0911 one table of types, to any JSON value
+    """Convert one value as the client does; other values, such as matchers, stay as they are."""
     match value:
         case Enum():
             return plain(value.value)
@@ -37,29 +37,20 @@ def plain(value: object) -> Any:  # noqa: ANN401, PLR0911 one table of types, to
             return value
 
 
-def event_of(
-    player_unique_id: str, name: str, metadata: Mapping[str, object] | None, mobile: str | None, email: str | None
-) -> Event:
-    """A valid event, as `on_failure` would get it; later changes of its metadata change nothing."""
-    converted = {str.__str__(key): plain(value) for key, value in (metadata or {}).items()}
-    encoded = json.dumps({name: converted}, ensure_ascii=False)[1:-1].encode()
-    return Event(plain(player_unique_id), plain(name), plain(mobile), plain(email), encoded)
-
-
 Contact = str | EllipsisType | None
-"""An expected mobile number or e-mail address: None for none at all, `...` for any."""
+"""An expected mobile number or e-mail address: None for none, `...` for any or none."""
 
 _ABSENT = object()
 
 
 @attrs.frozen
 class Difference:
-    """One thing that an event has otherwise than expected.
+    """A difference between an expected and a tracked value.
 
     Attributes:
         where: `player`, `event`, `mobile`, `email`, or a key of the metadata.
-        expected: what was expected there.
-        tracked: what was tracked.
+        expected: the expected value.
+        tracked: the tracked value.
     """
 
     where: str
@@ -68,7 +59,7 @@ class Difference:
 
     @property
     def is_none(self) -> bool:
-        """Whether there is none after all; a matcher matches what is there, never what is missing."""
+        """Whether the values are equal; a matcher never matches a missing value."""
         return self.tracked is not _ABSENT and self.expected is not _ABSENT and plain(self.expected) == self.tracked
 
     def __str__(self) -> str:
@@ -79,18 +70,9 @@ class Difference:
         return f"{self.where}: expected {self.expected!r}, tracked {self.tracked!r}"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Expected:
-    """What an event should look like.
-
-    Attributes:
-        player_unique_id: the player's id.
-        name: the event's name; `...` for any.
-        metadata: the keys and values that it holds.
-        exact: whether it holds no others.
-        mobile: the mobile number.
-        email: the e-mail address.
-    """
+    """An expected event; `exact` allows no other keys than those of `metadata`, and the name `...` is any."""
 
     player_unique_id: str
     name: str | EllipsisType
@@ -107,11 +89,11 @@ class Expected:
         return f"{event} of player {self.player_unique_id!r}{metadata}{''.join(contact)}"
 
     def matches(self, event: Event) -> bool:
-        """Whether the event is as expected."""
+        """Return whether the event is as expected."""
         return not self.differences(event)
 
     def differences(self, event: Event) -> list[Difference]:
-        """In what the event differs; empty if it matches."""
+        """Return the differences of the event, or none if it matches."""
         expected = {"player": self.player_unique_id, **self._name, **_by_key(self.metadata), **self._contact}
         keys = _by_key(event.metadata)
         contact = {"mobile": event.mobile, "email": event.email}
@@ -121,7 +103,7 @@ class Expected:
         return [each for each in pairs if not each.is_none]
 
     def nearest(self, events: Iterable[Event]) -> Event | None:
-        """The event that differs least, of those with this name, and of this player's with a similar one."""
+        """Return the event that differs least: one with this name, or one of this player with a similar name."""
         return min(filter(self._is_related, events), key=self._distance, default=None)
 
     def _is_related(self, event: Event) -> bool:
@@ -146,19 +128,19 @@ def _by_key(metadata: Mapping[str, object]) -> dict[str, object]:
 
 
 _MOST_LISTED = 10
-"""Recorded events in one message: the latest."""
+"""The number of recorded events in one message, the latest ones."""
 
 _LONGEST_LINE = 160
-"""Characters of one of them."""
+"""The maximum length of an event in a message."""
 
 
 class Assertions(ABC):
-    """What can be asserted of the recorded events. All of them raise `AssertionError`."""
+    """Assertions about the recorded events."""
 
     @property
     @abstractmethod
     def events(self) -> list[Event]:
-        """Every event accepted, in order. A snapshot."""
+        """Every accepted event, in order. A snapshot."""
 
     def assert_tracked(
         self,
@@ -176,29 +158,29 @@ class Assertions(ABC):
         """Assert that an event was tracked.
 
         Values are compared as Gameball would receive them: ``Decimal("9.50")`` equals ``9.5``, a date its
-        ISO 8601 string, a tuple a list. Whatever compares by itself may be expected too, such as
-        ``pytest.approx(9.5)`` or ``unittest.mock.ANY``.
+        ISO 8601 string, a tuple a list. Matchers work too, such as ``pytest.approx(9.5)`` or
+        ``unittest.mock.ANY``.
 
         Args:
             player_unique_id: the player's id.
             name: the event's name.
-            metadata: keys and values that it holds; for keys which are no Python names, or which are
-                named like the options here.
-            times: how often such an event was tracked; by default at least once.
-            exact: whether it holds no other keys than the given ones.
-            mobile: the mobile number it was tracked with, or None for none; by default any or none.
-            email: the e-mail address, likewise.
-            **more_metadata: further keys and values that it holds.
+            metadata: expected keys and values; for keys that are not Python names, or have the name of
+                an option.
+            times: the expected number of such events; by default at least one.
+            exact: whether other keys are not allowed.
+            mobile: the expected mobile number, or None for none; by default any or none.
+            email: the expected e-mail address, likewise.
+            **more_metadata: more expected keys and values.
 
         Raises:
-            AssertionError: if it was not, or not so often; with the nearest event and its differences.
+            AssertionError: if it was not tracked this often; with the nearest event and its differences.
         """
         __tracebackhide__ = True
-        expected = _expected(player_unique_id, name, metadata, more_metadata, exact=exact, mobile=mobile, email=email)
+        expected = Expected(player_unique_id, name, {**(metadata or {}), **more_metadata}, exact, mobile, email)
         events = self.events
         found = sum(map(expected.matches, events))
         if (found == 0) if times is None else (found != times):
-            raise AssertionError(_not_so_often(expected, events, found, times))
+            raise AssertionError(_wrong_count(expected, events, found, times))
 
     def assert_not_tracked(
         self,
@@ -212,58 +194,38 @@ class Assertions(ABC):
         email: Contact = ...,
         **more_metadata: object,
     ) -> None:
-        """Assert that no such event was tracked; without a name, that nothing was tracked for the player.
+        """Assert that no such event was tracked; without a name, that no event of the player was tracked.
 
         Args:
             player_unique_id: the player's id.
             name: the event's name; by default any.
-            metadata: as for `assert_tracked`, and so are the others: the more is given, the less is excluded.
+            metadata: as for `assert_tracked`; every expected value makes the assertion weaker.
             exact: as for `assert_tracked`.
             mobile: as for `assert_tracked`.
             email: as for `assert_tracked`.
             **more_metadata: as for `assert_tracked`.
 
         Raises:
-            AssertionError: if one was; with all that were.
+            AssertionError: if one was tracked; with all such events.
         """
         __tracebackhide__ = True
-        expected = _expected(player_unique_id, name, metadata, more_metadata, exact=exact, mobile=mobile, email=email)
+        expected = Expected(player_unique_id, name, {**(metadata or {}), **more_metadata}, exact, mobile, email)
         if found := [(number, event) for number, event in enumerate(self.events, 1) if expected.matches(event)]:
             raise AssertionError(f"{expected} should not have been tracked.{_listed(found)}")
 
     def assert_nothing_tracked(self) -> None:
-        """Assert that no event at all was tracked.
+        """Assert that no event was tracked.
 
         Raises:
-            AssertionError: if one was; with all that were.
+            AssertionError: if one was tracked; with all events.
         """
         __tracebackhide__ = True
         if events := self.events:
             raise AssertionError(f"nothing should have been tracked.{_listed(enumerate(events, 1))}")
 
 
-def _expected(
-    player_unique_id: str,
-    name: str | EllipsisType,
-    metadata: Mapping[str, object] | None,
-    more_metadata: Mapping[str, object],
-    *,
-    exact: bool,
-    mobile: Contact,
-    email: Contact,
-) -> Expected:
-    return Expected(
-        player_unique_id=player_unique_id,
-        name=name,
-        metadata={**(metadata or {}), **more_metadata},
-        exact=exact,
-        mobile=mobile,
-        email=email,
-    )
-
-
-def _not_so_often(expected: Expected, events: list[Event], found: int, times: int | None) -> str:
-    """What `assert_tracked` says: how often it was, the nearest other if that is too seldom, and all there is."""
+def _wrong_count(expected: Expected, events: list[Event], found: int, times: int | None) -> str:
+    """Return the message of `assert_tracked`: the count, the nearest other event, and all events."""
     if not events:
         return f"{expected} was not tracked, and nothing else was: does the code under test use this recorder?"
     was = f"tracked {_times(found)}" if found else "not tracked"
@@ -282,7 +244,7 @@ def _nearest(expected: Expected, events: list[Event]) -> str:
 
 
 def _listed(numbered: Iterable[tuple[int, Event]], expected: Expected | None = None) -> str:
-    """The events, or the latest of many; those that match have a star."""
+    """Return the latest events; those that match have a star."""
     lines = [
         f"\n{'*' if expected is not None and expected.matches(event) else ' '} {number}. {_shortened(event)}"
         for number, event in numbered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 import threading
@@ -34,7 +33,6 @@ from gameball_async import (
     WrongLoop,
 )
 from gameball_async.testing import Recorder
-from gameball_async.testing._recorded_receipts import RecordedReceipt
 
 pytestmark = pytest.mark.anyio
 
@@ -63,25 +61,8 @@ async def test_it_may_be_passed_where_a_client_is_expected() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
-def test_each_call_has_the_signature_of_the_clients(name: str) -> None:
-    assert inspect.signature(getattr(Recorder, name)) == inspect.signature(getattr(AsyncGameball, name))
-
-
-def test_no_call_is_left_to_the_client() -> None:
-    """`async with` is: it is `start` and `aclose`."""
-    assert CALLS - vars(Recorder).keys() == {"__aenter__", "__aexit__"}
-
-
-def test_it_holds_nothing_of_a_client() -> None:
-    """What came from the client would not find there what it needs, instead of doing something."""
-    assert vars(AsyncGameball("key")).keys().isdisjoint(vars(Recorder()))
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in vars(Receipt) if name in ("__await__", "__repr__") or name[0] != "_"]
-)
-def test_its_receipts_leave_nothing_to_those_of_a_client(name: str) -> None:
-    assert name in vars(RecordedReceipt)
+def test_each_call_is_the_clients_own(name: str) -> None:
+    assert getattr(Recorder, name) is getattr(AsyncGameball, name)
 
 
 def test_it_needs_no_loop() -> None:
@@ -302,9 +283,9 @@ async def test_a_failure_strikes_the_events_it_was_meant_for_and_so_often() -> N
 
 def test_what_a_client_does_not_raise_cannot_be_scripted() -> None:
     recorder = Recorder()
-    with pytest.raises(TypeError, match="given Rejected: give an instance"):
+    with pytest.raises(TypeError, match="does not accept Rejected: pass an instance"):
         recorder.fail(Rejected)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="given InvalidEvent"):
+    with pytest.raises(TypeError, match="does not accept InvalidEvent"):
         recorder.fail(InvalidEvent("no"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="times=0"):
         recorder.fail(Rejected("no"), times=0)
@@ -332,7 +313,7 @@ async def test_what_on_failure_raises_is_logged_and_harms_nothing(caplog: pytest
     recorder = Recorder(on_failure=raise_it)
     recorder.fail(Rejected("no"))
     await recorder.track("player123", "review")
-    assert "on_failure raised for event 'review'" in caplog.text
+    assert "on_failure raised ZeroDivisionError for event 'review'" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
 
