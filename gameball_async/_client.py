@@ -1,4 +1,4 @@
-"""`AsyncGameball`, the client: what users call. It checks and encodes, the engine does the rest."""
+"""`AsyncGameball`, the facade: validates, encodes and delegates to the engine."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ class AsyncGameball:
             `Journal` with the folder and its limits. By default events are in memory alone.
         on_failure: a function or coroutine function called with each event that will not arrive
             and its `DeliveryError`, one after another. Keep it quick: what waits for it is not
-            counted in the buffer. What it raises is logged and harms nothing.
-        observer: is told what the client does, for metrics and traces, see `Observer`.
+            counted in the buffer. What it raises is logged and ignored.
+        observer: is called with what the client does, for metrics and traces, see `Observer`.
         http_client: an `httpx.AsyncClient` of your own, with its own limits and timeouts; it is
             not closed. By default the client makes one, and honours the usual proxy variables.
         timeout: seconds without progress after which an attempt is given up; three times that in all.
-            Half a minute, because an answer that is given up cannot be told from a loss.
+            Half a minute, because an answer that is given up is as unclear as a loss.
 
     Raises:
         ConfigurationError: if a key, the address, the version or a setting cannot work.
@@ -144,7 +144,7 @@ class AsyncGameball:
             email: the player's e-mail address, likewise.
 
         Returns:
-            A receipt; await it for the outcome of this very event, or let it go.
+            A receipt; await it for the outcome of this event. If you don't need the outcome, ignore it.
 
         Raises:
             InvalidEvent: if the event cannot be sent as it is.
@@ -177,7 +177,7 @@ class AsyncGameball:
         With a journal it is on disk soon after, see `Receipt.durable`; should that fail, it is `Dropped`.
 
         Raises:
-            BufferFull: if there is no room, or others wait for room already.
+            BufferFull: when full, or if other calls wait for room already.
             InvalidEvent: as `track` does.
             JournalError: if the journal cannot store anything at present.
             LifecycleError: as `track` does.
@@ -204,7 +204,7 @@ class AsyncGameball:
         Blocks the calling thread until the loop has taken the event over, and as long as `track`
         would wait. The receipt can only be awaited in the client's loop.
 
-        If a signal handler, a soft time limit or Ctrl-C raises meanwhile, the event is withdrawn and
+        If a signal handler, a soft time limit or Ctrl-C raises during the call, the event is withdrawn and
         the call raises. If it is too late for that, the call returns the receipt instead.
 
         Raises:
@@ -229,7 +229,7 @@ class AsyncGameball:
     ) -> Delivered:
         """Send events as one request of their own now, and wait for the outcome.
 
-        It goes past the linger, but neither past the player's earlier events nor past the pacing.
+        Skips the linger, but respects player order and pacing.
         If the caller is cancelled while it waits for the outcome, the events are sent all the same.
 
         Args:
@@ -272,7 +272,7 @@ class AsyncGameball:
         """Run the client in the caller's task group, until `aclose`: ``await task_group.start(gameball.run)``.
 
         If the task group is cancelled first, the client closes: it delivers what is left, for ten
-        seconds at most, before the cancellation goes on.
+        seconds at most, before the cancellation continues.
 
         Raises:
             ConfigurationError: as `start` does.
@@ -304,7 +304,7 @@ class AsyncGameball:
         """Begin a close that starts no further request; await `aclose` to finish those in flight.
 
         For someone who has noticed a mistake in what is being sent. Nothing more is accepted. What was
-        not sent, and what fails meanwhile, is dropped by the close, or kept in the journal.
+        not sent, and what fails until then, is dropped by the close, or kept in the journal.
 
         Raises:
             WrongLoop: if the client runs in another loop.
@@ -318,7 +318,7 @@ class AsyncGameball:
         from any task of the loop, more than once and at once: then the earliest deadline counts.
 
         In a task or scope that is cancelled already, as in a `finally`, it delivers all the same. A
-        call that is cancelled meanwhile goes on in the background, unless it drains inline: if the
+        call that is cancelled continues in the background, unless it drains inline: if the
         client never started, or its task was cancelled, then what is left is given up. ``async with``
         waits for the end in either case.
 
@@ -337,8 +337,8 @@ class AsyncGameball:
         try:
             await self.start()
         except LifecycleError:
-            raise  # somebody else closes it, or did
-        except BaseException:  # cancelled half-way it has begun as well, and nobody calls `__aexit__`
+            raise  # another caller closes it, or did
+        except BaseException:  # it may have started, and `__aexit__` will not be called
             await self._close_at_exit()
             raise
         return self
@@ -410,7 +410,7 @@ class AsyncGameball:
         return JournalStorage(writer, self._journal, buffer, batching, callbacks)
 
     def _forget_parent(self) -> None:
-        """In a forked child: what the parent holds is the parent's to send; begin anew."""
+        """In a forked child: the parent sends what it holds; start again."""
         _parents_lifecycles.append(self._lifecycle)
         self._lifecycle = self._new_lifecycle()
 
@@ -471,7 +471,7 @@ def _checked_observer(observer: Observer) -> Observer:
     for name in vars(Observer):
         if inspect.iscoroutinefunction(getattr(observer, name)):
             raise ConfigurationError(
-                f"the observer's {name} is a coroutine function: give a plain one, nobody awaits it."
+                f"the observer's {name} is a coroutine function: give a plain one, it is not awaited."
             )
     return observer
 

@@ -58,7 +58,7 @@ def _one_of(*choices: str) -> _Validator:
 
 @attrs.frozen(kw_only=True)
 class Batching:
-    """How events are merged into requests and how many are held meanwhile.
+    """How events are merged into requests and how many are held.
 
     Args:
         linger: seconds a batch waits for more events of its player. Half a second gathers what one
@@ -111,7 +111,7 @@ class Retry:
         jitter: the share of each wait that is random, 0 to 1, so that processes which failed
             together do not come back together.
         max_attempts: 5xx answers to a batch *while other players' requests succeed* before it is
-            split, or its last event given up. An outage of everybody is not counted, nor is a
+            split, or its last event given up. A general outage is not counted, nor is a
             broken connection. Eight: if one request in five fails at random, an innocent batch is
             taken for a guilty one in 400,000 cases.
         give_up_after: seconds after which an event that could not be delivered is dropped, with

@@ -53,7 +53,7 @@ class Endpoint:
 
     @property
     def account(self) -> bytes:
-        """A digest of the address and the API key: it tells accounts apart and shows no key."""
+        """A digest of the address and the API key: it identifies an account and shows no key."""
         parts = urlsplit(self.base_url)
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
         place = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
@@ -105,7 +105,7 @@ _PLACEHOLDER = re.compile(
 
 
 def _checked_key(argument: str, value: str | None, variable: str) -> str:
-    """A key fit for a header, or an empty string if there is none; no message ever shows it."""
+    """A key fit for a header, or an empty string; no message shows it."""
     key = os.environ.get(variable, "") if value is None else value
     if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(f"{argument} holds spaces, line ends or other characters no key has: copy it again.")

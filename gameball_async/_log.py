@@ -1,4 +1,4 @@
-"""The library's own log: a handler or a filter of the application that raises harms no event."""
+"""The library's own log: an application's handler or filter that raises harms no event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Harmless(logging.LoggerAdapter[logging.Logger]):
             super().log(level, msg, *args, stacklevel=2, **kwargs)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001 whatever the application's handlers raise, SystemExit as well
+        except BaseException:  # noqa: BLE001 the application's handlers may raise anything, SystemExit as well
             if logging.raiseExceptions:
                 traceback.print_exc()
 
@@ -40,32 +40,34 @@ INTERVAL = 60.0
 
 
 class LogThrottle:
-    """Counts what happens, and says when to tell of it.
+    """Counts events, and limits how often they are logged.
 
     Attributes:
-        count: what was not told yet.
+        count: what was not logged yet.
     """
 
-    __slots__ = ("_told_at", "count")
+    __slots__ = ("_logged_at", "count")
 
     def __init__(self) -> None:
         self.count = 0
-        self._told_at = -math.inf
+        self._logged_at = -math.inf
 
     @property
     def due_at(self) -> float:
-        """When to tell: at once if not above the present time, `inf` if there is nothing to tell."""
-        return self._told_at + INTERVAL if self.count else math.inf
+        """When to log: at once if not above the present time, `inf` if nothing was counted."""
+        return self._logged_at + INTERVAL if self.count else math.inf
 
     def take(self, now: float) -> int:
-        """How much there is to tell now, at most once a minute; 0 if there is nothing, or it is too early."""
+        """Take the count, at most once a minute; 0 if it is too early."""
         return self.take_all(now) if self.due_at <= now else 0
 
     def take_all(self, now: float) -> int:
-        """How much there is to tell, for the last time."""
-        told, self.count = self.count, 0
-        self._told_at = max(now, _BEFORE_ANY_CLOCK)  # a client that was not started has no clock: `now` is always -inf
-        return told
+        """Take the count now."""
+        logged, self.count = self.count, 0
+        self._logged_at = max(
+            now, _BEFORE_ANY_CLOCK
+        )  # a client that was not started has no clock: `now` is always -inf
+        return logged
 
 
 _SINGULAR = {"are": "is", "have": "has", "were": "was"}
@@ -88,8 +90,8 @@ class Reminder:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, in a forked child: the thread is the parent's, and may have held the lock."""
-        self._lock = threading.RLock()  # a finalizer or a signal handler may add in the midst of an add
+        """Start again in a forked child: the thread is the parent's, and may have held the lock."""
+        self._lock = threading.RLock()  # a finalizer or a signal handler may call this during a call
         self._queue: deque[tuple[float, WeakMethod[Callable[[], object]]]] = deque()
         self._is_running = False
 

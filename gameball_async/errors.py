@@ -46,8 +46,8 @@ class BufferFull(GameballError):
 class JournalError(GameballError):
     """The journal cannot be opened, read or written; the message says why, and what to do.
 
-    The event at hand was not accepted. What the journal holds already is kept, and the client tries
-    every second to go on with it.
+    The event at hand was not accepted. What the journal holds already is kept, and the client retries
+    every second.
     """
 
 
@@ -107,7 +107,7 @@ class DeliveryError(GameballError):
         status: the HTTP status of the answer that decided, if one did.
         code: Gameball's own error code of that answer, if it had one.
         may_have_arrived: True if an attempt ended without an answer that settles the matter.
-            Gameball knows no event id, so nobody can tell; sending again may count twice.
+            Gameball has no event id to compare; sending again may count twice.
     """
 
     def __init__(

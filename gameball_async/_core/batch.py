@@ -80,7 +80,7 @@ class Batch:
         body: the bytes of the request, once it is sealed.
         attempts: requests sent with it.
         earlier_attempts: requests sent with the batch that it was split from.
-        solo_failures: attempts that failed although other players' requests succeeded meanwhile.
+        solo_failures: attempts that failed although other players' requests succeeded.
         successes_seen: requests of the client that had succeeded when its last attempt failed.
         last_failure: why its last attempt failed, in words; None if none has.
         ambiguous: whether an attempt ended without an answer that settles it.

@@ -1,4 +1,4 @@
-"""The events that wait, in a queue for each player: offered, taken, settled or given back.
+"""The pending events, in a queue for each player: offered, taken, settled, requeued or split.
 
 Plain synchronous state, changed only between awaits; `now` comes in as an argument.
 """
@@ -93,7 +93,7 @@ class Counters:
 
 
 class Buffer:
-    """The per-player queues, the ledger, and who may be sent next.
+    """The per-player queues, the event counts, and the schedule.
 
     Args:
         batching: how much fits in a request and in the buffer.
@@ -128,7 +128,7 @@ class Buffer:
     # ---------------------------------------------------------------- offer
 
     def has_room(self, events: int, size: int) -> bool:
-        """Whether so many more events fit, which count with so many bytes; an empty buffer has room for any request."""
+        """Whether this many more events and bytes fit; an empty buffer has room for any request."""
         counts, batching = self.counts, self._batching
         has_bytes = counts.pending_bytes + size <= batching.buffer_bytes or not counts.pending
         return has_bytes and counts.pending + events <= batching.buffer_events
@@ -136,7 +136,7 @@ class Buffer:
     def offer(
         self, event: EncodedEvent, now: float, segment: int = 0, seqs: tuple[int, ...] = ()
     ) -> SharedOutcome | None:
-        """Accept one event into its player's last batch, or into a new one; None if there is no room.
+        """Accept one event into its player's last batch, or into a new one; None when full.
 
         Raises:
             InvalidEvent: if the event alone is larger than a request may be.
@@ -203,7 +203,7 @@ class Buffer:
     def offer_batch(
         self, events: Sequence[EncodedEvent], now: float, segment: int = 0, seqs: tuple[int, ...] = ()
     ) -> SharedOutcome | None:
-        """Accept events of one player as one batch of their own, due at once; None if there is no room.
+        """Accept events of one player as one batch of their own, due at once; None when full.
 
         Raises:
             InvalidEvent: if they are larger or more than a request may be.
@@ -328,7 +328,7 @@ class Buffer:
     # ---------------------------------------------------------------- due, take
 
     def due_at(self, now: float) -> float:
-        """When the next batch may be taken: at once if not above `now`, `inf` if there is none."""
+        """When the next batch may be taken: at once if not above `now`, `inf` without one."""
         if self.is_changing:
             raise reentrant()
         self.is_changing = True  # as in `offer`
@@ -468,7 +468,7 @@ class Buffer:
         self._by_age.rebase_clock(now)
 
     def oldest_at(self) -> float | None:
-        """When the oldest unsettled batch was opened, or None if there is none."""
+        """When the oldest unsettled batch was opened, or None."""
         return self._by_age.oldest_at()
 
     def expired(self, now: float, age: float) -> Iterator[Batch]:
@@ -491,7 +491,7 @@ class Buffer:
         """Give up the oldest event that is not sealed; None if all are.
 
         Args:
-            error: its outcome; is told whether the event may have arrived, as part of a split batch can.
+            error: its outcome; `may_have_arrived` is set on it, as part of a split batch may have arrived.
             now: the present time.
         """
         batch = self._by_age.unsealed()
@@ -523,7 +523,7 @@ class Buffer:
             self._schedule.make_ready(player)
 
     def interrupt(self, error: LifecycleError | None) -> None:
-        """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
+        """Fail waiting receipts with `error`; None resumes."""
         for batch in self._by_age.parts():
             batch.shared.interrupt(error)
 

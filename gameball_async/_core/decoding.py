@@ -22,7 +22,7 @@ def decode_body(body: bytes, content_encoding: str, limit: int) -> tuple[bytes, 
 
     Args:
         body: the body as it was received.
-        content_encoding: the value of the header `Content-Encoding`; empty if there is none.
+        content_encoding: the value of the header `Content-Encoding`; may be empty.
         limit: bytes of output that are kept, for each coding.
 
     Returns:

@@ -210,8 +210,8 @@ def _guests(what: str) -> str:
 
 
 def contact(what: str, value: object, on_padded: OnPadded | None = None) -> str | None:
-    """Return a mobile number or an e-mail address as a plain string, or None if there is none."""
-    return None if value is None else text(f"{what} (leave it out if there is none)", value, on_padded)
+    """Return a mobile number or an e-mail address as a plain string; None stays None."""
+    return None if value is None else text(f"{what} (omit it if unknown)", value, on_padded)
 
 
 def is_blank(value: str) -> bool:

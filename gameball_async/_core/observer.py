@@ -1,4 +1,4 @@
-"""What a client tells whoever watches it: `Observer`, a method for each thing that happens. Nothing happens here."""
+"""The observer interface: one method for each thing that happens in a client."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ class Observer:
     """Watches clients: derive from it, and override what you want to know.
 
     Every method does nothing by itself. They are plain functions, called in the thread of the
-    client's loop, in the midst of its work: be quick, and wait for nothing. What one raises is
-    logged once and harms nothing. What a method does with the client is not told to the observer
+    client's loop, during its work: be quick, and do not block. What one raises is
+    logged once and ignored. What a method does with the client is not reported to the observer
     again, so that it may call `track_nowait`.
 
     For counts read `ObservedClient.stats` whenever you need them; that costs the client nothing
-    meanwhile. One observer may watch several clients.
+    in between. One observer may watch several clients.
     """
 
     def on_start(self, client: ObservedClient) -> None:
-        """The client starts. Also in a child after a fork, where it begins anew."""
+        """The client starts; also in a forked child, where it starts again."""
 
     def on_track(self, client: ObservedClient, name: str) -> object:
         """A call of `track` or `send` hands over an event; called in the caller's context.
@@ -112,15 +112,15 @@ class Observer:
         """That request has ended, in the same task; what it means for its events is settled already."""
 
     def on_settled(self, client: ObservedClient, events: int, outcome: Delivered | DeliveryError) -> None:
-        """So many events have this outcome; a `Rejected`, `Dropped` or `OutcomeUnknown` if they failed."""
+        """This number of events have this outcome; a `Rejected`, `Dropped` or `OutcomeUnknown` if they failed."""
 
     def on_pause(self, client: ObservedClient, reason: PauseReason) -> None:
         """No request goes from now on, but for a probe from time to time."""
 
     def on_resume(self, client: ObservedClient, reason: PauseReason, seconds: float) -> None:
-        """That pause is over after so many seconds; another may follow at once, for another reason.
+        """That pause is over after this number of seconds; another may follow at once, for another reason.
 
-        If the client is closed before, only that is told.
+        If the client is closed before, only `on_close` is called.
         """
 
     def on_close(self, client: ObservedClient) -> None:

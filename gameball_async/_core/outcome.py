@@ -28,7 +28,7 @@ class Decision(Enum):
     FAILED = auto()
     """It was not applied: it goes again, and again."""
     AMBIGUOUS = auto()
-    """Nobody can tell whether it was applied."""
+    """It is unknown whether it was applied."""
     RATE_LIMITED = auto()
     """It was not applied, and nothing may be sent for a while."""
     HALT = auto()
@@ -49,7 +49,7 @@ FAILURES = frozenset({Decision.FAILED, Decision.AMBIGUOUS})
 
 
 class ServerHealth(Enum):
-    """What an attempt says about the server, whatever it means for its own batch."""
+    """What an attempt says about the server, apart from its own batch."""
 
     WORKING = auto()
     """It answered as a server does that works; a refusal is such an answer."""
@@ -79,7 +79,7 @@ HEALTH = {
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """One attempt's result, told in the terms of this library.
+    """One attempt's result, in the terms of this library.
 
     Attributes:
         verdict: what becomes of the batch.
@@ -188,7 +188,7 @@ def read_answer(
     else:
         verdict = _verdict(status, code, body, complete=complete)
     words = None
-    if verdict is not Decision.DELIVERED:  # nobody needs the words of a success, and redaction takes its time
+    if verdict is not Decision.DELIVERED:  # a success needs no message, and redaction is slow
         words = _first(content, *_WORDS) or _first(error, *_WORDS)
     return Answer(
         verdict=verdict,
@@ -325,7 +325,7 @@ def _integer(value: object) -> int | None:
 
 
 def parse_retry_after(value: str | None, wall_now: float) -> float | None:
-    """Seconds to wait by a `Retry-After` header, at least 0; None if there is none that can be read.
+    """Seconds to wait by a `Retry-After` header, at least 0; None without a readable one.
 
     Args:
         value: whole seconds, decimal seconds (not in the standard, but seen), or an HTTP date.
@@ -335,7 +335,7 @@ def parse_retry_after(value: str | None, wall_now: float) -> float | None:
         return None
     value = value.strip()
     if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", value):
-        return max(0.0, float(value))  # digits without end become inf, which the gate caps
+        return max(0.0, float(value))  # very long numbers become inf, which the breaker caps
     try:
         date = parsedate_to_datetime(value)
         date = date if date.tzinfo else date.replace(tzinfo=UTC)

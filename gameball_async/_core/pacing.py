@@ -77,9 +77,9 @@ class _RateWindow:
 
 
 class Spacing:
-    """Spreads requests over the time: else what a window allows leaves in one burst, and returns in one for ever.
+    """Spreads requests over time: else what a window allows is sent in one burst, again and again.
 
-    A request keeps the event loop busy for about a millisecond, so whoever shares the loop waits for a burst: the 99th
+    A request keeps the event loop busy for about a millisecond, so other tasks of the loop wait for a burst: the 99th
     percentile of a handler beside it was 1.1 times its own with spacing, and 1.3 times without.
 
     Args:
@@ -134,7 +134,7 @@ class CircuitBreaker:
         self.state = BreakerState.OPEN
         self.until = -math.inf
         self.failed_probes = 0
-        self._asked_until = -math.inf  # by the server, whatever happened since
+        self._asked_until = -math.inf  # by the server, at any time before
         self._probing = False
         self._failing: set[str] = set()
 

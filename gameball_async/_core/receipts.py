@@ -45,8 +45,8 @@ class Delivered:
     Attributes:
         status: the HTTP status of the answer.
         attempts: requests it took, 1 if the first one succeeded.
-        maybe_duplicate: True if an earlier attempt may have been applied as well: its answer got
-            lost, and the API knows no event id by which Gameball could tell.
+        maybe_duplicate: True if an earlier attempt may have been applied as well: its response was
+            lost, and the API has no event id that would identify duplicates.
     """
 
     status: int
@@ -72,7 +72,7 @@ class SharedOutcome:
         outcome: the outcome of every event that was not moved away.
         moved: where the events are that were moved away, by name.
         interruption: why there will be no outcome for now, if nothing works at it any more.
-        changed: rings when one of the others was set, if somebody waits; nearly nobody does.
+        changed: rings when one of the others was set; None while no task waits.
         check: raises where the outcome cannot be waited for: the client is not started, or lives in another loop.
         marks: what an observer returned for the events, by name; nearly always nothing.
         is_durable: whether the events are on disk; None if they are not going there.
@@ -110,7 +110,7 @@ class SharedOutcome:
             self.marks[name] = mark
 
     def interrupt(self, error: LifecycleError | None) -> None:
-        """Let waiting raise this error while there is no outcome; None: somebody works at it again."""
+        """Fail waiting receipts with `error`; None resumes."""
         self.interruption = error
         self._ring()
 
@@ -192,7 +192,7 @@ class Receipt:
         Raises:
             Rejected: if Gameball refused the event for good.
             Dropped: if the client gave it up.
-            OutcomeUnknown: if it was sent and nobody can tell whether it was applied.
+            OutcomeUnknown: if it was sent and it is unknown whether it was applied.
             NotStarted: if the client was not started yet, so that nothing is sent.
             WrongLoop: if the client lives in another loop.
             FlusherDied: if the client's task was cancelled before its close; `aclose` brings the outcome.

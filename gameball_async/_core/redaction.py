@@ -18,7 +18,7 @@ _EXAMINED = 20 * LONGEST_WORDS
 _MOST_ROUNDS = 10
 """Encodings inside each other that are undone; what is wrapped deeper is hidden as a whole."""
 
-_SHORTEST_SECRET = 3  # a player's id may be "1", and masking every 1 would help nobody
+_SHORTEST_SECRET = 3  # a player's id may be "1", and masking every 1 would make messages unreadable
 
 _MASK = "***"
 

@@ -53,7 +53,7 @@ def is_missing(value: object) -> bool:
         return bool(value != value)  # noqa: PLR0124 the definition of NaN
     except InvalidOperation:  # of a signalling NaN
         return True
-    except Exception:  # noqa: BLE001 a type of the user's, or an array: whatever its comparison raises
+    except Exception:  # noqa: BLE001 a type of the user's, or an array: its comparison may raise anything
         return False
 
 

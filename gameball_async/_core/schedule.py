@@ -1,4 +1,4 @@
-"""Players that wait for a time, soonest first; whoever leaves before it is forgotten soon."""
+"""The state of each player, and which player is sent next."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class AgeIndex(OrderedDict[int, Batch]):
             batch.opened_at = now
 
     def oldest_at(self) -> float | None:
-        """When the oldest batch was opened, or None if there is none."""
+        """When the oldest batch was opened, or None."""
         return next(iter(self.values())).opened_at if self else None
 
     def reaching(self, age: float, now: float, is_kept: Callable[[Batch], bool]) -> Iterator[Batch]:
@@ -77,7 +77,7 @@ class AgeIndex(OrderedDict[int, Batch]):
             is_kept: whether a batch is to be left out, with the other parts of what it was split from.
         """
         # what is left out does not hide what is older and behind it: the wall clock, by which the age of events
-        # of a journal is known, may have been set meanwhile
+        # of a journal is known, may have been set since
         others = (batch for batch in self.values() if not is_kept(batch))
         for old in list(itertools.takewhile(lambda batch: batch.opened_at + age <= now, others)):
             half, settled = self.get(old.number), None
@@ -86,7 +86,7 @@ class AgeIndex(OrderedDict[int, Batch]):
                 half, settled = self.get(old.number), half
 
     def next_at(self, age: float, is_kept: Callable[[Batch], bool]) -> float:
-        """When the next batch reaches that age, `inf` if there is none; see `reaching`."""
+        """When the next batch reaches that age, or `inf`; see `reaching`."""
         oldest = next((batch for batch in self.values() if not is_kept(batch)), None)
         return math.inf if oldest is None else oldest.opened_at + age
 
@@ -102,7 +102,7 @@ class AgeIndex(OrderedDict[int, Batch]):
 
 
 class PlayerState(Enum):
-    """Where a player stands; the module's table says what that means."""
+    """The state of a player's first batch."""
 
     LINGERING = auto()
     READY = auto()
@@ -175,7 +175,7 @@ class Schedule:
     # ---------------------------------------------------------------- who comes next
 
     def due_at(self, now: float) -> float:
-        """When the next player is ready: at once if not above `now`, `inf` if there is none."""
+        """When the next player is ready: at once if not above `now`, `inf` without one."""
         due_at = math.inf
         for timers in (self._lingering, self._backing_off):
             if not timers.heap:
@@ -194,16 +194,16 @@ class Schedule:
             player = first_untried
         else:
             player = first_tried
-        assert player is not None, "`due_at` said that somebody is ready"  # noqa: S101 an invariant
+        assert player is not None, "`due_at` said that a player is ready"  # noqa: S101 an invariant
         self.move(player, PlayerState.IN_FLIGHT)
         return player
 
     def end_lingers(self) -> None:
-        """Make everyone who lingers ready."""
+        """Make all lingering players ready."""
         for player in self._lingering.in_order():
             self.make_ready(player)
 
     def end_backoffs(self) -> None:
-        """Make everyone who backs off ready, in the order in which they would have been."""
+        """Make all players in backoff ready, in the order of their times."""
         for player in self._backing_off.in_order():
             self.make_ready(player)

@@ -22,11 +22,11 @@ class Stats:
         rejected: events that Gameball refused for good.
         dropped: events given up here: buffer full, expired, client closed.
         unknown: events whose request was sent and whose answer got lost, and that are not sent
-            again: `Retry(ambiguous="report")`, or the client closed meanwhile.
+            again: `Retry(ambiguous="report")`, or the client was closed.
         buffered_events: events in memory without an outcome yet, those in flight included.
         buffered_bytes: what they count with in `Batching(buffer_bytes=...)`: each event's encoding and name, its
             player's id, and 450 bytes for the rest; and each batch's mobile number and e-mail address.
-        oldest_age: seconds since the oldest of them was accepted; 0.0 if there is none.
+        oldest_age: seconds since the oldest of them was accepted; 0.0 without any.
         in_flight: requests being sent right now.
         requests: requests sent, retries included.
         retries: requests that repeated an earlier one.
@@ -34,8 +34,8 @@ class Stats:
             with `Retry(ambiguous="resend")` each of them may have counted twice.
         paused_until: when requests may go again, in UTC, if they are paused now.
         halted: why Gameball refuses this client, if it does.
-        journaled_events: events without an outcome that are not in memory: they lie in the journal,
-            or are on their way there.
+        journaled_events: events without an outcome that are not in memory: they are in the journal,
+            or being written to it.
         journal_bytes: bytes of this process's journal file that are in use.
     """
 

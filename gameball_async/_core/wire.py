@@ -70,7 +70,7 @@ def dialect(api_version: str) -> ApiVersion:
     """The dialect of an API version.
 
     Raises:
-        ConfigurationError: if there is none of that name.
+        ConfigurationError: if the version is unknown.
     """
     try:
         return _DIALECTS[api_version]

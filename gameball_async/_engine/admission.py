@@ -100,7 +100,7 @@ class Admission:
         self._dropped: list[tuple[Event, Dropped]] = []
 
     def offer(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
-        """Accept an event, or return None if there is no room, or other callers wait for room already."""
+        """Accept an event, or return None when full, or other callers wait for room already."""
         if self.queue.turns:
             return None
         shared = self._storage.accept(event, now)
@@ -173,7 +173,7 @@ class Admission:
             self._failures.add([event], error)
             self._reporting.failed([event.name], error)
         if dropped:
-            self._reporting.tell(now)
+            self._reporting.log_failed(now)
 
     def _error(self) -> Dropped:
         return Dropped(

@@ -81,7 +81,7 @@ class Backend(ABC):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing can run in this loop any more, as far as that can be known."""
+        """Whether it is known that nothing can run in this loop any more."""
         return False
 
     @abstractmethod

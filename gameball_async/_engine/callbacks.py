@@ -1,4 +1,4 @@
-"""What the user is told about events that will not arrive: `on_failure`, one event after another."""
+"""Calls of `on_failure`, one event after another."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FailureCallbacks:
         self._added.ring()
 
     async def report(self) -> None:
-        """Call the callback for whatever is queued, until `finish`."""
+        """Call the callback for queued failures, until `finish`."""
         self._finishing = False
         while True:
             await self.report_queued()
@@ -67,13 +67,13 @@ class FailureCallbacks:
         """Call the callback until the queue is empty."""
         while self._queue:
             await self._report_next()
-            self._tell(self._raised.take(anyio.current_time()))
+            self._log_raised(self._raised.take(anyio.current_time()))
             await checkpoint()  # a callback that fills the queue again must not stop the loop
 
     async def report_without_waiting(self) -> None:
         """Call the callback for the rest after a deadline: coroutines are cancelled at their first await, each alone.
 
-        If asyncio cancels this very task meanwhile, that is raised when all are called.
+        If asyncio cancels this task, that is raised when all are called.
         """
         cancelled = None
         while self._queue:
@@ -82,7 +82,7 @@ class FailureCallbacks:
                     await self._report_next()
             except asyncio.CancelledError as error:
                 cancelled = error
-        self._tell(self._raised.take_all(anyio.current_time()))
+        self._log_raised(self._raised.take_all(anyio.current_time()))
         if cancelled is not None:
             raise cancelled
 
@@ -110,7 +110,7 @@ class FailureCallbacks:
         self._raised.count += 1
         self._latest = type(raised).__name__, event.name
 
-    def _tell(self, count: int) -> None:
+    def _log_raised(self, count: int) -> None:
         """Log that the callback has raised so often: neither its text nor its traceback, they may quote the event."""
         if count == 1:
             _log.error("on_failure raised %s for event %.60r", *self._latest)

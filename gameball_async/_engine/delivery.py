@@ -87,7 +87,7 @@ class Delivery:
         self._timeout = timeout
         self._secrets = secrets
         self._injected = http_client
-        self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for http: verifies, and trusts nobody
+        self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for http: verifies, and trusts no authority
         self._free: list[HTTPClient] = []  # the last one used is the next: so no more are open than are needed
         self._spent: list[HTTPClient] = []
 
@@ -247,10 +247,10 @@ class _HttpExchange:
         timeout: seconds.
 
     Attributes:
-        status: of the response; None if there is none.
+        status: of the response, or None.
         headers: of the response.
         content: the beginning of its body, as it was sent.
-        is_complete: whether the body was read to its end, or as far as it is needed.
+        is_complete: whether the body was read to its end, or up to the limit.
     """
 
     _url: httpx.URL
@@ -284,7 +284,7 @@ class _HttpExchange:
         return client
 
     async def on_request(self, request: httpx.Request) -> None:
-        """Begin anew if the request is sent again, as some kinds of authentication do."""
+        """Forget the response if the request is sent again, as some kinds of authentication do."""
         if self.status is not None and request.url == self._url:
             self.begin()
 
@@ -309,7 +309,7 @@ class _HttpExchange:
             return True
 
     async def _read(self, response: httpx.Response) -> None:
-        """Read the body as far as it is needed; a status is an answer even if the body breaks."""
+        """Read the body up to the limit; a status is an answer even if the body breaks."""
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream), "an async client's response"  # noqa: S101 an invariant
         content = bytearray()
@@ -476,7 +476,7 @@ class Backoff:
         Args:
             answer: what the last attempt brought.
             attempts: requests sent with this batch so far.
-            solo_failures: those that failed although other players' requests succeeded meanwhile.
+            solo_failures: those that failed although other players' requests succeeded.
         """
         state = self._state(answer, attempts, solo_failures=solo_failures)
         self._retrying.begin()
@@ -498,7 +498,7 @@ class Backoff:
             case Decision.RATE_LIMITED | Decision.HALT:
                 return 0.0  # the whole client waits
             case Decision.BUSY:
-                return self._spread(self._retry.initial)  # somebody else's request is soon over
+                return self._spread(self._retry.initial)  # the other request is soon over
             case _:
                 return self._spread(self._exponential(state))
 

@@ -154,7 +154,7 @@ class Flusher:
                 await delivery.aclose()
             if self._closing_at is not None:
                 await self.storage.close()
-                await self.failures.report_without_waiting()  # of what the disk has refused meanwhile
+                await self.failures.report_without_waiting()  # of what the disk has refused
 
     def _warn_of_access(self) -> None:
         if not self._has_warned:
@@ -199,7 +199,7 @@ class Flusher:
             cause = f" (the latest failure: {failure})" if failure else ""
             raise FlushTimeout(
                 f"{counted(unsettled, 'event', 'have')} no outcome after {timeout:g} s"
-                f"{cause}; nothing is lost, and sending goes on: flush again, or look at stats().",
+                f"{cause}; nothing is lost, and sending continues: flush again, or look at stats().",
                 unsettled=unsettled,
             )
 
@@ -220,7 +220,7 @@ class Flusher:
         return self.buffer.pending_until(epoch) + (0 if is_in else self.storage.spilled)
 
     async def _progress_or_error(self, check: Callable[[], object]) -> None:
-        """Wait until something was settled, unless something stands in its way."""
+        """Wait until something was settled; raise what prevents it."""
         check()
         self.storage.check()
         if self.settlement.halted is not None:
@@ -228,12 +228,12 @@ class Flusher:
         await self._progress.wait()
 
     def interrupt(self, error: LifecycleError | None) -> None:
-        """Let whoever waits for an outcome hear that nobody works at it; None: somebody does again."""
+        """Fail waiting receipts with `error`; None resumes."""
         self.buffer.interrupt(error)
         self.storage.interrupt(error)
 
     def ring(self) -> None:
-        """Make everyone who waits for progress look again."""
+        """Wake all tasks that wait for progress."""
         self._progress.ring()
         self.admission.queue.dismiss()
 
@@ -285,8 +285,8 @@ class Flusher:
         self.settlement.take_over(batch)
 
     def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
-        self.settlement.tell(events, error)
-        self.reporting.tell(self.now())
+        self.settlement.report(events, error)
+        self.reporting.log_failed(self.now())
 
     def _on_due(self, at: float) -> None:
         if at < self._idle_until:
@@ -331,7 +331,7 @@ class Flusher:
             self._progress.ring()
             if request is not None:
                 self.reporting.request_ends(request, answer, now)
-            self.reporting.tell(now)
+            self.reporting.log_failed(now)
 
     # ---------------------------------------------------------------- looking
 
@@ -362,6 +362,6 @@ class Flusher:
         while True:
             try:
                 oldest_at = self.buffer.oldest_at()
-            except (RuntimeError, StopIteration):  # another thread asks, and the buffer has changed meanwhile
+            except (RuntimeError, StopIteration):  # another thread asks, and the buffer has changed
                 continue
             return 0.0 if oldest_at is None or now == -math.inf else now - oldest_at

@@ -1,4 +1,4 @@
-"""The life of a client's engine: new, running, stopped, closing, closed; and who may call it when."""
+"""The lifecycle of a client: its states, and which calls each of them allows."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _T = TypeVar("_T")
 RUNS_ALREADY = "the client runs already: either start() it or run() it, once."
 
 CLOSE_TIMEOUT = 10.0
-"""Seconds of a close for which nobody gave others: orchestrators commonly kill after thirty."""
+"""Seconds of a close by default: orchestrators commonly kill after thirty."""
 
-_MENDABLE = (ConfigurationError, JournalError)
-"""What can keep a client from its start through no fault of its own; the message says what to do."""
+_FIXABLE = (ConfigurationError, JournalError)
+"""Errors that keep a client from starting and that the user can fix; the message says how."""
 
 _CUT_SHORT = "the close was cut short"
 _NOT_CLOSED = "the client was not closed before its event loop ended (use `async with`, or await aclose())"
@@ -45,7 +45,7 @@ _NOT_CLOSED = "the client was not closed before its event loop ended (use `async
 _log = logger("gameball_async")
 
 lifecycles: WeakSet[Lifecycle] = WeakSet()
-"""Every client's, for the log at the interpreter's exit."""
+"""All clients', for the log at the interpreter's exit."""
 
 
 class ClientState(Enum):
@@ -70,7 +70,7 @@ class Lifecycle:
     """The flusher and the task that owns it. It knows nothing of the client, so that a forgotten one can warn.
 
     Attributes:
-        is_forgotten: whether the client is gone, so that nobody can close it.
+        is_forgotten: whether the client was garbage-collected, so that it cannot be closed.
     """
 
     def __init__(self, flusher: Flusher) -> None:
@@ -129,8 +129,8 @@ class Lifecycle:
             raise self._death()
 
     def _check_opened(self) -> None:
-        """Raise the very error that kept the flusher from its start, if the user can mend it."""
-        if isinstance(self._cause, _MENDABLE) and not self._is_under_way:
+        """Raise the error that kept the flusher from starting, if the user can fix it."""
+        if isinstance(self._cause, _FIXABLE) and not self._is_under_way:
             raise self._cause.with_traceback(None)
 
     def _bind(self) -> Backend | None:
@@ -145,7 +145,7 @@ class Lifecycle:
         return backend
 
     def _bind_to_current(self) -> Backend:
-        """Live in the caller's loop from now on; if it is another than before, time goes on where it stood."""
+        """Bind to the caller's loop; if it is another one than before, the clock continues."""
         backend, flusher = current_backend(), self.flusher
         if self._backend is None:
             flusher.now = backend.now
@@ -168,7 +168,7 @@ class Lifecycle:
 
         try:
             await self.flusher.run(self._bound_backend, under_way)
-        except Exception as error:  # noqa: BLE001 a crash must be told to the callers, who are elsewhere
+        except Exception as error:  # noqa: BLE001 a crash must reach callers in other tasks
             self._on_crash(error)
             await self.flusher.failures.report_without_waiting()
         except GeneratorExit:  # the loop was dropped: nothing can be awaited any more
@@ -183,7 +183,7 @@ class Lifecycle:
 
     @property
     def _is_left_alone(self) -> bool:
-        """Whether nobody can drain what is left, now that the background task was cancelled."""
+        """Whether no task can drain what is left, now that the background task was cancelled."""
         is_closing_alone = self.state is ClientState.CLOSING and (not self._closers or self.flusher.storage.is_closed)
         return self.is_forgotten or is_closing_alone
 
@@ -196,7 +196,7 @@ class Lifecycle:
         reason = self._cause = _innermost(error)
         if self.state is ClientState.RUNNING:
             self.state = ClientState.STOPPED  # before a log handler, or anything else, may track
-        if isinstance(reason, _MENDABLE):
+        if isinstance(reason, _FIXABLE):
             _log.error("the client stops: %s", reason)
         else:  # without the error's text: it may quote a player's id
             _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))
@@ -246,7 +246,7 @@ class Lifecycle:
                         raise
                     cancelled = error
                 if self.state is ClientState.STOPPED and cancelled is None:
-                    await self._close_inline()  # the task was cancelled meanwhile: what is left is drained from here
+                    await self._close_inline()  # the task was cancelled: what is left is drained from here
                 elif self.state is ClientState.STOPPED:
                     await self._cut_short()  # both were: the loop is ending
         finally:
@@ -280,13 +280,13 @@ class Lifecycle:
                 self.flusher.interrupt(None)
             if self._has_work_left:
                 await self.flusher.run(self._bound_backend, lambda: None)
-        except Exception as error:  # noqa: BLE001 the report tells what was not delivered
+        except Exception as error:  # noqa: BLE001 the report lists what was not delivered
             self._on_crash(error)
         finally:
             await self._cut_short()
 
     async def _cut_short(self, why: str = _CUT_SHORT) -> None:
-        """Settle whatever is left, tell on_failure and the log, and end."""
+        """Settle everything that is left, report it, and end."""
         self.state = ClientState.CLOSING
         self.flusher.settlement.give_up(DropReason.CLOSED, why, self.flusher.now())
         try:
@@ -301,10 +301,10 @@ class Lifecycle:
         flusher = self.flusher
         return not flusher.storage.is_closed and bool(flusher.pending or flusher.storage.is_open or flusher.failures)
 
-    # ---------------------------------------------------------------- events that wait in vain
+    # ---------------------------------------------------------------- forgotten clients
 
     def _watch_waiting(self) -> None:
-        """Have it logged if events still wait in a few seconds, and nothing sends them."""
+        """Log in a few seconds if events still wait and nothing sends them."""
         if not self._is_watched:
             self._is_watched = True
             reminder.call_later(self._log_waiting)
@@ -324,7 +324,7 @@ class Lifecycle:
             )
 
     def log_loss(self) -> None:
-        """Log what is left in a client that nobody will start or close any more; once."""
+        """Log the events of a client that will not be started or closed any more; once."""
         left = self.flusher.pending
         if not left or self.state is ClientState.CLOSED or self._is_loss_logged:
             return
@@ -367,7 +367,7 @@ class Lifecycle:
 
     @property
     def _bound_backend(self) -> Backend:
-        assert self._backend is not None, "whatever runs is bound to a loop"  # noqa: S101 an invariant
+        assert self._backend is not None, "a running client is bound to a loop"  # noqa: S101 an invariant
         return self._backend
 
     def run_from_thread(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:

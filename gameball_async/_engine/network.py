@@ -23,7 +23,7 @@ _LOOK = 0.1
 """Seconds to look into the socket once more after a timer has fired. What is there already is read at once."""
 
 _LATE = 0.05
-"""Seconds by which a timer is late if the process was suspended or starved meanwhile."""
+"""Seconds by which a timer is late if the process was suspended or starved."""
 
 _MOST_LOOKS = 10
 
@@ -38,7 +38,7 @@ class Network(httpcore.AsyncNetworkBackend):
         backend: opens the connections.
         is_unsent: whether a connection was being opened and no byte of the request has been written.
         stream: what the latest request was written to.
-        backstop: limits a request that does not come as far as this network, because a test replaces the transport.
+        backstop: limits a request that does not reach this network, because a test replaces the transport.
     """
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
@@ -55,7 +55,7 @@ class Network(httpcore.AsyncNetworkBackend):
         self.stream = None
 
     def limit(self, seconds: float) -> None:
-        """From now on, reading may take so many seconds in all."""
+        """Limit the total time of the following reads."""
         self._ends_at = anyio.current_time() + seconds
         self._looks = 0
 
@@ -63,7 +63,7 @@ class Network(httpcore.AsyncNetworkBackend):
         """How long the next read may take; after the limit there is one short look into the socket.
 
         Raises:
-            httpcore.ReadTimeout: if there is no time left.
+            httpcore.ReadTimeout: if the time is over.
         """
         left = self._ends_at - anyio.current_time()
         if left > 0:
@@ -137,7 +137,7 @@ class Stream(httpcore.AsyncNetworkStream):
             try:
                 data = await self._stream.read(max_bytes, left)
             except httpcore.ReadTimeout:
-                self._is_reading_behind = True  # on asyncio, a cancelled read goes on filling anyio's buffer
+                self._is_reading_behind = True  # on asyncio, a cancelled read continues to fill anyio's buffer
                 late = anyio.current_time() - began - left
                 network.expire(late, is_readable=bool(self.get_extra_info("is_readable")))
             else:
@@ -215,6 +215,6 @@ class Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 httpcore's interface
         """What httpcore asks about a connection."""
-        if self._is_closed and info == "is_readable":  # trio cannot tell of a closed socket
+        if self._is_closed and info == "is_readable":  # trio does not report a closed socket
             return True
         return self._stream.get_extra_info(info)

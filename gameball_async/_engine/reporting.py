@@ -1,4 +1,8 @@
-"""Who is told what the flusher does: the log, and the user's observer, if there is one."""
+"""Logging and the observer.
+
+The log has a line when something begins and one when it ends, with counts; frequent things are counted, and logged at
+most once a minute. No line holds a key, a player's id, a contact or a value of the metadata.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,7 @@ _requests_log = logger("gameball_async.requests")
 
 
 class LogReporter:
-    """Says what is worth a line, and when.
+    """Decides what is logged, and when.
 
     Args:
         waiting: gives the number of events without an outcome.
@@ -61,9 +65,9 @@ class LogReporter:
         self._waiting = waiting
         self._address = address
         self.losses: dict[tuple[type[DeliveryError], DropReason | None], _Loss] = {}
-        self._trouble: _Outage | None = None
-        self._untold = 0
-        self._told_at = -math.inf
+        self._outage: _Outage | None = None
+        self._unlogged = 0
+        self._logged_at = -math.inf
         self._in_flight = 0
         self._unanswered_since = math.inf
         """The start of the first request that was not followed by a success; `inf` if none is outstanding."""
@@ -79,7 +83,7 @@ class LogReporter:
         self._in_flight -= 1
         if self._in_flight:
             self._unanswered_since = min(self._unanswered_since, now)
-        elif self._trouble is None:
+        elif self._outage is None:
             self._unanswered_since = math.inf
         if answer.foreign and answer.verdict is Decision.DELIVERED and not self._has_logged_foreign:
             self._has_logged_foreign = True
@@ -106,19 +110,21 @@ class LogReporter:
     def due_at(self) -> float:
         """When there is something to log, `inf` if nothing is expected."""
         due_at = math.inf
-        if self._trouble is None or not self._trouble.told:
-            due_at = max(self._unanswered_since + PATIENCE, self._told_at + INTERVAL)
+        if self._outage is None or not self._outage.logged:
+            due_at = max(self._unanswered_since + PATIENCE, self._logged_at + INTERVAL)
         for loss in self.losses.values():
             due_at = min(due_at, loss.due_at)
         return due_at
 
     def failed(self, answer: Answer) -> None:
-        """A request has failed, and the gate stays open."""
-        self._trouble = self._trouble or _Outage(self._unanswered_since)
-        self._trouble.note(answer)
+        """Note a failed request that left the breaker open."""
+        self._outage = self._outage or _Outage(self._unanswered_since)
+        self._outage.note(answer)
 
-    def held(self, state: BreakerState, answer: Answer, halted: ClientHalted | None, until: float, now: float) -> None:
-        """A request has ended, and the gate is closed.
+    def not_open(
+        self, state: BreakerState, answer: Answer, halted: ClientHalted | None, until: float, now: float
+    ) -> None:
+        """Log that the breaker is not open, unless that is known.
 
         Args:
             state: why it is closed.
@@ -127,44 +133,44 @@ class LogReporter:
             until: when the next request may go.
             now: the present time.
         """
-        trouble = self._trouble = self._trouble or _Outage(now)
-        trouble.state, trouble.until = state, until
+        outage = self._outage = self._outage or _Outage(now)
+        outage.state, outage.until = state, until
         if answer.health is not ServerHealth.NONE:
-            trouble.note(answer)
+            outage.note(answer)
             self._unanswered_since = self._unanswered_since if answer.verdict in FAILURES else math.inf
-        if state in trouble.told:
+        if state in outage.logged:
             return
-        if self._is_worth_a_line(state, until - trouble.began_at, now):
-            trouble.told.add(state)
-            self._told_at = now
-            self._tell_of(state, answer.summary, halted, until - trouble.began_at)
+        if self._is_worth_a_line(state, until - outage.began_at, now):
+            outage.logged.add(state)
+            self._logged_at = now
+            self._log_state(state, answer.summary, halted, until - outage.began_at)
         else:
             _log.debug("no requests for %.1f s: %s", until - now, answer.summary)
 
     def _is_worth_a_line(self, state: BreakerState, seconds: float, now: float) -> bool:
         if state is BreakerState.HALTED:
             return True
-        return now >= self._told_at + INTERVAL and (state is BreakerState.OUTAGE or seconds > _LONG_PAUSE)
+        return now >= self._logged_at + INTERVAL and (state is BreakerState.OUTAGE or seconds > _LONG_PAUSE)
 
-    def tell_of_outage(self, now: float) -> None:
-        """Log an outage that has lasted for a while, whatever the gate makes of it, and that was not logged yet."""
-        is_logged = self._trouble is not None and self._trouble.told
-        if is_logged or now < max(self._unanswered_since + PATIENCE, self._told_at + INTERVAL):
+    def log_outage(self, now: float) -> None:
+        """Log an outage that has lasted for a while, in any state of the breaker, and that was not logged yet."""
+        is_logged = self._outage is not None and self._outage.logged
+        if is_logged or now < max(self._unanswered_since + PATIENCE, self._logged_at + INTERVAL):
             return
         if not self._waiting():  # what has failed was given up, and that is logged
             self._unanswered_since = math.inf
-            if self._trouble is not None and self._trouble.state is BreakerState.OPEN:
-                self._trouble = None
+            if self._outage is not None and self._outage.state is BreakerState.OPEN:
+                self._outage = None
             return
-        trouble = self._trouble = self._trouble or _Outage(self._unanswered_since)
-        is_asked_for = trouble.state is BreakerState.PAUSED and trouble.cause
+        outage = self._outage = self._outage or _Outage(self._unanswered_since)
+        is_asked_for = outage.state is BreakerState.PAUSED and outage.cause
         state = BreakerState.PAUSED if is_asked_for else BreakerState.OUTAGE
-        cause = trouble.cause or f"no answer for {now - self._unanswered_since:.0f} s"
-        trouble.told.add(state)
-        self._told_at = now
-        self._tell_of(state, cause, None, trouble.until - trouble.began_at)
+        cause = outage.cause or f"no answer for {now - self._unanswered_since:.0f} s"
+        outage.logged.add(state)
+        self._logged_at = now
+        self._log_state(state, cause, None, outage.until - outage.began_at)
 
-    def _tell_of(self, state: BreakerState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
+    def _log_state(self, state: BreakerState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
         if state is BreakerState.HALTED:
             _log.error("%s A probe is sent every minute. %s waiting.", halted, counted(self._waiting(), "event", "are"))
         elif state is BreakerState.PAUSED:
@@ -187,47 +193,47 @@ class LogReporter:
             )
 
     def _since(self) -> str:
-        untold, self._untold = self._untold, 0
-        return f", after {counted(untold, 'short interruption')} without a line" if untold else ""
+        unlogged, self._unlogged = self._unlogged, 0
+        return f", after {counted(unlogged, 'short interruption')} without a line" if unlogged else ""
 
-    def freed(self, now: float) -> None:
-        """Gameball works, and the gate is open."""
+    def recovered(self, now: float) -> None:
+        """Log the end of an outage."""
         self._unanswered_since = math.inf
-        trouble, self._trouble = self._trouble, None
-        if trouble is None or trouble.is_short:
+        outage, self._outage = self._outage, None
+        if outage is None or outage.is_short:
             return
-        level = logging.WARNING if trouble.told else logging.DEBUG
-        self._untold += not trouble.told
+        level = logging.WARNING if outage.logged else logging.DEBUG
+        self._unlogged += not outage.logged
         _log.log(
             level,
             "Gameball answers again, after %.0f s and %s. %s waiting.",
-            now - trouble.began_at,
-            counted(trouble.failed, "failed request"),
+            now - outage.began_at,
+            counted(outage.failed, "failed request"),
             counted(self._waiting(), "event", "are"),
         )
 
     # ---------------------------------------------------------------- events that will not arrive
 
-    def lost(self, names: Sequence[str], error: DeliveryError) -> None:
-        """Events have failed; `tell` says so."""
+    def add_failed(self, names: Sequence[str], error: DeliveryError) -> None:
+        """Count failed events, which `log_failed` logs."""
         kind = type(error), error.reason if isinstance(error, Dropped) else None
         loss = self.losses.setdefault(kind, _Loss())
         loss.count += len(names)
         loss.latest_name, loss.latest_error = names[-1], error
-        if isinstance(error, OutcomeUnknown) and self._trouble is not None and self._trouble.is_short:
-            self._trouble, self._unanswered_since = None, math.inf  # nobody waits for a retry
+        if isinstance(error, OutcomeUnknown) and self._outage is not None and self._outage.is_short:
+            self._outage, self._unanswered_since = None, math.inf  # it is not retried
 
-    def tell(self, now: float) -> None:
+    def log_failed(self, now: float) -> None:
         """Log the events that have failed, if it is time."""
         self._log([(loss.take(now), loss) for loss in self.losses.values() if loss.due_at <= now])
 
-    def tell_all(self, now: float) -> None:
-        """Tell of the events that have failed, for the last time."""
+    def log_all(self, now: float) -> None:
+        """Log the remaining failed events."""
         self._log([(loss.take_all(now), loss) for loss in self.losses.values()])
 
     @staticmethod
     def _log(losses: list[tuple[int, _Loss]]) -> None:
-        """Log what was taken out before: a log handler may track, and so let further events fail meanwhile."""
+        """Log what was taken out before: a log handler may track, and so cause further failures."""
         for level, arguments in [loss.line(count) for count, loss in losses if count]:
             _log.log(level, "%s %s, %s%r: %s", *arguments)
 
@@ -246,7 +252,7 @@ class _Outage:
         cause: why the latest request failed; empty if it did not, or none has ended yet.
         state: what the gate made of it.
         until: how long the gate is closed.
-        told: what was logged of it.
+        logged: the states that were logged.
     """
 
     def __init__(self, began_at: float) -> None:
@@ -255,7 +261,7 @@ class _Outage:
         self.cause = ""
         self.state = BreakerState.OPEN
         self.until = began_at
-        self.told: set[BreakerState] = set()
+        self.logged: set[BreakerState] = set()
 
     def note(self, answer: Answer) -> None:
         """Take in what a request brought."""
@@ -265,7 +271,7 @@ class _Outage:
     @property
     def is_short(self) -> bool:
         """Whether neither the gate nor the log knows of it yet."""
-        return self.state is BreakerState.OPEN and not self.told
+        return self.state is BreakerState.OPEN and not self.logged
 
 
 class _Loss(LogThrottle):
@@ -282,9 +288,9 @@ class _Loss(LogThrottle):
     latest_error: DeliveryError
 
     def line(self, count: int) -> tuple[int, tuple[object, ...]]:
-        """Level and arguments of the line that so many have failed."""
+        """Level and arguments of the line for this number of failed events."""
         error = self.latest_error
-        # who chose to drop events has been told what happens; everything else is somebody's mistake
+        # the user chose to drop events; everything else is a problem
         is_chosen = isinstance(error, Dropped) and error.reason is DropReason.BUFFER_FULL
         return logging.WARNING if is_chosen else logging.ERROR, (
             counted(count, "event"),
@@ -303,7 +309,7 @@ class SentRequest:
         batch: the batch that it sends.
         body: its bytes.
         started_at: when it was sent.
-        start: what the observer was called with, if there is one.
+        start: what the observer was called with, or None.
     """
 
     batch: Batch
@@ -313,7 +319,7 @@ class SentRequest:
 
 
 class Reporting:
-    """Tells the log and the observer; what the observer does wrong harms nothing.
+    """Reports to the log and to the observer; errors of the observer are logged.
 
     Args:
         observer: the user's, or None.
@@ -330,7 +336,7 @@ class Reporting:
         self.is_watched = observer is not None
         self._observer = Observer() if observer is None else observer
         self._client = client
-        self._lines = LogReporter(waiting, _origin(client.base_url))
+        self._log_reporter = LogReporter(waiting, _origin(client.base_url))
         self._due = Notifier()
         self._wakes_at = math.inf
         self._reporting: anyio.CancelScope | None = None
@@ -343,7 +349,7 @@ class Reporting:
     def _call(
         self, method: Callable[Concatenate[ObservedClient, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T | None:
-        """Call the observer, unless it has called us: then it would be told of its own doing without end."""
+        """Call the observer, unless it has called the client: that would recurse."""
         if self._is_calling:
             return None
         self._is_calling = True
@@ -374,7 +380,7 @@ class Reporting:
 
     def closed(self, now: float) -> None:
         """The client is closed for good."""
-        self._lines.tell_all(now)
+        self._log_reporter.log_all(now)
         if self._is_started:
             self._is_started = False
             self._call(self._observer.on_close)
@@ -391,8 +397,8 @@ class Reporting:
         self._call(self._observer.on_settled, events, outcome)
 
     def failed(self, names: Sequence[str], error: DeliveryError) -> None:
-        """Events will not arrive, or may not have; the log hears of it with the next `tell`."""
-        self._lines.lost(names, error)
+        """Report events that will not arrive, or may not have; the next `log_failed` logs them."""
+        self._log_reporter.add_failed(names, error)
         if self.is_watched:
             self._call(self._observer.on_settled, len(names), error)
 
@@ -403,47 +409,47 @@ class Reporting:
 
     def kept(self, why: str) -> None:
         """The client ends, and what waits is kept in the journal."""
-        self._lines.kept(why)
+        self._log_reporter.kept(why)
 
-    def tell(self, now: float) -> None:
+    def log_failed(self, now: float) -> None:
         """Log the events that have failed, if it is time."""
-        if self._lines.losses:
-            self._lines.tell(now)
+        if self._log_reporter.losses:
+            self._log_reporter.log_failed(now)
         self._wake_in_time()
 
     def _wake_in_time(self) -> None:
         """Wake `report` if there is something to log before its present wait ends."""
-        if self._lines.due_at < self._wakes_at:
+        if self._log_reporter.due_at < self._wakes_at:
             self._due.ring()
 
     async def report(self, now: Callable[[], float]) -> None:
         """Log in time what no call brings about, such as an answer that does not come; until `finish`."""
         with anyio.CancelScope() as self._reporting:
             while True:
-                if self._lines.due_at <= now():
-                    self._lines.tell(now())
-                    self._lines.tell_of_outage(now())
-                self._wakes_at = self._lines.due_at
+                if self._log_reporter.due_at <= now():
+                    self._log_reporter.log_failed(now())
+                    self._log_reporter.log_outage(now())
+                self._wakes_at = self._log_reporter.due_at
                 with anyio.move_on_after(self._wakes_at - now()):
                     await self._due.wait()
                 if now() > self._wakes_at + _LATE:
-                    await anyio.sleep(_LATE)  # the loop stood still: first let it read what has arrived meanwhile
+                    await anyio.sleep(_LATE)  # the loop stood still: first let it read what has arrived
 
     def finish(self) -> None:
         """Let `report` end."""
         if self._reporting is not None:
             self._reporting.cancel()
 
-    def tell_all(self, now: float) -> None:
-        """Tell the log what was counted and not told yet: there may be no other time."""
-        self._lines.tell_all(now)
+    def log_all(self, now: float) -> None:
+        """Log everything that was counted: there may be no other time."""
+        self._log_reporter.log_all(now)
 
     # ---------------------------------------------------------------- requests
 
     def request_starts(self, batch: Batch, body: bytes, now: float) -> SentRequest:
         """A request is about to be sent; what is returned is for its end."""
         sending = SentRequest(batch, body, now)
-        self._lines.request_starts(now)
+        self._log_reporter.request_starts(now)
         self._wake_in_time()
         if self.is_watched:
             marks = batch.shared.marks or {}
@@ -459,7 +465,7 @@ class Reporting:
     def request_ends(self, sending: SentRequest, answer: Answer, now: float) -> None:
         """It has ended."""
         seconds = now - sending.started_at
-        self._lines.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds, now)
+        self._log_reporter.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds, now)
         self._wake_in_time()
         if sending.start is not None:
             end = RequestEnd(verdict=answer.verdict.label, status=answer.status, code=answer.code, seconds=seconds)
@@ -478,15 +484,15 @@ class Reporting:
         """Report what the response to a request meant for the circuit breaker."""
         before, self._state = self._state, breaker.state
         if breaker.state is not BreakerState.OPEN:
-            self._lines.held(breaker.state, answer, halted, breaker.until, now)
+            self._log_reporter.not_open(breaker.state, answer, halted, breaker.until, now)
         elif answer.verdict in FAILURES:
-            self._lines.failed(answer)
+            self._log_reporter.failed(answer)
         elif health is not ServerHealth.NONE:
-            self._lines.freed(now)
+            self._log_reporter.recovered(now)
         if breaker.state is not before and self.is_watched:
-            self._tell_of_change(before, now)
+            self._report_change(before, now)
 
-    def _tell_of_change(self, before: BreakerState, now: float) -> None:
+    def _report_change(self, before: BreakerState, now: float) -> None:
         if before is not BreakerState.OPEN:
             self._call(self._observer.on_resume, _REASONS[before], now - self._paused_at)
         self._paused_at = now

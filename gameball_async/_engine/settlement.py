@@ -1,4 +1,4 @@
-"""What follows from an answer: for its batch, for the gate, and for whoever must be told."""
+"""What a response means for its batch, the circuit breaker, the storage and the reports."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Settlement:
     Args:
         buffer: where the batches are.
         storage: keeps the events until they have their outcome.
-        breaker: is told what each answer says about the server.
-        failures: is told of each event that will not arrive.
-        reporting: is told of everything.
+        breaker: gets what each response says about the server.
+        failures: gets each event that will not arrive.
+        reporting: logs it, and calls the observer.
         retry: the user's settings.
         random: gives numbers from 0 up to 1.
 
@@ -72,11 +72,11 @@ class Settlement:
         self._resumed_at = -math.inf  # when the last halt ended: while halted nothing grows too old
 
     def note(self, batch: Batch, answer: Answer, *, probe: bool, now: float) -> None:
-        """Tell the gate and the counters what the answer says about the server."""
+        """Update the breaker and the counters with what the response says about the server."""
         before, health = self._breaker.state, answer.health
         # nearly every answer needs none, and tenacity takes its time for it
         pause = 0.0 if health is ServerHealth.WORKING else self._backoff.pause(answer, self._breaker.failed_probes)
-        # a retry says little about other players, but while it is not slowed down, the gate must see an outage
+        # a retry says little about other players, but while it is not slowed down, the breaker must see an outage
         player = batch.player_unique_id if batch.attempts == 1 or self._is_awaited else None
         self._breaker.finish(health, player, probe=probe, now=now, pause=pause)
         self.successes += answer.verdict is Decision.DELIVERED
@@ -89,7 +89,7 @@ class Settlement:
             batch.solo_failures += self.successes > (batch.successes_seen or 0)
             batch.successes_seen = self.successes
         if self._breaker.state is not before:
-            self._on_gate_change(answer, now)
+            self._on_breaker_change(answer, now)
         self._reporting.look_at(self._breaker, answer, health, self.halted, now)
 
     def _note_failure(self, batch: Batch, answer: Answer) -> None:
@@ -110,7 +110,7 @@ class Settlement:
     def _is_awaited(self) -> bool:
         return self.is_ending or self.awaited > 0
 
-    def _on_gate_change(self, answer: Answer, now: float) -> None:
+    def _on_breaker_change(self, answer: Answer, now: float) -> None:
         if self.halted is not None:
             self._resumed_at = now
         self.halted = _halted(answer) if self._breaker.state is BreakerState.HALTED else None
@@ -143,7 +143,7 @@ class Settlement:
         elif self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after:
             self._drop_expired(batch, answer.summary, now)
         else:
-            # long waits are for a server in trouble, and the gate sees to these
+            # long waits are for a server in trouble, which the breaker handles
             self._requeue(batch, now + (min(wait, AWAITED_BACKOFF) if self._is_awaited else wait))
 
     def _requeue(self, batch: Batch, at: float) -> None:
@@ -172,10 +172,10 @@ class Settlement:
         events = batch.as_events()
         self._buffer.settle(batch, error, now)
         self._storage.dead_letter(batch, error)
-        self.tell(events, error)
+        self.report(events, error)
 
-    def tell(self, events: list[Event], error: DeliveryError) -> None:
-        """Tell the user of accepted events that will not arrive."""
+    def report(self, events: list[Event], error: DeliveryError) -> None:
+        """Report accepted events that will not arrive."""
         self._failures.add(events, error)
         if self.is_ending:
             self.undelivered.extend(Undelivered(event, error) for event in events)
@@ -204,14 +204,14 @@ class Settlement:
         return self._buffer.expires_at(self._retry.give_up_after)
 
     def give_up(self, reason: DropReason, why: str, now: float) -> None:
-        """Settle whatever is left as dropped, or as unknown if it may have arrived; a journal keeps it instead."""
+        """Settle everything that is left as dropped, or as unknown if it may have arrived; a journal keeps it."""
         self.is_ending = True
         if not self._storage.is_persistent:
             self._settle_the_rest(reason, why, now)
         elif not self._has_given_up:
             self._reporting.kept(_because(why, self.last_failure))
         self._has_given_up = True
-        self._reporting.tell_all(now)
+        self._reporting.log_all(now)
 
     def _settle_the_rest(self, reason: DropReason, why: str, now: float) -> None:
         if self.halted is not None:
@@ -222,8 +222,8 @@ class Settlement:
                 self._fail(batch, OutcomeUnknown(f"{lost}: {_ASK}"), now)
             else:
                 failure = self.last_failure if self.halted is not None else batch.last_failure or self._last_failure
-                told = why if self.halted is not None else _because(why, failure)
-                self._fail(batch, Dropped(f"{told}: {_AGAIN}", reason=reason, last_failure=failure), now)
+                reason_text = why if self.halted is not None else _because(why, failure)
+                self._fail(batch, Dropped(f"{reason_text}: {_AGAIN}", reason=reason, last_failure=failure), now)
 
 
 def drop_message(halted: ClientHalted | None) -> str:
@@ -256,7 +256,7 @@ def _rejected(answer: Answer, *, may_have_arrived: bool) -> Rejected:
 
 def _unknown(answer: Answer) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"the request was sent and nobody can tell whether it was applied ({answer.summary}): {_ASK}",
+        f"the request was sent and it is unknown whether it was applied ({answer.summary}): {_ASK}",
         status=answer.status,
         code=answer.code,
     )

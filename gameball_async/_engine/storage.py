@@ -54,7 +54,7 @@ class Storage(ABC):
 
     @abstractmethod
     def accept(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
-        """Accept an event, or return None if there is no room.
+        """Accept an event, or return None when full.
 
         If the outcome says `is_durable` False, the caller either waits for `durable`, or calls `claim`.
 
@@ -65,7 +65,7 @@ class Storage(ABC):
 
     @abstractmethod
     def accept_batch(self, events: Sequence[EncodedEvent], now: float) -> SharedOutcome | None:
-        """Accept and claim events of one player that go in one request, or return None if there is no room."""
+        """Accept and claim events of one player that go in one request, or return None when full."""
 
     @abstractmethod
     def full(self, remedy: str) -> BufferFull:
@@ -178,11 +178,11 @@ class MemoryStorage(Storage):
         self._batching = batching
 
     def accept(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
-        """Accept an event, or return None if there is no room."""
+        """Accept an event, or return None when full."""
         return self._buffer.offer(event, now)
 
     def accept_batch(self, events: Sequence[EncodedEvent], now: float) -> SharedOutcome | None:
-        """Accept events that go in one request, or return None if there is no room."""
+        """Accept events that go in one request, or return None when full."""
         return self._buffer.offer_batch(events, now)
 
     def full(self, remedy: str) -> BufferFull:

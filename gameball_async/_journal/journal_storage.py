@@ -199,7 +199,7 @@ class JournalStorage(Storage):
     # ---------------------------------------------------------------- pending events
 
     def accept(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
-        """Give one event to the writer; None if there is no room.
+        """Give one event to the writer; None when full.
 
         Raises:
             InvalidEvent: if the event alone is larger than a request may be.
@@ -224,7 +224,7 @@ class JournalStorage(Storage):
 
     @non_reentrant
     def accept_batch(self, events: Sequence[EncodedEvent], now: float) -> SharedOutcome | None:
-        """Give the events of one request to the writer and claim them; None if there is no room.
+        """Give the events of one request to the writer and claim them; None when full.
 
         Raises:
             InvalidEvent: if they are larger or more than a request may be.

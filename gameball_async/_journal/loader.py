@@ -1,4 +1,4 @@
-"""The files of a journal as sources of events: how far each was read, and what is left of it."""
+"""Loads stored events into the buffer, in the order in which they were accepted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SegmentCursor:
         sealed: the batches that an earlier process sealed, until they are restored.
         cursor: the seq of the last event that was read, or passed by.
         remaining: accepted events that lie in it and were not read.
-        skipped: the seqs of events that must not be let in when they are read: their batch was
+        skipped: the seqs of events that must not be loaded: their batch was
             restored already, and split since, or their call was cancelled.
         unsettled: accepted events that lie in it and have no outcome.
     """
@@ -71,7 +71,7 @@ class SegmentCursors:
         return self._unread[0] if self._unread[0].remaining else None
 
     def settle(self, segment: int, events: int) -> bool:
-        """Note that events of a file have their outcome; True if an adopted file has done its duty."""
+        """Note that events of a file have their outcome; True if an adopted file is finished."""
         feed = self._by_origin[segment]
         feed.unsettled -= events
         return feed is not self.own and feed.unsettled <= 0
@@ -98,17 +98,17 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class Loader:
-    """Lets events into the buffer in the order in which they were accepted.
+    """Loads events into the buffer in the order in which they were accepted.
 
     Args:
         sources: the files of the journal, the own one last.
         writer: reads them.
-        buffer: where events are let in.
+        buffer: what events are loaded into.
         batching: how much the buffer holds.
         callbacks: report to the flusher.
 
     Attributes:
-        spilled: accepted events that lie outside of the buffer.
+        spilled: accepted events that are not in the buffer.
         loaded: events that were loaded so far, or given up instead.
         is_closed: whether nothing is loaded any more.
     """
@@ -132,7 +132,7 @@ class Loader:
         self._is_reading = False
         self._needed = (0, 0)  # events and bytes of the request that found no room when it was read
         self._interruption: LifecycleError | None = None
-        # of events outside whose receipts somebody holds
+        # of spilled events whose receipts are referenced
         self._outcomes: WeakValueDictionary[int, StoredOutcome] = WeakValueDictionary()
         for source in sources:
             self.settle(source.segment, 0)  # a file may be empty already
@@ -142,20 +142,20 @@ class Loader:
         self.loaded += events
 
     def has_loaded(self, seq: int) -> bool:
-        """Whether nothing lies outside up to this seq of the own file."""
+        """Whether all events up to this seq of the active segment are in the buffer."""
         feed = self._cursors.next()
         return feed is None or (feed is self._cursors.own and feed.cursor >= seq)
 
     # ---------------------------------------------------------------- events of this process
 
     def count(self, append: PendingAppend) -> None:
-        """Count events as accepted that may still be on their way to the disk."""
+        """Count events as accepted that may still be pending."""
         if not append.was_counted:
             append.was_counted = True
             self.spilled += len(append.rows)
 
     def admit(self, append: PendingAppend) -> None:
-        """Let stored events into the buffer, or leave them outside if others wait there or there is no room."""
+        """Put durable events into the buffer, or spill them if others are spilled or there is no room."""
         own, rows = self._cursors.own, append.rows
         events = len(rows)
         own.unsettled += events
@@ -187,7 +187,7 @@ class Loader:
             own.skipped.update(seqs)
 
     def refuse(self, append: PendingAppend, why: JournalError) -> None:
-        """Give up events that could not be stored; who waits for that has the error already."""
+        """Drop events that could not be stored; a caller that waits has the error already."""
         if not append.was_counted:
             return
         error = Dropped(f"the event could not be stored: {why}", reason=DropReason.JOURNAL_FAILED)
@@ -198,7 +198,7 @@ class Loader:
     # ---------------------------------------------------------------- reading back
 
     def refill(self, first_undecided: float) -> None:
-        """Read events back, if some lie outside and a good part of the buffer is free.
+        """Read spilled events, if a good part of the buffer is free.
 
         Args:
             first_undecided: the seq from which on events of this process are not decided yet.
@@ -211,7 +211,7 @@ class Loader:
             if counts.pending and not (is_roomy and self._buffer.has_room(*self._needed)):
                 return
             if feed.sealed:
-                self._restore_sealed(feed)  # perhaps nothing else lies in this file: go on with the next one
+                self._restore_sealed(feed)  # this file may hold nothing else: continue with the next one
             else:
                 self._is_reading = True
                 done = partial(self._on_read, feed, first_undecided)
@@ -243,7 +243,7 @@ class Loader:
             _log.error("%s missing in a file of the journal", counted(missing, "event", "are"))
 
     def _load(self, feed: SegmentCursor, rows: list[StoredEvent], limit: float) -> bool:
-        """Let one request's events in; False if there is no room, or they are not decided yet."""
+        """Load the events of one request; False if the buffer is full, or they are undecided."""
         if rows[0].seq >= limit:
             return False
         if rows[0].seq in feed.skipped:
@@ -271,7 +271,7 @@ class Loader:
         return True
 
     def _move_on(self, feed: SegmentCursor, rows: list[StoredEvent]) -> None:
-        """Note that these rows of a file are not outside any more."""
+        """Note that these rows are not spilled any more."""
         self._needed = (0, 0)
         feed.remaining -= len(rows)
         feed.cursor = rows[-1].seq
@@ -320,7 +320,7 @@ class Loader:
             self._writer.discard(segment)
 
     def interrupt(self, error: LifecycleError | None) -> None:
-        """Let whoever waits for the outcome of an event outside hear that nobody works at it; None: somebody does."""
+        """Fail waiting receipts of spilled events with `error`; None resumes."""
         self._interruption = error
         for outcome in list(self._outcomes.values()):
             outcome.interrupt(error)

@@ -1,4 +1,4 @@
-"""Events on their way to the disk, in the order of their calls: stored there or refused, claimed or withdrawn here."""
+"""Events that are being stored, in the order of their calls."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class PendingAppend(StoredOutcome, Append):
     """The events of one call, and the outcome that their receipts wait for until they join a batch.
 
     Attributes:
-        rows: its events, as they go to the disk; let go when they are in the buffer, or outside.
+        rows: its events, as they go to disk; released when they are buffered or spilled.
         size: bytes that its events count with.
         now: when they came, in seconds of the loop's clock.
-        is_answered: whether the disk has spoken.
+        is_answered: whether the writer has completed it.
         error: why it has not stored them.
         is_claimed: whether the caller wants them; None while the caller waits.
         is_gone: whether it has left the queue.
         was_counted: whether they count as accepted already.
-        answered: wakes the caller when the disk has spoken, if it waits.
+        answered: wakes the caller on completion, if it waits.
     """
 
     __slots__ = ("answered", "error", "is_answered", "is_claimed", "is_gone", "now", "rows", "size", "was_counted")
@@ -69,7 +69,7 @@ class PendingAppends:
 
     @property
     def first_undecided(self) -> float:
-        """The seq of the oldest event that is still on its way; `inf` if there is none."""
+        """The seq of the oldest pending event, or `inf`."""
         return self.queue[0].rows[0].seq if self.queue else math.inf
 
     @property

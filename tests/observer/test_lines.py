@@ -32,13 +32,13 @@ class Log:
         self.lines = LogReporter(lambda: self.waiting, "https://api.gameball.co")
 
     def out_of_reach(self, now: float) -> None:
-        self.lines.held(BreakerState.OUTAGE, FAILED, None, now + 1, now)
+        self.lines.not_open(BreakerState.OUTAGE, FAILED, None, now + 1, now)
 
     def paused(self, now: float, seconds: float) -> None:
-        self.lines.held(BreakerState.PAUSED, LIMITED, None, now + seconds, now)
+        self.lines.not_open(BreakerState.PAUSED, LIMITED, None, now + seconds, now)
 
     def halted(self, now: float) -> None:
-        self.lines.held(BreakerState.HALTED, FAILED, HALTED, now + 60, now)
+        self.lines.not_open(BreakerState.HALTED, FAILED, HALTED, now + 60, now)
 
     def told(self) -> Told:
         """The level and the text of each line since the last look."""
@@ -73,7 +73,7 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends_whatever_is_b
     for second in range(5_000):
         log.out_of_reach(second)
     log.waiting = 1
-    log.lines.freed(5_000)
+    log.lines.recovered(5_000)
     begins = (
         "Gameball is out of reach at https://api.gameball.co (HTTP 503). 7 events are waiting; retries continue. If "
         "this lasts, check base_url and the network with `gameball-async doctor`."
@@ -85,7 +85,7 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends_whatever_is_b
 def test_outages_that_come_and_go_are_told_once_a_minute_with_their_number(log: Log) -> None:
     for second in range(100):
         log.out_of_reach(second)
-        log.lines.freed(second + 0.5)
+        log.lines.recovered(second + 0.5)
     told = [text for _, text in log.told()]
     assert "(HTTP 503), after 59 short interruptions without a line." in told[2]
     assert [text.split(".")[0] for text in told] == [
@@ -98,13 +98,13 @@ def test_outages_that_come_and_go_are_told_once_a_minute_with_their_number(log: 
 
 def test_an_outage_soon_after_another_is_told_if_it_lasts(log: Log) -> None:
     log.out_of_reach(0)
-    log.lines.freed(1)
+    log.lines.recovered(1)
     log.told()
     for second in range(2, 60):
         log.out_of_reach(second)
     assert log.told() == []
     log.out_of_reach(60)
-    log.lines.freed(3_602)
+    log.lines.recovered(3_602)
     assert [text[:50] for _, text in log.told()] == [
         "Gameball is out of reach at https://api.gameball.c",
         "Gameball answers again, after 3600 s and 59 failed",
@@ -119,19 +119,19 @@ def test_one_request_that_fails_is_a_line_after_three_seconds(log: Log) -> None:
     log.lines.failed(FAILED)
     log.lines.request_ends(1, 1, FAILED, 0.1, 10.1)
     assert log.lines.due_at == 13
-    log.lines.tell_of_outage(12.9)
+    log.lines.log_outage(12.9)
     assert log.told() == []
-    log.lines.tell_of_outage(13)
+    log.lines.log_outage(13)
     ((level, text),) = log.told()
     assert (level, text[:62]) == ("WARNING", "Gameball is out of reach at https://api.gameball.co (HTTP 503)")
     assert log.lines.due_at == math.inf
-    log.lines.freed(15)
+    log.lines.recovered(15)
     assert log.told() == [("WARNING", "Gameball answers again, after 5 s and 1 failed request. 7 events are waiting.")]
 
 
 def test_an_answer_that_does_not_come_is_a_line_after_three_seconds(log: Log) -> None:
     log.lines.request_starts(10)
-    log.lines.tell_of_outage(13)
+    log.lines.log_outage(13)
     assert "(no answer for 3 s)" in log.told()[0][1]
 
 
@@ -140,7 +140,7 @@ def test_a_success_begins_the_three_seconds_anew(log: Log) -> None:
     log.lines.request_starts(12)
     log.lines.failed(FAILED)
     log.lines.request_ends(1, 1, FAILED, 2, 12)
-    log.lines.freed(12.5)
+    log.lines.recovered(12.5)
     log.lines.request_ends(1, 1, DELIVERED, 0.5, 12.5)
     assert (log.lines.due_at, log.told()) == (math.inf, [])
     log.lines.request_starts(13)
@@ -156,10 +156,10 @@ def test_a_request_that_was_cancelled_leaves_nothing_to_wait_for(log: Log) -> No
 def test_a_request_that_is_not_repeated_begins_no_outage(log: Log) -> None:
     log.lines.request_starts(10)
     log.lines.failed(FAILED)
-    log.lines.lost(["event"], OutcomeUnknown("who knows."))
+    log.lines.add_failed(["event"], OutcomeUnknown("who knows."))
     log.lines.request_ends(1, 1, FAILED, 1, 11)
     assert log.lines.due_at == -math.inf  # the loss
-    log.lines.tell(11)
+    log.lines.log_failed(11)
     assert log.lines.due_at == math.inf
 
 
@@ -168,25 +168,25 @@ def test_an_outage_in_which_nothing_waits_any_more_is_no_line(log: Log) -> None:
     log.lines.failed(FAILED)
     log.lines.request_ends(1, 1, FAILED, 0, 10)
     log.waiting = 0
-    log.lines.tell_of_outage(13)
+    log.lines.log_outage(13)
     assert (log.told(), log.lines.due_at) == ([], math.inf)
 
 
 def test_an_outage_that_was_logged_is_not_logged_again_when_the_gate_closes(log: Log) -> None:
     log.lines.request_starts(10)
     log.lines.failed(FAILED)
-    log.lines.tell_of_outage(13)
+    log.lines.log_outage(13)
     log.told()
     for second in range(14, 1_000):
         log.out_of_reach(second)
-        log.lines.tell_of_outage(second)
+        log.lines.log_outage(second)
     assert log.told() == []
 
 
 def test_a_pause_that_a_failing_server_asks_for_is_a_line_after_three_seconds(log: Log) -> None:
     log.lines.request_starts(10)
-    log.lines.held(BreakerState.PAUSED, FAILED, None, 30, 10)
-    log.lines.tell_of_outage(13)
+    log.lines.not_open(BreakerState.PAUSED, FAILED, None, 30, 10)
+    log.lines.log_outage(13)
     assert log.told()[0][1].startswith("Gameball asked for a pause, 20 s in all (HTTP 503).")
 
 
@@ -195,13 +195,13 @@ def test_a_pause_that_a_failing_server_asks_for_is_a_line_after_three_seconds(lo
 
 def test_a_pause_that_a_rate_window_brings_about_is_no_line(log: Log) -> None:
     log.paused(0, 30)
-    log.lines.freed(30)
+    log.lines.recovered(30)
     assert log.told() == []
 
 
 def test_a_long_pause_is_a_line_at_once_with_the_remedy(log: Log) -> None:
     log.paused(0, 300)
-    log.lines.freed(301)
+    log.lines.recovered(301)
     (begun, begins), (ended, ends) = log.told()
     assert (begun, ended) == ("WARNING", "WARNING")
     assert begins.startswith("Gameball asked for a pause, 300 s in all (HTTP 429). 7 events are waiting.")
@@ -228,23 +228,23 @@ def test_a_halt_is_an_error_at_once_even_in_an_outage(log: Log) -> None:
     log.out_of_reach(0)
     for second in range(1, 10):
         log.halted(second)
-    log.lines.freed(10)
+    log.lines.recovered(10)
     assert log.told()[1:-1] == [
         ("ERROR", f"{HALTED} A probe is sent every minute. 7 events are waiting."),
     ]
 
 
 def test_the_end_of_what_was_not_told_is_not_told(log: Log) -> None:
-    log.lines.freed(1)
+    log.lines.recovered(1)
     log.paused(2, 1)
-    log.lines.freed(3)
+    log.lines.recovered(3)
     assert log.told() == []
 
 
 def test_who_asks_for_more_hears_of_the_short_ones_too(log: Log, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "gameball_async")
     log.paused(2, 1)
-    log.lines.freed(3)
+    log.lines.recovered(3)
     assert log.told() == [
         ("DEBUG", "no requests for 1.0 s: HTTP 429"),
         ("DEBUG", "Gameball answers again, after 1 s and 1 failed request. 7 events are waiting."),
@@ -253,8 +253,8 @@ def test_who_asks_for_more_hears_of_the_short_ones_too(log: Log, caplog: pytest.
 
 def test_what_was_delivered_in_a_pause_did_not_fail(log: Log) -> None:
     log.paused(0, 100)
-    log.lines.held(BreakerState.PAUSED, Answer(verdict=Decision.DELIVERED, status=200), None, 100, 1)
-    log.lines.freed(100)
+    log.lines.not_open(BreakerState.PAUSED, Answer(verdict=Decision.DELIVERED, status=200), None, 100, 1)
+    log.lines.recovered(100)
     assert "1 failed request." in log.told()[-1][1]
 
 
@@ -263,9 +263,9 @@ def test_what_was_delivered_in_a_pause_did_not_fail(log: Log) -> None:
 
 def test_a_thousand_refusals_are_a_line_at_first_and_a_count_each_minute(log: Log) -> None:
     for number in range(1_000):
-        log.lines.lost([f"event{number}"], REFUSED)
-        log.lines.tell(number / 10)
-    log.lines.tell_all(100)
+        log.lines.add_failed([f"event{number}"], REFUSED)
+        log.lines.log_failed(number / 10)
+    log.lines.log_all(100)
     told = log.told()
     assert told == [
         ("ERROR", f"1 event will not arrive, 'event0': {REFUSED}"),
@@ -277,8 +277,8 @@ def test_a_thousand_refusals_are_a_line_at_first_and_a_count_each_minute(log: Lo
 def test_events_that_fail_together_are_told_together(log: Log) -> None:
     error = Dropped("too old.", reason=DropReason.EXPIRED)
     for _ in range(2_000):
-        log.lines.lost(["one", "two"], error)
-    log.lines.tell(0)
+        log.lines.add_failed(["one", "two"], error)
+    log.lines.log_failed(0)
     assert log.lines.due_at == math.inf
     assert log.told() == [("ERROR", "4,000 events will not arrive, the last one 'two': too old.")]
 
@@ -291,8 +291,8 @@ def test_each_kind_of_failure_is_told_for_itself(log: Log) -> None:
         OutcomeUnknown("who knows."),
     ]
     for error in errors:
-        log.lines.lost(["event"], error)
-        log.lines.tell(0)
+        log.lines.add_failed(["event"], error)
+        log.lines.log_failed(0)
     assert log.told() == [
         ("ERROR", f"1 event will not arrive, 'event': {REFUSED}"),
         ("ERROR", "1 event will not arrive, 'event': too old."),
@@ -302,17 +302,17 @@ def test_each_kind_of_failure_is_told_for_itself(log: Log) -> None:
 
 
 def test_it_says_when_there_is_more_to_tell(log: Log) -> None:
-    log.lines.lost(["event"], REFUSED)
-    log.lines.tell(5)
+    log.lines.add_failed(["event"], REFUSED)
+    log.lines.log_failed(5)
     assert log.lines.due_at == math.inf
-    log.lines.lost(["event"], REFUSED)
-    log.lines.tell(6)
+    log.lines.add_failed(["event"], REFUSED)
+    log.lines.log_failed(6)
     assert log.lines.due_at == 65
 
 
 def test_a_name_is_shortened_and_breaks_no_line(log: Log) -> None:
-    log.lines.lost(["a\nb" + "c" * 1_000], REFUSED)
-    log.lines.tell(0)
+    log.lines.add_failed(["a\nb" + "c" * 1_000], REFUSED)
+    log.lines.log_failed(0)
     ((_, text),) = log.told()
     assert text.startswith("1 event will not arrive, 'a\\nbccc")
     assert len(text) < 200
@@ -344,18 +344,18 @@ def test_a_log_handler_may_let_events_fail_for_another_reason_while_losses_are_l
 
     class Tracking(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 the name is the base class's
-            log.lines.lost(["logged"], full)
-            log.lines.tell(0)
+            log.lines.add_failed(["logged"], full)
+            log.lines.log_failed(0)
 
     handler = Tracking()
     logging.getLogger("gameball_async").addHandler(handler)
     try:
-        log.lines.lost(["review"], REFUSED)
-        log.lines.lost(["order"], OutcomeUnknown("no answer."))
-        log.lines.tell(0)
+        log.lines.add_failed(["review"], REFUSED)
+        log.lines.add_failed(["order"], OutcomeUnknown("no answer."))
+        log.lines.log_failed(0)
     finally:
         logging.getLogger("gameball_async").removeHandler(handler)
-    log.lines.tell_all(60)
+    log.lines.log_all(60)
     assert [text for _, text in log.told()] == [
         "1 event will not arrive, 'logged': the buffer was full.",
         "1 event will not arrive, 'review': Gameball refused the event (HTTP 422). Correct the event.",
@@ -367,8 +367,8 @@ def test_a_log_handler_may_let_events_fail_for_another_reason_while_losses_are_l
 def test_before_there_is_a_clock_the_same_is_logged_once(log: Log) -> None:
     """A client that was not started has none."""
     for _ in range(3):
-        log.lines.lost(["review"], REFUSED)
-        log.lines.tell(-math.inf)
+        log.lines.add_failed(["review"], REFUSED)
+        log.lines.log_failed(-math.inf)
     assert len(log.told()) == 1
-    log.lines.tell(1000)
+    log.lines.log_failed(1000)
     assert [text[:8] for _, text in log.told()] == ["2 events"]

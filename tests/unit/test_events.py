@@ -405,7 +405,7 @@ def test_a_bad_contact_is_refused(which: str, value: Any, problem: str, remedy: 
 
     message = refusal(lambda: validate_event("player123", "e", **arguments))
 
-    assert message.startswith(f"{which} (leave it out if there is none) ")
+    assert message.startswith(f"{which} (omit it if unknown) ")
     assert problem in message
     assert remedy in message
 
