@@ -224,7 +224,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "treats a disk error as success",
         "is called durable|before its seal",
-        (PendingAppend, "answer", _say_stored),
+        (PendingAppend, "complete", _say_stored),
     ),
     _mutant("lets a cancelled call stay on disk", "lies in the folder", (Loader, "withdraw", _withdraw_in_memory_only)),
     _mutant("sends what was cancelled", "although its call", (Loader, "withdraw", _admit_what_was_cancelled)),
