@@ -1,4 +1,4 @@
-"""What the tests of an application import: `Recorder` stands in for the client, without a network or a loop's task."""
+"""Test doubles for applications: `Recorder` replaces the client, without a network or a background task."""
 
 from ._recorder import Recorder
 
