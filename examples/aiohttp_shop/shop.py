@@ -1,4 +1,4 @@
-"""A shop with aiohttp: orders come in at the checkout, and Gameball hears of each."""
+"""A shop with aiohttp: the checkout tracks each order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def check_out(request: web.Request) -> web.Response:
     }
     try:
         await request.config_dict[GAMEBALL].track(cart.customer, "place_order", metadata)
-    except GameballError as error:  # the buffer is full, or the shop is closing: the order stands all the same
+    except GameballError as error:  # the buffer is full, or the shop is closing: the order is kept anyway
         log.warning("order %s earns no points: %s", order_id, error)
     return web.json_response({"id": str(order_id), "total": str(total)}, status=201)
 

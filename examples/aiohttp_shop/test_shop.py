@@ -1,4 +1,4 @@
-"""The shop's tests: a recorder stands in for the client, and once a sandbox for Gameball."""
+"""The shop's tests: with a recorder instead of the client, and once with a sandbox instead of Gameball."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ FAULTS = (
     Fault.html(502, probability=0.01),
     Fault.truncate(probability=0.01),
 )
-"""What goes wrong on the way. Truncated answers come after the events were applied; the others before."""
+"""The faults. Truncated answers come after the events were applied, the others before."""
 
 _CAUSES = {
     "status": "server error or limit",
@@ -99,7 +99,7 @@ class Tally:
 
 
 class Shop:
-    """What this shop tells Gameball: each product bought or returned, bulk buys, and each checkout.
+    """The events of this shop: each product bought or returned, bulk buys, and each checkout.
 
     The name of an event is what a campaign is tied to, so there are four names and not one for each
     product; the product is metadata. A customer's `buy` follows on a `buy`, and no request may

@@ -1,4 +1,4 @@
-"""A shop with FastAPI: orders come in at the checkout, and Gameball hears of each."""
+"""A shop with FastAPI: the checkout tracks each order."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def check_out(cart: Cart, gameball: Gameball) -> Order:
     }
     try:
         await gameball.track(cart.customer, "place_order", metadata)
-    except GameballError as error:  # the buffer is full, or the shop is closing: the order stands all the same
+    except GameballError as error:  # the buffer is full, or the shop is closing: the order is kept anyway
         log.warning("order %s earns no points: %s", order.id, error)
     return order
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a client: its `stats()`, read whenever Prometheus asks. In between it costs nothing."""
+"""A Prometheus collector for a client. It reads `stats()` at each scrape, and costs nothing otherwise."""
 
 from __future__ import annotations
 

@@ -18,5 +18,5 @@ def main() -> None:
         run(Config.from_mapping(application_path="examples.starlette_trio.shop:app", worker_class="trio", bind=address))
 
 
-if __name__ == "__main__":  # hypercorn's worker is a process of its own, which looks into this file as well
+if __name__ == "__main__":  # hypercorn's worker is a separate process, which imports this file too
     main()

@@ -1,4 +1,4 @@
-"""A shop with Starlette, which runs on trio as it would on asyncio: orders come in, and Gameball hears of each."""
+"""A shop with Starlette, which runs on trio as it would on asyncio: the checkout tracks each order."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def check_out(request: Request) -> JSONResponse:
     }
     try:
         await get_gameball(request).track(cart.customer, "place_order", metadata)
-    except GameballError as error:  # the buffer is full, or the shop is closing: the order stands all the same
+    except GameballError as error:  # the buffer is full, or the shop is closing: the order is kept anyway
         log.warning("order %s earns no points: %s", order_id, error)
     return JSONResponse({"id": str(order_id), "total": str(total)}, 201)
 
