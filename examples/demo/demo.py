@@ -16,9 +16,9 @@ from gameball_async.cli._columns import Columns, MetadataColumn
 from gameball_async.cli._files import Files, ReadFailure, ReadOptions
 from gameball_async.cli._lines import Draft, InputRow, MetadataValue
 from gameball_async.cli._progress import Spoken, display_for
-from gameball_async.cli._report import Sent, print_answers, print_line
+from gameball_async.cli._report import Sent
 from gameball_async.cli._run import Run, RunInput, StopReason
-from gameball_async.cli._terminal import EXIT_CODE, Interrupts, counted, duration
+from gameball_async.cli._terminal import EXIT_CODE, Interrupts, counted, duration, print_answers, print_line
 from gameball_async.cli._tracker import RunTracker
 from gameball_async.sandbox import Fault, Sandbox
 

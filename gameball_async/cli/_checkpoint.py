@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from bisect import bisect_left, bisect_right
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .._platform import HAS_LOCKS, hold_lock, open_private, release_lock, sync_folder
-from ._fingerprint import decode
 from ._terminal import printable
-from ._tracker import RangeSet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ._lines import InputRow
 
 
 _VERSION = 1
@@ -110,7 +112,7 @@ class Checkpoint:
 def _file_note(fields: dict[str, Any]) -> FileNote:
     settled = tuple((int(first), int(last)) for first, last in fields.pop("settled"))
     RangeSet(settled)
-    decode(fields.get("marks", ""))
+    decode_marks(fields.get("marks", ""))
     return FileNote(settled=settled, **fields)
 
 
@@ -265,3 +267,139 @@ def _locked(path: Path) -> int | None:
 
 def _in_use(path: Path) -> CheckpointError:
     return CheckpointError(f"another run is at work on {printable(str(path))}: wait until it has ended.")
+
+
+class RangeSet:
+    """A set of line numbers, kept as ranges.
+
+    Rows get their outcomes nearly in order, so there are about as many ranges as rows under way.
+
+    Args:
+        ranges: first and last line of each range, in order, with a gap between them.
+
+    Raises:
+        ValueError: if they are not in order, or touch.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        for first, last in ranges:
+            if first > last or (self._lasts and first <= self._lasts[-1] + 1) or first < 1:
+                raise ValueError(f"lines {first} to {last} are out of order")
+            self._firsts.append(first)
+            self._lasts.append(last)
+
+    def add(self, first: int, last: int) -> None:
+        """Add the lines from `first` to `last`, both included."""
+        at = bisect_left(self._lasts, first - 1)  # the first range that ends beside or after them
+        end = bisect_right(self._firsts, last + 1)  # the first range that begins apart from them
+        if at < end:
+            first, last = min(first, self._firsts[at]), max(last, self._lasts[end - 1])
+        self._firsts[at:end] = [first]
+        self._lasts[at:end] = [last]
+
+    def __contains__(self, line: int) -> bool:
+        at = bisect_left(self._lasts, line)
+        return at < len(self._firsts) and self._firsts[at] <= line
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Return first and last line of each range, in order."""
+        return list(zip(self._firsts, self._lasts, strict=True))
+
+
+_MOST_MARKS = 8192  # of a file; the progress file is written every second
+_DIGEST_BYTES = 4
+
+
+@attrs.frozen
+class RowChecksum:
+    """What a file was up to a row.
+
+    Attributes:
+        position: the last line of the row, or its number among the file's entries.
+        digest: a short hash of all rows up to there, in hexadecimal.
+    """
+
+    position: int
+    digest: str
+
+
+def encode_marks(marks: Sequence[RowChecksum]) -> str:
+    """Return marks as one short text."""
+    return " ".join(f"{mark.position}:{mark.digest}" for mark in marks)
+
+
+def decode_marks(text: str) -> tuple[RowChecksum, ...]:
+    """Read what `encode_marks` wrote.
+
+    Raises:
+        ValueError: if it did not.
+    """
+    pairs = (word.partition(":") for word in text.split())
+    return tuple(RowChecksum(int(position), digest) for position, _, digest in pairs)
+
+
+class ChangedError(Exception):
+    """A row is not what it was; the message says which."""
+
+
+class Fingerprint:
+    """Takes in the rows of one file in order, and compares them with what an earlier run has taken in.
+
+    Every digest covers all rows before it, so that any change shows at the next mark. With many rows the older marks
+    are thinned out, and a change is known to lie between two of them.
+
+    Args:
+        earlier: the marks of an earlier run.
+    """
+
+    def __init__(self, earlier: Sequence[RowChecksum] = ()) -> None:
+        self._hash = hashlib.sha256()
+        self._kept = [*earlier]
+        self._expected = deque(earlier)
+        self._verified = self._previous = 0
+        self._ahead: deque[RowChecksum] = deque()
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether all rows of the earlier run have been compared."""
+        return not self._expected
+
+    def add(self, row: InputRow) -> None:
+        """Take in the next row; called in one thread, `marks` in another.
+
+        Raises:
+            ChangedError: if it is not the row that an earlier run has read.
+        """
+        position = row.position[-1]
+        data = row.raw.rstrip(b"\r\n")  # the last line of a file may get its end later
+        self._hash.update(b"%d %d " % (position, len(data)) + data)
+        mark = RowChecksum(position, self._hash.copy().digest()[:_DIGEST_BYTES].hex())
+        if not self._expected:
+            self._ahead.append(mark)
+        elif position >= self._expected[0].position:
+            if mark != self._expected.popleft():
+                noun, start = ("line", row.line) if row.entry is None else ("entry", row.entry)
+                is_known = self._verified == self._previous  # no row lies between the last mark and this one
+                where = f"at {noun} {start}" if is_known else f"between {noun} {self._verified + 1} and {position}"
+                raise ChangedError(f"has changed since then {where}")
+            self._verified = position
+        self._previous = position
+
+    def finish(self) -> None:
+        """Take in the end of the file.
+
+        Raises:
+            ChangedError: if an earlier run has read more.
+        """
+        if self._expected:
+            raise ChangedError(f"is shorter than then: rows after line {self._verified} are missing")
+
+    def marks(self, until: int) -> tuple[RowChecksum, ...]:
+        """Return what a later run needs to verify the rows up to a position."""
+        while self._ahead and self._ahead[0].position <= until:
+            self._kept.append(self._ahead.popleft())
+        if len(self._kept) > _MOST_MARKS:
+            self._kept = self._kept[::-2][::-1]  # with the last one
+        return tuple(self._kept)

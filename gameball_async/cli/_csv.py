@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 
 from ._columns import Bound
+from ._json import decoded
 from ._lines import LONGEST_LINE, Draft, InputLine, InputRow, MappingError, RowError, WrongFormat
-from ._ndjson import decoded
 from ._terminal import counted, quoted
 
 _MOST_LINES = 1000  # of one record; a description may have paragraphs, a file must not become one cell

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,20 +16,35 @@ from click.shell_completion import get_completion_class
 
 from .. import Retry, __version__
 from ._columns import TYPES, Columns, MetadataColumn, template
-from ._doctor_command import doctor
 from ._files import ReadOptions, check_encoding
 from ._journal_commands import dead_letters, journal
-from ._options import address, client_options, given_keys, pacing, required_keys, told_errors
-from ._preview import dry_run
-from ._program import PROGRAM, Program, examples, keep_words_whole
+from ._options import (
+    PROGRAM,
+    Program,
+    access_options,
+    address,
+    client_options,
+    examples,
+    given_keys,
+    keep_words_whole,
+    keys_from,
+    pacing,
+    pacing_options,
+    readable_by_others,
+    required_keys,
+    told_errors,
+)
 from ._send import send
-from ._send_options import SendOptions, check
-from ._terminal import print_wrapped
+from ._send_options import SendOptions, check, dry_run
+from ._terminal import counted, keyboard_interrupts, print_wrapped, printable, quoted
+from .doctor import Checks
+from .doctor._findings import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Sequence
 
-    from ._keys import KeyOptions
+    from ..sandbox import Fault, RequestRecord, Sandbox
+    from ._options import KeyOptions
 
 
 _INSTALL = {
@@ -226,16 +245,7 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what 
 def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Any, ...]) -> None:
     """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
     with told_errors():
-        from ._sandbox_command import serve  # noqa: PLC0415 the sandbox is an extra of its own
-
         serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=print_wrapped)
-
-
-app.add_command(completion)
-app.add_command(doctor)
-app.add_command(dead_letters)
-app.add_command(journal)
-keep_words_whole(app)
 
 
 def _keys(options: dict[str, Any]) -> KeyOptions:
@@ -282,3 +292,150 @@ def _order(options: dict[str, Any]) -> SendOptions:
             retry=Retry(ambiguous=options["ambiguous"]),
             drain=options["drain"],
         )
+
+
+@click.command(
+    "doctor",
+    short_help="Check key, versions, network, clock, limits and journal.",
+    epilog=examples(
+        "doctor",
+        "doctor --api-version v4.1 --keys-file keys.env",
+        "doctor --journal journal --share 0.25",
+        "doctor --base-url http://127.0.0.1:8765",
+        "doctor --json",
+    ),
+)
+@access_options
+@pacing_options
+@click.option(
+    "--journal", type=click.Path(path_type=Path), metavar="FOLDER", help="The journal's folder, if there is to be one."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def doctor(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 click hands over what it parsed
+    """Check everything that a client depends on; each line is a verdict, and a remedy where one is needed.
+
+    One request goes to Gameball. It is an empty one: it names no player and no event, and changes nothing. No key is
+    ever printed, nor a part of one.
+
+    Verdicts: ok; warn, it works and something should be done; fail, events will not arrive like this; skip, not
+    checked.
+
+    Exit codes: 0 nothing has failed, 1 something has, 2 wrong usage.
+    """
+    report = Report()
+    with told_errors():
+        for finding in _examination(options).findings():
+            report.add(finding)
+            if not as_json:
+                report.print_last()
+    if as_json:
+        click.echo(report.in_json())
+    else:
+        report.print_sum()
+    sys.exit(0 if report.is_well else 1)
+
+
+def _examination(options: dict[str, Any]) -> Checks:
+    """Make an examination of what click has parsed.
+
+    Raises:
+        UsageProblem: if the file of keys is none.
+        OSError: if it cannot be read.
+    """
+    path = options.pop("keys_file")
+    return Checks(
+        keys=keys_from(path), keys_file=path if path is not None and readable_by_others(path) else None, **options
+    )
+
+
+_MOST_NAMES = 5  # event names in one line
+
+
+def serve(
+    *,
+    host: str,
+    port: int,
+    is_limited: bool,
+    seed: int,
+    faults: Sequence[Fault],
+    say: Callable[[str], None],
+) -> None:
+    """Run a sandbox until Ctrl-C.
+
+    Raises:
+        OSError: if the address cannot be had.
+    """
+
+    def tell(words: str) -> None:
+        with suppress(OSError):  # a sandbox serves on if its output is full or its reader has left
+            say(words)
+
+    from ..sandbox import Limits, Sandbox  # noqa: PLC0415 an extra of its own
+
+    sandbox = Sandbox(
+        host=host,
+        port=port,
+        limits=Limits() if is_limited else None,
+        seed=seed,
+        on_request=lambda record: tell(request_in_words(record)),
+    )
+    # what `docker stop` and `kill` send ends it as Ctrl-C does
+    with _listening(sandbox, host, port), suppress(KeyboardInterrupt), keyboard_interrupts():
+        sandbox.script(*faults)
+        tell(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
+        tell(
+            f"Watch it in a browser at {sandbox.url}/_sandbox/ or send to it, with any key in GAMEBALL_API_KEY: "
+            f"gameball-async send FILE --base-url {sandbox.url}"
+        )
+        threading.Event().wait()
+    tally = sandbox.stats()
+    tell(
+        f"Stopped. It held {counted(tally.events, 'event')} of {counted(tally.players, 'player')} "
+        f"from {counted(tally.arrived, 'request')}; {counted(tally.violations, 'rule')} broken."
+    )
+
+
+@contextmanager
+def _listening(sandbox: Sandbox, host: str, port: int) -> Generator[None]:
+    """Run the sandbox as long as the block.
+
+    Raises:
+        OSError: if it cannot listen there; the message says what to change.
+    """
+    try:
+        sandbox.start()
+    except OSError as error:
+        raise OSError(error.errno, _why_not(error, host, port)) from None
+    try:
+        yield
+    finally:
+        sandbox.stop()
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    """Return why an address cannot be listened at, and which option to change."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"port {port} of {host} is in use (address already in use): give another --port, or 0 for a free one"
+        case errno.EACCES:
+            return f"port {port} may not be used by this account: give a --port above 1023, or 0 for a free one"
+        case _:
+            return f"cannot listen at {host} ({error.strerror or error}): give another --host"
+
+
+def request_in_words(record: RequestRecord) -> str:
+    """Return one request as a line."""
+    names = ", ".join(map(printable, record.events[:_MOST_NAMES])) or "no events"
+    more = f" and {len(record.events) - _MOST_NAMES} more" if len(record.events) > _MOST_NAMES else ""
+    player = quoted(record.player) if record.player is not None else "no player"
+    answer = "no answer" if record.status is None else str(record.status)
+    code = f" code {record.code}" if record.code is not None else ""
+    fault = f" ({record.fault}, as scripted)" if record.fault else ""
+    return f"{time.strftime('%H:%M:%S')}  {player}  {names}{more}  ->  {answer}{code}{fault}"
+
+
+app.add_command(completion)
+app.add_command(doctor)
+app.add_command(dead_letters)
+app.add_command(journal)
+keep_words_whole(app)

@@ -14,19 +14,19 @@ from .. import AsyncGameball, Batching, RateLimit, Retry
 from .._platform import hold_lock, release_lock
 from ..errors import JournalError
 from ._lines import Draft, InputRow
+from ._options import destination
 from ._progress import Spoken, display_for
-from ._report import print_line, print_table, requests_in_words
+from ._report import requests_in_words
 from ._run import Run, RunInput, RunResult, StopReason
-from ._send_options import UsageProblem, destination
-from ._terminal import EXIT_CODE, Interrupts, counted, exiting, printable
+from ._terminal import EXIT_CODE, Interrupts, UsageProblem, counted, exiting, print_line, print_table, printable
 from ._tracker import RowCounts, RunTracker
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from .. import DeadLetter, DeadLetters, Stats
-    from ._dead_letter_commands import Choice
-    from ._keys import KeyOptions
+    from ._journal_commands import Choice
+    from ._options import KeyOptions
     from ._progress import Display
 
 _BUFFER_EVENTS = 20_000  # as `send`

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import attrs
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from ._terminal import counted, duration, print_wrapped, printable, quoted
+from ._terminal import counted, duration, print_line, print_wrapped, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,10 +127,8 @@ if TYPE_CHECKING:
 
     from .. import Stats
     from ..sandbox import Sandbox
-    from ._files import ReadFailure
-    from ._oddities import Findings
-    from ._rejects import Rejects
-    from ._tracker import RowCounts, Unfinished
+    from ._files import Findings, ReadFailure
+    from ._tracker import Rejects, RowCounts, Unfinished
 
 _TOO_MANY = 429
 
@@ -179,38 +172,6 @@ def sandbox_in_words(comparison: Comparison, sandbox: Sandbox) -> Lines:
         ("requests that came too fast", f"{too_many:,}"),
         ("customers whose events differ", f"{len(comparison.differences):,}"),
     ]
-
-
-def print_table(title: str, lines: Sequence[tuple[str, str]]) -> None:
-    """Print a table of words and figures; a line in lower case belongs to the one above it."""
-    indented = [(words if words[:1].isupper() else "  " + words, figure) for words, figure in lines]
-    if not sys.stdout.isatty():
-        print_line(title)
-        for words, figure in indented:
-            print_line(f"{words:<36}{figure:>14}")
-        return
-    table = Table(title=Text(printable(title)), box=box.ROUNDED, show_header=False)
-    table.add_column()
-    table.add_column(justify="right", no_wrap=True)
-    for words, figure in indented:
-        table.add_row(Text(words), Text(figure))
-    Console(highlight=False).print(table)
-
-
-def print_answers(title: str, answers: Sequence[tuple[str, str]]) -> None:
-    """Print a table of questions and answers, wrapped between words."""
-    table = Table(title=Text(printable(title)), title_justify="left", show_header=False)
-    table.box = box.ROUNDED if sys.stdout.isatty() else None
-    for _ in ("question", "answer"):
-        table.add_column(overflow="fold")
-    for question, answer in answers:
-        table.add_row(Text(question), Text(answer))
-    Console(highlight=False).print(table)
-
-
-def print_line(text: str) -> None:
-    """Print one sentence below the table."""
-    print_wrapped(text)
 
 
 def print_rejects(counts: RowCounts, rejects: Rejects, *, name_files: bool) -> None:

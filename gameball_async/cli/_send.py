@@ -9,28 +9,34 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .. import AsyncGameball, Batching
-from ._checkpoint import Checkpoint, CheckpointError, CheckpointFile, absolute, file_note
+from ._checkpoint import (
+    ChangedError,
+    Checkpoint,
+    CheckpointError,
+    CheckpointFile,
+    Fingerprint,
+    RangeSet,
+    absolute,
+    decode_marks,
+    encode_marks,
+    file_note,
+)
 from ._files import Files, is_regular
-from ._fingerprint import ChangedError, Fingerprint, decode, encode
-from ._keys import KeyOptions
-from ._preview import DeclinedError, confirm
+from ._options import KeyOptions, destination
 from ._progress import Spoken, display_for
-from ._rejects import Rejects
 from ._report import (
     Sent,
     print_findings,
-    print_line,
     print_rejects,
-    print_table,
     print_troubles,
     requests_in_words,
     rows_in_words,
     sandbox_in_words,
 )
 from ._run import Run, RunInput, RunResult, StopReason
-from ._send_options import destination
-from ._terminal import EXIT_CODE, Interrupts, counted, exiting, printable
-from ._tracker import RangeSet, RunTracker, counts_from
+from ._send_options import DeclinedError, confirm
+from ._terminal import EXIT_CODE, Interrupts, counted, exiting, print_line, print_table, printable
+from ._tracker import Rejects, RunTracker, counts_from
 
 if TYPE_CHECKING:
     from ..sandbox import Sandbox
@@ -106,7 +112,7 @@ class SendCommand:
             resends=order.retry.ambiguous == "resend",
             on_delivered=self._sent.add if self._sent else None,
         )
-        marks = [decode(file.marks) for file in before.files] if before else [()] * len(order.paths)
+        marks = [decode_marks(file.marks) for file in before.files] if before else [()] * len(order.paths)
         self._fingerprints = [Fingerprint(earlier) for earlier in marks]
         left_out = [RangeSet(lines.ranges()) for lines in settled]
         self._input = Files(order.paths, order.reading, left_out, self._fingerprints)
@@ -212,7 +218,7 @@ class SendCommand:
         files = zip(self._files, tracker.settled(), self._fingerprints, strict=True)
         note = Checkpoint(
             files=tuple(
-                attrs.evolve(file, settled=tuple(settled), marks=encode(fingerprint.marks(settled[-1][1])))
+                attrs.evolve(file, settled=tuple(settled), marks=encode_marks(fingerprint.marks(settled[-1][1])))
                 if settled
                 else file
                 for file, settled, fingerprint in files
@@ -297,7 +303,7 @@ def _changed_row(order: SendOptions, note: Checkpoint) -> str | None:
     for path, file in zip(order.paths, note.files, strict=True):
         if not file.marks or not is_regular(path):
             continue  # what comes through a pipe is compared as it is read
-        fingerprint = Fingerprint(decode(file.marks))
+        fingerprint = Fingerprint(decode_marks(file.marks))
         with closing(Files([path], order.reading, fingerprints=[fingerprint]).rows()) as rows:
             try:
                 while not fingerprint.is_verified and next(rows, None) is not None:

@@ -13,12 +13,20 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
+from rich import box
 from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from types import FrameType, TracebackType
     from typing import Self
+
+
+class UsageProblem(Exception):
+    """The options cannot work together or with these files; the message says why and what would."""
 
 
 _LONGEST_QUOTE = 60  # characters
@@ -251,3 +259,35 @@ class Interrupts:
         self.second.set()
         for number in self._before:
             signal.signal(number, signal.SIG_DFL)
+
+
+def print_table(title: str, lines: Sequence[tuple[str, str]]) -> None:
+    """Print a table of words and figures; a line in lower case belongs to the one above it."""
+    indented = [(words if words[:1].isupper() else "  " + words, figure) for words, figure in lines]
+    if not sys.stdout.isatty():
+        print_line(title)
+        for words, figure in indented:
+            print_line(f"{words:<36}{figure:>14}")
+        return
+    table = Table(title=Text(printable(title)), box=box.ROUNDED, show_header=False)
+    table.add_column()
+    table.add_column(justify="right", no_wrap=True)
+    for words, figure in indented:
+        table.add_row(Text(words), Text(figure))
+    Console(highlight=False).print(table)
+
+
+def print_answers(title: str, answers: Sequence[tuple[str, str]]) -> None:
+    """Print a table of questions and answers, wrapped between words."""
+    table = Table(title=Text(printable(title)), title_justify="left", show_header=False)
+    table.box = box.ROUNDED if sys.stdout.isatty() else None
+    for _ in ("question", "answer"):
+        table.add_column(overflow="fold")
+    for question, answer in answers:
+        table.add_row(Text(question), Text(answer))
+    Console(highlight=False).print(table)
+
+
+def print_line(text: str) -> None:
+    """Print one sentence below the table."""
+    print_wrapped(text)

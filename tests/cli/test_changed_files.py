@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli import _fingerprint
-from gameball_async.cli._fingerprint import ChangedError, Fingerprint, RowChecksum, decode, encode
+from gameball_async.cli import _checkpoint
+from gameball_async.cli._checkpoint import ChangedError, Fingerprint, RowChecksum, decode_marks, encode_marks
 from gameball_async.cli._lines import InputRow
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -164,7 +164,7 @@ def add(fingerprint: Fingerprint, rows: Sequence[bytes]) -> None:
 def test_any_change_is_found_and_no_change_is_none(rows: list[bytes], data: st.DataObject) -> None:
     first = Fingerprint()
     add(first, rows)
-    marks = decode(encode(first.marks(len(rows))))
+    marks = decode_marks(encode_marks(first.marks(len(rows))))
     again = Fingerprint(marks)
     add(again, [raw + b"\n" for raw in rows])
     again.finish()
@@ -176,7 +176,7 @@ def test_any_change_is_found_and_no_change_is_none(rows: list[bytes], data: st.D
 
 
 def test_of_many_rows_a_change_is_found_between_two_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fingerprint, "_MOST_MARKS", 16)
+    monkeypatch.setattr(_checkpoint, "_MOST_MARKS", 16)
     first, marks = Fingerprint(), list[RowChecksum]()
     for number in range(1, 1001):
         first.add(row(number, b"%d" % number))

@@ -24,8 +24,9 @@ import trustme
 
 from gameball_async import AsyncGameball, Rejected, __version__
 from gameball_async._core.wire import dialect
-from gameball_async.cli._keys import KeyOptions
-from gameball_async.cli.doctor import CheckStatus, _environment, _journal_folder, _probe
+from gameball_async.cli._options import KeyOptions
+from gameball_async.cli.doctor import _connectivity, _journal_folder, api_key, secret_key
+from gameball_async.cli.doctor._findings import CheckStatus
 from gameball_async.sandbox import Fault, Limits, Sandbox
 
 from .conftest import KEY, invoke, written
@@ -34,7 +35,7 @@ from .stub import Stub, serving
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from gameball_async.cli.doctor import Finding
+    from gameball_async.cli.doctor._findings import Finding
 
 NETWORK = ["address", "dns", "tcp", "tls", "answer", "access", "clock"]
 
@@ -144,7 +145,7 @@ def test_what_the_answer_means_is_told(fault: Fault, expected: str, words: str, 
 
 
 def test_an_answer_that_does_not_come_is_given_up(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_probe, "PATIENCE", 0.2)
+    monkeypatch.setattr(_connectivity, "PATIENCE", 0.2)
     sandbox.script(Fault.hang())
     found = doctor("--base-url", sandbox.url)
     assert verdicts(found) == "ok ok ok skip fail skip skip"
@@ -152,7 +153,7 @@ def test_an_answer_that_does_not_come_is_given_up(sandbox: Sandbox, monkeypatch:
 
 
 def test_an_answer_that_never_ends_is_read_for_a_while_only(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_probe, "PATIENCE", 0.2)
+    monkeypatch.setattr(_connectivity, "PATIENCE", 0.2)
     sandbox.script(Fault.drip(0.05, size=100_000))
     assert verdicts(doctor("--base-url", sandbox.url), "answer") == "ok"
 
@@ -437,7 +438,7 @@ ODD_KEYS = [
 def test_what_is_no_key_is_told_without_a_character_of_it(
     key: str | None, verdict: str, words: str, remedy: str
 ) -> None:
-    found = _environment.api_key(KeyOptions(key))
+    found = api_key(KeyOptions(key))
     assert found.verdict == verdict
     assert words in found.words
     assert remedy in (found.remedy or "")
@@ -458,17 +459,14 @@ def test_what_is_no_key_is_told_without_a_character_of_it(
 def test_the_secret_key_is_looked_at_as_the_version_needs_it(
     keys: KeyOptions, version: str, verdict: str, words: str
 ) -> None:
-    found = _environment.secret_key(keys, version)
+    found = secret_key(keys, version)
     assert found.verdict == verdict
     assert words in found.words
 
 
 def test_keys_in_each_other_s_place_are_told() -> None:
-    assert "same as the secret key" in _environment.api_key(KeyOptions(API, API)).words
-    assert (
-        "the secret key in GAMEBALL_SECRET_KEY alone is not enough"
-        in _environment.api_key(KeyOptions(None, SECRET)).words
-    )
+    assert "same as the secret key" in api_key(KeyOptions(API, API)).words
+    assert "the secret key in GAMEBALL_SECRET_KEY alone is not enough" in api_key(KeyOptions(None, SECRET)).words
 
 
 def test_a_key_that_cannot_be_sent_is_not_and_the_rest_is_checked_all_the_same(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gameball_async.cli._files import Findings
 from gameball_async.cli._lines import Draft, InputRow
-from gameball_async.cli._oddities import Findings
 
 SPACES = "in the player's id: with and without them are two different players"
 FLOAT = "a player's id that ends in .0"

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._files import ReadOptions, open_rows
+from gameball_async.cli._files import Findings, ReadOptions, open_rows
 from gameball_async.cli._lines import LONGEST_LINE, Draft, InputRow, MappingError, ReadError, WrongFormat
-from gameball_async.cli._oddities import Findings
 
 from .test_lines import Bytes
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gameball_async.cli._json import parse_event, read_ndjson
 from gameball_async.cli._lines import Draft, InputLine, RowError, read_lines
-from gameball_async.cli._ndjson import parse_event, read_ndjson
 
 scalars = st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 metadata = st.dictionaries(st.text(), scalars | st.lists(scalars), max_size=4)

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._checkpoint import Checkpoint, CheckpointError, CheckpointFile, FileNote, file_note
-from gameball_async.cli._tracker import RangeSet
+from gameball_async.cli._checkpoint import Checkpoint, CheckpointError, CheckpointFile, FileNote, RangeSet, file_note
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,8 @@ import trustme
 
 from gameball_async import AsyncGameball
 from gameball_async.cli._main import app
-from gameball_async.cli.doctor import CheckStatus, _connectivity, _journal_folder
+from gameball_async.cli.doctor import _connectivity, _journal_folder
+from gameball_async.cli.doctor._findings import CheckStatus
 from gameball_async.sandbox import Sandbox
 
 from .conftest import KEY, invoke

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async import RateLimit, Stats
-from gameball_async.cli._keys import KeyOptions, read_keys, readable_by_others
 from gameball_async.cli._lines import Draft
+from gameball_async.cli._options import KeyOptions, read_keys, readable_by_others
 from gameball_async.cli._progress import Bar, Eta, Rate, StallDetector, display_for, earliest_end, most_requests
-from gameball_async.cli._rejects import Rejects
 from gameball_async.cli._report import Sent
 from gameball_async.cli._terminal import argument, counted, duration, printable, quoted
+from gameball_async.cli._tracker import Rejects
 from gameball_async.sandbox import HeldEvent
 
 if TYPE_CHECKING:

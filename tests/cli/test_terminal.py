@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from gameball_async.cli import _preview
+from gameball_async.cli import _send_options
 from gameball_async.cli._files import ReadOptions
-from gameball_async.cli._keys import KeyOptions
-from gameball_async.cli._preview import count
-from gameball_async.cli._send_options import SendOptions, destination
+from gameball_async.cli._options import KeyOptions, destination
+from gameball_async.cli._send_options import SendOptions, count
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import FAST, KEY, events_of, invoke, numbers, written
@@ -229,7 +228,7 @@ def test_a_file_that_takes_too_long_to_count_is_estimated(tmp_path: Path) -> Non
     assert not preview.is_complete
     assert 0 < preview.events.total() < 10_000
     assert preview.rows == pytest.approx(10_000, rel=0.2)
-    assert "of about " in _preview._question(preview)
+    assert "of about " in _send_options._question(preview)
 
 
 @pytest.mark.parametrize(

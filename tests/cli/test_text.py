@@ -16,9 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async.cli._lines import RowError, WrongFormat, read_lines
-from gameball_async.cli._ndjson import decoded
-from gameball_async.cli._text import open_text
+from gameball_async.cli._json import decoded
+from gameball_async.cli._lines import RowError, WrongFormat, open_text, read_lines
 
 from .test_lines import Bytes
 
