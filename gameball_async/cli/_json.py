@@ -1,4 +1,4 @@
-"""One line of NDJSON to one event: strict about names, exact about numbers."""
+"""JSON to rows: NDJSON line by line, and arrays or joined objects value by value; numbers stay exact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 
-from ._lines import LONGEST_LINE, UNDECODABLE, Draft, InputLine, InputRow, ReadError, RowError, WrongFormat
+from ._lines import CHUNK, LONGEST_LINE, UNDECODABLE, Draft, InputLine, InputRow, ReadError, RowError, WrongFormat
 from ._terminal import quoted
 
 if TYPE_CHECKING:
@@ -27,20 +27,19 @@ _UNDECODABLE = UNDECODABLE.encode("utf-8", "surrogatepass")
 _NO_EVENT = (b"", b",", b"[", b"]", b"],")
 _BOM = "\ufeff"  # inside a file: where two were joined
 KNOWN_KEYS = frozenset({*_PLAYER, *_EVENT, "metadata", "mobile", "email"})
+_SPACE = re.compile(r"[ \t\r\n\ufeff]*")
+_BEGIN = re.compile(rb"\s*(?:([^\s\[])|\[\s*(\S))")  # the first character, or the first in an array
+_ARRAY_OF_OBJECTS = re.compile(r"\[\s*\{")
+_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_BAD_BYTE = re.compile(r"[\udc80-\udcff]")  # as surrogateescape decodes it
+# numbers stay text: their values are not needed here, and int() refuses very long ones
+_SYNTAX = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def read_ndjson(lines: Iterator[InputLine], *, file: int, encoding: str) -> Iterator[InputRow]:
-    """Read one event per line; a line that holds none costs only itself. Blank lines are skipped.
+    """Yield one row per line, with its event or the reason why it has none; blank lines are skipped.
 
-    Of an array with one event per line, its brackets are skipped and the commas after the events ignored.
-
-    Args:
-        lines: the physical lines.
-        file: the file's number, for the rows.
-        encoding: the encoding of the text.
-
-    Yields:
-        One row per line, with its event or the reason why there is none.
+    The brackets and commas of an array with one event per line are skipped.
     """
     previous = 0
     for line in lines:
@@ -51,38 +50,26 @@ def read_ndjson(lines: Iterator[InputLine], *, file: int, encoding: str) -> Iter
 
 
 def decoded(line: InputLine, encoding: str) -> str:
-    """Return the text of a line.
-
-    Raises:
-        RowError: if it is too long or has a byte that does not belong to the encoding.
-    """
+    """Decode a line."""
     if line.cut:
         raise RowError(f"the line is longer than {LONGEST_LINE:,} bytes: split it, or shorten its texts.")
     try:
         text = line.data.decode(encoding)
     except UnicodeDecodeError as error:
         if line.data.startswith(_UNDECODABLE, error.start):
-            raise RowError("the line has bytes that do not belong to the file's encoding: save it as UTF-8.") from None
+            raise RowError("the line has bytes that are invalid in the file's encoding: save it as UTF-8.") from None
         byte = line.data[error.start]
         raise RowError(
             f"byte {error.start + 1} of the line (0x{byte:02x}) is not {encoding.upper()}: "
             "save the file as UTF-8, or name its encoding with --encoding."
         ) from None
     if "\0" in text:
-        raise RowError("the line has a NUL byte: the file is damaged, no text, or UTF-16; save it as UTF-8.")
+        raise RowError("the line has a NUL byte: the file is damaged, binary or UTF-16; save it as UTF-8.")
     return text
 
 
 def parse_event(text: str, what: str = "line") -> Draft:
-    """Return the event that one line of NDJSON holds.
-
-    Args:
-        text: the JSON text.
-        what: what the text is, for messages.
-
-    Raises:
-        RowError: if it is not JSON, or not an event; the message names the key.
-    """
+    """Parse the JSON text of one event."""
     fields = _parse_object(text, what)
     if unknown := fields.keys() - KNOWN_KEYS:
         raise RowError(
@@ -110,7 +97,7 @@ def _content(line: InputLine, encoding: str) -> Draft | str:
 def not_json(error: json.JSONDecodeError) -> str:
     """Describe a syntax error, with a remedy for the common ones."""
     if error.msg == "Extra data":
-        remedy = " Put each event on a line of its own."
+        remedy = " Write one event per line."
     elif error.doc.startswith("'", error.pos):
         remedy = " JSON needs double quotes: Python's json.dumps writes them."
     elif (
@@ -127,19 +114,14 @@ def not_json(error: json.JSONDecodeError) -> str:
 
 def kind(value: object) -> str:
     """Name the kind of a JSON value."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case dict():
-            return "an object"
-        case _:
-            return "a number"
+    names: dict[type, str] = {
+        type(None): "null",
+        bool: "true or false",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
+    }
+    return names.get(type(value), "a number")
 
 
 def _parse_object(text: str, what: str) -> dict[str, object]:
@@ -149,7 +131,7 @@ def _parse_object(text: str, what: str) -> dict[str, object]:
         raise RowError(not_json(error)) from None
     except RecursionError:
         raise RowError("not an event: arrays or objects are nested too deeply.") from None
-    except ValueError:  # what int() says to more digits than it would ever convert
+    except ValueError:  # int() refuses this many digits
         raise RowError(_TOO_MANY_DIGITS) from None
     if not isinstance(parsed, dict):
         raise RowError(f"the {what} is {kind(parsed)}: give one JSON object per {what}.")
@@ -165,17 +147,17 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _exact_number(text: str) -> float | Decimal:
-    # a float is kept where it says exactly what the file says; it costs less and knows 1e-300
+    # keep a float that is exactly the number in the file: it is cheaper, and can be 1e-300
     try:
         exact = Decimal(text)
-    except InvalidOperation:  # an exponent of more digits than a Decimal's may have
+    except InvalidOperation:  # the exponent has too many digits for a Decimal
         raise RowError(_TOO_MANY_DIGITS) from None
     number = float(text)
     return number if Decimal(repr(number)) == exact else exact
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise RowError(f"{name} is not a number that JSON knows: leave the key out.")
+    raise RowError(f"{name} is not a JSON number: leave the key out.")
 
 
 def _one_of(fields: dict[str, object], names: tuple[str, ...]) -> str:
@@ -198,18 +180,8 @@ _DECODER = json.JSONDecoder(
 )
 
 
-_CHUNK = 64 * 1024  # bytes per read
-_SPACE = re.compile(r"[ \t\r\n\ufeff]*")
-_BEGIN = re.compile(rb"\s*(?:([^\s\[])|\[\s*(\S))")  # the first character, or the first in an array
-_ARRAY_OF_OBJECTS = re.compile(r"\[\s*\{")
-_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-_BAD_BYTE = re.compile(r"[\udc80-\udcff]")  # what surrogateescape makes of it
-# numbers stay text: they are not looked at here, and int() refuses very long ones
-_SYNTAX = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-
-
 def is_json(stream: Peekable) -> bool:
-    """Whether a file begins with a JSON object, or with an array of objects; CSV may have names in brackets."""
+    """Whether a file begins with a JSON object or an array of objects; CSV may have names in brackets."""
     begin = _begin(stream)
     return begin is not None and (begin[1] == b"{" or begin[2] in {b"{", b"]"})
 
@@ -219,9 +191,9 @@ def _begin(stream: Peekable) -> re.Match[bytes] | None:
 
 
 def is_document(stream: Peekable) -> bool:
-    """Whether JSON has its events elsewhere than one on each line; decided by its first two lines.
+    """Whether JSON is other than one event per line; decided by its first two lines.
 
-    A first line that is no JSON is an NDJSON line with a mistake, unless the second goes on with it.
+    A first line that is not JSON is an NDJSON line with a mistake, unless the second line continues it.
     """
     begin = _begin(stream)
     if begin is None or begin[1] != b"{":
@@ -242,19 +214,13 @@ def is_document(stream: Peekable) -> bool:
 
 
 def wrapper_key(text: str, at: int = 0, depth: int = 3) -> str | None:
-    """Return the key under which an object holds an array of events, as jq writes it; its beginning is enough.
-
-    Args:
-        text: what holds the object.
-        at: where the object begins.
-        depth: how many objects may be around the array.
-    """
+    """Return the key of an array of events inside an object, in jq's notation; its beginning is enough."""
     at = _after_space(text, at + 1)
     try:
         while text.startswith('"', at):
             key, at = _SYNTAX.raw_decode(text, at)
             at = _after_space(text, text.index(":", at) + 1)
-            if key in KNOWN_KEYS:  # it is an event itself
+            if key in KNOWN_KEYS:  # an event
                 return None
             if _ARRAY_OF_OBJECTS.match(text, at):
                 return str(key)
@@ -274,20 +240,7 @@ def _after_space(text: str, at: int) -> int:
 
 
 def read_documents(source: Readable, *, file: int, encoding: str) -> Iterator[InputRow]:
-    """Read one event per object, at the top level or in an array; an object that is no event costs only itself.
-
-    Args:
-        source: the bytes.
-        file: the file's number, for the rows.
-        encoding: the encoding of the text.
-
-    Yields:
-        One row per value, with its event or the reason why there is none.
-
-    Raises:
-        WrongFormat: if the events are deeper in the file.
-        ReadError: if the file fails, or is not JSON from some place on.
-    """
+    """Yield one row per value at the top level or in an array, with its event or the reason why it has none."""
     for entry, value in enumerate(_Values(source, encoding), 1):
         raw = value.text.encode(encoding, "surrogateescape")
         yield InputRow(file, value.line, value.last_line, 0, raw, _document_content(value.text, encoding), entry)
@@ -303,7 +256,7 @@ def _document_content(text: str, encoding: str) -> Draft | str:
 
 
 def _lines(head: bytes, *, whole: bool = True) -> list[bytes]:
-    """Return the lines that are not blank; without `whole`, also one that has not ended."""
+    """Return the lines that are not blank; without `whole`, also an incomplete last one."""
     lines = head.splitlines(keepends=True)
     return [line for line in lines if line.strip() and (not whole or line.endswith((b"\r", b"\n")))]
 
@@ -316,15 +269,15 @@ class _Value:
 
 
 class _Values:
-    """The values of a file: those at the top level, and those in arrays there."""
+    """Iterate over the values of a file, at the top level and in arrays there."""
 
     def __init__(self, source: Readable, encoding: str) -> None:
         self._source = source
         self._decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
         self._text = ""
-        self._at = 0  # in the text
-        self._line = 1  # there
-        self._is_after_cr = False  # an LF belongs to it
+        self._at = 0  # offset in the text
+        self._line = 1  # line at that offset
+        self._is_after_cr = False  # an LF would belong to the CR
         self._is_at_end = False
 
     def __iter__(self) -> Iterator[_Value]:
@@ -341,10 +294,10 @@ class _Values:
             else:
                 yield self._value(in_array=in_array)
         if in_array:
-            raise ReadError("its array has no end: the file was cut off, fetch it again.")
+            raise ReadError("its array is not closed: the file is truncated, fetch it again.")
 
     def _next_char(self) -> str:
-        """Move to the next character that is not space, and return it; at the end, none."""
+        """Move to the next character that is not space, and return it; "" at the end."""
         while True:
             self._move(_after_space(self._text, self._at))
             if self._at < len(self._text) or not self._read_on():
@@ -365,7 +318,7 @@ class _Values:
         if not self._text.startswith("{", self._at) or (key := wrapper_key(self._text, self._at)) is None:
             return
         example = f', for example with jq -c ".{key}[]" FILE > events.ndjson' if _NAMES.fullmatch(key) else "."
-        raise WrongFormat(f"it holds its events under the key {quoted(key)}: write them one on each line{example}")
+        raise WrongFormat(f"its events are under the key {quoted(key)}: write one event per line{example}")
 
     def _end_of_value(self) -> int:
         while True:
@@ -387,7 +340,7 @@ class _Values:
         reason = not_json(error)
         return ReadError(
             f"the value that begins in line {self._line:,} is not JSON{also}; in line {line:,}: {reason} "
-            "Correct it there, or write one event on each line: then a mistake costs only its own line."
+            "Correct it there, or write one event per line: then a mistake rejects only its own line."
         )
 
     def _move(self, at: int) -> None:
@@ -398,10 +351,10 @@ class _Values:
         self._at = at
 
     def _read_on(self) -> bool:
-        """Take in more text, and forget what was read; False at the end."""
+        """Read more text, and drop the consumed part; return False at the end."""
         if self._is_at_end:
             return False
-        chunk = self._source.read(_CHUNK)
+        chunk = self._source.read(CHUNK)
         self._is_at_end = not chunk
         self._text = self._text[self._at :] + self._decoder.decode(chunk, final=not chunk)
         self._at = 0

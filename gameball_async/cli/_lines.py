@@ -1,4 +1,4 @@
-"""What one row of a file is once it was read: an event to be sent, or a reason why not; knows no format."""
+"""From bytes to lines: open, decompress and recognize a text file, convert it to UTF-8 and split it into lines."""
 
 from __future__ import annotations
 
@@ -13,41 +13,34 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 
 import attrs
 
+from ._terminal import UsageProblem
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
 
 Value = str | int | float | Decimal
 MetadataValue = Value | list[Value]
 
 
 class RowError(Exception):
-    """This row cannot be sent; the message says why and what would help, in the words of the file."""
+    """This row cannot be sent; the message names the reason and the fix, in the file's terms."""
 
 
 class ReadError(Exception):
-    """The file cannot be read any further; the message names what is wrong with it."""
+    """The rest of the file cannot be read; the message says why."""
 
 
 class WrongFormat(ReadError):
-    """The file is not what `send` can read with these options; the message says what it is and what to do."""
+    """`send` cannot read the file with these options; the message says what it is and how to fix it."""
 
 
-class MappingError(Exception):
-    """The options do not fit the file's columns, so no row of it can be sent; a matter of usage."""
+class MappingError(UsageProblem):
+    """The options do not match the file's columns, so no row can be sent."""
 
 
 @attrs.frozen
 class Draft:
-    """The event a row asks for; whether Gameball would take it, the client says.
-
-    Attributes:
-        player: the player's unique id.
-        name: the event's name.
-        metadata: what the row says about the event.
-        mobile: the player's mobile number, if the row has one.
-        email: the player's e-mail address, if the row has one.
-    """
+    """The event of a row, not validated yet."""
 
     player: str = attrs.field(repr=False)
     name: str
@@ -58,98 +51,80 @@ class Draft:
 
 @attrs.frozen
 class InputRow:
-    """One row of a file.
+    """One row of a file."""
 
-    Attributes:
-        file: which of the files it stands in, counted from 0.
-        line: the line it starts on, counted from 1 as editors do.
-        last_line: the line it ends on; a quoted CSV cell may hold line ends.
-        previous: the line the row before it ended on, 0 for the first: blank lines belong to the next row.
-        raw: its bytes, as they stand in the file.
-        content: the event, or the reason why there is none.
-        entry: its number among the file's events, where several may start on one line; None in files of lines.
-    """
-
-    file: int
-    line: int
-    last_line: int
-    previous: int
-    raw: bytes = attrs.field(repr=False)
-    content: Draft | str
-    entry: int | None = None
+    file: int  # index of its file
+    line: int  # its first line, counted from 1 as in editors
+    last_line: int  # its last line; a quoted CSV cell may contain line ends
+    previous: int  # the last line of the row before, 0 for the first: blank lines belong to the next row
+    raw: bytes = attrs.field(repr=False)  # its bytes, as in the file
+    content: Draft | str  # the event, or the reason why it has none
+    entry: int | None = (
+        None  # its number among the file's events, where several may share a line; None in line-based files
+    )
 
     @property
     def position(self) -> tuple[int, int]:
-        """The range by which a run remembers the row: its lines and the blank ones before them, or its entry."""
+        """The range that identifies the row in a checkpoint: its lines and the blank ones before, or its entry."""
         return (self.previous + 1, self.last_line) if self.entry is None else (self.entry, self.entry)
 
 
 LONGEST_LINE = 1024 * 1024
-"""Bytes of one line, at most. An event may have 256 KiB; a line may hold columns that are not sent."""
+"""Bytes of one line, at most. An event may have 256 KiB; a line may have columns that are not sent."""
 
 UNDECODABLE = "\udcff"
-"""What stands for bytes that cannot be decoded; a lone surrogate, which no valid text has."""
+"""Replacement for undecodable bytes: a lone surrogate, which valid text never contains."""
 
-_KEPT_OF_LONG_LINE = 1000  # bytes, enough to recognise it in the rejects file
-_CHUNK = 64 * 1024  # bytes per read; a pipe hands over what it has
+CHUNK = 64 * 1024
+"""Bytes per read; a pipe returns what it has."""
+
+_KEPT_OF_LONG_LINE = 1000  # bytes, enough to recognize it in the rejects file
 _GZIP = b"\x1f\x8b"
 _FIRST_LINE_END = re.compile(rb"\r?\n|\r(?=[^\n])")
 
 
 @attrs.frozen
 class InputLine:
-    """One physical line.
-
-    Attributes:
-        number: its number in the file, counted from 1.
-        data: its bytes, the line end included.
-        cut: True if it was longer than `LONGEST_LINE`; `data` is then only its beginning.
-    """
+    """One physical line."""
 
     number: int
     data: bytes
-    cut: bool = False
+    cut: bool = False  # it was longer than LONGEST_LINE; `data` is then only its beginning
 
 
 class Readable(Protocol):
-    """What hands out bytes: some as soon as there are any, none at the end."""
+    """A source of bytes."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` bytes; at the end, none."""
+        """Return up to `size` bytes as soon as there are any; b"" at the end."""
         ...
 
 
 class ByteSource:
-    """A file, or standard input, decompressed if its content says gzip.
-
-    Args:
-        path: the file, or `-` for standard input.
+    """A file or standard input, decompressed if its content is gzip.
 
     Attributes:
-        size: bytes of the file on disk; None where nobody can know, as for a pipe.
-        position: bytes of it read so far, before decompression.
+        size: bytes of the file on disk; None if unknown, as for a pipe.
+        position: bytes read so far, before decompression.
     """
 
     def __init__(self, path: str) -> None:
-        # a FileIO of our own: a thread blocked in sys.stdin's buffer aborts the interpreter at exit
+        # a separate FileIO: a thread blocked in sys.stdin's buffer aborts the interpreter at exit
         self._raw = io.FileIO(0, "rb", closefd=False) if path == "-" else io.FileIO(path, "rb")
         self.size = Path(path).stat().st_size if path != "-" and Path(path).is_file() else None
         self.position = 0
         self._head = b""
-        while len(self._head) < len(_GZIP) and (more := self._raw.read(_CHUNK)):
+        while len(self._head) < len(_GZIP) and (more := self._raw.read(CHUNK)):
             self._head += more
-        self._gzip = gzip.GzipFile(fileobj=cast("IO[bytes]", _Compressed(self))) if self._is_gzip() else None
+        is_gzip = self._head.startswith(_GZIP)
+        self._gzip = gzip.GzipFile(fileobj=cast("IO[bytes]", _Compressed(self))) if is_gzip else None
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` decompressed bytes; at the end, none.
-
-        Raises:
-            ReadError: if the disk, the pipe or the compression fails.
-        """
+        """Return up to `size` decompressed bytes; b"" at the end."""
         try:
             return self.read_raw(size) if self._gzip is None else self._gzip.read1(size)
         except EOFError:
-            raise ReadError("the gzip data ends before its end: the file was cut off, fetch it again.") from None
+            raise ReadError("the gzip data is truncated: fetch the file again.") from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise ReadError(f"the gzip data is damaged ({error}): fetch the file again.") from None
         except OSError as error:
@@ -166,34 +141,28 @@ class ByteSource:
         """Close the file; standard input stays open."""
         self._raw.close()
 
-    def _is_gzip(self) -> bool:
-        return self._head.startswith(_GZIP)
-
 
 class _Compressed:
-    """The compressed bytes of a source, as `GzipFile` wants to read them."""
+    """The compressed bytes of a source, as `GzipFile` reads them."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._ahead = b""
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._ahead or self._source.read_raw(_CHUNK)
+        data = self._ahead or self._source.read_raw(CHUNK)
         self._ahead = data[size:] if size >= 0 else b""
         return data[:size] if size >= 0 else data
 
 
 def read_lines(source: Readable) -> Iterator[InputLine]:
-    """Cut bytes into lines; a line that is too long costs only itself.
+    """Split bytes into lines; a line that is too long affects no other.
 
-    Lines end with LF or CRLF. If the first one ends with CR alone, as in "CSV (Macintosh)" of Excel, CR ends all
-    others too. So a CR in the cells of an ordinary file is text.
-
-    Raises:
-        ReadError: if the source fails; after all lines before it.
+    Lines end with LF or CRLF. If the first one ends with CR only, as in "CSV (Macintosh)" of Excel, CR ends all others
+    too; in other files a CR in a cell is text.
     """
     number, rest, cut, cr_ends_lines = 0, b"", False, None
-    while chunk := source.read(_CHUNK):
+    while chunk := source.read(CHUNK):
         rest += chunk
         if cr_ends_lines is None and (end := _FIRST_LINE_END.search(rest)):
             cr_ends_lines = end.group() == b"\r"
@@ -210,7 +179,7 @@ def read_lines(source: Readable) -> Iterator[InputLine]:
 
 
 def _split(data: bytes, *, cr_ends_lines: bool) -> tuple[list[bytes], bytes]:
-    """Return the lines that have ended, and the beginning of the next."""
+    """Return the complete lines, and the beginning of the next."""
     if not cr_ends_lines:
         *ended, rest = data.split(b"\n")
         return [line + b"\n" for line in ended], rest
@@ -226,16 +195,15 @@ def _line(number: int, data: bytes, *, cut: bool) -> InputLine:
     return InputLine(number, data)
 
 
-_CHUNK = 64 * 1024  # bytes per read
-_ENOUGH = 512  # bytes that decide what kind of file this is, if no line ends before
+_ENOUGH = 512  # bytes that identify the kind of file, if no line ends before
 _SAVE_AS_CSV = 'open it in its program, save it as "CSV UTF-8", and send that file.'
 _CONVERT = "convert it to CSV or NDJSON, for example with pandas: to_json(..., orient='records', lines=True)."
 _DECOMPRESS = "decompress it, or compress it with gzip instead."
 
-# what a file begins with, as a regular expression; formats: https://en.wikipedia.org/wiki/List_of_file_signatures
+# signatures as regular expressions, and the message; formats: https://en.wikipedia.org/wiki/List_of_file_signatures
 _NOT_TEXT = tuple(
-    (re.compile(begin, re.DOTALL | re.IGNORECASE), words)
-    for begin, words in (
+    (re.compile(begin, re.DOTALL | re.IGNORECASE), message)
+    for begin, message in (
         (
             rb"PK\x03\x04.*(xl/|\[Content_Types\])",
             f"an Excel workbook (.xlsx) or another document of Office: {_SAVE_AS_CSV}",
@@ -276,11 +244,7 @@ _BOMS = (  # UTF-32 before UTF-16, whose mark begins the same
 
 
 class Peekable:
-    """Bytes that can be looked at before they are read.
-
-    Args:
-        source: what hands out the bytes.
-    """
+    """Bytes that can be inspected before they are read."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source
@@ -290,13 +254,13 @@ class Peekable:
     def peek(self, is_enough: Callable[[bytes], bool]) -> bytes:
         """Return the next bytes: until they are enough, `LONGEST_LINE` of them, or all there are."""
         while not self._is_at_end and len(self._ahead) <= LONGEST_LINE and not is_enough(self._ahead):
-            chunk = self._source.read(_CHUNK)
+            chunk = self._source.read(CHUNK)
             self._ahead += chunk
             self._is_at_end = not chunk
         return self._ahead
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return some bytes as soon as there are any; at the end, none."""
+        """Return some bytes as soon as there are any; b"" at the end."""
         if not self._ahead:
             return self._source.read(size)
         taken = self._ahead if size < 0 else self._ahead[:size]
@@ -304,46 +268,27 @@ class Peekable:
         return taken
 
 
-@attrs.frozen
-class Text:
-    """A text file whose line ends are those of ASCII.
+def open_text(source: Readable, encoding: str) -> tuple[Peekable, str]:
+    """Recognize the encoding, skip a byte order mark, and refuse binary files.
 
-    Attributes:
-        stream: its bytes.
-        encoding: their encoding.
-    """
-
-    stream: Peekable
-    encoding: str
-
-
-def open_text(source: Readable, encoding: str) -> Text:
-    """Recognize the encoding, skip a byte order mark, and refuse what is not text.
-
-    Args:
-        source: the bytes.
-        encoding: the encoding if the file does not show another one; a byte order mark goes first.
-
-    Raises:
-        WrongFormat: if the bytes are not text; the message says what they are.
-        ReadError: if the source fails.
+    A byte order mark takes precedence over `encoding`. The line ends of the returned stream are those of ASCII.
     """
     stream = Peekable(source)
-    head = stream.peek(_decides)
-    for begin, words in _NOT_TEXT:
-        if begin.match(head.removeprefix(codecs.BOM_UTF8)):
-            raise WrongFormat(f"it is {words}")
+    head = stream.peek(_is_conclusive)
+    for signature, message in _NOT_TEXT:
+        if signature.match(head.removeprefix(codecs.BOM_UTF8)):
+            raise WrongFormat(f"it is {message}")
     for bom, marked in _BOMS:
         if head.startswith(bom):
             encoding = marked
             break
     else:
-        encoding = _without_mark(head, encoding)
+        encoding = _without_bom(head, encoding)
     if must_be_converted(encoding):
-        return Text(Peekable(_Converted(stream, encoding)), "utf-8")
+        return Peekable(_Converted(stream, encoding)), "utf-8"
     if head.startswith(codecs.BOM_UTF8):
         stream.read(len(codecs.BOM_UTF8))
-    return Text(stream, encoding)
+    return stream, encoding
 
 
 def must_be_converted(encoding: str) -> bool:
@@ -351,12 +296,12 @@ def must_be_converted(encoding: str) -> bool:
     return encoding.startswith(("utf-16", "utf-32"))
 
 
-def _decides(head: bytes) -> bool:
-    # four bytes tell UTF-16 from UTF-8; a pipe may hold nothing but its first line for hours
+def _is_conclusive(head: bytes) -> bool:
+    # four bytes distinguish UTF-16 from UTF-8; a pipe may provide only its first line for hours
     return len(head) >= _ENOUGH or (len(head) >= 4 and b"\n" in head.removeprefix(codecs.BOM_UTF8).lstrip())  # noqa: PLR2004
 
 
-def _without_mark(head: bytes, encoding: str) -> str:
+def _without_bom(head: bytes, encoding: str) -> str:
     """Recognize UTF-16 by the zero bytes in its ASCII characters, which UTF-8 text does not have."""
     zeros = [byte == 0 for byte in head[:4]]
     if encoding in {"utf-8", "utf-16"} and zeros == [False, True, False, True]:
@@ -367,10 +312,7 @@ def _without_mark(head: bytes, encoding: str) -> str:
 
 
 class _Converted:
-    """Bytes of any text encoding, as UTF-8.
-
-    What cannot be decoded becomes `UNDECODABLE`, which is not UTF-8 either: it costs its own line.
-    """
+    """Text of any encoding as UTF-8; undecodable bytes become `UNDECODABLE`, which rejects only their line."""
 
     def __init__(self, stream: Peekable, encoding: str) -> None:
         self._stream = stream
@@ -379,10 +321,10 @@ class _Converted:
 
     def read(self, _size: int = -1, /) -> bytes:
         while True:
-            chunk = self._stream.read(_CHUNK)
+            chunk = self._stream.read(CHUNK)
             try:
                 text = self._decoder.decode(chunk, final=not chunk)
-            except UnicodeError:  # there is no byte order mark
+            except UnicodeError:  # the byte order mark is missing
                 raise WrongFormat(f"it is not {self._encoding.upper()}: name its encoding with --encoding.") from None
             if text or not chunk:
                 return text.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""The command `completion`: the script that lets a shell complete the command, which click writes."""
+"""The commands: their options, and what they run."""
 
 from __future__ import annotations
 
@@ -7,85 +7,49 @@ import json
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import get_completion_class
 
-from .. import Retry, __version__
+from .. import __version__
+from .._log import counted
 from ._columns import TYPES, Columns, MetadataColumn, template
 from ._files import ReadOptions, check_encoding
 from ._journal_commands import dead_letters, journal
 from ._options import (
     PROGRAM,
+    ClientOptions,
     Program,
     access_options,
-    address,
     client_options,
     examples,
-    given_keys,
     keep_words_whole,
-    keys_from,
-    pacing,
     pacing_options,
+    read_keys,
     readable_by_others,
+    reported_errors,
     required_keys,
-    told_errors,
 )
 from ._send import send
-from ._send_options import SendOptions, check, dry_run
-from ._terminal import counted, keyboard_interrupts, print_wrapped, printable, quoted
+from ._send_options import SendOptions, dry_run
+from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted
 from .doctor import Checks
 from .doctor._findings import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable
 
-    from ..sandbox import Fault, RequestRecord, Sandbox
-    from ._options import KeyOptions
-
-
-_INSTALL = {
-    "bash": "{program} completion bash > ~/.{program}.bash && echo '. ~/.{program}.bash' >> ~/.bashrc",
-    "zsh": "{program} completion zsh > ~/.{program}.zsh && echo '. ~/.{program}.zsh' >> ~/.zshrc",
-    "fish": "cd ~/.config/fish && mkdir -p completions && {program} completion fish > completions/{program}.fish",
-}
-"""One line for each shell; the file is written once, as making it takes the better part of a second."""
-
-
-@click.command(
-    "completion",
-    short_help="Print a script that completes this command in a shell.",
-    epilog=examples("completion bash", "completion fish > ~/.config/fish/completions/gameball-async.fish"),
-)
-@click.argument("shell", type=click.Choice(list(_INSTALL)))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
-    """Print a script that completes this command in SHELL; its last line says how to install it."""
-    click.echo(script(context.find_root().command, shell), nl=False)
-
-
-def script(command: click.Command, shell: str) -> str:
-    """Return a shell's script.
-
-    Args:
-        command: what is completed.
-        shell: a key of the table above.
-    """
-    writer = get_completion_class(shell)
-    assert writer is not None, "click knows each shell of the table"  # noqa: S101 an invariant
-    variable = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"  # click's own rule, by which the command finds it again
-    source = writer(command, {}, PROGRAM, variable).source().rstrip()
-    return f"{source}\n\n# To install it: {_INSTALL[shell].format(program=PROGRAM)}\n"
-
+    from ..sandbox import Fault, RequestRecord
 
 _T = TypeVar("_T")
+_MOST_NAMES = 5  # event names in one line of the sandbox
 
 
 def _parsed(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Make an option's type of a function that raises `ValueError` with the reason, which click would swallow."""
+    """Convert a parser to an option's type; click would discard the message of its ValueError."""
 
     def convert(text: str) -> _T:
         try:
@@ -108,7 +72,7 @@ def _delimiter(text: str) -> str:
     return delimiter
 
 
-def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is imported only if it is installed and wanted
+def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is a separate extra, imported only if needed
     from ..sandbox import Fault  # noqa: PLC0415
 
     return Fault.from_json(json.loads(text))
@@ -121,12 +85,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=examples(
-        "doctor",
-        "send events.ndjson --dry-run",
-        "sandbox",
-        "COMMAND --help",
-    ),
+    epilog=examples("doctor", "send events.ndjson --dry-run", "sandbox", "COMMAND --help"),
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 def app() -> None:
@@ -161,7 +120,7 @@ def app() -> None:
     "--event",
     type=_parsed(_event),
     metavar="NAME",
-    help="CSV: the event's name; {COLUMN} in it stands for that column's cell.",
+    help="CSV: the event's name; {COLUMN} in it is replaced by that column's cell.",
 )
 @click.option("--event-column", metavar="COLUMN", help="CSV: the column of the event's name. [default: event or name]")
 @click.option(
@@ -192,33 +151,125 @@ def app() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask at a terminal before anything is sent.")
 @click.option("--sandbox", is_flag=True, help="Send to an embedded sandbox instead of Gameball; needs no key.")
 @click.option(
-    "--rejects", type=_FILE, metavar="FILE", help="Where rows go that will not arrive. [default: FILE.rejects.ndjson]"
+    "--rejects",
+    type=_FILE,
+    metavar="FILE",
+    help="Where to write rows that will not arrive. [default: FILE.rejects.ndjson]",
 )
 @click.option(
     "--progress",
     type=_FILE,
     metavar="FILE",
-    help="Where the progress is noted while it runs. [default: FILE.progress; none for a pipe]",
+    help="Where to save the progress of the run. [default: FILE.progress; none for a pipe]",
 )
-@click.option("--resume", is_flag=True, help="Go on where the last run of these files stopped.")
+@click.option("--resume", is_flag=True, help="Continue where the last run of these files stopped.")
 @client_options(consequence="rejects the row")
-def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what it parsed
+def send_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
     """Send the events in FILES, NDJSON or CSV, plain or gzip; - is standard input.
 
-    NDJSON: one object per line with player_unique_id (or player), event (or name), and if wanted metadata, mobile
+    NDJSON: one object per line with player_unique_id (or player), event (or name), and optionally metadata, mobile
     and email.
 
-    CSV: a header, and options that say which column is what; see the examples.
+    CSV: a header, and options that map its columns; see the examples.
 
-    At a terminal it first shows the number of events by name and where they go, and asks; in a script it does not.
+    At a terminal it first shows the number of events by name and the destination, and asks; in a script it does not.
 
     Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage, 130 interrupted.
     """
-    order = _order(options)
-    with told_errors():
-        check(order)
-        code = dry_run(order) if options["dry_run"] else send(order)
+    if options["event"] is not None and options["event_column"] is not None:
+        raise click.UsageError("--event and --event-column: give one of them.")
+    with reported_errors():
+        order = _send_options(options)
+        order.check()
+        code = dry_run(order) if order.dry_run else send(order)
     sys.exit(code)
+
+
+def _send_options(options: dict[str, Any]) -> SendOptions:
+    """Convert the options that click has parsed."""
+    if options["sandbox"] or options["dry_run"]:
+        keys = read_keys(options["keys_file"], warn=True)
+    else:
+        keys = required_keys(options["keys_file"], remedy=" Without a key, try --dry-run or --sandbox.")
+    columns = Columns(
+        player=options["player_column"],
+        event=options["event"],
+        event_column=options["event_column"],
+        metadata=options["metadata"],
+        mobile=options["mobile_column"],
+        email=options["email_column"],
+    )
+    return SendOptions(
+        paths=options["files"],
+        reading=ReadOptions(
+            format=options["format_"], columns=columns, delimiter=options["delimiter"], encoding=options["encoding"]
+        ),
+        client=ClientOptions.parsed(options, keys),
+        **{name: options[name] for name in ("rejects", "progress", "resume", "sandbox", "dry_run", "yes")},
+    )
+
+
+_INSTALL = {
+    "bash": "{program} completion bash > ~/.{program}.bash && echo '. ~/.{program}.bash' >> ~/.bashrc",
+    "zsh": "{program} completion zsh > ~/.{program}.zsh && echo '. ~/.{program}.zsh' >> ~/.zshrc",
+    "fish": "cd ~/.config/fish && mkdir -p completions && {program} completion fish > completions/{program}.fish",
+}
+"""One line per shell; the file is written once, because generating it takes almost a second."""
+
+
+@app.command(
+    "completion",
+    short_help="Print a script that completes this command in a shell.",
+    epilog=examples("completion bash", "completion fish > ~/.config/fish/completions/gameball-async.fish"),
+)
+@click.argument("shell", type=click.Choice(list(_INSTALL)))
+def completion(shell: str) -> None:
+    """Print a script that completes this command in SHELL; its last line says how to install it."""
+    writer = get_completion_class(shell)
+    assert writer is not None, "click supports each shell of the table"  # noqa: S101 an invariant
+    variable = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"  # as click derives it
+    source = writer(app, {}, PROGRAM, variable).source().rstrip()
+    click.echo(f"{source}\n\n# To install it: {_INSTALL[shell].format(program=PROGRAM)}")
+
+
+@app.command(
+    "doctor",
+    short_help="Check key, versions, network, clock, limits and journal.",
+    epilog=examples(
+        "doctor",
+        "doctor --api-version v4.1 --keys-file keys.env",
+        "doctor --journal journal --share 0.25",
+        "doctor --base-url http://127.0.0.1:8765",
+        "doctor --json",
+    ),
+)
+@access_options
+@pacing_options
+@click.option(
+    "--journal", type=click.Path(path_type=Path), metavar="FOLDER", help="The journal's folder, if you use one."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def doctor(*, as_json: bool, keys_file: Path | None, **options: Any) -> None:  # noqa: ANN401 the parsed options
+    """Check everything that a client depends on; each line is a verdict, and a remedy where one is needed.
+
+    One request goes to Gameball. It is an empty one: it names no player and no event, and changes nothing. No key is
+    ever printed, nor a part of one.
+
+    Verdicts: ok; warn, it works and something should be done; fail, events will not arrive like this; skip, not
+    checked.
+
+    Exit codes: 0 nothing has failed, 1 something has, 2 wrong usage.
+    """
+    report = Report()
+    with reported_errors():
+        exposed = keys_file if keys_file is not None and readable_by_others(keys_file) else None
+        for finding in Checks(keys=read_keys(keys_file), keys_file=exposed, **options).findings():
+            report.add(finding, show=not as_json)
+    if as_json:
+        click.echo(report.in_json())
+    else:
+        report.print_sum()
+    sys.exit(0 if report.is_well else 1)
 
 
 @app.command(
@@ -233,187 +284,54 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 click hands over what 
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 @click.option("--no-limits", is_flag=True, help="Answer any number of requests.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the faults' random numbers.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the faults' random numbers.")
 @click.option(
     "--fault",
     "faults",
     multiple=True,
     type=_parsed(_fault),
     metavar="JSON",
-    help='Something that goes wrong, such as {"kind": "status", "status": 500, "probability": 0.1}.',
+    help='A fault to inject, such as {"kind": "status", "status": 500, "probability": 0.1}.',
 )
-def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Any, ...]) -> None:
+def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Fault, ...]) -> None:
     """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
-    with told_errors():
-        serve(host=host, port=port, is_limited=not no_limits, seed=seed, faults=faults, say=print_wrapped)
+    from ..sandbox import Limits, Sandbox  # noqa: PLC0415 a separate extra
 
-
-def _keys(options: dict[str, Any]) -> KeyOptions:
-    if options["sandbox"] or options["dry_run"]:
-        return given_keys(options["keys_file"])
-    remedy = " Without a key, try --dry-run or --sandbox."
-    return required_keys(options["keys_file"], remedy=remedy)
-
-
-def _order(options: dict[str, Any]) -> SendOptions:
-    """Make an order of what click has parsed.
-
-    Raises:
-        click.UsageError: if the options cannot work together.
-    """
-    if options["event"] is not None and options["event_column"] is not None:
-        raise click.UsageError("--event and --event-column: give one of them.")
-    columns = Columns(
-        player=options["player_column"],
-        event=options["event"],
-        event_column=options["event_column"],
-        metadata=options["metadata"],
-        mobile=options["mobile_column"],
-        email=options["email_column"],
-    )
-    with told_errors():
-        return SendOptions(
-            paths=options["files"],
-            reading=ReadOptions(
-                format=options["format_"],
-                columns=columns,
-                delimiter=options["delimiter"],
-                encoding=options["encoding"],
-            ),
-            keys=_keys(options),
-            rejects=options["rejects"],
-            progress=options["progress"],
-            resume=options["resume"],
-            sandbox=options["sandbox"],
-            dry_run=options["dry_run"],
-            yes=options["yes"],
-            client=address(options),
-            rate=pacing(options),
-            retry=Retry(ambiguous=options["ambiguous"]),
-            drain=options["drain"],
-        )
-
-
-@click.command(
-    "doctor",
-    short_help="Check key, versions, network, clock, limits and journal.",
-    epilog=examples(
-        "doctor",
-        "doctor --api-version v4.1 --keys-file keys.env",
-        "doctor --journal journal --share 0.25",
-        "doctor --base-url http://127.0.0.1:8765",
-        "doctor --json",
-    ),
-)
-@access_options
-@pacing_options
-@click.option(
-    "--journal", type=click.Path(path_type=Path), metavar="FOLDER", help="The journal's folder, if there is to be one."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def doctor(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 click hands over what it parsed
-    """Check everything that a client depends on; each line is a verdict, and a remedy where one is needed.
-
-    One request goes to Gameball. It is an empty one: it names no player and no event, and changes nothing. No key is
-    ever printed, nor a part of one.
-
-    Verdicts: ok; warn, it works and something should be done; fail, events will not arrive like this; skip, not
-    checked.
-
-    Exit codes: 0 nothing has failed, 1 something has, 2 wrong usage.
-    """
-    report = Report()
-    with told_errors():
-        for finding in _examination(options).findings():
-            report.add(finding)
-            if not as_json:
-                report.print_last()
-    if as_json:
-        click.echo(report.in_json())
-    else:
-        report.print_sum()
-    sys.exit(0 if report.is_well else 1)
-
-
-def _examination(options: dict[str, Any]) -> Checks:
-    """Make an examination of what click has parsed.
-
-    Raises:
-        UsageProblem: if the file of keys is none.
-        OSError: if it cannot be read.
-    """
-    path = options.pop("keys_file")
-    return Checks(
-        keys=keys_from(path), keys_file=path if path is not None and readable_by_others(path) else None, **options
-    )
-
-
-_MOST_NAMES = 5  # event names in one line
-
-
-def serve(
-    *,
-    host: str,
-    port: int,
-    is_limited: bool,
-    seed: int,
-    faults: Sequence[Fault],
-    say: Callable[[str], None],
-) -> None:
-    """Run a sandbox until Ctrl-C.
-
-    Raises:
-        OSError: if the address cannot be had.
-    """
-
-    def tell(words: str) -> None:
-        with suppress(OSError):  # a sandbox serves on if its output is full or its reader has left
-            say(words)
-
-    from ..sandbox import Limits, Sandbox  # noqa: PLC0415 an extra of its own
+    def log(line: str) -> None:
+        with suppress(OSError):  # the sandbox continues if its output is full or closed
+            print_wrapped(line)
 
     sandbox = Sandbox(
         host=host,
         port=port,
-        limits=Limits() if is_limited else None,
+        limits=None if no_limits else Limits(),
         seed=seed,
-        on_request=lambda record: tell(request_in_words(record)),
+        on_request=lambda record: log(_request_line(record)),
     )
-    # what `docker stop` and `kill` send ends it as Ctrl-C does
-    with _listening(sandbox, host, port), suppress(KeyboardInterrupt), keyboard_interrupts():
+    with reported_errors():
+        try:
+            sandbox.start()
+        except OSError as error:
+            raise OSError(error.errno, _cannot_listen(error, host, port)) from None
+    # SIGTERM, as `docker stop` sends it, ends the sandbox like Ctrl-C
+    with ExitStack() as stack, suppress(KeyboardInterrupt), keyboard_interrupts():
+        stack.callback(sandbox.stop)
         sandbox.script(*faults)
-        tell(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
-        tell(
+        log(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
+        log(
             f"Watch it in a browser at {sandbox.url}/_sandbox/ or send to it, with any key in GAMEBALL_API_KEY: "
             f"gameball-async send FILE --base-url {sandbox.url}"
         )
         threading.Event().wait()
     tally = sandbox.stats()
-    tell(
+    log(
         f"Stopped. It held {counted(tally.events, 'event')} of {counted(tally.players, 'player')} "
         f"from {counted(tally.arrived, 'request')}; {counted(tally.violations, 'rule')} broken."
     )
 
 
-@contextmanager
-def _listening(sandbox: Sandbox, host: str, port: int) -> Generator[None]:
-    """Run the sandbox as long as the block.
-
-    Raises:
-        OSError: if it cannot listen there; the message says what to change.
-    """
-    try:
-        sandbox.start()
-    except OSError as error:
-        raise OSError(error.errno, _why_not(error, host, port)) from None
-    try:
-        yield
-    finally:
-        sandbox.stop()
-
-
-def _why_not(error: OSError, host: str, port: int) -> str:
-    """Return why an address cannot be listened at, and which option to change."""
+def _cannot_listen(error: OSError, host: str, port: int) -> str:
+    """Return why the sandbox cannot listen at an address, and which option to change."""
     match error.errno:
         case errno.EADDRINUSE:
             return f"port {port} of {host} is in use (address already in use): give another --port, or 0 for a free one"
@@ -423,8 +341,7 @@ def _why_not(error: OSError, host: str, port: int) -> str:
             return f"cannot listen at {host} ({error.strerror or error}): give another --host"
 
 
-def request_in_words(record: RequestRecord) -> str:
-    """Return one request as a line."""
+def _request_line(record: RequestRecord) -> str:
     names = ", ".join(map(printable, record.events[:_MOST_NAMES])) or "no events"
     more = f" and {len(record.events) - _MOST_NAMES} more" if len(record.events) > _MOST_NAMES else ""
     player = quoted(record.player) if record.player is not None else "no player"
@@ -434,8 +351,6 @@ def request_in_words(record: RequestRecord) -> str:
     return f"{time.strftime('%H:%M:%S')}  {player}  {names}{more}  ->  {answer}{code}{fault}"
 
 
-app.add_command(completion)
-app.add_command(doctor)
 app.add_command(dead_letters)
 app.add_command(journal)
 keep_words_whole(app)

@@ -1,4 +1,4 @@
-"""What several commands share: the options of a client, its keys, and how errors become messages and exit codes."""
+"""Options and help shared by several commands, the client they describe, and the conversion of errors to messages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -15,25 +16,31 @@ from urllib.parse import urlsplit
 import attrs
 import click
 
-from .. import AsyncGameball, RateLimit
+from .. import AsyncGameball, Batching, RateLimit, Retry
 from ..errors import ConfigurationError, GameballError
-from ._checkpoint import ChangedError, CheckpointError
-from ._lines import MappingError
 from ._terminal import UsageProblem, argument, print_wrapped, printable, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
-
+    from collections.abc import Callable, Generator, Iterable
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
-_OUTPUT = (errno.EPIPE, errno.ENOSPC)  # what printing raises
+PROGRAM = "gameball-async"
+API_KEY = "GAMEBALL_API_KEY"
+SECRET_KEY = "GAMEBALL_SECRET_KEY"  # noqa: S105 the name of a variable
 
-_USAGE = (UsageProblem, CheckpointError, MappingError, ChangedError, ConfigurationError)
+_DOMAIN = "gameball.co"
+_BUFFER_EVENTS = 20_000  # eight minutes of the sustained rate if nothing merges; more would not merge better
+_PATIENCE = 3600.0  # seconds track() waits for capacity, and is then called again: a file can wait
+_OUTPUT = (errno.EPIPE, errno.ENOSPC)  # errors of printing
+_LONGEST_FILE = 64 * 1024  # bytes: a longer file is not a keys file
+_PREFIX = "Error: "
+_NARROW = 60  # columns, below which an option's text goes below its name
+_NARROWEST = 20
 
 
 def access_options(command: _Command) -> _Command:
-    """Add the options that say where Gameball is and how it is entered."""
+    """Add the options for the API: keys, version and address."""
     return _with_options(
         command,
         click.option(
@@ -57,23 +64,11 @@ def access_options(command: _Command) -> _Command:
 
 
 def pacing_options(command: _Command) -> _Command:
-    """Add the options that say how fast a client sends."""
+    """Add the options for the rate limit."""
     return _with_options(
         command,
-        click.option(
-            "--per-second",
-            type=click.IntRange(min=1),
-            default=100,
-            show_default=True,
-            help="Requests in one second, at most.",
-        ),
-        click.option(
-            "--per-30-seconds",
-            type=click.IntRange(min=1),
-            default=1200,
-            show_default=True,
-            help="Requests in thirty seconds, at most.",
-        ),
+        _limit("--per-second", default=100, help="Requests in one second, at most."),
+        _limit("--per-30-seconds", default=1200, help="Requests in thirty seconds, at most."),
         click.option(
             "--share",
             type=click.FloatRange(0, 1, min_open=True),
@@ -84,12 +79,11 @@ def pacing_options(command: _Command) -> _Command:
     )
 
 
-def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
-    """Add the options that say where and how a client sends.
+_limit = partial(click.option, type=click.IntRange(min=1), show_default=True)
 
-    Args:
-        consequence: what `--ambiguous report` does with an event whose answer got lost.
-    """
+
+def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
+    """Add all options of a client; `consequence` is what `--ambiguous report` does after a lost response."""
     options = (
         click.option(
             "--ambiguous",
@@ -112,62 +106,90 @@ def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
 
 
 def _with_options(command: _Command, *options: Callable[[_Command], _Command]) -> _Command:
-    # a decorator puts its option above those that are there
+    # a decorator adds its option above the existing ones
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def address(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the client's arguments that say where the API is."""
-    return {name: options[name] for name in ("api_version", "base_url") if options[name] is not None}
+@attrs.frozen
+class KeyOptions:
+    """The account's keys, or None for those that are missing."""
+
+    api_key: str | None = attrs.field(default=None, repr=False)
+    secret_key: str | None = attrs.field(default=None, repr=False)
+
+    def secrets(self) -> list[str]:
+        """Return the strings that must not appear in any output."""
+        return [key for key in (self.api_key, self.secret_key) if key]
 
 
-def pacing(options: dict[str, Any]) -> RateLimit:
-    """Return the two windows of the pacing.
+@attrs.frozen(kw_only=True)
+class ClientOptions:
+    """Where and how a command sends."""
 
-    Raises:
-        ConfigurationError: if the share leaves no request in a window.
-    """
-    return RateLimit(per_second=options["per_second"], per_30_seconds=options["per_30_seconds"], share=options["share"])
+    keys: KeyOptions = attrs.field(factory=KeyOptions)
+    address: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    rate: RateLimit = attrs.field(factory=RateLimit)
+    retry: Retry = attrs.field(factory=Retry)
+    drain: float = 10.0
+
+    @classmethod
+    def parsed(cls, options: dict[str, Any], keys: KeyOptions) -> ClientOptions:
+        """Convert the options that click has parsed."""
+        return cls(
+            keys=keys,
+            address={name: options[name] for name in ("api_version", "base_url") if options[name] is not None},
+            rate=RateLimit(**{name: options[name] for name in ("per_second", "per_30_seconds", "share")}),
+            retry=Retry(ambiguous=options["ambiguous"]),
+            drain=options["drain"],
+        )
+
+    def gameball(self) -> AsyncGameball:
+        """Create the client."""
+        return AsyncGameball(
+            self.keys.api_key,
+            secret_key=self.keys.secret_key,
+            batching=Batching(buffer_events=_BUFFER_EVENTS, wait_timeout=_PATIENCE),
+            retry=self.retry,
+            rate=self.rate,
+            **self.address,
+        )
+
+    @property
+    def destination(self) -> str:
+        """The host, without user and password; "Gameball" only if the host is Gameball's."""
+        parts = urlsplit(self.address.get("base_url") or default_base_url())
+        host = (parts.hostname or "").rstrip(".")
+        address = parts.netloc.rpartition("@")[2]
+        if host == _DOMAIN or host.endswith("." + _DOMAIN):
+            return f"Gameball ({printable(address)})"
+        return printable(f"{parts.scheme}://{address}{parts.path.rstrip('/')}")
 
 
-def keys_from(path: Path | None) -> KeyOptions:
-    """Read the keys.
-
-    Args:
-        path: a file of keys, or None for the environment alone.
-
-    Raises:
-        UsageProblem: if it is no file of keys.
-        OSError: if it cannot be read.
-    """
-    try:
-        return read_keys(path)
-    except ValueError as error:
-        raise UsageProblem(f"{path} cannot be used as a file of keys: {error}.") from None
+def default_base_url() -> str:
+    """Return the client's default address, which is defined in the client only."""
+    default: str = inspect.signature(AsyncGameball).parameters["base_url"].default
+    return default
 
 
-def given_keys(path: Path | None) -> KeyOptions:
-    """Read the keys as `keys_from` does, and warn of a file that others can read."""
-    keys = keys_from(path)
-    if path is not None and readable_by_others(path):
+def read_keys(path: Path | None, *, warn: bool = False) -> KeyOptions:
+    """Read the keys from a file, and those that it lacks from the environment."""
+    given: dict[str, str] = {}
+    if path is not None:
+        try:
+            given = _parse(path)
+        except ValueError as error:
+            raise UsageProblem(f"{path} cannot be used as a file of keys: {error}.") from None
+    api_key, secret_key = (given.get(name) or os.environ.get(name) or None for name in (API_KEY, SECRET_KEY))
+    if warn and path is not None and readable_by_others(path):
         print_wrapped(f"Warning: others than you can read {path}: chmod 600 {argument(str(path))}", sys.stderr)
-    return keys
+    return KeyOptions(api_key, secret_key)
 
 
 def required_keys(path: Path | None, *, remedy: str = "") -> KeyOptions:
-    """Read the keys as `given_keys` does, for a command that cannot do without.
-
-    Args:
-        path: a file of keys, or None for the environment alone.
-        remedy: a further way out than those to give a key.
-
-    Raises:
-        UsageProblem: if there is no API key.
-        OSError: if the file cannot be read.
-    """
-    keys = given_keys(path)
+    """Read the keys, with a warning if others can read them too."""
+    keys = read_keys(path, warn=True)
     if keys.api_key is None:
         raise UsageProblem(
             f"the API key is missing: set {API_KEY} in the environment, or write {API_KEY}=... into a file and name it "
@@ -176,64 +198,8 @@ def required_keys(path: Path | None, *, remedy: str = "") -> KeyOptions:
     return keys
 
 
-@contextmanager
-def told_errors() -> Generator[None]:
-    """Turn what can go wrong into a message and an exit code; a traceback means a mistake of ours."""
-    try:
-        yield
-    except _USAGE as error:
-        # the client's own words know of the environment alone
-        file = " Or name a file that holds it with --keys-file." if SECRET_KEY in str(error) else ""
-        raise click.UsageError(printable(str(error)) + file) from None
-    except GameballError as error:
-        raise click.ClickException(printable(str(error))) from None
-    except OSError as error:
-        if error.filename is None and error.errno in _OUTPUT:
-            raise  # it was the output's, which is told where the process ends
-        name = f"{printable(str(error.filename))}: " if error.filename else ""
-        raise click.ClickException(f"{name}{error.strerror or error}") from None
-
-
-API_KEY = "GAMEBALL_API_KEY"
-SECRET_KEY = "GAMEBALL_SECRET_KEY"  # noqa: S105 the name of a variable
-
-_LONGEST_FILE = 64 * 1024  # bytes: more is not a file of keys but a mistake
-
-
-@attrs.frozen
-class KeyOptions:
-    """The account's keys.
-
-    Attributes:
-        api_key: the API key, if there is one.
-        secret_key: the secret key, if there is one.
-    """
-
-    api_key: str | None = attrs.field(default=None, repr=False)
-    secret_key: str | None = attrs.field(default=None, repr=False)
-
-    def secrets(self) -> list[str]:
-        """Return what must not appear in any output."""
-        return [key for key in (self.api_key, self.secret_key) if key]
-
-
-def read_keys(path: Path | None) -> KeyOptions:
-    """Take the keys from the file, and from the environment what the file does not have.
-
-    Args:
-        path: a file of `NAME=value` lines, or None.
-
-    Raises:
-        OSError: if it cannot be read.
-        ValueError: if a line is something else; the message names the line and not what it holds.
-    """
-    given = {} if path is None else _parse(path)
-    api_key, secret_key = (given.get(name) or os.environ.get(name) or None for name in (API_KEY, SECRET_KEY))
-    return KeyOptions(api_key, secret_key)
-
-
 def readable_by_others(path: Path) -> bool:
-    """Whether others than its owner may read the file."""
+    """Whether other accounts may read the file."""
     return sys.platform != "win32" and bool(path.stat().st_mode & 0o077)
 
 
@@ -246,42 +212,44 @@ def _parse(path: Path) -> dict[str, str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
-    return dict(_entry(number, line) for number, line in enumerate(text.splitlines(), 1) if _holds_entry(line))
+    keys: dict[str, str] = {}
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.removeprefix("export ").partition("=")
+        if not equals:
+            raise ValueError(f"line {number} is not NAME=value")
+        value = value.strip()
+        is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+        keys[name.strip()] = value[1:-1] if is_quoted else value
+    return keys
 
 
-def _holds_entry(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
-def _entry(number: int, line: str) -> tuple[str, str]:
-    name, equals, value = line.strip().removeprefix("export ").partition("=")
-    if not equals:
-        raise ValueError(f"line {number} is not NAME=value")
-    value = value.strip()
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        value = value[1:-1]
-    return name.strip(), value
-
-
-PROGRAM = "gameball-async"
+@contextmanager
+def reported_errors() -> Generator[None]:
+    """Convert expected errors to a message and an exit code; anything else is a bug, with a traceback."""
+    try:
+        yield
+    except (UsageProblem, ConfigurationError) as error:
+        # the client's own messages mention the environment only
+        file = " Or name a file that holds it with --keys-file." if SECRET_KEY in str(error) else ""
+        raise click.UsageError(printable(error) + file) from None
+    except GameballError as error:
+        raise click.ClickException(printable(error)) from None
+    except OSError as error:
+        if error.filename is None and error.errno in _OUTPUT:
+            raise  # an error of the output, which is reported at the end of the process
+        name = f"{printable(error.filename)}: " if error.filename else ""
+        raise click.ClickException(f"{name}{error.strerror or error}") from None
 
 
 def examples(*lines: str) -> str:
-    """Return an epilog that click prints as it is, without joining its lines.
-
-    Args:
-        lines: commands, without the name of the program.
-    """
+    """Return an epilog of commands, without the program's name, whose lines click does not join."""
     return "\n".join(["\b", "Examples:", *(f"  {PROGRAM} {line}" for line in lines)])
 
 
-_PREFIX = "Error: "
-_NARROW = 60  # columns, below which an option's text goes below its name
-_NARROWEST = 20
-
-
 class _Formatter(click.HelpFormatter):
-    """Keeps to the terminal's width, where click's own takes 50 columns at least."""
+    """Format help within the terminal's width; click's own formatter needs 50 columns."""
 
     def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
         if width is None:
@@ -290,7 +258,7 @@ class _Formatter(click.HelpFormatter):
         super().__init__(indent_increment, width)
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Write names and their texts."""
+        """Write names and their descriptions."""
         super().write_dl(rows, col_max if self.width >= _NARROW - 2 else 6, col_spacing)
 
 
@@ -299,7 +267,7 @@ class _Context(click.Context):
 
 
 def keep_words_whole(command: click.Command) -> None:
-    """Let the help of a command and of those below it keep to the terminal's width."""
+    """Wrap the help of a command and its subcommands within the terminal's width."""
     command.context_class = _Context
     if isinstance(command, click.Group):
         for below in command.commands.values():
@@ -307,47 +275,14 @@ def keep_words_whole(command: click.Command) -> None:
 
 
 class Program(click.Group):
-    """A group whose error messages do not break words at the edge of a terminal."""
+    """A group whose error messages wrap between words."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 as click's
-        """Run the command.
-
-        Raises:
-            click.ClickException: as the command does.
-        """
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            raise _wrapped(error) from None
-
-
-def _wrapped(error: click.ClickException) -> click.ClickException:
-    """Return an error whose message is broken between words where it is printed."""
-    message = wrapped(_PREFIX + error.format_message(), sys.stderr).removeprefix(_PREFIX)
-    if isinstance(error, click.UsageError):
-        return click.UsageError(message, error.ctx)
-    return click.ClickException(message)
-
-
-_DOMAIN = "gameball.co"
-
-
-def default_base_url() -> str:
-    """Return the address that the client uses if none is given."""
-    # asked, so that it stands in one place only
-    default: str = inspect.signature(AsyncGameball).parameters["base_url"].default
-    return default
-
-
-def destination(client: Mapping[str, Any]) -> str:
-    """Name the host that a client sends to, without a user or a password in its address.
-
-    Args:
-        client: the client's arguments.
-    """
-    parts = urlsplit(client.get("base_url") or default_base_url())
-    host = (parts.hostname or "").rstrip(".")
-    address = parts.netloc.rpartition("@")[2]
-    if host == _DOMAIN or host.endswith("." + _DOMAIN):
-        return f"Gameball ({printable(address)})"
-    return printable(f"{parts.scheme}://{address}{parts.path.rstrip('/')}")
+            message = wrapped(_PREFIX + error.format_message(), sys.stderr).removeprefix(_PREFIX)
+            if isinstance(error, click.UsageError):
+                raise click.UsageError(message, error.ctx) from None
+            raise click.ClickException(message) from None

@@ -1,4 +1,4 @@
-"""Whether Gameball answers, read off the client's counters; knows no clock, `now` comes in."""
+"""Progress of a run: rate, remaining time, stalls, and their display; `now` is always an argument."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,35 +19,32 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ._terminal import counted, duration, print_wrapped, printable, wrapped
+from .._log import counted
+from ._terminal import duration, print_wrapped, printable, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from .. import Stats
 
 
-_PATIENCE = 3.0  # seconds without a success before it is worth a word
+_PATIENCE = 3.0  # seconds without a success before it is reported
 
 
 @attrs.frozen
 class StallStatus:
-    """What the user should know.
-
-    Attributes:
-        text: in words.
-        is_trouble: whether something is wrong; waiting for the pacing is not.
-    """
+    """A message for the user; `is_problem` is False while it only waits for the rate limit."""
 
     text: str
-    is_trouble: bool
+    is_problem: bool
 
 
-_WAITING = StallStatus("Waiting for room in the rate limit.", is_trouble=False)
+_WAITING = StallStatus("Waiting for room in the rate limit.", is_problem=False)
 
 
 class StallDetector:
-    """Watches for the moment from which nothing succeeds any more."""
+    """Detect, from the client's counters, that nothing succeeds any more."""
 
     def __init__(self) -> None:
         self._settled = -1
@@ -55,12 +52,7 @@ class StallDetector:
         self._since = 0.0
 
     def note(self, now: float, stats: Stats) -> StallStatus | None:
-        """Take in the counters; return what the user should know, or None if all is well.
-
-        Args:
-            now: seconds, never less than in an earlier call.
-            stats: the client's counters.
-        """
+        """Take the counters at `now`; return a message, or None while the run makes progress."""
         settled, tries = stats.delivered + stats.rejected, stats.requests - stats.in_flight
         if settled != self._settled or not stats.pending:
             self._settled, self._tries, self._since = settled, tries, now
@@ -73,22 +65,17 @@ class StallDetector:
         return StallStatus(
             f"Gameball has accepted nothing for {duration(quiet)}: it cannot be reached, or fails, or asks to wait. "
             "Nothing is lost; trying again. Ctrl-C stops.",
-            is_trouble=True,
+            is_problem=True,
         )
 
 
-_EARLIEST = 3.0  # seconds before a rate says anything
-_FULL_SPEED = 0.9  # of what the pacing allows; a run below is held back by the machine, the network or the server
-_MEMORY = 30.0  # seconds: the longer window, so that a rate contains its pauses
+_EARLIEST = 3.0  # seconds before a rate is meaningful
+_FULL_SPEED = 0.9  # of what the rate limit allows; a slower run is limited by the machine, the network or the server
+_MEMORY = 30.0  # seconds: the longer window, so that a rate includes its pauses
 
 
 def earliest_end(requests: float, windows: Sequence[tuple[int, float]]) -> float:
-    """Return the seconds a number of requests takes at least, inside sliding windows, from a standing start.
-
-    Args:
-        requests: how many.
-        windows: (requests, seconds) each; every window is used to the full as soon as possible.
-    """
+    """Return the least seconds for a number of requests in (requests, seconds) windows that are empty at the start."""
     if requests <= 0 or not windows:
         return 0.0
     *shorter, (count, seconds) = sorted(windows, key=lambda window: window[1])
@@ -97,12 +84,7 @@ def earliest_end(requests: float, windows: Sequence[tuple[int, float]]) -> float
 
 
 def most_requests(seconds: float, windows: Sequence[tuple[int, float]]) -> float:
-    """Return how many requests can be sent in so many seconds, inside sliding windows, from a standing start.
-
-    Args:
-        seconds: how many; not negative.
-        windows: (requests, seconds) each; requests spread evenly over the shortest one.
-    """
+    """Return how many requests fit into some seconds, with (requests, seconds) windows that are empty at the start."""
     if not windows:
         return math.inf
     *shorter, (count, length) = sorted(windows, key=lambda window: window[1])
@@ -119,7 +101,7 @@ class Rate:
         self._seen: deque[tuple[float, int]] = deque()
 
     def note(self, now: float, total: int) -> None:
-        """Take in how many there are altogether, at this many seconds."""
+        """Take the total at `now`."""
         self._seen.append((now, total))
         while len(self._seen) > 2 and self._seen[1][0] <= now - _MEMORY:  # noqa: PLR2004 two points make a line
             self._seen.popleft()
@@ -134,15 +116,7 @@ class Rate:
 
 @attrs.frozen(kw_only=True)
 class Eta:
-    """How far a run has come.
-
-    Attributes:
-        events_left: events still to be delivered, as far as is known.
-        events_per_request: how well they have merged so far.
-        requests: requests sent.
-        elapsed: seconds since the first of them.
-        rate: events per second of late.
-    """
+    """Estimate the remaining time of a run."""
 
     events_left: float
     events_per_request: float
@@ -151,46 +125,28 @@ class Eta:
     rate: float
 
     def remaining(self, windows: Sequence[tuple[int, float]]) -> float:
-        """Return the seconds until the rest is delivered, as far as can be told.
-
-        Args:
-            windows: (requests, seconds) of the pacing.
-        """
+        """Estimate the seconds until everything is delivered; `windows` are (requests, seconds) of the rate limit."""
         if self.events_left <= 0:
             return 0.0
         requests = self.events_left / max(self.events_per_request, 1.0)
-        # from the start of the run on; but after an outage it begins anew, with empty windows
+        # counted from the start of the run; after an outage, from now with empty windows
         paced = max(earliest_end(self.requests + requests, windows) - self.elapsed, earliest_end(requests, windows))
-        is_held_back = self.elapsed >= _EARLIEST and self.requests < _FULL_SPEED * most_requests(self.elapsed, windows)
-        # under the pacing alone the rate counts only once it contains the pause of the longest window
-        counts = is_held_back or self.elapsed >= _MEMORY
+        is_limited_elsewhere = self.elapsed >= _EARLIEST and self.requests < _FULL_SPEED * most_requests(
+            self.elapsed, windows
+        )
+        # if only the rate limit applies, the rate counts once it includes the pause of the longest window
+        counts = is_limited_elsewhere or self.elapsed >= _MEMORY
         observed = self.events_left / self.rate if self.rate > 0 and counts else 0.0
         return max(paced, observed)
 
 
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
-
 _SHORTEST_BAR, _LONGEST_BAR = 10, 30  # columns
-_BETWEEN_LINES = 10.0  # seconds between two lines where there is no terminal
+_BETWEEN_LINES = 10.0  # seconds between two lines without a terminal
 
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How far a run has come, at one instant.
-
-    Attributes:
-        delivered: events delivered.
-        rejected: rows in the rejects file.
-        requests: requests sent.
-        retries: requests that repeated an earlier one.
-        rate: events per second of late.
-        share: the share of the work done, 0 to 1; None while nobody can know.
-        remaining: seconds to go; None while nobody can know.
-        stall_detector: what the user should know, if anything.
-    """
+    """The progress of a run at one instant."""
 
     delivered: int = 0
     rejected: int = 0
@@ -199,50 +155,41 @@ class Progress:
     rate: float = 0.0
     share: float | None = None
     remaining: float | None = None
-    stall_detector: StallStatus | None = None
+    status: StallStatus | None = None
 
-    def in_words(self) -> str:
-        """Return the counters as one line."""
-        words = [
+    def counters(self) -> str:
+        """Format the counters as one line."""
+        parts = [
             f"{counted(self.delivered, 'event')} delivered",
             counted(self.requests, "request"),
             f"{self.rate:,.0f} events/s",
             f"{self.retries:,} retried",
             f"{self.rejected:,} rejected",
         ]
-        return ", ".join(words)
+        return ", ".join(parts)
 
     def time_left(self) -> str:
-        """Return the time to go as words, empty while nobody can know."""
+        """Format the remaining time; empty while unknown."""
         return "" if self.remaining is None else f"about {duration(self.remaining)} to go"
 
 
-class Display(ABC):
-    """Shows progress and says things; used as a context manager. If nobody can see it, the run goes on all the same."""
+class Display(AbstractContextManager["Display"], ABC):
+    """Show progress and messages within a `with` block; errors of the output do not stop the run."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         return
 
     @abstractmethod
     def say(self, text: str) -> None:
-        """Print one message, whose control characters are shown as escapes."""
+        """Print one message, with control characters escaped."""
 
     @abstractmethod
     def show(self, progress: Progress, now: float) -> None:
-        """Show how far it has come, at this many seconds."""
+        """Show the progress at `now`, in seconds."""
 
 
-class Spoken(logging.Handler):
-    """Lets the display say what the client warns of; its errors end the run, which says them itself.
-
-    Args:
-        display: what says it. Used as a context manager, as long as the client runs.
-    """
+class WarningsHandler(logging.Handler):
+    """Show the client's warnings on a display within a `with` block; the run itself reports its errors."""
 
     def __init__(self, display: Display) -> None:
         super().__init__(logging.WARNING)
@@ -250,7 +197,7 @@ class Spoken(logging.Handler):
         self._logger = logging.getLogger("gameball_async")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say one warning."""
+        """Show one warning."""
         if record.levelno < logging.ERROR:
             self._display.say(record.getMessage())
 
@@ -258,18 +205,16 @@ class Spoken(logging.Handler):
         self._logger.addHandler(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._logger.removeHandler(self)
 
 
 class LineDisplay(Display):
-    """Plain lines: one now and then, and one at once when something is wrong."""
+    """Plain lines: one every ten seconds, and one at once when a problem begins."""
 
     def __init__(self) -> None:
         self._due = 0.0
-        self._was_well = True
+        self._was_ok = True
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -277,30 +222,24 @@ class LineDisplay(Display):
             print_wrapped(text, sys.stderr)
 
     def show(self, progress: Progress, now: float) -> None:
-        """Print a line if one is due, or if the outlook has changed for the worse."""
+        """Print a line if one is due, or if a problem has begun."""
         self._due = self._due or now + _BETWEEN_LINES
-        trouble = (
-            progress.stall_detector.text if progress.stall_detector and progress.stall_detector.is_trouble else None
-        )
-        is_due = now >= self._due or (trouble is not None and self._was_well)
-        self._was_well = trouble is None
+        problem = progress.status.text if progress.status and progress.status.is_problem else None
+        is_due = now >= self._due or (problem is not None and self._was_ok)
+        self._was_ok = problem is None
         if not is_due:
             return
         self._due = now + _BETWEEN_LINES
-        self.say(trouble or ", ".join(filter(None, [progress.in_words(), progress.time_left()])))
+        self.say(problem or ", ".join(filter(None, [progress.counters(), progress.time_left()])))
 
 
 class Bar(Display):
-    """A live bar with the counters below it.
-
-    Args:
-        title: what is being sent.
-    """
+    """A live bar with the counters below it; `title` names what is being sent."""
 
     def __init__(self, title: str) -> None:
         self._title = printable(title)
         self._console = Console(stderr=True, force_terminal=True, highlight=False)
-        # refreshed by show() alone: a thread of its own would draw into a closing terminal
+        # refreshed only by show(): a refresh thread would draw into a closing terminal
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
     def __enter__(self) -> Self:
@@ -308,9 +247,7 @@ class Bar(Display):
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._live.stop()
 
@@ -320,19 +257,19 @@ class Bar(Display):
             self._console.print(Text(wrapped(printable(text), sys.stderr)), soft_wrap=True)
 
     def show(self, progress: Progress, now: float) -> None:
-        """Draw the bar anew."""
+        """Redraw the bar."""
         with suppress(OSError):
             self._live.update(self._drawn(progress, now), refresh=True)
 
     def _drawn(self, progress: Progress, now: float) -> Group:
         percent = "" if progress.share is None else f"{progress.share:4.0%}"
         left = progress.time_left()
-        # all in one row if it fits; else the time goes to the counters, whose words wrap
+        # one row if it fits; otherwise the time is part of the counters, which wrap
         room = self._console.width - len(percent) - 3
         if len(left) > room - cell_len(self._title) - _SHORTEST_BAR:
-            counters, left = ", ".join(filter(None, [left, progress.in_words()])), ""
+            counters, left = ", ".join(filter(None, [left, progress.counters()])), ""
         else:
-            counters = progress.in_words()
+            counters = progress.counters()
         room -= cell_len(self._title) + len(left)
         bar = ProgressBar(
             total=1.0,
@@ -346,16 +283,14 @@ class Bar(Display):
             row.add_column(no_wrap=True, overflow="ellipsis")
         row.add_row(Text(self._title), bar, Text(percent), Text(left))
         lines: list[Table | Text] = [row, Text(counters, style="dim")]
-        if progress.stall_detector:
-            lines.append(
-                Text(progress.stall_detector.text, style="yellow" if progress.stall_detector.is_trouble else "dim")
-            )
+        if progress.status:
+            lines.append(Text(progress.status.text, style="yellow" if progress.status.is_problem else "dim"))
         return Group(*lines)
 
 
 def display_for(title: str) -> Display:
-    """Choose the display: a bar only where there is a terminal that can draw one."""
-    # a console of Windows has no TERM
+    """Choose the display: a bar if the terminal can draw one, otherwise lines."""
+    # the console of Windows has no TERM
     term = os.environ.get("TERM", "windows" if sys.platform == "win32" else "dumb")
     can_draw = sys.stderr.isatty() and term not in {"dumb", "unknown", ""}
     return Bar(title) if can_draw else LineDisplay()

@@ -1,4 +1,4 @@
-"""A blocking iterator read in a thread of its own, for an event loop to take from; knows nothing of what it carries."""
+"""One run of `send` or `replay`: read rows, send their events, show progress, and end in order."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
+from .. import Stats
+from .._log import counted
 from ..errors import BufferFull, ClientHalted, InvalidEvent
 from ._files import ReadFailure
 from ._lines import Draft
-from ._progress import Eta, Progress, Rate, StallDetector
-from ._terminal import counted, duration
+from ._progress import Eta, Progress, Rate, StallDetector, WarningsHandler, display_for
+from ._terminal import Interrupts, duration, print_wrapped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from .. import AsyncGameball, Stats
+    from .. import AsyncGameball
     from ._lines import InputRow
-    from ._progress import Display
-    from ._terminal import Interrupts
     from ._tracker import RunTracker
-
 
 T = TypeVar("T")
 
 _AHEAD = 64  # items read ahead; a row may have a megabyte
+_TICK = 0.2  # seconds between two looks at the counters
+_SAVE_EVERY = 1.0  # seconds between two saves; after kill -9, the events of one interval may be sent twice
+_MOST_BYTES_UNDER_WAY = 64 * 1024 * 1024  # of unsettled rows, which are kept for the rejects
+_CLOSE_TIMEOUT = 2.0  # seconds for closing connections when nothing is left to send
 
 
 class _End:
-    """What follows the last item: the error that ended the iterator, if one did."""
+    """Marks the end of the iterator, with the error that ended it, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
@@ -42,311 +45,304 @@ class _End:
 class ThreadedReader(Generic[T]):
     """Iterate asynchronously over a blocking iterator, such as the lines of a terminal or a pipe.
 
-    The thread is a daemon: blocked in a read that never returns, it does not keep the process.
-
-    Args:
-        items: the iterator; from now on it belongs to the thread.
+    The thread is a daemon: blocked in a read that never returns, it does not prevent the exit of the process.
     """
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[T | _End] = asyncio.Queue()
-        self._room = threading.Semaphore(_AHEAD)
+        self._capacity = threading.Semaphore(_AHEAD)
         self._stopped = False
-        threading.Thread(target=self._work, name="gameball-async-reader", daemon=True).start()
+        threading.Thread(target=self._read, name="gameball-async-reader", daemon=True).start()
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """Take the items one by one.
-
-        Raises:
-            Exception: what the iterator raised.
-        """
+        """Yield the items; an error of the iterator is raised here."""
         while not isinstance(item := await self._queue.get(), _End):
-            self._room.release()
+            self._capacity.release()
             yield item
         if item.error is not None:
             raise item.error
 
     def stop(self) -> None:
-        """Read no further."""
+        """Stop reading."""
         self._stopped = True
-        self._room.release()
+        self._capacity.release()
 
-    def _work(self) -> None:
+    def _read(self) -> None:
         error: BaseException | None = None
         try:
             for item in self._items:
-                self._room.acquire()
+                self._capacity.acquire()
                 if self._stopped:
                     return
-                self._hand_over(item)
-        except BaseException as problem:  # noqa: BLE001 raised where the items are taken
+                self._put(item)
+        except BaseException as problem:  # noqa: BLE001 raised to the consumer
             error = problem
         finally:
             close = getattr(self._items, "close", None)
             if close is not None:
-                close()  # and with it the file that a generator reads
-        self._hand_over(_End(error))
+                close()  # also closes the file that a generator reads
+        self._put(_End(error))
 
-    def _hand_over(self, item: T | _End) -> None:
-        with suppress(RuntimeError):  # the loop has gone
+    def _put(self, item: T | _End) -> None:
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
 
 
-_TICK = 0.2  # seconds between two looks at the counters
-_NOTE_EVERY = 1.0  # seconds between two notes: so much may be sent twice after kill -9
-_MOST_BYTES_UNDER_WAY = 64 * 1024 * 1024  # of rows as they stand in the file, kept for the rejects
-_LAST_WORDS = 2.0  # seconds for closing connections once nothing more is to be sent
-
-
 class StopReason(StrEnum):
-    """How a run ended."""
+    """Why a run ended."""
 
     FINISHED = "finished"
     """Everything was read, and every row has its outcome."""
     INTERRUPTED = "interrupted"
-    """Ctrl-C or another signal: nothing new was sent, and the requests in flight had their time."""
+    """Ctrl-C or another signal: nothing new was sent, and the requests in flight had time to complete."""
     HALTED = "halted"
     """Gameball refuses this client."""
     NO_ROOM = "no room"
     """The rejects file or the progress file could not be written."""
 
 
+_Stop = tuple[StopReason, str]
+"""Why a run ended, and details for the user."""
+
+
 @attrs.frozen
 class RunResult:
-    """How a run ended, and why.
-
-    Attributes:
-        how: in a word.
-        reason: what the user should know about it; empty if it is clear.
-    """
+    """How a run ended."""
 
     how: StopReason
-    reason: str = ""
+    reason: str
+    failures: Sequence[ReadFailure]
+    stats: Stats
+    seconds: float
 
-    def is_complete(self, sending: Run) -> bool:
-        """Whether nothing is left to do: everything was read, and every row has its outcome."""
-        return self.how is StopReason.FINISHED and not sending.troubles
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was read, and every row has its outcome."""
+        return self.how is StopReason.FINISHED and not self.failures
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal ended the run."""
+        return self.how is StopReason.INTERRUPTED
 
-@attrs.frozen(kw_only=True)
-class RunInput:
-    """What one run is made of.
-
-    Attributes:
-        rows: the rows, read in a thread of their own.
-        tracker: takes in what becomes of them.
-        display: shows it.
-        expected: estimates how many rows there are to send; None while nobody can know.
-        windows: (requests, seconds) of the pacing.
-        drain: seconds that the requests in flight have after a Ctrl-C.
-        note: writes the progress file, if there is one. Called in the loop: an fsync a second delays
-            requests by milliseconds, and a thread could note an older state after a newer one.
-    """
-
-    rows: Iterator[InputRow | ReadFailure]
-    tracker: RunTracker
-    display: Display
-    expected: Callable[[], float | None]
-    windows: Sequence[tuple[int, float]]
-    drain: float = 10.0
-    note: Callable[[], None] | None = None
+    def print_stop(self, *, remedy: str, resume: str = "") -> None:
+        """Print why the run ended early, with what helps if a file could not be written or a signal came."""
+        if self.is_interrupted:
+            print_wrapped(f"Interrupted.{resume}")
+        elif self.how is not StopReason.FINISHED:
+            print_wrapped(f"Stopped: {self.reason}{remedy if self.how is StopReason.NO_ROOM else ''}")
 
 
 class Run:
-    """Runs one job to its end.
+    """Send rows through a client until everything is settled, a signal arrives or sending is impossible.
 
     Args:
-        gameball: the client, running; this run closes it.
-        job: what to do.
-
-    Attributes:
-        troubles: the files that could not be read to their end.
-        seconds: how long it took.
+        gameball: the client; the run starts and closes it.
+        rows: the rows, read in a separate thread.
+        tracker: records their outcomes.
+        title: what is sent, for the display.
+        windows: (requests, seconds) of the rate limit.
+        drain: seconds for the requests in flight after a signal.
+        expected: estimates the number of rows to send; returns None while unknown.
+        save: saves the progress every second and at the end. It is called in the event loop: an fsync per second
+            delays requests by milliseconds, and a thread could save an older state after a newer one.
     """
 
-    def __init__(self, gameball: AsyncGameball, job: RunInput) -> None:
-        self.troubles: list[ReadFailure] = []
-        self.seconds = 0.0
+    def __init__(
+        self,
+        gameball: AsyncGameball,
+        rows: Iterator[InputRow | ReadFailure],
+        tracker: RunTracker,
+        *,
+        title: str,
+        windows: Sequence[tuple[int, float]],
+        drain: float = 10.0,
+        expected: Callable[[], float | None] = lambda: None,
+        save: Callable[[], None] = lambda: None,
+    ) -> None:
         self._gameball = gameball
-        self._job = job
-        self._invalid_before, self._rejected_before = job.tracker.counts.invalid, job.tracker.counts.rejected
+        self._rows = rows
+        self._tracker = tracker
+        self._display = display_for(title)
+        self._windows = windows
+        self._drain_timeout = drain
+        self._expected = expected
+        self._save = save
+        self._failures: list[ReadFailure] = []
+        self._invalid_before, self._rejected_before = tracker.counts.invalid, tracker.counts.rejected
         self._has_read_all = False
-        self._room = asyncio.Event()
         self._stall_detector = StallDetector()
         self._rate = Rate()
-        self._started = time.monotonic()
 
-    @property
-    def stats(self) -> Stats:
-        """The client's counters."""
-        return self._gameball.stats()
+    async def run(self, *greeting: str, on_end: Callable[[RunResult], None] = lambda _: None) -> RunResult:
+        """Send everything, or as much as possible."""
+        with Interrupts() as interrupts, self._display, WarningsHandler(self._display):
+            for line in greeting:
+                self._display.say(line)
+            async with self._gameball:
+                self._capacity = asyncio.Event()
+                self._started = time.monotonic()
+                how, reason = await self._send(interrupts)
+            result = RunResult(how, reason, self._failures, self._gameball.stats(), self._seconds)
+            on_end(result)
+            return result
 
-    async def run(self, interrupts: Interrupts) -> RunResult:
-        """Send everything, or as much as can be; the client is closed afterwards.
-
-        Args:
-            interrupts: the user's wishes to stop.
-        """
-        feed = ThreadedReader(self._job.rows)
-        stop = asyncio.create_task(interrupts.first.wait())
-        watch = asyncio.create_task(self._watch())
-        work = asyncio.create_task(self._work(feed))
+    async def _send(self, interrupts: Interrupts) -> _Stop:
+        reader = ThreadedReader(self._rows)
+        interrupted = asyncio.create_task(interrupts.first.wait())
+        monitor = asyncio.create_task(self._monitor())
+        work = asyncio.create_task(self._work(reader))
         try:
-            await asyncio.wait({work, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
-            feed.stop()
-            ending = await self._first_ending(work, watch)
-            if ending.how is StopReason.INTERRUPTED:
+            await asyncio.wait({work, monitor, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+            reader.stop()
+            stop = await self._stop_reason(work, monitor)
+            if stop[0] is StopReason.INTERRUPTED:
                 self._gameball.stop_sending()
-                await _end(work)
+                await _cancel(work)
                 await self._finish_in_flight(interrupts)
-            elif ending.how is StopReason.NO_ROOM:
-                await self._drain(ending, interrupts)
+            elif stop[0] is StopReason.NO_ROOM:
+                await self._drain(stop[1], interrupts)
         finally:
-            await _end(stop, work, watch)
-            await self._gameball.aclose(timeout=0 if self.stats.pending else _LAST_WORDS)
-        return await self._last_sweep(ending)
+            await _cancel(interrupted, work, monitor)
+            await self._gameball.aclose(timeout=0 if self._gameball.stats().pending else _CLOSE_TIMEOUT)
+        return await self._last_sweep(stop)
 
-    async def _work(self, feed: ThreadedReader[InputRow | ReadFailure]) -> None:
-        async for row in feed:
+    async def _work(self, reader: ThreadedReader[InputRow | ReadFailure]) -> None:
+        async for row in reader:
             if isinstance(row, ReadFailure):
-                self.troubles.append(row)
+                self._failures.append(row)
             elif isinstance(row.content, Draft):
                 await self._track(row, row.content)
             else:
-                self._job.tracker.reject(row, row.content)
+                self._tracker.reject(row, row.content)
         self._has_read_all = True
         await self._gameball.flush()
 
     async def _track(self, row: InputRow, draft: Draft) -> None:
-        while self._job.tracker.under_way_bytes > _MOST_BYTES_UNDER_WAY:
-            self._room.clear()
-            await self._room.wait()
+        while self._tracker.under_way_bytes > _MOST_BYTES_UNDER_WAY:
+            self._capacity.clear()
+            await self._capacity.wait()
         while True:
             try:
                 receipt = await self._gameball.track(
                     draft.player, draft.name, draft.metadata, mobile=draft.mobile, email=draft.email
                 )
             except InvalidEvent as error:
-                return self._job.tracker.reject(row, str(error))
+                return self._tracker.reject(row, str(error))
             except BufferFull:
-                continue  # its own time limit is for services; a file can wait
-            return self._job.tracker.hand_over(row, receipt)
+                continue  # its time limit is for services; a file can wait
+            return self._tracker.submitted(row, receipt)
 
-    async def _watch(self) -> RunResult:
-        """Show, sweep and note until something ends the run."""
-        noted = time.monotonic()
-        while not (halted := self.stats.halted):
+    async def _monitor(self) -> _Stop:
+        """Show progress, settle rows and save the progress until the client is halted."""
+        saved = time.monotonic()
+        while not (halted := self._gameball.stats().halted):
             now = time.monotonic()
-            self._job.display.show(self._progress(now), now)
-            if now - noted >= _NOTE_EVERY:
-                noted = now
+            self._display.show(self._progress(now), now)
+            if now - saved >= _SAVE_EVERY:
+                saved = now
                 await self._settle()
             await asyncio.sleep(_TICK)
-        return RunResult(StopReason.HALTED, halted)
+        return StopReason.HALTED, halted
 
     async def _settle(self) -> None:
-        await self._job.tracker.sweep()
-        self._room.set()
-        if self._job.note is not None:
-            self._job.note()
+        await self._tracker.sweep()
+        self._capacity.set()
+        self._save()
 
-    async def _first_ending(self, work: asyncio.Task[None], watch: asyncio.Task[RunResult]) -> RunResult:
-        """Say why the run is over: its work is done, it cannot go on, or the user wishes so."""
+    async def _stop_reason(self, work: asyncio.Task[None], monitor: asyncio.Task[_Stop]) -> _Stop:
         try:
             if work.done():
                 await work
-                return RunResult(StopReason.FINISHED)
-            if watch.done():
-                return await watch
+                return StopReason.FINISHED, ""
+            if monitor.done():
+                return await monitor
         except ClientHalted as error:
-            return RunResult(StopReason.HALTED, str(error))
+            return StopReason.HALTED, str(error)
         except OSError as error:
-            return RunResult(StopReason.NO_ROOM, _no_room(error))
-        return RunResult(StopReason.INTERRUPTED)
+            return StopReason.NO_ROOM, _cannot_write(error)
+        return StopReason.INTERRUPTED, ""
 
     async def _finish_in_flight(self, interrupts: Interrupts) -> None:
-        """Give the requests in flight their time; a Ctrl-C more ends it."""
-        pending, in_flight = self.stats.pending, self.stats.in_flight
-        if not pending:
+        """Wait for the requests in flight until the timeout or the second signal."""
+        stats = self._gameball.stats()
+        if not stats.pending:
             return
-        words = f"Stopping: {counted(pending, 'event')} under way. Nothing new is sent"
-        if in_flight:
-            words += (
-                f"; {counted(in_flight, 'request')} in flight may end within {duration(self._job.drain)}. "
+        message = f"Stopping: {counted(stats.pending, 'event')} under way. Nothing new is sent"
+        if stats.in_flight:
+            message += (
+                f"; {counted(stats.in_flight, 'request')} in flight may end within {duration(self._drain_timeout)}. "
                 "Ctrl-C again stops at once"
             )
-        self._job.display.say(words + ".")
-        close = asyncio.create_task(self._gameball.aclose(timeout=self._job.drain))
+        self._display.say(message + ".")
+        close = asyncio.create_task(self._gameball.aclose(timeout=self._drain_timeout))
         again = asyncio.create_task(interrupts.second.wait())
         await asyncio.wait({close, again}, return_when=asyncio.FIRST_COMPLETED)
         if again.done():
             await self._gameball.aclose(timeout=0)  # of two closes the earlier deadline counts
         await close
-        await _end(again)
+        await _cancel(again)
 
-    async def _drain(self, ending: RunResult, interrupts: Interrupts) -> None:
-        """Deliver what the client holds, in the time that requests in flight have; a Ctrl-C ends it."""
-        if not (pending := self.stats.pending):
+    async def _drain(self, reason: str, interrupts: Interrupts) -> None:
+        """Deliver the client's pending events until the timeout or the first signal."""
+        if not (pending := self._gameball.stats().pending):
             return
-        self._job.display.say(
-            f"{ending.reason} Stopping: {counted(pending, 'event')} under way, for up to "
-            f"{duration(self._job.drain)}; Ctrl-C stops at once."
+        self._display.say(
+            f"{reason} Stopping: {counted(pending, 'event')} under way, for up to {duration(self._drain_timeout)}; "
+            "Ctrl-C stops at once."
         )
-        # not aclose(), which would give up what has not been sent in time
-        drain = asyncio.create_task(self._gameball.flush(timeout=self._job.drain))
+        # not aclose(), which would give up the events that were not sent in time
+        drain = asyncio.create_task(self._gameball.flush(timeout=self._drain_timeout))
         stop = asyncio.create_task(interrupts.first.wait())
         await asyncio.wait({drain, stop}, return_when=asyncio.FIRST_COMPLETED)
-        await _end(drain, stop)
+        await _cancel(drain, stop)
 
-    async def _last_sweep(self, ending: RunResult) -> RunResult:
-        self.seconds = time.monotonic() - self._started
+    async def _last_sweep(self, stop: _Stop) -> _Stop:
+        self._seconds = time.monotonic() - self._started
         try:
             await self._settle()
         except OSError as error:
-            ending = RunResult(StopReason.NO_ROOM, _no_room(error))
-        if ending.how is StopReason.INTERRUPTED and self._has_read_all and not self._job.tracker.left.rows:
-            ending = RunResult(StopReason.FINISHED)  # it came too late to stop anything
+            stop = StopReason.NO_ROOM, _cannot_write(error)
+        if stop[0] is StopReason.INTERRUPTED and self._has_read_all and not self._tracker.left:
+            stop = StopReason.FINISHED, ""  # the signal came too late to stop anything
         now = time.monotonic()
-        self._job.display.show(self._progress(now), now)
-        return ending
+        self._display.show(self._progress(now), now)
+        return stop
 
     def _progress(self, now: float) -> Progress:
-        stats, counts = self.stats, self._job.tracker.counts
+        stats, counts = self._gameball.stats(), self._tracker.counts
         rejected, invalid = counts.rejected - self._rejected_before, counts.invalid - self._invalid_before
         self._rate.note(now, stats.delivered)
-        total = invalid + stats.accepted if self._has_read_all else self._job.expected()
+        total = invalid + stats.accepted if self._has_read_all else self._expected()
         left = None if total is None else max(0.0, total - rejected - stats.delivered)
-        return Progress(
-            delivered=stats.delivered,
-            rejected=rejected,
-            requests=stats.requests,
-            retries=stats.retries,
-            rate=self._rate.per_second(),
-            share=1 - left / total if total and left is not None else None,
-            remaining=None if left is None else self._remaining(stats, left, now),
-            stall_detector=self._stall_detector.note(now, stats),
-        )
-
-    def _remaining(self, stats: Stats, left: float, now: float) -> float:
         successes = stats.requests - stats.retries - stats.in_flight
-        course = Eta(
-            events_left=left,
+        eta = Eta(
+            events_left=left or 0.0,
             events_per_request=stats.delivered / successes if successes > 0 else 1.0,
             requests=stats.requests,
             elapsed=now - self._started,
             rate=self._rate.per_second(),
         )
-        return course.remaining(self._job.windows)
+        return Progress(
+            delivered=stats.delivered,
+            rejected=rejected,
+            requests=stats.requests,
+            retries=stats.retries,
+            rate=eta.rate,
+            share=1 - left / total if total and left is not None else None,
+            remaining=None if left is None else eta.remaining(self._windows),
+            status=self._stall_detector.note(now, stats),
+        )
 
 
-async def _end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks, wait until they have ended, and look at their errors, which asyncio would log otherwise."""
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, wait for their end, and retrieve their errors, which asyncio would log otherwise."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _no_room(error: OSError) -> str:
+def _cannot_write(error: OSError) -> str:
     return f"{error.filename or 'A file'} cannot be written: {error.strerror or error}."

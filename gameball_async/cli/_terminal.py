@@ -1,4 +1,4 @@
-"""How the command line writes things for people: quoted, counted, and never with a control character."""
+"""Terminal output and signals: formatting, wrapping, tables, exit codes and interruption."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from _gameball_async_cli import EXIT_CODE, STOP_SIGNALS, is_ignored
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from types import FrameType, TracebackType
+    from types import FrameType
     from typing import Self
 
 
 class UsageProblem(Exception):
-    """The options cannot work together or with these files; the message says why and what would."""
+    """The options do not fit each other or the files; the message says why and how to fix it."""
 
 
 _LONGEST_QUOTE = 60  # characters
@@ -35,32 +37,28 @@ _KIB = 1024
 
 
 def quoted(text: str) -> str:
-    """Quote a name from a file: shortened, and with escapes instead of control characters."""
+    """Quote a name from a file: shortened, with control characters escaped."""
     shortened = text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
     return f'"{shortened}"' if shortened.isprintable() else ascii(shortened)
 
 
 def argument(text: str) -> str:
-    """Return an argument of a command to type; double quotes work in every shell, Windows' included."""
+    """Quote an argument for a shell command; double quotes work in every shell, including those of Windows."""
     if re.fullmatch(r"[\w./\\:~@%+=,-]+", text):
         return text
     return shlex.quote(text) if re.search(r'["$`\\]', text) and os.sep == "/" else f'"{text}"'
 
 
-def printable(text: str) -> str:
-    """Return the text with every character that could steer a terminal written as an escape."""
+def printable(text: object) -> str:
+    """Escape every character that could control a terminal."""
+    text = str(text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
-def counted(count: int, noun: str) -> str:
-    """Return `1 row`, `2 rows`, `10,000 rows`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def duration(seconds: float) -> str:
-    """Return a duration as people say it: `8 s`, `2 min 05 s`, `3 h 20 min`."""
+    """Format a duration: `8 s`, `2 min 05 s`, `3 h 20 min`."""
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{whole} s"
@@ -69,8 +67,8 @@ def duration(seconds: float) -> str:
     return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
 
 
-def bytes_in_words(size: int) -> str:
-    """Return a number of bytes as people say it: `512 B`, `1.5 KiB`, `2.0 GiB`."""
+def byte_size(size: int) -> str:
+    """Format a number of bytes: `512 B`, `1.5 KiB`, `2.0 GiB`."""
     if size < _KIB:
         return f"{size} B"
     amount = size / _KIB
@@ -81,11 +79,11 @@ def bytes_in_words(size: int) -> str:
     return f"{amount:,.1f} GiB"
 
 
-_FALLBACK = 80  # columns of a terminal that does not say how many it has
+_FALLBACK = 80  # columns of a terminal that does not report its width
 
 
 def columns(stream: TextIO) -> int | None:
-    """Return the width of the terminal behind a stream; None if there is no terminal."""
+    """Return the width of the terminal behind a stream, or None without a terminal."""
     if not stream.isatty():
         return None
     if (fixed := os.environ.get("COLUMNS", "")).isdecimal() and int(fixed):
@@ -97,13 +95,7 @@ def columns(stream: TextIO) -> int | None:
 
 
 def wrapped(text: str, stream: TextIO, indent: str = "") -> str:
-    """Break one line between words; a word that is longer than the terminal is wide stays whole, so it can be copied.
-
-    Args:
-        text: the line, without control characters.
-        stream: where it is to be printed.
-        indent: what the lines after the first begin with.
-    """
+    """Wrap a line between words; longer words stay whole, so that they can be copied. `indent` is for later lines."""
     width = columns(stream)
     if width is None:
         return text
@@ -117,30 +109,42 @@ def wrapped(text: str, stream: TextIO, indent: str = "") -> str:
 
 
 def print_wrapped(text: str, stream: TextIO | None = None, indent: str = "") -> None:
-    """Print one line, whose control characters are shown as escapes."""
+    """Print one line, with control characters escaped."""
     out = sys.stdout if stream is None else stream
     print(wrapped(printable(text), out, indent), file=out, flush=True)
 
 
-def run(command: Callable[[], None]) -> None:
-    """Run a command that ends the process itself.
+def print_table(title: str, lines: Sequence[tuple[str, str]]) -> None:
+    """Print a table of labels and figures; a label in lower case is indented below the one above."""
+    indented = [(label if label[:1].isupper() else "  " + label, figure) for label, figure in lines]
+    if not sys.stdout.isatty():
+        print_wrapped(title)
+        for label, figure in indented:
+            print_wrapped(f"{label:<36}{figure:>14}")
+        return
+    table = Table(title=Text(printable(title)), box=box.ROUNDED, show_header=False)
+    table.add_column()
+    table.add_column(justify="right", no_wrap=True)
+    for label, figure in indented:
+        table.add_row(Text(label), Text(figure))
+    Console(highlight=False).print(table)
 
-    Raises:
-        SystemExit: with 1 if what it printed could not be written, else whatever the command raises.
-    """
+
+def run(command: Callable[[], None]) -> None:
+    """Run a command that ends the process itself."""
     prepare()
     try:
         try:
             command()
         finally:
-            sys.stdout.flush()  # the interpreter would try it after the exit code was chosen
+            sys.stdout.flush()  # the interpreter would flush only after the exit code was chosen
     except OSError as error:
-        if error.filename is not None:  # it was a file, and not the output
+        if error.filename is not None:  # a file, not the output
             raise
         _discard(sys.stdout)
         if isinstance(error.__context__, SystemExit) and error.__context__.code == EXIT_CODE:
-            raise SystemExit(EXIT_CODE) from None  # a terminal that was closed has interrupted it
-        if error.errno != errno.EPIPE:  # whoever has left the pipe knows
+            raise SystemExit(EXIT_CODE) from None  # the terminal was closed, which interrupted the command
+        if error.errno != errno.EPIPE:  # the reader of a closed pipe knows that it closed it
             with suppress(OSError):
                 print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 no click
         raise SystemExit(1) from None
@@ -153,11 +157,7 @@ def run(command: Callable[[], None]) -> None:
 
 @contextmanager
 def exiting(code: int | None) -> Generator[None]:
-    """Exit with a code after the block, even if what it prints cannot be written; None goes on as usual.
-
-    Raises:
-        SystemExit: with the code.
-    """
+    """Exit with a code after the block, even if its output cannot be written; None continues as usual."""
     try:
         yield
     except OSError:
@@ -168,54 +168,28 @@ def exiting(code: int | None) -> Generator[None]:
 
 
 def prepare() -> None:
-    """Let both streams be there, and show what the terminal's encoding does not hold as escapes."""
+    """Replace closed output streams, and escape characters that the terminal's encoding lacks."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed before the start
+        if getattr(sys, name) is None:  # closed before the process started
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 as long as the process
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
-            # a file's name may hold what the terminal's encoding does not
             stream.reconfigure(errors="backslashreplace")
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what is left in a stream go nowhere; else the end of the interpreter would try it once more, and complain."""
+    """Redirect a broken stream to nowhere; the interpreter would flush it again at exit, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-EXIT_CODE = 130
-"""The exit code of a command that was interrupted: 128 + SIGINT, as shells report it; the same for every signal."""
-
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # Windows has no SIGHUP, and SIGBREAK is its own
-
-
-_STOP = [signal.Signals[name] for name in _NAMES if name in signal.Signals.__members__]
-
-
-def _is_ignored(number: signal.Signals) -> bool:
-    return signal.getsignal(number) is signal.SIG_IGN
-
-
-def exit_when_interrupted() -> None:
-    """Let each signal that asks to stop end the process with `EXIT_CODE`, unless it is ignored."""
-    for number in _STOP:
-        if not _is_ignored(number):
-            signal.signal(number, _exit)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 the signature of a handler
-    if sys.__stderr__ is not None and sys.__stderr__.isatty():
-        with suppress(OSError):  # past the buffer, which may be in the midst of a write
-            os.write(sys.__stderr__.fileno(), b"\nInterrupted.\n")
-    raise SystemExit(EXIT_CODE)
-
-
 @contextmanager
 def keyboard_interrupts() -> Generator[None]:
-    """Let every signal that asks to stop raise `KeyboardInterrupt` in the block. For the main thread."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in _STOP if not _is_ignored(number)}
+    """Raise `KeyboardInterrupt` on every stop signal within the block; main thread only."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler) for number in STOP_SIGNALS if not is_ignored(number)
+    }
     try:
         yield
     finally:
@@ -224,12 +198,7 @@ def keyboard_interrupts() -> Generator[None]:
 
 
 class Interrupts:
-    """Turns the signals that ask to stop into two events, within a `with` block in the main thread.
-
-    Attributes:
-        first: set by the first of them.
-        second: set by the second.
-    """
+    """Set `first` and `second` on the first and second stop signal, within a `with` block in the main thread."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
@@ -237,19 +206,17 @@ class Interrupts:
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
-        # `nohup` ignores SIGHUP; shells ignore SIGINT for what they start in the background, but here it stops a run
-        wanted = [number for number in _STOP if number is signal.SIGINT or not _is_ignored(number)]
+        # `nohup` ignores SIGHUP; shells ignore SIGINT for background jobs, but here it stops a run
+        wanted = [number for number in STOP_SIGNALS if number is signal.SIGINT or not is_ignored(number)]
         self._before = {number: signal.signal(number, self._interrupt) for number in wanted}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 the signature of a handler
-        # a Python handler may run anywhere in the main thread: the loop is told as from another thread
+        # a Python handler may run anywhere in the main thread, so the loop is notified as from another thread
         self._loop.call_soon_threadsafe(self._count)
 
     def _count(self) -> None:
@@ -259,35 +226,3 @@ class Interrupts:
         self.second.set()
         for number in self._before:
             signal.signal(number, signal.SIG_DFL)
-
-
-def print_table(title: str, lines: Sequence[tuple[str, str]]) -> None:
-    """Print a table of words and figures; a line in lower case belongs to the one above it."""
-    indented = [(words if words[:1].isupper() else "  " + words, figure) for words, figure in lines]
-    if not sys.stdout.isatty():
-        print_line(title)
-        for words, figure in indented:
-            print_line(f"{words:<36}{figure:>14}")
-        return
-    table = Table(title=Text(printable(title)), box=box.ROUNDED, show_header=False)
-    table.add_column()
-    table.add_column(justify="right", no_wrap=True)
-    for words, figure in indented:
-        table.add_row(Text(words), Text(figure))
-    Console(highlight=False).print(table)
-
-
-def print_answers(title: str, answers: Sequence[tuple[str, str]]) -> None:
-    """Print a table of questions and answers, wrapped between words."""
-    table = Table(title=Text(printable(title)), title_justify="left", show_header=False)
-    table.box = box.ROUNDED if sys.stdout.isatty() else None
-    for _ in ("question", "answer"):
-        table.add_column(overflow="fold")
-    for question, answer in answers:
-        table.add_row(Text(question), Text(answer))
-    Console(highlight=False).print(table)
-
-
-def print_line(text: str) -> None:
-    """Print one sentence below the table."""
-    print_wrapped(text)

@@ -109,7 +109,7 @@ def test_an_unclosed_quote_does_not_make_one_cell_of_the_file() -> None:
     rows = read('id,note\nx,"no end\n' + "a,1\n" * 50_000)
     assert (
         rows[0].content
-        == "a quote is opened and not closed in its record: close it, or double it if it belongs to the text."
+        == "a quote is opened and not closed in its record: close it, or double it if it is part of the text."
     )
     assert [row.line for row in rows] == list(range(2, 50_003))
     assert all(row.content == Draft("a", "buy", {"note": "1"}) for row in rows[1:])
@@ -175,8 +175,8 @@ def test_usual_names_of_columns_need_no_options() -> None:
     [
         (Columns(player="who", event="e"), 'there is no column "who": the header has "id", "note", "id2", "id2"'),
         (Columns(player="id2", event="e"), 'column "id2" occurs 2 times'),
-        (Columns(event="e"), 'none of the columns is called "player_unique_id" or "player": use --player-column'),
-        (Columns(player="id"), 'none of the columns is called "event" or "name": use --event'),
+        (Columns(event="e"), 'there is no column "player_unique_id" or "player": use --player-column'),
+        (Columns(player="id"), 'there is no column "event" or "name": use --event'),
         (Columns(player="id", event="{what}"), 'there is no column "what"'),
         (Columns(player="id", event="e", mobile="phone"), 'there is no column "phone"'),
         (Columns(player="id", event="e", metadata=(MetadataColumn("no", "no"),)), 'there is no column "no"'),
@@ -274,7 +274,7 @@ def test_the_line_that_names_the_delimiter_may_name_any() -> None:
     [
         ("id;note\na;1\n", r'there is no column "id": the header has "id;note"\. .*Give --delimiter ";"\.'),
         ("id\tnote\na\t1\n", r"Give --delimiter tab\."),
-        ("id\x01note\na\x011\n", r"If another character is between its cells, name it with --delimiter\."),
+        ("id\x01note\na\x011\n", r"If another character separates its cells, name it with --delimiter\."),
         ("Orders\n\nid,note\na,1\n", r"Line 3 is the header: delete what is above it\."),
     ],
 )
@@ -326,7 +326,9 @@ def test_an_unknown_type_lists_the_valid_ones(type_: str) -> None:
 
 def test_an_unknown_type_of_an_unknown_column_names_both() -> None:
     columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse("amuont:bool"),))
-    with pytest.raises(MappingError, match='no column "amuont:bool", and "bool" is no type: the types are string, int'):
+    with pytest.raises(
+        MappingError, match='no column "amuont:bool", and "bool" is not a type: the types are string, int'
+    ):
         read("id,amount\na,1\n", columns)
 
 
@@ -406,7 +408,7 @@ def test_json_below_csv_is_rejected() -> None:
     rows, _ = joined('id\na\n{"player": "p"}\n{a}\n', Columns(player="id", event="e"))
     assert [row.content for row in rows] == [
         Draft("a", "e", {}),
-        "the line is a JSON object, and the file began as CSV: send both parts as files of their own.",
+        "the line is a JSON object, and the file began as CSV: send both parts as separate files.",
         Draft("{a}", "e", {}),
     ]
 

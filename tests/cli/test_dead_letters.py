@@ -19,7 +19,7 @@ import pytest
 from gameball_async import AsyncGameball, DeadLetters, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from gameball_async._core.events import Event, encode_event
 from gameball_async._journal.records import DeadLetterEntry
-from gameball_async.cli import _replay
+from gameball_async.cli._replay import exclusive
 from gameball_async.errors import JournalError
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -140,7 +140,7 @@ def test_show_tells_everything_but_contact_data(folder: Path) -> None:
     result = invoke("dead-letters", "show", folder, 1)
     assert result.exit_code == 0
     shown = dict(line.split(":", 1) for line in result.stdout.splitlines())
-    assert {what: value.strip() for what, value in shown.items() if what != "buried at"} == {
+    assert {what: value.strip() for what, value in shown.items() if what != "dead since"} == {
         "id": "1",
         "kind": "rejected",
         "event": "buy",
@@ -220,7 +220,7 @@ def test_export_takes_all_of_them_with_or_without_saying_so(folder: Path, tmp_pa
     assert (tmp_path / "all").read_bytes() == (tmp_path / "default").read_bytes() != b""
     result = invoke("dead-letters", "export", folder, tmp_path / "both", "--all", "--name", "visit")
     assert result.exit_code == 2
-    assert "one way to say which" in result.stderr
+    assert "but not both" in result.stderr
     assert not (tmp_path / "both").exists()
 
 
@@ -245,7 +245,7 @@ def test_an_export_overwrites_nothing_and_leaves_no_half_file(folder: Path, tmp_
     (tmp_path / "there").write_text("mine")
     result = invoke("dead-letters", "export", folder, tmp_path / "there")
     assert result.exit_code == 2
-    assert "is there already: name another file" in result.stderr
+    assert "exists: name another file" in result.stderr
     assert (tmp_path / "there").read_text() == "mine"
     (folder / "dead-letters.db").write_bytes(b"no database at all" * 500)
     assert invoke("dead-letters", "export", folder, tmp_path / "new").exit_code == 1
@@ -363,10 +363,10 @@ def test_what_arrived_and_cannot_be_removed_is_named(
 
 
 def test_a_second_replay_is_kept_away(replay: Callable[..., Result], sandbox: Sandbox, folder: Path) -> None:
-    with _replay._alone(folder):
+    with exclusive(folder):
         result = replay("--all")
     assert result.exit_code == 2
-    assert "another replay is at work" in result.stderr
+    assert "another replay is running" in result.stderr
     assert sandbox.stats().arrived == 0
     assert replay("--all").exit_code == 0
 
@@ -381,7 +381,7 @@ def test_ctrl_c_stops_cleanly_and_the_rest_is_replayed_later_exactly_once(
     sandbox.wait_for(lambda tally: tally.applied >= 20, timeout=30)
     process.interrupt(number)
     assert process.end() == 130
-    assert b"Stopped before the end, as you wished. Go on with the same command." in process.out
+    assert b"Interrupted. To continue, run the same command again." in process.out
     assert len(letters) == 300 - sandbox.stats().events > 0
     assert Process(*command, *FAST).end() == 0
     assert numbers(sandbox) == {f"player{p}": list(range(p, 300, 10)) for p in range(10)}

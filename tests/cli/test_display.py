@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gameball_async.cli._progress import Bar, Display, LineDisplay, Progress, Spoken, StallStatus
+from gameball_async.cli._progress import Bar, Display, LineDisplay, Progress, StallStatus, WarningsHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WELL = Progress(delivered=1200, requests=600, retries=2, rejected=1, rate=40.0, share=0.5, remaining=65.0)
-WAITING = Progress(stall_detector=StallStatus("waiting", is_trouble=False))
-TROUBLE = Progress(stall_detector=StallStatus("trouble", is_trouble=True))
+WAITING = Progress(status=StallStatus("waiting", is_problem=False))
+TROUBLE = Progress(status=StallStatus("trouble", is_problem=True))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_waiting_for_the_pacing_is_not_told_as_trouble(
 
 def test_the_client_s_warnings_are_said_and_its_errors_left_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("gameball_async")
-    with Spoken(LineDisplay()):
+    with WarningsHandler(LineDisplay()):
         logger.warning("out of %s", "reach\x1b")
         logger.error("halted")
     assert capsys.readouterr().err == "out of reach\\x1b\n"
@@ -62,7 +62,7 @@ def test_the_client_s_warnings_are_said_and_its_errors_left_to_the_end(capsys: p
 def test_a_display_that_nobody_can_see_stops_nothing(display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
     with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
         monkeypatch.setattr(sys, "stderr", full)
-        with display, Spoken(display):
+        with display, WarningsHandler(display):
             display.say("hello")
             display.show(TROUBLE, 100.0)
             logging.getLogger("gameball_async").warning("out of reach")

@@ -104,7 +104,7 @@ def test_a_wrong_key_is_told_by_gameball_and_never_printed(sandbox: Sandbox, mon
         (Fault.status(403), "does not accept the key", "Copy it again"),
         (Fault.status(401, code=1001), "wants a secret key", "Set GAMEBALL_SECRET_KEY"),
         (Fault.status(422, code=6000), "Gameball is disabled", "Enable it"),
-        (Fault.status(403, code=8000), "plan does not contain", "Ask Gameball"),
+        (Fault.status(403, code=8000), "plan does not include", "Ask Gameball"),
     ],
 )
 def test_why_gameball_does_not_let_in_is_told(fault: Fault, words: str, remedy: str, sandbox: Sandbox) -> None:
@@ -118,7 +118,7 @@ def test_why_gameball_does_not_let_in_is_told(fault: Fault, words: str, remedy: 
 ANSWERS = [
     (Fault.status(404), "fail skip", "nothing takes events there"),
     (Fault.status(405), "fail skip", "nothing takes events there"),
-    (Fault.status(407), "fail skip", "a proxy wants a user and a password"),
+    (Fault.status(407), "fail skip", "a proxy requires a user and a password"),
     (Fault.status(404, code=3), "ok ok", "an empty request is refused"),
     (Fault.status(400), "ok skip", "an empty request is refused"),
     (Fault.status(429), "warn skip", "the rate limit is used up"),
@@ -126,11 +126,11 @@ ANSWERS = [
     (Fault.status(500, code=5000), "fail skip", "HTTP 500 with code 5000: Gameball fails"),
     (Fault.html(502), "fail skip", "HTTP 502: Gameball fails"),
     (Fault.html(400), "ok skip", "an empty request is refused"),
-    (Fault.redirect(), "fail skip", "HTTP 307: it points elsewhere"),
+    (Fault.redirect(), "fail skip", "HTTP 307: a redirect"),
     (Fault.status(200), "warn skip", "HTTP 200 to an empty request, which Gameball refuses"),
     (Fault.success_false(), "warn skip", "HTTP 200 with code 13 to an empty request"),
     (Fault.html(200), "fail skip", "HTTP 200 with text/html instead of JSON: this is not Gameball's API"),
-    (Fault.reset_before(), "fail skip", "connected, and no answer"),
+    (Fault.reset_before(), "fail skip", "connected, but no response"),
     (Fault.truncate(), "ok skip", "an empty request is refused"),
     (Fault.huge(100_000), "ok ok", "an empty request is refused"),
 ]
@@ -149,7 +149,7 @@ def test_an_answer_that_does_not_come_is_given_up(sandbox: Sandbox, monkeypatch:
     sandbox.script(Fault.hang())
     found = doctor("--base-url", sandbox.url)
     assert verdicts(found) == "ok ok ok skip fail skip skip"
-    assert "nothing came within" in found["answer"]["words"]
+    assert "no response within" in found["answer"]["words"]
 
 
 def test_an_answer_that_never_ends_is_read_for_a_while_only(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,9 +420,9 @@ ODD_KEYS = [
     ("0123456789abcdéf", "fail", "cannot be sent", "Copy it again"),
     ('"0123456789abcdef"', "warn", "quotation marks", "Remove"),
     ("'0123456789abcdef'", "warn", "quotation marks", "Remove"),
-    ("GAMEBALL_API_KEY=0123456789abcdef", "warn", "begins with its own name", "behind the name"),
-    ("APIKey:0123456789abcdef", "warn", "begins with its own name", "behind the name"),
-    (JWT, "warn", "token of a session", "Copy the key"),
+    ("GAMEBALL_API_KEY=0123456789abcdef", "warn", "begins with its own name", "after the name"),
+    ("APIKey:0123456789abcdef", "warn", "begins with its own name", "after the name"),
+    (JWT, "warn", "session token", "Copy the key"),
     ("<your-api-key-here>", "warn", "placeholder", "Copy the key"),
     ("my-api-key", "warn", "placeholder", "Copy the key"),
     ("0123456789", "warn", "may be cut off", "Copy all of it"),
@@ -594,15 +594,15 @@ def test_a_folder_that_is_missing_is_made_by_a_client_if_it_can_be(tmp_path: Pat
     found = folder(tmp_path / "not" / "yet")
     assert list(found) == ["folder", "disk", "room"]
     assert found["folder"].verdict is CheckStatus.OK
-    assert "a client makes it" in found["folder"].words
+    assert "a client creates it" in found["folder"].words
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert folder(tmp_path / "file")["folder"].words.endswith("is no folder")
+    assert folder(tmp_path / "file")["folder"].words.endswith("is not a folder")
     below = folder(tmp_path / "file" / "below")["folder"]
-    assert (below.verdict, below.words.endswith(f"cannot be made in {tmp_path}/file")) == (CheckStatus.FAIL, True)
+    assert (below.verdict, below.words.endswith(f"cannot be created in {tmp_path}/file")) == (CheckStatus.FAIL, True)
 
 
 def test_a_folder_that_cannot_be_written_is_told(public: Path) -> None:
@@ -620,7 +620,7 @@ def test_a_folder_that_cannot_be_made_is_told(public: Path) -> None:
         found = folder(public / "journal")["folder"]
     public.chmod(0o755)
     assert found.verdict is CheckStatus.FAIL
-    assert "cannot be made in" in found.words
+    assert "cannot be created in" in found.words
 
 
 def test_a_folder_that_cannot_be_entered_is_told(public: Path) -> None:
@@ -629,7 +629,7 @@ def test_a_folder_that_cannot_be_entered_is_told(public: Path) -> None:
         found = folder(public / "journal")["folder"]
     public.chmod(0o755)
     assert found.verdict is CheckStatus.FAIL
-    assert "cannot be looked at (Permission denied)" in found.words
+    assert "cannot be read (Permission denied)" in found.words
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
@@ -681,7 +681,7 @@ MOUNTS = """\
 def test_the_file_system_is_the_innermost_that_holds_the_folder(path: str, kind: str, trouble: str | None) -> None:
     found = _journal_folder.kind_of(Path(path), MOUNTS)
     assert found == kind
-    said = _journal_folder.trouble_with(kind)
+    said = _journal_folder.problem_with(kind)
     assert said is None if trouble is None else said and trouble in said
 
 
@@ -749,7 +749,7 @@ async def test_clients_that_share_a_journal_and_not_the_rate_limit_are_told(jour
         found, shared = folder(journal)["contents"], folder(journal, 0.5)["contents"]
     assert (found.verdict, shared.verdict) == (CheckStatus.WARN, CheckStatus.OK)
     assert "2 clients at work" in found.words
-    assert found.remedy == "Give each of them RateLimit(share=1/2); here, --share tells what they have."
+    assert found.remedy == "Give each of them RateLimit(share=1/2); here, give their share as --share."
 
 
 # ------------------------------------------------------------------ how it is told

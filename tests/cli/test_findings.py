@@ -16,7 +16,7 @@ SPELLING = "have a second spelling, such as full-width digits"
 def messages(*players: str, event: str = "buy") -> list[str]:
     findings = Findings()
     for line, player in enumerate(players, 2):
-        findings.look_at(InputRow(0, line, line, line - 1, b"", Draft(player, event)))
+        findings.check(InputRow(0, line, line, line - 1, b"", Draft(player, event)))
     return findings.messages(["orders.csv"])
 
 

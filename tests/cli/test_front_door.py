@@ -25,7 +25,7 @@ def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 BY_MODULE = "import runpy; runpy.run_module('gameball_async', run_name='__main__', alter_sys=True)"
-BY_NAME = "import gameball_async.cli; gameball_async.cli.main()"
+BY_NAME = "import _gameball_async_cli; _gameball_async_cli.main()"
 
 
 @pytest.mark.parametrize("entry", [BY_NAME, BY_MODULE], ids=["gameball-async", "python -m gameball_async"])
@@ -105,3 +105,23 @@ def test_every_example_of_the_help_can_be_typed(path: tuple[str, ...], tmp_path:
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)
 def test_the_list_of_commands_cuts_no_sentence_off(path: tuple[str, ...]) -> None:
     assert not COMMANDS[path].get_short_help_str(60).endswith("...")
+
+
+INTERRUPTED = """
+import signal, sys
+import _gameball_async_cli
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "gameball_async":
+            signal.raise_signal(signal.{signal})
+
+sys.meta_path.insert(0, Interrupt())
+_gameball_async_cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_package_is_imported_exits_without_a_traceback(number: str) -> None:
+    done = python(INTERRUPTED.format(signal=number), "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

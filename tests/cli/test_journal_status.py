@@ -67,7 +67,7 @@ def test_a_file_in_use_is_shown_with_its_owner(journal: Path) -> None:
         result = invoke("journal", "status", journal)
         assert result.exit_code == 0
         assert rows(result.stdout)[1][:5] == [f"{STEM}.journal", str(os.getpid()), "-", "-", "-"]
-        assert "1 file, 0 events pending, beside what lies in 1 file in use." in result.stdout
+        assert "1 file, 0 events pending, in addition to those in 1 file in use." in result.stdout
         os.ftruncate(descriptor, 0)
         assert rows(invoke("journal", "status", journal).stdout)[1][1] == "unknown"
     finally:
@@ -138,7 +138,7 @@ def test_a_terminal_gets_a_table(journal: Path) -> None:
     [(0, "0 B"), (1023, "1023 B"), (4096, "4.0 KiB"), (5 * 1024**2, "5.0 MiB"), (4 * 1024**3, "4.0 GiB")],
 )
 def test_sizes_are_told_as_people_say_them(size: int, words: str) -> None:
-    assert _terminal.bytes_in_words(size) == words
+    assert _terminal.byte_size(size) == words
 
 
 def test_every_command_has_help() -> None:

@@ -86,7 +86,7 @@ def test_lines_are_those_of_the_file_and_entries_are_counted(line_end: str, piec
         ('["p", "e"]', "the entry is an array"),
         ('{"player": "p", "event": "e", "tags": ["x"]}', 'unknown key "tags"'),
         ('{"player": "p", "event": "e", "player": "q"}', 'key "player" occurs twice'),
-        ('{"player": "p", "event": "e", "metadata": {"k": NaN}}', "NaN is not a number"),
+        ('{"player": "p", "event": "e", "metadata": {"k": NaN}}', "NaN is not a JSON number"),
         ('{"player": "p", "event": "e", "metadata": {"k": ' + "9" * 5000 + "}}", "too many digits"),
         (b'{"player": "\xe9", "event": "e"}', "a byte of it is not UTF-8: save the file as UTF-8"),
     ],
@@ -103,7 +103,7 @@ def test_an_entry_that_is_no_event_costs_only_itself(value: str | bytes, reason:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('[{"player": "p", "event": "e"}', "its array has no end: the file was cut off, fetch it again"),
+        ('[{"player": "p", "event": "e"}', "its array is not closed: the file is truncated, fetch it again"),
         (
             '[{"player": "p", "event": "e"}, {"play',
             r"the value that begins in line 1 is not JSON; in line 1: not JSON at",

@@ -77,8 +77,8 @@ def test_a_number_keeps_every_digit_it_has_in_the_file(text: str) -> None:
         ('{"player": "p", "event": "e", "event": "f"}', 'key "event" occurs twice'),
         ('{"player": "p", "event": "e", "metadata": {"k": 1, "k": 2}}', 'key "k" occurs twice'),
         ('{"player": "p", "event": "e", "metadata": ["k"]}', "metadata is an array"),
-        ('{"player": "p", "event": "e", "metadata": {"k": NaN}}', "NaN is not a number that JSON knows"),
-        ('{"player": "p", "event": "e", "metadata": {"k": -Infinity}}', "-Infinity is not a number"),
+        ('{"player": "p", "event": "e", "metadata": {"k": NaN}}', "NaN is not a JSON number"),
+        ('{"player": "p", "event": "e", "metadata": {"k": -Infinity}}', "-Infinity is not a JSON number"),
         ('{"player": "p", "event": "e", "mobile": 201234567}', "mobile is a number: put it in quotes"),
         ("[" * 100_000, "nested too deeply"),
         ('{"player": "p", "event": "e", "metadata": {"k": ' + "9" * 5000 + "}}", "too many digits"),
@@ -136,7 +136,7 @@ def test_brackets_and_commas_of_an_array_with_one_event_per_line_do_not_matter()
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ('{"player": "p", "event": "e"}{"player": "p", "event": "f"}', "Put each event on a line of its own"),
+        ('{"player": "p", "event": "e"}{"player": "p", "event": "f"}', "Write one event per line"),
         ("{'player': 'p', 'event': 'e'}", "JSON needs double quotes: Python's json.dumps writes them"),
         ("[{'player': 'p'}]", "JSON needs double quotes"),
         ('{"player": "p", "event": "e", }', "Remove the comma before the closing bracket"),

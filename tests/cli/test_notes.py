@@ -117,7 +117,7 @@ def test_a_note_that_cannot_be_locked_says_so(tmp_path: Path, monkeypatch: pytes
 
 def test_what_was_sent_in_part_is_not_sent_again_by_accident(tmp_path: Path) -> None:
     CheckpointFile.begin(tmp_path / "progress").close()
-    with pytest.raises(CheckpointError, match="go on with --resume, or delete it"):
+    with pytest.raises(CheckpointError, match="resume with --resume, or delete it"):
         CheckpointFile.begin(tmp_path / "progress")
 
 
@@ -125,19 +125,19 @@ def test_two_runs_never_work_on_one_progress_file(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     book = CheckpointFile.begin(path)
     for _ in range(3):
-        with pytest.raises(CheckpointError, match="another run is at work"):
+        with pytest.raises(CheckpointError, match="another run is using"):
             CheckpointFile.resume(path)
         book.save(NOTE)
     book.close()
     again, _ = CheckpointFile.resume(path)
-    with pytest.raises(CheckpointError, match="another run is at work"):
+    with pytest.raises(CheckpointError, match="another run is using"):
         CheckpointFile.resume(path)
     again.remove()
     assert not path.exists()
 
 
 def test_without_a_progress_file_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is nothing to go on with"):
+    with pytest.raises(CheckpointError, match="there is nothing to resume"):
         CheckpointFile.resume(tmp_path / "progress")
 
 

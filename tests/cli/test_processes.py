@@ -48,7 +48,7 @@ def test_after_a_signal_resume_sends_the_rest_exactly_once(sandbox: Sandbox, tmp
     process.interrupt(number)
     assert process.end() == 130
     assert b"Stopping: " in process.err
-    assert b"Go on from here: the same command with --resume." in process.out
+    assert b"To continue, run the same command with --resume." in process.out
     assert sandbox.stats().events < 300
     resumed = Process("send", path, "--base-url", sandbox.url, *FAST, "--resume")
     assert resumed.end() == 0
@@ -71,7 +71,7 @@ def test_after_a_signal_nothing_new_is_sent_and_what_is_in_flight_is_finished(
     assert process.end() == 130
     assert sandbox.stats().arrived <= arrived + 10  # and there are ten at most
     assert sandbox.stats().events == sandbox.stats().arrived < 100
-    assert b"Stopped before the end" in process.out
+    assert b"Interrupted." in process.out
     assert b"not answered" not in process.out
     sandbox.script()
     assert Process("send", path, "--base-url", sandbox.url, *FAST, "--resume").end() == 0
@@ -154,8 +154,8 @@ def test_after_kill_9_resume_loses_nothing_keeps_the_order_and_repeats_at_most_a
     applied = sandbox.stats().events
     resumed = Process("send", path, "--base-url", sandbox.url, *FAST, "--resume")
     assert resumed.end() == 0
-    assert b"The run before was cut off." in resumed.err
-    before = int(found(rb"Going on: (\d+) rows had an outcome before", resumed.err))
+    assert b"The run before was killed." in resumed.err
+    before = int(found(rb"Resuming: (\d+) rows had an outcome before", resumed.err))
     held = numbers(sandbox)
     repeated = sum(map(len, held.values())) - 280
     assert before > 0
@@ -175,7 +175,7 @@ def test_a_second_run_does_not_go_on_while_the_first_is_at_work(sandbox: Sandbox
     sandbox.wait_for(lambda tally: tally.in_flight == 1, timeout=30)
     second = Process("send", path, "--base-url", sandbox.url, "--resume")
     assert second.end() == 2
-    assert b"another run is at work" in second.err
+    assert b"another run is using" in second.err
     first.interrupt(signal.SIGKILL)
     first.end()
 

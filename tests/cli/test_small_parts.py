@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async import RateLimit, Stats
+from gameball_async._log import counted
 from gameball_async.cli._lines import Draft
 from gameball_async.cli._options import KeyOptions, read_keys, readable_by_others
 from gameball_async.cli._progress import Bar, Eta, Rate, StallDetector, display_for, earliest_end, most_requests
 from gameball_async.cli._report import Sent
-from gameball_async.cli._terminal import argument, counted, duration, printable, quoted
+from gameball_async.cli._terminal import UsageProblem, argument, duration, printable, quoted
 from gameball_async.cli._tracker import Rejects
 from gameball_async.sandbox import HeldEvent
 
@@ -122,7 +123,7 @@ def test_keys_are_never_in_a_repr() -> None:
 )
 def test_a_file_that_holds_something_else_is_told_without_its_content(tmp_path: Path, text: bytes, reason: str) -> None:
     (tmp_path / "keys").write_bytes(text)
-    with pytest.raises(ValueError, match=reason) as caught:
+    with pytest.raises(UsageProblem, match=reason) as caught:
         read_keys(tmp_path / "keys")
     assert "just-the-key" not in str(caught.value)
 
@@ -209,7 +210,7 @@ def test_waiting_for_the_pacing_is_no_trouble() -> None:
     assert stall_detector.note(0.0, STATS) is None
     word = stall_detector.note(5.0, STATS)
     assert word is not None
-    assert (word.text, word.is_trouble) == ("Waiting for room in the rate limit.", False)
+    assert (word.text, word.is_problem) == ("Waiting for room in the rate limit.", False)
 
 
 def test_a_slow_answer_is_no_trouble_yet() -> None:
@@ -224,7 +225,7 @@ def test_tries_without_a_success_are_told_until_one_succeeds() -> None:
     assert stall_detector.note(1.0, attrs.evolve(STATS, requests=1)) is None
     told = stall_detector.note(7.0, attrs.evolve(STATS, requests=3, retries=2))
     assert told is not None
-    assert told.is_trouble
+    assert told.is_problem
     assert "accepted nothing for 7 s" in told.text
     assert stall_detector.note(8.0, attrs.evolve(STATS, requests=4, retries=3, delivered=1, buffered_events=8)) is None
 

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from gameball_async.cli import _send_options
-from gameball_async.cli._files import ReadOptions
-from gameball_async.cli._options import KeyOptions, destination
+from gameball_async.cli._options import ClientOptions
 from gameball_async.cli._send_options import SendOptions, count
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -147,6 +145,8 @@ def test_without_a_yes_nothing_is_sent_and_nothing_is_left_behind(
     session.wait_for(b"[y/N]")
     session.type(answer)
     assert session.end() == 1
+    assert b"Nothing was sent." in session.text
+    assert b"Aborted" not in session.text
     assert sandbox.stats().arrived == 0
     assert [file.name for file in tmp_path.iterdir()] == ["events.ndjson"]
 
@@ -223,12 +223,12 @@ def test_what_is_odd_is_shown_before_the_question(sandbox: Sandbox, tmp_path: Pa
 def test_a_file_that_takes_too_long_to_count_is_estimated(tmp_path: Path) -> None:
     path = written(tmp_path / "events", events_of(players=10, each=1000))
     tenths = itertools.count()
-    order = SendOptions(paths=(str(path),), reading=ReadOptions(), keys=KeyOptions())
-    preview = count(order, [], lambda: next(tenths) / 10)
+    options = SendOptions(paths=(str(path),))
+    preview = count(options, [], lambda: next(tenths) / 10)
     assert not preview.is_complete
     assert 0 < preview.events.total() < 10_000
     assert preview.rows == pytest.approx(10_000, rel=0.2)
-    assert "of about " in _send_options._question(preview)
+    assert "of about " in preview.question()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_a_file_that_takes_too_long_to_count_is_estimated(tmp_path: Path) -> Non
     ],
 )
 def test_the_destination_is_gameball_only_if_the_host_is_gameball_s(base_url: str | None, words: str) -> None:
-    assert destination({} if base_url is None else {"base_url": base_url}) == words
+    assert ClientOptions(address={} if base_url is None else {"base_url": base_url}).destination == words
 
 
 # ------------------------------------------------------------------ words

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def texts(data: bytes, encoding: str = "utf-8", piece: int = 1 << 16) -> list[str]:
-    text = open_text(Bytes(data, piece), encoding)
-    return [decoded(line, text.encoding) for line in read_lines(text.stream)]
+    stream, encoding = open_text(Bytes(data, piece), encoding)
+    return [decoded(line, encoding) for line in read_lines(stream)]
 
 
 lines = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0\ufeff"), min_size=1), min_size=1)
@@ -52,12 +52,12 @@ def test_utf_16_is_read_with_either_byte_order_and_without_a_mark(mark: bytes, p
 
 def test_what_is_not_utf_16_costs_its_own_line() -> None:
     data = "a\n\ud800b\nc".encode("utf-16", "surrogatepass") + b"x"
-    text = open_text(Bytes(data), "utf-8")
-    first, second, third = read_lines(text.stream)
-    assert decoded(first, text.encoding) == "a\n"
+    stream, encoding = open_text(Bytes(data), "utf-8")
+    first, second, third = read_lines(stream)
+    assert decoded(first, encoding) == "a\n"
     for line in (second, third):
-        with pytest.raises(RowError, match="bytes that do not belong to the file's encoding: save it as UTF-8"):
-            decoded(line, text.encoding)
+        with pytest.raises(RowError, match="bytes that are invalid in the file's encoding: save it as UTF-8"):
+            decoded(line, encoding)
 
 
 def test_utf_16_that_has_no_mark_and_looks_like_nothing_is_refused() -> None:
@@ -69,7 +69,7 @@ def test_utf_16_that_has_no_mark_and_looks_like_nothing_is_refused() -> None:
 def test_any_bytes_are_lines_or_refused_however_they_arrive(data: bytes, piece: int, encoding: str) -> None:
     def lines_of(piece: int) -> list[bytes] | str:
         try:
-            return [line.data for line in read_lines(open_text(Bytes(data, piece), encoding).stream)]
+            return [line.data for line in read_lines(open_text(Bytes(data, piece), encoding)[0])]
         except WrongFormat as error:
             return str(error)
 

@@ -62,7 +62,7 @@ def metadata(distributions: Distributions) -> Metadata:
 
 def test_the_wheel_holds_the_package_and_nothing_else(in_wheel: set[str]) -> None:
     outside = {name for name in in_wheel if not name.startswith(("gameball_async/", f"{INFO}/"))}
-    assert outside == {"_gameball_async_pytest.py"}
+    assert outside == {"_gameball_async_cli.py", "_gameball_async_pytest.py"}
     assert {name for name in in_wheel if name.startswith("gameball_async/")} >= set(tree("gameball_async"))
     assert not any("__pycache__" in name or "test_" in name for name in in_wheel)
     assert not any(name.endswith((".csv", ".gz")) for name in in_wheel), "the demo's data has another licence"
@@ -189,5 +189,5 @@ def test_the_command_and_the_plugin_are_announced(distributions: Distributions) 
     entries = ConfigParser()
     with zipfile.ZipFile(distributions.wheel) as wheel:
         entries.read_string(wheel.read(f"{INFO}/entry_points.txt").decode())
-    assert dict(entries["console_scripts"]) == {"gameball-async": "gameball_async.cli:main"}
+    assert dict(entries["console_scripts"]) == {"gameball-async": "_gameball_async_cli:main"}
     assert dict(entries["pytest11"]) == {"gameball_async": "_gameball_async_pytest"}
