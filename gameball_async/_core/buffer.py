@@ -1,7 +1,4 @@
-"""The pending events, in a queue for each player: offered, taken, settled, requeued or split.
-
-Plain synchronous state, changed only between awaits; `now` comes in as an argument.
-"""
+"""The pending events, in a queue for each player: plain synchronous state, changed only between awaits."""
 
 from __future__ import annotations
 
@@ -10,13 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-import attrs
-
 from .._config import Batching
-from ..errors import Dropped, InvalidEvent, LifecycleError, OutcomeUnknown, Rejected
+from ..errors import Dropped, InvalidEvent, LifecycleError
 from .batch import Batch, BatchState, Overhead, contact_bytes, contact_of, new_batch, request_bytes
 from .events import EncodedEvent, Event
-from .receipts import Delivered, Outcome, SharedOutcome
+from .receipts import Counters, Outcome, SharedOutcome
 from .schedule import AgeIndex, Player, PlayerState, Schedule
 
 _P = ParamSpec("_P")
@@ -61,35 +56,6 @@ def reentrant() -> LifecycleError:
         "track_nowait() was called by a finalizer or a signal handler during another call: schedule it with "
         "loop.call_soon(), or loop.add_signal_handler()."
     )
-
-
-@attrs.define
-class Counters:
-    """Event counts: accepted = delivered + rejected + dropped + unknown + pending."""
-
-    accepted: int = 0
-    delivered: int = 0
-    rejected: int = 0
-    dropped: int = 0
-    unknown: int = 0
-    pending: int = 0
-    pending_bytes: int = 0
-
-    def settle(self, events: int, size: int, outcome: Outcome) -> None:
-        """Count the outcome of events that were pending."""
-        self.pending -= events
-        self.pending_bytes -= size
-        match outcome:
-            case Delivered():
-                self.delivered += events
-            case Rejected():
-                self.rejected += events
-            case Dropped():
-                self.dropped += events
-            case OutcomeUnknown():
-                self.unknown += events
-            case _:  # pragma: no cover
-                raise AssertionError(f"unknown outcome {outcome!r}")
 
 
 class Buffer:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import anyio
 import attrs
 
-from ..errors import DeliveryError, LifecycleError
+from ..errors import DeliveryError, Dropped, LifecycleError, OutcomeUnknown, Rejected
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -55,6 +55,35 @@ class Delivered:
 
 
 Outcome = Delivered | DeliveryError
+
+
+@attrs.define
+class Counters:
+    """Event counts: accepted = delivered + rejected + dropped + unknown + pending."""
+
+    accepted: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    unknown: int = 0
+    pending: int = 0
+    pending_bytes: int = 0
+
+    def settle(self, events: int, size: int, outcome: Outcome) -> None:
+        """Count the outcome of events that were pending."""
+        self.pending -= events
+        self.pending_bytes -= size
+        match outcome:
+            case Delivered():
+                self.delivered += events
+            case Rejected():
+                self.rejected += events
+            case Dropped():
+                self.dropped += events
+            case OutcomeUnknown():
+                self.unknown += events
+            case _:  # pragma: no cover
+                raise AssertionError(f"unknown outcome {outcome!r}")
 
 
 def _anywhere() -> None:

@@ -54,12 +54,7 @@ _requests_log = logger("gameball_async.requests")
 
 
 class LogReporter:
-    """Decides what is logged, and when.
-
-    Args:
-        waiting: gives the number of events without an outcome.
-        address: where requests go, as it may be logged.
-    """
+    """Decides what is logged, and when."""
 
     def __init__(self, waiting: Callable[[], int], address: str) -> None:
         self._waiting = waiting
@@ -124,15 +119,7 @@ class LogReporter:
     def not_open(
         self, state: BreakerState, answer: Answer, halted: ClientHalted | None, until: float, now: float
     ) -> None:
-        """Log that the breaker is not open, unless that is known.
-
-        Args:
-            state: why it is closed.
-            answer: what the request brought.
-            halted: why Gameball refuses this client, if it does.
-            until: when the next request may go.
-            now: the present time.
-        """
+        """Log that no request is sent before `until`, unless that is known."""
         outage = self._outage = self._outage or _Outage(now)
         outage.state, outage.until = state, until
         if answer.health is not ServerHealth.NONE:
@@ -332,7 +319,9 @@ class Reporting:
     """
 
     def __init__(self, observer: Observer | None, client: ObservedClient, waiting: Callable[[], int]) -> None:
-        self.sees_tracks = observer is not None and _overrides(observer.on_track, Observer.on_track)
+        self.sees_tracks = (
+            observer is not None and getattr(observer.on_track, "__func__", None) is not Observer.on_track
+        )
         self.is_watched = observer is not None
         self._observer = Observer() if observer is None else observer
         self._client = client
@@ -405,7 +394,7 @@ class Reporting:
     def missing(self, events: int) -> None:
         """A disk has lost events; the journal has said so."""
         if self.is_watched and events:
-            self._call(self._observer.on_settled, events, _missing())
+            self._call(self._observer.on_settled, events, Dropped(_MISSING, reason=DropReason.JOURNAL_FAILED))
 
     def kept(self, why: str) -> None:
         """The client ends, and what waits is kept in the journal."""
@@ -506,9 +495,4 @@ def _origin(base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _missing() -> Dropped:
-    return Dropped("the journal's disk has lost the event.", reason=DropReason.JOURNAL_FAILED)
-
-
-def _overrides(method: object, empty: object) -> bool:
-    return getattr(method, "__func__", None) is not empty
+_MISSING = "the journal's disk has lost the event."

@@ -14,8 +14,8 @@ from .._core.pacing import BreakerState, CircuitBreaker
 from .._core.receipts import Delivered
 from .._core.stats import Undelivered
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
+from .backoff import Backoff
 from .callbacks import FailureCallbacks
-from .delivery import Backoff
 from .reporting import Reporting
 from .storage import Storage
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from gameball_async._core.buffer import Buffer, Counters
+from gameball_async._core.buffer import Buffer
 from gameball_async._core.events import EncodedEvent
-from gameball_async._core.receipts import SharedOutcome
+from gameball_async._core.receipts import Counters, SharedOutcome
 from gameball_async._core.schedule import Schedule
 from gameball_async._engine.flusher import Flusher
 

@@ -17,16 +17,16 @@ import attrs
 
 from gameball_async import GameballError, Rejected
 from gameball_async._core.batch import Batch, BatchState
-from gameball_async._core.buffer import Buffer, Counters
+from gameball_async._core.buffer import Buffer
 from gameball_async._core.events import EncodedEvent
 from gameball_async._core.outcome import Decision, ServerHealth
 from gameball_async._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
-from gameball_async._core.receipts import SharedOutcome
+from gameball_async._core.receipts import Counters, SharedOutcome
 from gameball_async._core.schedule import PlayerState, Schedule
 from gameball_async._engine.admission import Admission, FairQueue
 from gameball_async._engine.backends import current_backend
+from gameball_async._engine.backoff import Backoff
 from gameball_async._engine.callbacks import FailureCallbacks
-from gameball_async._engine.delivery import Backoff
 from gameball_async._engine.flusher import Flusher
 from gameball_async._engine.lifecycle import ClientState, Lifecycle
 from gameball_async._engine.settlement import Settlement

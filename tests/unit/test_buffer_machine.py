@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gameball_async import Batching, Delivered, Dropped, DropReason, InvalidEvent, OutcomeUnknown, Receipt, Rejected
 from gameball_async._core.batch import Batch, BatchState
-from gameball_async._core.buffer import Buffer, Counters
+from gameball_async._core.buffer import Buffer
 from gameball_async._core.events import EncodedEvent, encode_event
-from gameball_async._core.receipts import Outcome
+from gameball_async._core.receipts import Counters, Outcome
 from gameball_async._core.wire import dialect
 
 from .strategies import examples

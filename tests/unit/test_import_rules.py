@@ -60,7 +60,7 @@ ENGINE = frozenset(
 LIBRARIES = {
     "httpx": {"_engine.delivery", "cli"},  # `doctor` takes the client's way to the API, step by step
     "httpcore": {"_engine.network"},
-    "tenacity": {"_engine.delivery"},
+    "tenacity": {"_engine.backoff"},
     "msgspec": {"_core"},
     "sqlite3": {"_journal"},
     "random": {"_engine.flusher", "sandbox"},

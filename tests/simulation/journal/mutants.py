@@ -109,8 +109,8 @@ def _admit_what_was_cancelled(_: Mutate, window: Loader, arrival: PendingAppend)
     window.admit(arrival)
 
 
-def _say_stored(answer: Mutate, arrival: PendingAppend, _error: Any) -> None:
-    answer(arrival, None)
+def _say_stored(complete: Mutate, arrival: PendingAppend, _error: Any) -> None:
+    complete(arrival, None)
 
 
 # -------------------------------------------------------------------- the window
