@@ -1,4 +1,4 @@
-"""When a request may go: two sliding windows kept exactly, some distance, and a gate for pauses, outages and halts.
+"""When a request may go: two sliding windows kept exactly, a minimum distance, and the circuit breaker.
 
 Plain synchronous state; `now`, in seconds of one monotonic clock, and the length of a pause come
 in as arguments.
@@ -117,7 +117,7 @@ class CircuitBreaker:
     """Pauses of the whole client: nothing goes until a time, then one probe shows whether all may go.
 
     ==========  =====================================  ==========================================
-    sign        gate open, or the probe's answer       otherwise (an answer from before the pause)
+    health      OPEN, or the probe's answer            otherwise (an answer from before the pause)
     ==========  =====================================  ==========================================
     WORKING     → OPEN                                 –
     TROUBLED    → OUTAGE (if it was open: only when    –

@@ -1,6 +1,6 @@
 """The one loop: it takes what is due when it may go, sends it, and acts on the answer.
 
-A fixed number of workers take turns. The one whose turn it is waits until a batch is due, the gate
+A fixed number of workers take turns. The one whose turn it is waits until a batch is due, the breaker
 is open and a slot in both windows is free; only then it takes the batch, which merged until that
 moment, and passes the turn on before it sends.
 """

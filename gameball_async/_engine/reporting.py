@@ -231,14 +231,14 @@ class LogReporter:
 
 
 class _Outage:
-    """The time from the first failed request, or from the gate's closing, to a success with the gate open.
+    """The time from the first failed request, or from the opening of the breaker, to a success after it.
 
     Attributes:
         began_at: when it began.
         failed: requests that have failed since.
         cause: why the latest request failed; empty if it did not, or none has ended yet.
-        state: what the gate made of it.
-        until: how long the gate is closed.
+        state: the breaker's state.
+        until: when the next request may be sent.
         logged: the states that were logged.
     """
 
@@ -257,7 +257,7 @@ class _Outage:
 
     @property
     def is_short(self) -> bool:
-        """Whether neither the gate nor the log knows of it yet."""
+        """Whether it has neither changed the breaker nor been logged."""
         return self.state is BreakerState.OPEN and not self.logged
 
 
@@ -325,7 +325,7 @@ class Reporting:
         self.is_watched = observer is not None
         self._observer = Observer() if observer is None else observer
         self._client = client
-        self._log_reporter = LogReporter(waiting, _origin(client.base_url))
+        self._log_reporter = LogReporter(waiting, _without_path(client.base_url))
         self._due = Notifier()
         self._wakes_at = math.inf
         self._reporting: anyio.CancelScope | None = None
@@ -489,7 +489,7 @@ class Reporting:
             self._call(self._observer.on_pause, _REASONS[self._state])
 
 
-def _origin(base_url: str) -> str:
+def _without_path(base_url: str) -> str:
     """An address without its path, which may hold a secret."""
     parts = urlsplit(base_url)
     return f"{parts.scheme}://{parts.netloc}"

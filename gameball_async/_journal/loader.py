@@ -28,19 +28,19 @@ class SegmentCursor:
     Attributes:
         segment: the number of the file.
         sealed: the batches that an earlier process sealed, until they are restored.
-        cursor: the seq of the last event that was read, or passed by.
+        last_seq: the seq of the last event that was read, or passed by.
         remaining: accepted events that lie in it and were not read.
         skipped: the seqs of events that must not be loaded: their batch was
             restored already, and split since, or their call was cancelled.
         unsettled: accepted events that lie in it and have no outcome.
     """
 
-    __slots__ = ("cursor", "remaining", "sealed", "segment", "skipped", "unsettled")
+    __slots__ = ("last_seq", "remaining", "sealed", "segment", "skipped", "unsettled")
 
     def __init__(self, source: SegmentInfo) -> None:
         self.segment = source.segment
         self.sealed = source.sealed
-        self.cursor = 0
+        self.last_seq = 0
         self.remaining = source.events
         self.skipped: set[int] = set()
         self.unsettled = source.events
@@ -58,23 +58,23 @@ class SegmentCursors:
     """
 
     def __init__(self, sources: Iterable[SegmentInfo]) -> None:
-        feeds = [SegmentCursor(source) for source in sources]
-        self.events = sum(feed.remaining for feed in feeds)
-        self.own = feeds[-1]
-        self._by_origin = {feed.segment: feed for feed in feeds}
-        self._unread = deque(feeds)
+        cursors = [SegmentCursor(source) for source in sources]
+        self.events = sum(cursor.remaining for cursor in cursors)
+        self.own = cursors[-1]
+        self._by_segment = {cursor.segment: cursor for cursor in cursors}
+        self._unread = deque(cursors)
 
     def next(self) -> SegmentCursor | None:
-        """The feed to read from; None if everything was read."""
+        """The cursor to read from; None if everything was read."""
         while self._unread[0] is not self.own and not self._unread[0].remaining:
             self._unread.popleft()
         return self._unread[0] if self._unread[0].remaining else None
 
     def settle(self, segment: int, events: int) -> bool:
         """Note that events of a file have their outcome; True if an adopted file is finished."""
-        feed = self._by_origin[segment]
-        feed.unsettled -= events
-        return feed is not self.own and feed.unsettled <= 0
+        cursor = self._by_segment[segment]
+        cursor.unsettled -= events
+        return cursor is not self.own and cursor.unsettled <= 0
 
 
 def requests(rows: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
@@ -143,8 +143,8 @@ class Loader:
 
     def has_loaded(self, seq: int) -> bool:
         """Whether all events up to this seq of the active segment are in the buffer."""
-        feed = self._cursors.next()
-        return feed is None or (feed is self._cursors.own and feed.cursor >= seq)
+        cursor = self._cursors.next()
+        return cursor is None or (cursor is self._cursors.own and cursor.last_seq >= seq)
 
     # ---------------------------------------------------------------- events of this process
 
@@ -172,7 +172,7 @@ class Loader:
             if append.was_counted:
                 self.spilled -= events
             self.loaded += events
-            own.cursor = rows[-1].seq
+            own.last_seq = rows[-1].seq
             if own.skipped:
                 own.skipped.clear()
         append.rows = ()
@@ -182,7 +182,7 @@ class Loader:
         own, seqs = self._cursors.own, _seqs(append.rows)
         self._writer.ack(own.segment, seqs)
         if self._cursors.next() is None:
-            own.cursor = seqs[-1]
+            own.last_seq = seqs[-1]
         else:
             own.skipped.update(seqs)
 
@@ -203,62 +203,62 @@ class Loader:
         Args:
             first_undecided: the seq from which on events of this process are not decided yet.
         """
-        while not (self._is_reading or self.is_closed) and (feed := self._cursors.next()) is not None:
+        while not (self._is_reading or self.is_closed) and (cursor := self._cursors.next()) is not None:
             counts, batching = self._buffer.counts, self._batching
             events = batching.buffer_events - counts.pending
             size = batching.buffer_bytes - counts.pending_bytes
             is_roomy = 4 * events >= batching.buffer_events and 4 * size >= batching.buffer_bytes
             if counts.pending and not (is_roomy and self._buffer.has_room(*self._needed)):
                 return
-            if feed.sealed:
-                self._restore_sealed(feed)  # this file may hold nothing else: continue with the next one
+            if cursor.sealed:
+                self._restore_sealed(cursor)  # this file may hold nothing else: continue with the next one
             else:
                 self._is_reading = True
-                done = partial(self._on_read, feed, first_undecided)
-                self._writer.read(feed.segment, feed.cursor, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
+                done = partial(self._on_read, cursor, first_undecided)
+                self._writer.read(cursor.segment, cursor.last_seq, min(events, _CHUNK), min(size, _CHUNK_BYTES), done)
 
-    def _restore_sealed(self, feed: SegmentCursor) -> None:
-        sealed, feed.sealed = feed.sealed, []
+    def _restore_sealed(self, cursor: SegmentCursor) -> None:
+        sealed, cursor.sealed = cursor.sealed, []
         for rows in sealed:
             seqs = _seqs(rows)
-            batch = self._buffer.restore(_events(rows), self._opened_at(rows[0]), feed.segment, seqs)
-            feed.remaining -= len(rows)
-            feed.skipped.update(seqs)
+            batch = self._buffer.restore(_events(rows), self._opened_at(rows[0]), cursor.segment, seqs)
+            cursor.remaining -= len(rows)
+            cursor.skipped.update(seqs)
             self._spill(len(rows))
             self._callbacks.on_restored(batch)
 
-    def _on_read(self, feed: SegmentCursor, first_undecided: float, loaded: Loaded | JournalError) -> None:
+    def _on_read(self, cursor: SegmentCursor, first_undecided: float, loaded: Loaded | JournalError) -> None:
         if isinstance(loaded, JournalError):
             return  # the journal has ended: a further read would be refused at once, again and again
         self._is_reading = False
         if self.is_closed:
             return
         if loaded.unreadable:
-            self._write_off(feed, loaded.unreadable)
-        limit = first_undecided if feed is self._cursors.own else math.inf
-        is_complete = all(self._load(feed, rows, limit) for rows in requests(loaded.rows))
-        if loaded.is_last and is_complete and feed.remaining:
-            missing = feed.remaining
-            self._write_off(feed, missing)
+            self._write_off(cursor, loaded.unreadable)
+        limit = first_undecided if cursor is self._cursors.own else math.inf
+        is_complete = all(self._load(cursor, rows, limit) for rows in requests(loaded.rows))
+        if loaded.is_last and is_complete and cursor.remaining:
+            missing = cursor.remaining
+            self._write_off(cursor, missing)
             _log.error("%s missing in a file of the journal", counted(missing, "event", "are"))
 
-    def _load(self, feed: SegmentCursor, rows: list[StoredEvent], limit: float) -> bool:
+    def _load(self, cursor: SegmentCursor, rows: list[StoredEvent], limit: float) -> bool:
         """Load the events of one request; False if the buffer is full, or they are undecided."""
         if rows[0].seq >= limit:
             return False
-        if rows[0].seq in feed.skipped:
-            feed.cursor = rows[-1].seq
+        if rows[0].seq in cursor.skipped:
+            cursor.last_seq = rows[-1].seq
             return True
-        return self._place(feed, rows)
+        return self._place(cursor, rows)
 
-    def _place(self, feed: SegmentCursor, rows: list[StoredEvent]) -> bool:
+    def _place(self, cursor: SegmentCursor, rows: list[StoredEvent]) -> bool:
         first = rows[0]
-        outcome = self._outcomes.pop(first.seq, None) if feed is self._cursors.own else None
+        outcome = self._outcomes.pop(first.seq, None) if cursor is self._cursors.own else None
         try:
-            shared = self._offer(feed, rows, self._opened_at(first))
+            shared = self._offer(cursor, rows, self._opened_at(first))
         except InvalidEvent as error:  # another process had other limits
-            self._move_on(feed, rows)
-            self._refuse_read(feed, rows, error)
+            self._move_on(cursor, rows)
+            self._refuse_read(cursor, rows, error)
             return True
         if shared is None:
             if outcome is not None:
@@ -267,32 +267,32 @@ class Loader:
             return False
         if outcome is not None:
             outcome.join(shared)
-        self._move_on(feed, rows)
+        self._move_on(cursor, rows)
         return True
 
-    def _move_on(self, feed: SegmentCursor, rows: list[StoredEvent]) -> None:
+    def _move_on(self, cursor: SegmentCursor, rows: list[StoredEvent]) -> None:
         """Note that these rows are not spilled any more."""
         self._needed = (0, 0)
-        feed.remaining -= len(rows)
-        feed.cursor = rows[-1].seq
+        cursor.remaining -= len(rows)
+        cursor.last_seq = rows[-1].seq
         self._spill(len(rows))
 
-    def _offer(self, feed: SegmentCursor, rows: Sequence[StoredEvent], now: float) -> SharedOutcome | None:
+    def _offer(self, cursor: SegmentCursor, rows: Sequence[StoredEvent], now: float) -> SharedOutcome | None:
         """Put the events of one request, or a single one that may merge, into the buffer; None if it has no room."""
         first = rows[0]
         if first.together is None:
-            shared = self._buffer.offer(first.event, now, feed.segment, (first.seq,))
+            shared = self._buffer.offer(first.event, now, cursor.segment, (first.seq,))
         else:
-            shared = self._buffer.offer_batch(_events(rows), now, feed.segment, _seqs(rows))
+            shared = self._buffer.offer_batch(_events(rows), now, cursor.segment, _seqs(rows))
         if shared is not None and self._interruption is not None:
             shared.interrupt(self._interruption)
         return shared
 
-    def _refuse_read(self, feed: SegmentCursor, rows: list[StoredEvent], why: InvalidEvent) -> None:
+    def _refuse_read(self, cursor: SegmentCursor, rows: list[StoredEvent], why: InvalidEvent) -> None:
         error = Dropped(f"an event of the journal does not fit the settings: {why}", reason=DropReason.JOURNAL_FAILED)
         letters = [DeadLetterEntry(row.seq, as_event(row.event), error) for row in rows]
-        self._writer.dead_letter(feed.segment, letters)
-        self.settle(feed.segment, len(rows))
+        self._writer.dead_letter(cursor.segment, letters)
+        self.settle(cursor.segment, len(rows))
         self._refuse(rows, error)
 
     def _refuse(self, rows: Sequence[StoredEvent], error: Dropped) -> None:
@@ -300,13 +300,13 @@ class Loader:
             self._buffer.refuse_newest(row.event, error)
         self._callbacks.on_refused([as_event(row.event) for row in rows], error)
 
-    def _write_off(self, feed: SegmentCursor, events: int) -> None:
+    def _write_off(self, cursor: SegmentCursor, events: int) -> None:
         """Count events that the disk has lost."""
-        events = min(events, feed.remaining)
-        feed.remaining -= events
+        events = min(events, cursor.remaining)
+        cursor.remaining -= events
         self._spill(events)
         self._buffer.write_off(events)
-        self.settle(feed.segment, events)
+        self.settle(cursor.segment, events)
         self._callbacks.on_missing(events)
 
     def _opened_at(self, row: StoredEvent) -> float:

@@ -102,7 +102,7 @@ def _return_before_it_is_durable(_: Mutate, backlog: JournalStorage, offered: An
 
 
 def _withdraw_in_memory_only(_: Mutate, window: Loader, arrival: PendingAppend) -> None:
-    window._cursors.own.cursor = max(window._cursors.own.cursor, arrival.rows[-1].seq)
+    window._cursors.own.last_seq = max(window._cursors.own.last_seq, arrival.rows[-1].seq)
 
 
 def _admit_what_was_cancelled(_: Mutate, window: Loader, arrival: PendingAppend) -> None:
@@ -126,16 +126,16 @@ def _admit_past_the_others(admit: Mutate, window: Loader, arrival: PendingAppend
         own.skipped.update(row.seq for row in rows)
 
 
-def _restore_nothing(_: Mutate, __: Loader, feed: Any) -> None:
+def _restore_nothing(_: Mutate, __: Loader, cursor: Any) -> None:
     """Leaves the events of sealed batches to be read, which skips them."""
-    feed.sealed = []
+    cursor.sealed = []
 
 
-def _restore_as_ordinary(_: Mutate, window: Loader, feed: Any) -> None:
+def _restore_as_ordinary(_: Mutate, window: Loader, cursor: Any) -> None:
     """Leaves them to be read, and lets them be read."""
-    sealed, feed.sealed = feed.sealed, []
+    sealed, cursor.sealed = cursor.sealed, []
     for rows in sealed:
-        window._writer.unseal(feed.segment, rows[0].seq)
+        window._writer.unseal(cursor.segment, rows[0].seq)
 
 
 def _restore_unmarked(restore: Mutate, buffer: Buffer, *args: Any) -> Batch:
@@ -144,16 +144,16 @@ def _restore_unmarked(restore: Mutate, buffer: Buffer, *args: Any) -> Batch:
     return batch
 
 
-def _skip_one(load: Mutate, window: Loader, feed: Any, rows: Any, limit: float) -> bool:
-    is_in: bool = load(window, feed, rows, limit)
+def _skip_one(load: Mutate, window: Loader, cursor: Any, rows: Any, limit: float) -> bool:
+    is_in: bool = load(window, cursor, rows, limit)
     if is_in:
-        feed.cursor += 1
+        cursor.last_seq += 1
     return is_in
 
 
-def _read_from_the_start(load: Mutate, window: Loader, feed: Any, rows: Any, limit: float) -> bool:
-    is_in: bool = load(window, feed, rows, limit)
-    feed.cursor = 0
+def _read_from_the_start(load: Mutate, window: Loader, cursor: Any, rows: Any, limit: float) -> bool:
+    is_in: bool = load(window, cursor, rows, limit)
+    cursor.last_seq = 0
     return is_in
 
 
@@ -163,10 +163,10 @@ def _lose_spilled_receipts(place: Mutate, window: Loader, *args: Any) -> bool:
     return placed
 
 
-def _own_file_first(feeds_next: Mutate, feeds: SegmentCursors) -> Any:
-    if feeds.own.remaining:
-        return feeds.own
-    return feeds_next(feeds)
+def _own_file_first(next_cursor: Mutate, cursors: SegmentCursors) -> Any:
+    if cursors.own.remaining:
+        return cursors.own
+    return next_cursor(cursors)
 
 
 def _adopt_newest_first(adopt: Mutate, folder: Folder, owner: int) -> Any:
