@@ -320,7 +320,7 @@ def test_a_lost_answer_with_report_keeps_the_letter(
     sandbox.script(Fault.reset_after(times=1))
     result = replay(1, "--ambiguous", "report")
     assert result.exit_code == 1
-    assert "1 stays: the request was sent and nobody can tell" in result.stdout
+    assert "1 stays: the request was sent and it is unknown" in result.stdout
     assert ids(DeadLetters(folder)) == [1, 2]
 
 

@@ -108,7 +108,7 @@ def test_with_report_a_lost_answer_is_a_rejected_row_and_counts_once(
     assert result.exit_code == 1
     assert numbers(sandbox) == {"player0": [0, 1]}
     (row,) = rejected(tmp_path / "events.rejects.ndjson")
-    assert "nobody can tell" in row["reason"]
+    assert "it is unknown whether it was applied" in row["reason"]
     assert figures(result)["sent once, answer lost"] == "1"
 
 
