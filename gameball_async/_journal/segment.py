@@ -162,7 +162,7 @@ class Segment:
                 mark.close(sync=False)
             raise
         if mark is not None:
-            mark.write(file.state.text)
+            mark.write(file.state.text, file.state.checksum)
             if mark.is_new:
                 mark.sync()
                 with suppress(OSError):  # without a commit mark less damage is found

@@ -219,14 +219,14 @@ class SegmentFile:
         text = text_of(next_seq, events, commits, is_open, self._fixed)
         self._db.execute(
             "UPDATE state SET next_seq = ?, events = ?, commits = ?, is_open = ?, checksum = ?",
-            (next_seq, events, commits, is_open, crc32(text)),
+            (next_seq, events, commits, is_open, checksum := crc32(text)),
         )
         used_bytes = self._measure()
         self._db.execute("COMMIT")
         self._stored, self._commits, self._is_open = (next_seq, events), commits, is_open
         self.used_bytes, self._changes = used_bytes, self._db.total_changes
         if self._mark is not None:
-            self._mark.write(text)
+            self._mark.write(text, checksum)
 
     def assign(self, destination: str) -> None:
         """Record the account of its events."""
@@ -284,12 +284,12 @@ class SegmentFile:
             return
         for identity in self._identities:
             status = _status(identity.path)
-            size = status.st_size
             if status.st_ino != identity.inode or status.st_dev != identity.device:
                 raise schema.MisplacedError(f"{Path(identity.path).name} was replaced")
-            if size < identity.size and identity is self._identities[0]:  # SQLite itself may truncate the `-wal`
-                raise schema.MisplacedError(f"{self.path.name} was truncated")
-            identity.size = size
+            if (size := status.st_size) != identity.size:
+                if size < identity.size and identity is self._identities[0]:  # SQLite itself may truncate the `-wal`
+                    raise schema.MisplacedError(f"{self.path.name} was truncated")
+                identity.size = size
 
     # ---------------------------------------------------------------- changes
 
@@ -362,7 +362,10 @@ class SegmentFile:
         return ReadResult(rows, damaged, is_last=True)
 
     def _load_sealed(self) -> list[list[StoredEvent]]:
-        """Load the sealed batches; the events of a damaged one become ordinary events again."""
+        """Load the sealed batches; the events of a damaged one become ordinary events again.
+
+        The damaged row stays: if its page is another table's, deleting it would destroy an event.
+        """
         batches: list[list[StoredEvent]] = []
         for first, text, checksum in self._db.execute("SELECT * FROM sealed ORDER BY first").fetchall():
             batch = self._batch_of(first, text, checksum)
@@ -371,7 +374,6 @@ class SegmentFile:
                 self._hold(first, [row.seq for row in batch])
             else:
                 self.damaged_batches += 1
-                self._db.execute("DELETE FROM sealed WHERE first = ?", (first,))
         return batches
 
     def _batch_of(self, first: int, text: object, checksum: object) -> list[StoredEvent] | None:

@@ -123,10 +123,10 @@ class CommitMark:
         self._descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0))
         self.is_new = not os.fstat(self._descriptor).st_size
 
-    def write(self, text: bytes) -> None:
-        """Write the text of a committed state. Best effort: without it less damage is found."""
+    def write(self, text: bytes, checksum: int) -> None:
+        """Write the text of a committed state and its checksum. Best effort: without it less damage is found."""
         try:  # noqa: SIM105 in a tenth of the time: this runs for each commit
-            _write_at_start(self._descriptor, b"%b %d\n" % (text, crc32(text)))
+            _write_at_start(self._descriptor, b"%b %d\n" % (text, checksum))
         except OSError:
             pass
 

@@ -625,3 +625,19 @@ def test_a_frame_with_an_absurd_number_costs_no_time() -> None:
     frame = sqlite_image.Frame(index=0, page=2**31, size=2**31, data=bytes(4096), is_whole=True, is_valid=False)
     with closing(sqlite_image.DatabaseImage(None, sqlite_image.Wal([frame], 1, 1), 1)) as image:
         assert list(image.rows()) == []
+
+
+def test_a_page_of_events_in_the_place_of_the_sealed_batches_is_not_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    path = written(folder, [row(seq, player=f"<{seq}>", size=300) for seq in range(1, 41)])
+    with closing(sqlite3.connect(path)) as database:
+        [(root,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'sealed'").fetchall()
+    pages = [path.read_bytes()[at : at + PAGE] for at in range(0, path.stat().st_size, PAGE)]
+    last = max(number for number, page in enumerate(pages) if page[0] == 13 and b"<40>" in page)
+    pages[root - 1], pages[last] = pages[last], pages[root - 1]
+    path.write_bytes(b"".join(pages))
+
+    arrived = start(folder).arrived
+
+    kept = b"".join(contents(folder).values())
+    assert [seq for seq in range(1, 41) if seq not in arrived and b"<%d>" % seq not in kept] == []
