@@ -182,15 +182,16 @@ def _remove(path: Path) -> None:
 
 
 def write_note(path: Path, reason: str, consequence: str) -> None:
-    """Write a text file beside a damaged file that says what happened."""
+    """Write a text file beside a damaged file that says what happened. Best effort: the log says it too."""
     name = path.with_name(path.name + ".damaged.txt")
-    descriptor = open_private(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(
-            f"{path.name} is damaged: {reason}\n"
-            f"{consequence}.\n"
-            "The damaged file is kept for inspection: delete it when it is no longer needed.\n"
-        )
+    with suppress(OSError):
+        descriptor = open_private(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            file.write(
+                f"{path.name} is damaged: {reason}\n"
+                f"{consequence}.\n"
+                "The damaged file is kept for inspection: delete it when it is no longer needed.\n"
+            )
 
 
 # ---------------------------------------------------------------- copying

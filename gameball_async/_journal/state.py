@@ -158,7 +158,7 @@ else:
 def read_mark(path: Path) -> SegmentState | None:
     """Read a commit mark; None if it is missing or unreadable."""
     with suppress(OSError, ValueError):
-        if path.is_symlink() or not path.is_file():
+        if not path.is_file():  # a link to one is followed: its content has a checksum
             return None
         with path.open("rb") as file:
             text, _, checksum = file.read(_MARK_SIZE).partition(b"\n")[0].rpartition(b" ")

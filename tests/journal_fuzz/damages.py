@@ -331,7 +331,7 @@ def _copy_file(place: Place) -> str:
         return "nothing"
     path = place.choice(mains)
     for suffix in ("", "-wal"):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, IsADirectoryError):
             shutil.copy2(f"{path}{suffix}", path.with_name(f"copy of {path.name}{suffix}"))
     return path.name
 

@@ -641,3 +641,32 @@ def test_a_page_of_events_in_the_place_of_the_sealed_batches_is_not_changed(tmp_
 
     kept = b"".join(contents(folder).values())
     assert [seq for seq in range(1, 41) if seq not in arrived and b"<%d>" % seq not in kept] == []
+
+
+def test_a_note_that_cannot_be_written_keeps_no_loss_from_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = killed(tmp_path / "journal")
+    note = left.main.with_name(left.main.name + ".damaged.txt")
+    note.symlink_to(tmp_path / "nowhere")
+    left.main.unlink()
+    left.wal.rename(tmp_path / "moved")
+
+    start(left.folder)
+
+    assert "up to 200 are lost" in caplog.text
+
+
+def test_a_mark_that_was_moved_and_linked_still_tells_what_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = killed(tmp_path / "journal")
+    mark, main, wal = left.mark, left.main, left.wal
+    mark.rename(tmp_path / "mark")
+    mark.symlink_to(tmp_path / "mark")
+    main.unlink()
+    wal.unlink()
+
+    start(left.folder)
+
+    assert "up to 200 are lost" in caplog.text
