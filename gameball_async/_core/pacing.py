@@ -105,22 +105,22 @@ a request that starts late would cost a slot."""
 
 
 class BreakerState(Enum):
-    """Whether requests go at all."""
+    """Whether requests go at all: all of them when closed, else none but one probe at a time."""
 
-    OPEN = auto()
+    CLOSED = auto()
     PAUSED = auto()
     OUTAGE = auto()
     HALTED = auto()
 
 
 class CircuitBreaker:
-    """Pauses of the whole client: nothing goes until a time, then one probe shows whether all may go.
+    """Pauses the whole client: no request until a time, then one probe decides whether all may go again.
 
     ==========  =====================================  ==========================================
-    health      OPEN, or the probe's answer            otherwise (an answer from before the pause)
+    health      CLOSED, or the probe's answer          otherwise (an answer from before the pause)
     ==========  =====================================  ==========================================
-    WORKING     → OPEN                                 –
-    TROUBLED    → OUTAGE (if it was open: only when    –
+    WORKING     → CLOSED                               –
+    TROUBLED    → OUTAGE (if it was closed: only when  –
                 enough players fail at their first
                 try, with no success between)
     PAUSE       → PAUSED                               → PAUSED, or HALTED for longer
@@ -131,20 +131,20 @@ class CircuitBreaker:
     """
 
     def __init__(self) -> None:
-        self.state = BreakerState.OPEN
+        self.state = BreakerState.CLOSED
         self.until = -math.inf
         self.failed_probes = 0
         self._asked_until = -math.inf  # by the server, at any time before
         self._probing = False
         self._failing: set[str] = set()
 
-    def opens_at(self) -> float:
-        """When the next request may go; `inf`: not before the probe's answer."""
+    def next_request_at(self) -> float:
+        """Return when the next request may go; `inf`: not before the probe's answer."""
         return math.inf if self._probing else self.until
 
     def start(self) -> bool:
         """Note that a request starts; True if it is the probe."""
-        self._probing = self.state is not BreakerState.OPEN
+        self._probing = self.state is not BreakerState.CLOSED
         return self._probing
 
     def finish(self, health: ServerHealth, player: str | None, *, probe: bool, now: float, pause: float) -> None:
@@ -159,24 +159,24 @@ class CircuitBreaker:
         """
         if probe:
             self._probing = False
-        decides = probe or self.state is BreakerState.OPEN
+        decides = probe or self.state is BreakerState.CLOSED
         self.failed_probes += probe and health is not ServerHealth.NONE
         match health:
             case ServerHealth.HALT:
                 asked = min(pause, LONGEST_PAUSE)
-                self._close(BreakerState.HALTED, max(self.until, now + max(HALT_PROBE_INTERVAL, asked)))
+                self._trip(BreakerState.HALTED, max(self.until, now + max(HALT_PROBE_INTERVAL, asked)))
             case ServerHealth.PAUSE:
                 state = BreakerState.HALTED if self.state is BreakerState.HALTED else BreakerState.PAUSED
                 self._asked_until = max(self._asked_until, now + min(pause, LONGEST_PAUSE))
-                self._close(state, max(self.until, self._asked_until))
+                self._trip(state, max(self.until, self._asked_until))
             case ServerHealth.TROUBLED if probe and self.state is BreakerState.HALTED:
                 self.until = max(self.until, now + HALT_PROBE_INTERVAL)
             case ServerHealth.TROUBLED if decides:
                 self._failing |= {player} if player is not None else set()
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:
-                    self._close(BreakerState.OUTAGE, max(self.until, now + pause))
+                    self._trip(BreakerState.OUTAGE, max(self.until, now + pause))
             case ServerHealth.WORKING if decides and self.until <= now:  # else a pause was requested in the meantime
-                self.state, self.until, self.failed_probes = BreakerState.OPEN, -math.inf, 0
+                self.state, self.until, self.failed_probes = BreakerState.CLOSED, -math.inf, 0
                 self._failing.clear()
             case _:
                 pass
@@ -186,7 +186,7 @@ class CircuitBreaker:
         if self.state is BreakerState.OUTAGE:
             self.until = self._asked_until
 
-    def _close(self, state: BreakerState, until: float) -> None:
+    def _trip(self, state: BreakerState, until: float) -> None:
         self.state = state
         self.until = until
         self._failing.clear()

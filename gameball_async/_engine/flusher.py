@@ -37,7 +37,7 @@ from .storage import MakeStorage, StorageCallbacks
 
 _log = logger("gameball_async")
 
-_OPEN = BreakerState.OPEN  # Python 3.11 takes 60 ns to look up a member
+_CLOSED = BreakerState.CLOSED  # Python 3.11 takes 60 ns to look up a member
 
 _NOT_SENT = Answer(verdict=Decision.NOT_SENT)
 _INTERRUPTED = Answer(verdict=Decision.INTERRUPTED, words="the request was cancelled on its way")
@@ -254,18 +254,17 @@ class Flusher:
         """Wait until a batch may be sent, and take it; None if there will be none."""
         async with self._turn:
             while True:
-                now, is_open = self.now(), self.breaker.state is _OPEN
-                # while the breaker is open nothing expires, and it holds no request back
-                expires_at = math.inf if is_open else self.settlement.expire(now)
+                now, is_paused = self.now(), self.breaker.state is not _CLOSED
+                expires_at = self.settlement.expire(now) if is_paused else math.inf
                 if self._closing_at is not None and self._is_finished():
                     return None
                 due_at = self.buffer.due_at(now)
                 self._idle_until = due_at if due_at > now else -math.inf
-                may_go_at = due_at if is_open else max(due_at, self.breaker.opens_at())
+                may_go_at = max(due_at, self.breaker.next_request_at()) if is_paused else due_at
                 if self._windows is not None:
                     may_go_at = max(may_go_at, self._windows.free_at(now), self._spacing.free_at())
                 if may_go_at <= now:
-                    return self.buffer.take(now, untried_first=not is_open)
+                    return self.buffer.take(now, untried_first=is_paused)
                 with anyio.move_on_after(min(may_go_at, expires_at) - now):
                     await self._wake.wait()
 
@@ -298,14 +297,14 @@ class Flusher:
             self._windows.start()
             self._spacing.start(self.now())
         breaker = self.breaker
-        probe = breaker.state is not _OPEN and breaker.start()
+        probe = breaker.state is not _CLOSED and breaker.start()
         answer, request = _NOT_SENT, None
         try:
             await self.storage.seal(batch)
             if not self.sends_new:
                 return  # `stop_sending` was called during the wait
-            if breaker.state is not _OPEN and (not probe or breaker.until > self.now()):
-                return  # it closed during the wait, or for longer
+            if breaker.state is not _CLOSED and (not probe or breaker.until > self.now()):
+                return  # it tripped during the wait, or its pause got longer
             if batch.body is None:
                 events = batch.events.values()
                 batch.body = self._dialect.body(batch.player_unique_id, events, batch.mobile, batch.email)

@@ -146,7 +146,7 @@ class LogReporter:
             return
         if not self._waiting():  # what has failed was given up, and that is logged
             self._unanswered_since = math.inf
-            if self._outage is not None and self._outage.state is BreakerState.OPEN:
+            if self._outage is not None and self._outage.state is BreakerState.CLOSED:
                 self._outage = None
             return
         outage = self._outage = self._outage or _Outage(self._unanswered_since)
@@ -246,7 +246,7 @@ class _Outage:
         self.began_at = began_at
         self.failed = 0
         self.cause = ""
-        self.state = BreakerState.OPEN
+        self.state = BreakerState.CLOSED
         self.until = began_at
         self.logged: set[BreakerState] = set()
 
@@ -258,7 +258,7 @@ class _Outage:
     @property
     def is_short(self) -> bool:
         """Whether it has neither changed the breaker nor been logged."""
-        return self.state is BreakerState.OPEN and not self.logged
+        return self.state is BreakerState.CLOSED and not self.logged
 
 
 class _Loss(LogThrottle):
@@ -329,7 +329,7 @@ class Reporting:
         self._due = Notifier()
         self._wakes_at = math.inf
         self._reporting: anyio.CancelScope | None = None
-        self._state = BreakerState.OPEN
+        self._state = BreakerState.CLOSED
         self._paused_at = 0.0
         self._is_calling = False
         self._is_started = False
@@ -472,7 +472,7 @@ class Reporting:
     ) -> None:
         """Report what the response to a request meant for the circuit breaker."""
         before, self._state = self._state, breaker.state
-        if breaker.state is not BreakerState.OPEN:
+        if breaker.state is not BreakerState.CLOSED:
             self._log_reporter.not_open(breaker.state, answer, halted, breaker.until, now)
         elif answer.verdict in FAILURES:
             self._log_reporter.failed(answer)
@@ -482,10 +482,10 @@ class Reporting:
             self._report_change(before, now)
 
     def _report_change(self, before: BreakerState, now: float) -> None:
-        if before is not BreakerState.OPEN:
+        if before is not BreakerState.CLOSED:
             self._call(self._observer.on_resume, _REASONS[before], now - self._paused_at)
         self._paused_at = now
-        if self._state is not BreakerState.OPEN:
+        if self._state is not BreakerState.CLOSED:
             self._call(self._observer.on_pause, _REASONS[self._state])
 
 

@@ -114,7 +114,7 @@ class Settlement:
         if self.halted is not None:
             self._resumed_at = now
         self.halted = _halted(answer) if self._breaker.state is BreakerState.HALTED else None
-        if self._breaker.state is BreakerState.OPEN:
+        if self._breaker.state is BreakerState.CLOSED:
             self._buffer.skip_backoff()
 
     def conclude(self, batch: Batch, answer: Answer, now: float) -> None:

@@ -111,7 +111,7 @@ def test_an_outage_soon_after_another_is_told_if_it_lasts(log: Log) -> None:
     ]
 
 
-# ---------------------------------------------------------------- outages that the gate does not see
+# ---------------------------------------------------------------- outages that do not trip the circuit breaker
 
 
 def test_one_request_that_fails_is_a_line_after_three_seconds(log: Log) -> None:

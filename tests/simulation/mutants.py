@@ -283,8 +283,8 @@ def _hold_up_everybody(
     finish: Mutate, breaker: CircuitBreaker, health: ServerHealth, player: str | None, **about: Any
 ) -> None:
     finish(breaker, health, player, **about)
-    if health is ServerHealth.TROUBLED and breaker.state is BreakerState.OPEN:
-        breaker._close(BreakerState.OUTAGE, about["now"] + about["pause"])
+    if health is ServerHealth.TROUBLED and breaker.state is BreakerState.CLOSED:
+        breaker._trip(BreakerState.OUTAGE, about["now"] + about["pause"])
 
 
 def _skip_every_wait(skip_wait: Mutate, breaker: CircuitBreaker) -> None:
@@ -292,7 +292,7 @@ def _skip_every_wait(skip_wait: Mutate, breaker: CircuitBreaker) -> None:
     skip_wait(breaker)
 
 
-def _open_for_all(_: Mutate, breaker: CircuitBreaker) -> float:
+def _let_all_through(_: Mutate, breaker: CircuitBreaker) -> float:
     return breaker.until
 
 
@@ -395,7 +395,7 @@ MUTANTS = (
     _mutant("flushes without skipping the backoff", "waits on after a flush", (Schedule, "end_backoffs", _nothing)),
     _mutant("ignores Retry-After", "starts in a pause", (Backoff, "pause", _pause_shortly)),
     _mutant("skips the server's pauses", "starts in a pause|refused", (CircuitBreaker, "skip_wait", _skip_every_wait)),
-    _mutant("sends everything as a probe", "second probe", (CircuitBreaker, "opens_at", _open_for_all)),
+    _mutant("sends everything as a probe", "second probe", (CircuitBreaker, "next_request_at", _let_all_through)),
     _mutant("delays all players for one", "lets nothing go", (CircuitBreaker, "finish", _hold_up_everybody)),
     _mutant("leaks a slot of the windows", "nobody sends it|pending", (RateWindows, "finish", _leak_every_third())),
     _mutant("spaces requests too far apart", "keeps its distance", (Spacing, "start", _keep_too_far)),

@@ -168,8 +168,8 @@ class Oracle:
         """What a flush or a close found waiting for its linger or backoff went at once, if it may go at all."""
         requests, now = self.requests, self.now()
         is_free = len(requests.in_flight) < MOST_CONNECTIONS and requests._has_slot(now)
-        is_open = self.flusher.breaker.state is BreakerState.OPEN and not self.flusher.storage.is_persistent
-        if not (is_free and is_open) or requests._keeps_distance(now):
+        is_closed = self.flusher.breaker.state is BreakerState.CLOSED and not self.flusher.storage.is_persistent
+        if not (is_free and is_closed) or requests._keeps_distance(now):
             return
         for player, queue in self.ledger.queues.items():
             if queue and player not in requests.in_flight and self._was_flushed(queue[0]):

@@ -38,7 +38,7 @@ class Pauses:
         """Look at all requests so far, when nothing is ready."""
         for _, attempts in groupby(self._ended(requests), key=lambda attempt: attempt.ended):
             self._read(list(attempts))
-        if state is BreakerState.OPEN:
+        if state is BreakerState.CLOSED:
             self._has_reason = False
         elif not self._has_reason:
             self._fail(f"the client lets nothing go, it is {state.name}, and {len(self._failing)} players failed")

@@ -41,7 +41,7 @@ class Attempt:
         arrived: when the server counted it.
         ended: when the client had its answer or gave up; None while it is in flight.
         meaning: what the client has to conclude; INTERRUPTED if it did not see the answer.
-        is_probe: whether the gate was closed when it started.
+        is_probe: whether the circuit breaker was not closed when it started.
         is_awaited: whether a flush or a close waited when it ended.
     """
 
@@ -110,7 +110,7 @@ class Requests:
             placed=placed,
             body=body,
             started=self._now(),
-            is_probe=self.flusher is not None and self.flusher.breaker.state is not BreakerState.OPEN,
+            is_probe=self.flusher is not None and self.flusher.breaker.state is not BreakerState.CLOSED,
         )
         self._trace.note("request", f"#{attempt.number}", player, attempt.numbers)
         self._trace.observe(request.method, str(request.url), body)
@@ -318,7 +318,7 @@ class Requests:
             self._fail(f"the client pauses until {breaker.until:.4f}")
         if len(self.in_flight) >= MOST_CONNECTIONS or not self._has_slot(now) or self._keeps_distance(now):
             return
-        if breaker.state is not BreakerState.OPEN and (self.in_flight or self.is_closing_halted):
+        if breaker.state is not BreakerState.CLOSED and (self.in_flight or self.is_closing_halted):
             return
         for player, queue in self._ledger.queues.items():
             if queue and player not in self.in_flight:

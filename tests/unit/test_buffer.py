@@ -533,7 +533,7 @@ def batches_alive() -> int:
 
 
 def test_dropped_events_leave_nothing_behind_however_long_an_outage_lasts() -> None:
-    """One retry waits for the gate to open; meanwhile the buffer is full, and the oldest are dropped."""
+    """One retry waits until the circuit breaker closes; meanwhile the buffer is full, and the oldest are dropped."""
     bench = Bench(linger=0)
     bench.offer("first", "a")
     bench.buffer.requeue(bench.take(0.0), 0.0)

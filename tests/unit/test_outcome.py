@@ -401,7 +401,7 @@ RETRY_AFTER: list[tuple[str | None, float | None]] = [
     ("-1", 0.0),
     ("-0", 0.0),
     ("-0.5", 0.0),
-    # absurdly large: infinite for all purposes, and the gate caps it
+    # absurdly large: infinite for all purposes, and the circuit breaker caps it
     ("99999999999", 99999999999.0),
     ("9" * 400, float("inf")),
     ("-" + "9" * 400, 0.0),

@@ -1,4 +1,4 @@
-"""The windows against naive models and a server that counts for itself; the gate row by row."""
+"""The windows against naive models and a server that counts for itself; the breaker row by row."""
 
 from __future__ import annotations
 
@@ -243,11 +243,11 @@ def test_at_a_sane_latency_the_windows_are_used_to_98_percent(latency: Latency) 
     assert len([at for at in run.arrivals if at < 60.0]) >= 0.98 * 2400
 
 
-# ---------------------------------------------------------------- the gate: its table
+# ---------------------------------------------------------------- the breaker: its table
 
 
-def breaker(state: BreakerState = BreakerState.OPEN) -> CircuitBreaker:
-    """A gate that was brought into a state at the time 0 by an answer, for 10 s where that is open to choice."""
+def breaker(state: BreakerState = BreakerState.CLOSED) -> CircuitBreaker:
+    """A breaker that was brought into a state at the time 0 by an answer, for 10 s where the answer leaves it open."""
     made = CircuitBreaker()
     signs = {
         BreakerState.PAUSED: ServerHealth.PAUSE,
@@ -256,99 +256,99 @@ def breaker(state: BreakerState = BreakerState.OPEN) -> CircuitBreaker:
     }
     if state in signs:
         for player in range(OUTAGE_PLAYERS):
-            if made.state is BreakerState.OPEN:
+            if made.state is BreakerState.CLOSED:
                 made.finish(signs[state], f"player{player}", probe=made.start(), now=0.0, pause=10.0)
     assert made.state is state
     return made
 
 
-OPEN, PAUSED, OUTAGE, HALTED = BreakerState.OPEN, BreakerState.PAUSED, BreakerState.OUTAGE, BreakerState.HALTED
-CLOSED = [PAUSED, OUTAGE, HALTED]
+CLOSED, PAUSED, OUTAGE, HALTED = BreakerState.CLOSED, BreakerState.PAUSED, BreakerState.OUTAGE, BreakerState.HALTED
+TRIPPED = [PAUSED, OUTAGE, HALTED]
 
 
 @pytest.mark.parametrize(
     ("health", "after", "until"),
     [
-        (ServerHealth.WORKING, OPEN, -math.inf),
-        (ServerHealth.TROUBLED, OPEN, -math.inf),
+        (ServerHealth.WORKING, CLOSED, -math.inf),
+        (ServerHealth.TROUBLED, CLOSED, -math.inf),
         (ServerHealth.PAUSE, PAUSED, 103.0),
         (ServerHealth.HALT, HALTED, 100.0 + HALT_PROBE_INTERVAL),
-        (ServerHealth.NONE, OPEN, -math.inf),
+        (ServerHealth.NONE, CLOSED, -math.inf),
     ],
 )
-def test_an_open_gate_after_an_answer(health: ServerHealth, after: BreakerState, until: float) -> None:
-    opened = breaker()
+def test_a_closed_breaker_after_an_answer(health: ServerHealth, after: BreakerState, until: float) -> None:
+    passing = breaker()
 
-    probe = opened.start()
-    opened.finish(health, "player", probe=probe, now=100.0, pause=3.0)
+    probe = passing.start()
+    passing.finish(health, "player", probe=probe, now=100.0, pause=3.0)
 
     assert not probe
-    assert (opened.state, opened.until, opened.opens_at()) == (after, until, until)
+    assert (passing.state, passing.until, passing.next_request_at()) == (after, until, until)
 
 
-@pytest.mark.parametrize("before", CLOSED)
+@pytest.mark.parametrize("before", TRIPPED)
 @pytest.mark.parametrize(
     ("health", "after", "until"),
     [
-        (ServerHealth.WORKING, OPEN, -math.inf),
+        (ServerHealth.WORKING, CLOSED, -math.inf),
         (ServerHealth.TROUBLED, OUTAGE, 103.0),
         (ServerHealth.PAUSE, PAUSED, 103.0),
         (ServerHealth.HALT, HALTED, 100.0 + HALT_PROBE_INTERVAL),
     ],
 )
-def test_a_closed_gate_after_its_probes_answer(
+def test_a_tripped_breaker_after_its_probes_answer(
     before: BreakerState, health: ServerHealth, after: BreakerState, until: float
 ) -> None:
-    closed = breaker(before)
+    tripped = breaker(before)
 
-    probe = closed.start()
-    closed.finish(health, "player", probe=probe, now=100.0, pause=3.0)
+    probe = tripped.start()
+    tripped.finish(health, "player", probe=probe, now=100.0, pause=3.0)
 
     assert probe
     if before is HALTED and health in (ServerHealth.TROUBLED, ServerHealth.PAUSE):
         after = HALTED  # only an answer of a working server ends a halt
         until = 100.0 + HALT_PROBE_INTERVAL if health is ServerHealth.TROUBLED else until
-    assert (closed.state, closed.until, closed.opens_at()) == (after, until, until)
+    assert (tripped.state, tripped.until, tripped.next_request_at()) == (after, until, until)
 
 
-@pytest.mark.parametrize("before", CLOSED)
-def test_a_probe_that_was_interrupted_leaves_the_gate_as_it_was(before: BreakerState) -> None:
-    closed = breaker(before)
-    until = closed.until
+@pytest.mark.parametrize("before", TRIPPED)
+def test_a_probe_that_was_interrupted_leaves_the_breaker_as_it_was(before: BreakerState) -> None:
+    tripped = breaker(before)
+    until = tripped.until
 
-    closed.finish(ServerHealth.NONE, "player", probe=closed.start(), now=100.0, pause=3.0)
+    tripped.finish(ServerHealth.NONE, "player", probe=tripped.start(), now=100.0, pause=3.0)
 
-    assert (closed.state, closed.until, closed.opens_at()) == (before, until, until)
+    assert (tripped.state, tripped.until, tripped.next_request_at()) == (before, until, until)
 
 
-@pytest.mark.parametrize("before", CLOSED)
+@pytest.mark.parametrize("before", TRIPPED)
 @pytest.mark.parametrize("health", [ServerHealth.WORKING, ServerHealth.TROUBLED, ServerHealth.NONE])
 def test_an_old_answer_from_before_the_pause_decides_nothing(before: BreakerState, health: ServerHealth) -> None:
-    closed = breaker(before)
-    until = closed.until
+    tripped = breaker(before)
+    until = tripped.until
 
     for player in range(2 * OUTAGE_PLAYERS):
-        closed.finish(health, f"player{player}", probe=False, now=1.0, pause=100.0)
+        tripped.finish(health, f"player{player}", probe=False, now=1.0, pause=100.0)
 
-    assert (closed.state, closed.until) == (before, until)
+    assert (tripped.state, tripped.until) == (before, until)
 
 
 @pytest.mark.parametrize("before", [PAUSED, OUTAGE])
 def test_an_old_answer_that_asks_for_a_longer_pause_gets_it(before: BreakerState) -> None:
-    closed = breaker(before)
+    tripped = breaker(before)
 
-    closed.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=20.0)
+    tripped.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=20.0)
 
-    assert (closed.state, closed.until) == (PAUSED, 21.0)
+    assert (tripped.state, tripped.until) == (PAUSED, 21.0)
 
 
 @pytest.mark.parametrize("before", [PAUSED, OUTAGE])
 def test_an_old_answer_never_shortens_a_pause(before: BreakerState) -> None:
-    closed = breaker(before)
+    tripped = breaker(before)
 
-    closed.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=2.0)
+    tripped.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=2.0)
 
-    assert (closed.state, closed.until) == (PAUSED, 10.0)
+    assert (tripped.state, tripped.until) == (PAUSED, 10.0)
 
 
 def test_an_old_answer_that_asks_for_a_pause_does_not_shorten_a_halt() -> None:
@@ -359,37 +359,37 @@ def test_an_old_answer_that_asks_for_a_pause_does_not_shorten_a_halt() -> None:
     assert (halted.state, halted.until) == (HALTED, HALT_PROBE_INTERVAL)
 
 
-@pytest.mark.parametrize("before", CLOSED)
+@pytest.mark.parametrize("before", TRIPPED)
 def test_an_old_answer_that_halts_halts(before: BreakerState) -> None:
-    closed = breaker(before)
+    tripped = breaker(before)
 
-    closed.finish(ServerHealth.HALT, "player", probe=False, now=1.0, pause=2.0)
+    tripped.finish(ServerHealth.HALT, "player", probe=False, now=1.0, pause=2.0)
 
-    assert (closed.state, closed.until) == (HALTED, 1.0 + HALT_PROBE_INTERVAL)
-
-
-# ---------------------------------------------------------------- the gate: one probe at a time
+    assert (tripped.state, tripped.until) == (HALTED, 1.0 + HALT_PROBE_INTERVAL)
 
 
-@pytest.mark.parametrize("state", CLOSED)
+# ---------------------------------------------------------------- the breaker: one probe at a time
+
+
+@pytest.mark.parametrize("state", TRIPPED)
 def test_nothing_goes_beside_a_probe(state: BreakerState) -> None:
-    closed = breaker(state)
-    assert closed.opens_at() == closed.until
+    tripped = breaker(state)
+    assert tripped.next_request_at() == tripped.until
 
-    assert closed.start()
+    assert tripped.start()
 
-    assert closed.opens_at() == math.inf
+    assert tripped.next_request_at() == math.inf
 
 
-@pytest.mark.parametrize("state", CLOSED)
+@pytest.mark.parametrize("state", TRIPPED)
 @pytest.mark.parametrize("health", ServerHealth)
 def test_an_old_answer_lets_no_second_probe_out(state: BreakerState, health: ServerHealth) -> None:
-    closed = breaker(state)
-    closed.start()
+    tripped = breaker(state)
+    tripped.start()
 
-    closed.finish(health, "player", probe=False, now=1.0, pause=1.0)
+    tripped.finish(health, "player", probe=False, now=1.0, pause=1.0)
 
-    assert closed.opens_at() == math.inf
+    assert tripped.next_request_at() == math.inf
 
 
 @pytest.mark.parametrize("state", [PAUSED, OUTAGE])
@@ -398,67 +398,67 @@ def test_a_pause_that_was_asked_for_while_the_probe_was_out_outlives_its_answer(
     state: BreakerState, answer: ServerHealth
 ) -> None:
     """Rule 7: any Retry-After pauses the whole client; a probe that left before it was asked knows nothing of it."""
-    closed = breaker(state)
-    probe = closed.start()
-    closed.finish(ServerHealth.PAUSE, "late", probe=False, now=100.0, pause=20.0)
+    tripped = breaker(state)
+    probe = tripped.start()
+    tripped.finish(ServerHealth.PAUSE, "late", probe=False, now=100.0, pause=20.0)
 
-    closed.finish(answer, "player", probe=probe, now=101.0, pause=1.0)
+    tripped.finish(answer, "player", probe=probe, now=101.0, pause=1.0)
 
-    assert closed.opens_at() >= 120.0
-
-
-def test_requests_of_an_open_gate_are_no_probes() -> None:
-    opened = breaker()
-
-    assert [opened.start() for _ in range(3)] == [False, False, False]
-    assert opened.opens_at() == -math.inf
+    assert tripped.next_request_at() >= 120.0
 
 
-# ---------------------------------------------------------------- the gate: outages, pauses, halts
+def test_requests_of_a_closed_breaker_are_no_probes() -> None:
+    passing = breaker()
+
+    assert [passing.start() for _ in range(3)] == [False, False, False]
+    assert passing.next_request_at() == -math.inf
 
 
-def fail(opened: CircuitBreaker, player: str | None) -> None:
-    opened.finish(ServerHealth.TROUBLED, player, probe=opened.start(), now=0.0, pause=1.0)
+# ---------------------------------------------------------------- the breaker: outages, pauses, halts
+
+
+def fail(passing: CircuitBreaker, player: str | None) -> None:
+    passing.finish(ServerHealth.TROUBLED, player, probe=passing.start(), now=0.0, pause=1.0)
 
 
 def test_an_outage_is_called_when_so_many_players_fail_in_a_row() -> None:
-    opened = breaker()
+    passing = breaker()
 
     for player in range(OUTAGE_PLAYERS - 1):
-        fail(opened, f"player{player}")
-        assert opened.state is OPEN
-    fail(opened, "one more")
+        fail(passing, f"player{player}")
+        assert passing.state is CLOSED
+    fail(passing, "one more")
 
-    assert (opened.state, opened.until) == (OUTAGE, 1.0)
+    assert (passing.state, passing.until) == (OUTAGE, 1.0)
 
 
 def test_one_player_who_fails_again_and_again_is_no_outage() -> None:
-    opened = breaker()
+    passing = breaker()
 
     for _ in range(100):
-        fail(opened, "player")
+        fail(passing, "player")
 
-    assert opened.state is OPEN
+    assert passing.state is CLOSED
 
 
 def test_a_batch_that_failed_before_says_little_about_others() -> None:
-    opened = breaker()
+    passing = breaker()
 
     for _ in range(100):
-        fail(opened, None)
+        fail(passing, None)
 
-    assert opened.state is OPEN
+    assert passing.state is CLOSED
 
 
 def test_a_success_between_starts_the_count_anew() -> None:
-    opened = breaker()
+    passing = breaker()
 
     for player in range(20):
-        fail(opened, f"player{player}")
+        fail(passing, f"player{player}")
         if player % (OUTAGE_PLAYERS - 1) == 0:
-            opened.finish(ServerHealth.WORKING, "working", probe=opened.start(), now=0.0, pause=1.0)
+            passing.finish(ServerHealth.WORKING, "working", probe=passing.start(), now=0.0, pause=1.0)
 
-    assert opened.state is OPEN
+    assert passing.state is CLOSED
 
 
 def test_after_an_outage_the_count_starts_anew() -> None:
@@ -468,48 +468,48 @@ def test_after_an_outage_the_count_starts_anew() -> None:
     for player in range(OUTAGE_PLAYERS - 1):
         fail(recovered, f"player{player}")
 
-    assert recovered.state is OPEN
+    assert recovered.state is CLOSED
 
 
 @pytest.mark.parametrize("pause", [LONGEST_PAUSE, LONGEST_PAUSE + 1, 10.0**9, math.inf])
 def test_a_pause_is_capped(pause: float) -> None:
-    opened = breaker()
+    passing = breaker()
 
-    opened.finish(ServerHealth.PAUSE, "player", probe=False, now=100.0, pause=pause)
+    passing.finish(ServerHealth.PAUSE, "player", probe=False, now=100.0, pause=pause)
 
-    assert opened.until == 100.0 + LONGEST_PAUSE
+    assert passing.until == 100.0 + LONGEST_PAUSE
 
 
 def test_a_pause_of_nothing_still_waits_for_one_probe() -> None:
-    opened = breaker()
+    passing = breaker()
 
-    opened.finish(ServerHealth.PAUSE, "player", probe=False, now=100.0, pause=0.0)
+    passing.finish(ServerHealth.PAUSE, "player", probe=False, now=100.0, pause=0.0)
 
-    assert opened.opens_at() == 100.0
-    assert opened.start()
+    assert passing.next_request_at() == 100.0
+    assert passing.start()
 
 
 def test_a_flush_skips_the_wait_of_an_outage() -> None:
-    closed = breaker(OUTAGE)
+    tripped = breaker(OUTAGE)
 
-    closed.skip_wait()
+    tripped.skip_wait()
 
-    assert (closed.state, closed.opens_at()) == (OUTAGE, -math.inf)
+    assert (tripped.state, tripped.next_request_at()) == (OUTAGE, -math.inf)
 
 
 @pytest.mark.parametrize("state", [PAUSED, HALTED])
 def test_a_flush_skips_neither_a_pause_that_was_asked_for_nor_a_halt(state: BreakerState) -> None:
-    closed = breaker(state)
-    until = closed.until
+    tripped = breaker(state)
+    until = tripped.until
 
-    closed.skip_wait()
+    tripped.skip_wait()
 
-    assert (closed.state, closed.opens_at()) == (state, until)
+    assert (tripped.state, tripped.next_request_at()) == (state, until)
 
 
 def test_probes_that_failed_are_counted_until_one_succeeds() -> None:
-    closed = breaker(PAUSED)
-    counts = [closed.failed_probes]
+    tripped = breaker(PAUSED)
+    counts = [tripped.failed_probes]
 
     for health in (
         ServerHealth.TROUBLED,
@@ -518,11 +518,11 @@ def test_probes_that_failed_are_counted_until_one_succeeds() -> None:
         ServerHealth.HALT,
         ServerHealth.WORKING,
     ):
-        closed.finish(health, "player", probe=closed.start(), now=closed.until, pause=1.0)
-        counts.append(closed.failed_probes - counts[0])
+        tripped.finish(health, "player", probe=tripped.start(), now=tripped.until, pause=1.0)
+        counts.append(tripped.failed_probes - counts[0])
 
     assert counts[1:] == [1, 1, 2, 3, -counts[0]]
-    assert closed.failed_probes == 0
+    assert tripped.failed_probes == 0
 
 
 def test_a_pause_that_was_asked_for_is_not_skipped_in_the_outage_after_it() -> None:
@@ -534,21 +534,21 @@ def test_a_pause_that_was_asked_for_is_not_skipped_in_the_outage_after_it() -> N
 
     breaker.skip_wait()
 
-    assert (breaker.state, breaker.opens_at()) == (BreakerState.OUTAGE, 121.0)
+    assert (breaker.state, breaker.next_request_at()) == (BreakerState.OUTAGE, 121.0)
 
 
 def test_failures_that_were_no_probes_do_not_lengthen_the_first_wait_of_an_outage() -> None:
-    opened = breaker()
+    passing = breaker()
 
     for player in range(OUTAGE_PLAYERS):
-        assert opened.failed_probes == 0
-        fail(opened, f"player{player}")
+        assert passing.failed_probes == 0
+        fail(passing, f"player{player}")
 
 
 def test_old_answers_are_not_counted_as_probes() -> None:
-    closed = breaker(PAUSED)
-    before = closed.failed_probes
+    tripped = breaker(PAUSED)
+    before = tripped.failed_probes
 
-    closed.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=1.0)
+    tripped.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=1.0)
 
-    assert closed.failed_probes == before
+    assert tripped.failed_probes == before

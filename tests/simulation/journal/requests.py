@@ -112,7 +112,7 @@ class JournalRequests(Requests):
             return
         if not self._has_slot(now) or self._keeps_distance(now):
             return
-        if breaker.state is not BreakerState.OPEN and (self.in_flight or self.sealing or self.is_closing_halted):
+        if breaker.state is not BreakerState.CLOSED and (self.in_flight or self.sealing or self.is_closing_halted):
             return
         if self.flusher._closing_at is not None and (now >= self.flusher._closing_at or self._is_ending):
             return
