@@ -24,7 +24,7 @@ from .._log import counted
 from ..errors import JournalError
 from ._options import ClientOptions, client_options, examples, reported_errors, required_keys
 from ._replay import Replay
-from ._terminal import UsageProblem, byte_size, duration, print_wrapped, printable
+from ._terminal import UsageProblem, byte_size, duration, is_confirmed, print_wrapped, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -259,8 +259,8 @@ def drop_command(folder: Path, ids: tuple[int, ...], *, yes: bool, **options: An
     with reported_errors():
         letters = DeadLetters(folder)
         chosen = [letter.id for letter in _chosen(letters, ids, options)]
-    if chosen and not yes:
-        click.confirm(f"Delete {counted(len(chosen), 'dead letter')} for good?", abort=True, err=True)
+    if chosen and not yes and not is_confirmed(f"Delete {counted(len(chosen), 'dead letter')} for good?", sys.stderr):
+        raise click.Abort
     with reported_errors():
         click.echo(f"{counted(letters.drop(chosen), 'dead letter')} deleted.")
 

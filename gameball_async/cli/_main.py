@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import sys
-import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -35,7 +34,7 @@ from ._options import (
 )
 from ._send import send
 from ._send_options import SendOptions, dry_run
-from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted
+from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted, wait_for_signal
 from .doctor import Checks
 from .doctor._findings import Report
 
@@ -322,7 +321,7 @@ def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults:
             f"Watch it in a browser at {sandbox.url}/_sandbox/ or send to it, with any key in GAMEBALL_API_KEY: "
             f"gameball-async send FILE --base-url {sandbox.url}"
         )
-        threading.Event().wait()
+        wait_for_signal()
     tally = sandbox.stats()
     log(
         f"Stopped. It held {counted(tally.events, 'event')} of {counted(tally.players, 'player')} "

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import click
 
 from .. import validate_event
 from .._log import counted
@@ -20,7 +19,7 @@ from ._files import STANDARD_INPUT, Files, ReadFailure, ReadOptions, check_heade
 from ._lines import Draft
 from ._options import ClientOptions
 from ._report import figures, print_problems
-from ._terminal import UsageProblem, print_table, print_wrapped, printable, quoted
+from ._terminal import UsageProblem, is_confirmed, print_table, print_wrapped, printable, quoted
 from ._tracker import Rejects, RunTracker
 
 if TYPE_CHECKING:
@@ -195,17 +194,11 @@ def confirm(options: SendOptions, settled: Sequence[RangeSet]) -> None:
     preview = count(options, settled, time.monotonic)
     if preview.is_complete and not preview.events:
         return  # nothing would be sent
-    is_err = sys.stderr.isatty()
-    stream = sys.stderr if is_err else sys.stdout
+    stream = sys.stderr if sys.stderr.isatty() else sys.stdout
     print_wrapped(f"{options.title} to {options.client.destination}:", stream)
     for line in preview.lines():
         print_wrapped(line, stream)
-    try:
-        is_confirmed = click.confirm(preview.question(), err=is_err)
-    except click.Abort:  # Ctrl-D; Ctrl-C ends the process
-        print_wrapped("", stream)
-        is_confirmed = False
-    if not is_confirmed:
+    if not is_confirmed(preview.question(), stream):
         raise DeclinedError
 
 

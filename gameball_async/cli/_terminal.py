@@ -7,11 +7,13 @@ import errno
 import io
 import os
 import re
+import select
 import shlex
 import signal
 import sys
+import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from rich import box
 from rich.cells import cell_len
@@ -34,6 +36,7 @@ class UsageProblem(Exception):
 _LONGEST_QUOTE = 60  # characters
 _MINUTE, _HOUR = 60, 3600  # seconds
 _KIB = 1024
+_SIGNAL_CHECK = 0.2  # seconds between two checks for signals while nothing else happens
 
 
 def quoted(text: str) -> str:
@@ -182,6 +185,27 @@ def _discard(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def is_confirmed(question: str, stream: TextIO) -> bool:
+    """Ask a question and return whether the answer is yes; the end of the input is a no."""
+    print(f"{question} [y/N]: ", end="", file=stream, flush=True)
+    answer = ""
+    if sys.stdin is not None:  # None if it was closed before the process started
+        # Python handles signals between calls: one that arrived just before a blocking read would wait for the answer
+        while sys.stdin.isatty() and os.name == "posix" and not select.select([sys.stdin], [], [], _SIGNAL_CHECK)[0]:
+            pass
+        with suppress(OSError):  # the terminal was closed
+            answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        print(file=stream)
+    return answer.strip().lower() in {"y", "yes"}
+
+
+def wait_for_signal() -> NoReturn:
+    """Wait until the handler of a signal raises."""
+    while True:
+        time.sleep(_SIGNAL_CHECK)  # a signal that arrived just before one endless wait would be handled after it
 
 
 @contextmanager

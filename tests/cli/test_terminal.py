@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 import pytest
 
 from gameball_async.cli._options import ClientOptions
 from gameball_async.cli._send_options import SendOptions, count
+from gameball_async.cli._terminal import is_confirmed
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import FAST, KEY, events_of, invoke, numbers, written
@@ -161,6 +164,40 @@ def test_a_signal_at_the_question_is_an_interruption(
     assert session.end() == 130
     assert sandbox.stats().arrived == 0
     assert [file.name for file in tmp_path.iterdir()] == ["events.ndjson"]
+
+
+def test_a_signal_just_before_the_answer_is_read_is_handled_within_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python runs a handler only between calls, so that no call may wait for the answer without an end."""
+    master, slave = pty.openpty()
+    waits: list[float] = []
+    unpatched = select.select
+
+    def recorded(read: list[TextIO], write: list[TextIO], other: list[TextIO], seconds: float) -> object:
+        waits.append(seconds)
+        if len(waits) == 3:
+            os.write(master, b"yes\n")
+        return unpatched(read, write, other, seconds)
+
+    with os.fdopen(slave) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(select, "select", recorded)
+        assert is_confirmed("Send 4 events?", sys.stdout)
+    os.close(master)
+    assert len(waits) >= 3
+    assert all(0 < seconds <= 1 for seconds in waits)
+    assert capsys.readouterr().out == "Send 4 events? [y/N]: "
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [None, io.StringIO(""), io.StringIO("yes, all"), io.StringIO("n\n")],
+    ids=["closed", "empty", "more", "no"],
+)
+def test_only_a_yes_confirms(stdin: TextIO | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert not is_confirmed("Send 4 events?", sys.stdout)
 
 
 @pytest.mark.parametrize("option", ["--yes", "--sandbox", "--dry-run"])
