@@ -5,9 +5,17 @@ from __future__ import annotations
 from ._client import AsyncGameball
 from ._config import Batching, Journal, RateLimit, Retry
 from ._core.events import Event, Metadata, validate_event
-from ._core.observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from ._core.receipts import Delivered, Receipt
-from ._core.stats import CloseReport, Stats, Undelivered
+from ._core.stats import (
+    CloseReport,
+    ObservedClient,
+    Observer,
+    PauseReason,
+    RequestEnd,
+    RequestStart,
+    Stats,
+    Undelivered,
+)
 from ._journal.dead_letters import DeadLetter, DeadLetterKind, DeadLetters
 from ._journal.inspection import JournalFile, inspect_journal
 from ._version import __version__

@@ -18,9 +18,8 @@ import anyio.abc
 from ._config import Batching, Journal, PathLike, RateLimit, Retry
 from ._core.buffer import Buffer
 from ._core.events import NAME, Metadata, encode, encode_request
-from ._core.observer import Observer
 from ._core.receipts import Delivered, Outcome, Receipt
-from ._core.stats import CloseReport, Stats
+from ._core.stats import CloseReport, Observer, Stats
 from ._endpoint import Endpoint
 from ._engine.callbacks import OnFailure
 from ._engine.delivery import Delivery, HTTPClient

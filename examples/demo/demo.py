@@ -21,10 +21,9 @@ from gameball_async._log import counted
 from gameball_async.cli._columns import Columns, MetadataColumn
 from gameball_async.cli._files import Files, ReadFailure, ReadOptions
 from gameball_async.cli._lines import Draft, InputRow, MetadataValue
-from gameball_async.cli._report import Sent, Shape, shape_of
+from gameball_async.cli._outcomes import RunTracker, Sent, Shape, shape_of
 from gameball_async.cli._run import Run, StopReason
 from gameball_async.cli._terminal import duration, print_wrapped
-from gameball_async.cli._tracker import RunTracker
 from gameball_async.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:

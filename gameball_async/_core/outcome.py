@@ -13,8 +13,8 @@ from typing import cast
 
 import attrs
 
-from .decoding import decode_body
 from .redaction import redact_message
+from .wire import decode_body
 
 
 class Decision(Enum):

@@ -1,8 +1,11 @@
-"""One request for one player: a body with the player's id and an object of events."""
+"""The bytes of one request for one player, and bounded decoding of a response's body."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -78,3 +81,102 @@ def dialect(api_version: str) -> ApiVersion:
         raise ConfigurationError(
             f"api_version is {api_version!r}: give one of {', '.join(map(repr, _DIALECTS))}."
         ) from None
+
+
+_CODINGS_AT_MOST = 5
+"""Content codings of one body, at most; real servers apply one."""
+
+_ZSTD_STEP = 16
+"""Bytes fed to zstandard at once. Four of them may expand to 128 KiB, and its output has no other bound."""
+
+Decoder = Callable[[bytes, int], tuple[bytes, bool]]
+"""Decodes a body up to about a number of bytes; returns the output and whether the input was complete."""
+
+
+def decode_body(body: bytes, content_encoding: str, limit: int) -> tuple[bytes, bool]:
+    """Undo the content codings of a body, with bounded memory.
+
+    Args:
+        body: the body as it was received.
+        content_encoding: the value of the header `Content-Encoding`; may be empty.
+        limit: bytes of output that are kept, for each coding.
+
+    Returns:
+        The decoded body, and whether it is complete: False if it was truncated, is corrupt, or uses a coding that
+        cannot be decoded here.
+    """
+    codings = [coding for coding in re.split(r"[\s,]+", content_encoding.lower()) if coding not in ("", "identity")]
+    if not body or not codings:
+        return body, True
+    if len(codings) > _CODINGS_AT_MOST:
+        return b"", False
+    complete = True
+    for coding in reversed(codings):  # the last one was applied last
+        try:
+            body, is_ended = _DECODERS[coding](body, limit)
+        except Exception:  # noqa: BLE001 an unknown coding, a missing library, or corrupt data: each library has its own errors
+            return b"", False
+        complete = complete and (is_ended or len(body) >= limit)
+        body = body[:limit]
+    return body, complete
+
+
+def _inflate(body: bytes, limit: int, window_bits: int) -> tuple[bytes, bool]:
+    inflater = zlib.decompressobj(window_bits)
+    return inflater.decompress(body, limit), inflater.eof
+
+
+def _gzip(body: bytes, limit: int) -> tuple[bytes, bool]:
+    output, is_ended = b"", False
+    while body.startswith(b"\x1f\x8b") and len(output) < limit:  # RFC 1952: a file may have several members
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        output += inflater.decompress(body, limit - len(output))
+        body, is_ended = inflater.unused_data, inflater.eof
+        if not is_ended:
+            break
+    return output, is_ended
+
+
+def _deflate(body: bytes, limit: int) -> tuple[bytes, bool]:
+    try:
+        return _inflate(body, limit, zlib.MAX_WBITS)
+    except zlib.error:  # without zlib's header, as some servers send it
+        return _inflate(body, limit, -zlib.MAX_WBITS)
+
+
+def _brotli(body: bytes, limit: int) -> tuple[bytes, bool]:
+    make: Any
+    try:
+        import brotli  # type: ignore[import-not-found,import-untyped,unused-ignore] # pyright: ignore # noqa: PGH003, PLC0415
+
+        make = cast("Any", brotli).Decompressor
+    except ImportError:
+        import brotlicffi  # type: ignore[import-not-found,import-untyped,unused-ignore] # pyright: ignore # noqa: PGH003, PLC0415
+
+        make = cast("Any", brotlicffi).Decompressor
+    decompressor: Any = make()
+    # before 1.2 there is no such argument, and so no bound: then the body counts as undecodable
+    output: bytes = decompressor.process(body, output_buffer_limit=limit)
+    return output, bool(decompressor.is_finished())
+
+
+def _zstd(body: bytes, limit: int) -> tuple[bytes, bool]:
+    import zstandard  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415 optional
+
+    decompressor: Any = zstandard.ZstdDecompressor(max_window_size=2**23).decompressobj()
+    output = b""
+    for position in range(0, len(body), _ZSTD_STEP):
+        output += decompressor.decompress(body[position : position + _ZSTD_STEP])
+        if decompressor.eof or len(output) >= limit:
+            break
+    return output, bool(decompressor.eof)
+
+
+_DECODERS: dict[str, Decoder] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}
+"""What httpx can decode; `br` and `zstd` need the libraries that it needs for them."""

@@ -19,8 +19,8 @@ import httpx
 
 from .._core.outcome import Answer, Decision, read_answer
 from .._core.redaction import redact_message
+from .._endpoint import Proxy, proxy_for
 from .._log import logger
-from .._proxies import Proxy, proxy_for
 from ..errors import ConfigurationError
 from .backends import interruption, running_task
 from .network import KEEP_ALIVE, Network

@@ -19,11 +19,10 @@ from .._config import Batching, RateLimit, Retry
 from .._core.batch import Batch
 from .._core.buffer import Buffer
 from .._core.events import Event
-from .._core.observer import ObservedClient, Observer
 from .._core.outcome import Answer, Decision
 from .._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
 from .._core.receipts import Notifier
-from .._core.stats import Stats
+from .._core.stats import ObservedClient, Observer, Stats
 from .._endpoint import Endpoint
 from .._log import counted, logger
 from ..errors import DeliveryError, DropReason, FlushTimeout, LifecycleError

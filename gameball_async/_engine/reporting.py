@@ -17,10 +17,10 @@ import attrs
 
 from .._core.batch import Batch
 from .._core.events import EncodedEvent
-from .._core.observer import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from .._core.outcome import FAILURES, Answer, Decision, ServerHealth
 from .._core.pacing import BreakerState, CircuitBreaker
 from .._core.receipts import Delivered, Notifier, SharedOutcome
+from .._core.stats import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from .._log import INTERVAL, LogThrottle, counted, logger
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown
 

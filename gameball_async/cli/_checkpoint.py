@@ -10,18 +10,16 @@ import json
 import os
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from .._platform import HAS_LOCKS, hold_lock, open_private, release_lock, sync_folder
 from ._lines import InputRow
 from ._terminal import UsageProblem, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
 
 _VERSION = 1
 _HEAD = 64 * 1024  # bytes at the beginning of a file that identify it

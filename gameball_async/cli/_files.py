@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections.abc import Generator, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
 
@@ -30,9 +31,6 @@ from ._lines import (
     read_lines,
 )
 from ._terminal import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
 
 STANDARD_INPUT = "-"
 Format = Literal["auto", "ndjson", "csv"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, BinaryIO, cast
 
 import attrs
 import click
@@ -19,18 +19,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import DeadLetterKind, DeadLetters, inspect_journal
+from .. import DeadLetter, DeadLetterKind, DeadLetters, JournalFile, inspect_journal
 from .._log import counted
 from ..errors import JournalError
 from ._options import ClientOptions, client_options, examples, reported_errors, required_keys
 from ._replay import Replay
 from ._terminal import UsageProblem, byte_size, duration, is_confirmed, print_wrapped, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import BinaryIO
-
-    from .. import DeadLetter, JournalFile
 
 _HEADER = ("file", "owner", "pending", "players", "oldest", "size")
 _NOTHING = "-"

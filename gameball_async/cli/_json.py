@@ -6,19 +6,26 @@ import codecs
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import attrs
 
-from ._lines import CHUNK, LONGEST_LINE, UNDECODABLE, Draft, InputLine, InputRow, ReadError, RowError, WrongFormat
+from ._lines import (
+    CHUNK,
+    LONGEST_LINE,
+    UNDECODABLE,
+    Draft,
+    InputLine,
+    InputRow,
+    Peekable,
+    Readable,
+    ReadError,
+    RowError,
+    WrongFormat,
+)
 from ._terminal import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ._lines import Peekable, Readable
-
 
 _PLAYER = ("player_unique_id", "player")
 _EVENT = ("event", "name")

@@ -7,16 +7,14 @@ import gzip
 import io
 import re
 import zlib
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, Protocol, cast
 
 import attrs
 
 from ._terminal import UsageProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 Value = str | int | float | Decimal
 MetadataValue = Value | list[Value]

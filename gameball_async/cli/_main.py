@@ -6,6 +6,7 @@ import errno
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,15 +33,12 @@ from ._options import (
     reported_errors,
     required_keys,
 )
-from ._send import send
-from ._send_options import SendOptions, dry_run
+from ._send import SendOptions, dry_run, send
 from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted, wait_for_signal
 from .doctor import Checks
 from .doctor._findings import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..sandbox import Fault, RequestRecord
 
 _T = TypeVar("_T")

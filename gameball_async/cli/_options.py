@@ -7,10 +7,11 @@ import inspect
 import os
 import shutil
 import sys
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -19,9 +20,6 @@ import click
 from .. import AsyncGameball, Batching, RateLimit, Retry
 from ..errors import ConfigurationError, GameballError
 from ._terminal import UsageProblem, argument, print_wrapped, printable, wrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 

@@ -8,8 +8,9 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING
+from typing import Self
 
 import attrs
 from rich.cells import cell_len
@@ -19,15 +20,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .. import Stats
 from .._log import counted
 from ._terminal import duration, print_wrapped, printable, wrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Self
-
-    from .. import Stats
-
 
 _PATIENCE = 3.0  # seconds without a success before it is reported
 

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import attrs
 
 from _gameball_async_cli import EXIT_CODE
 
+from .. import DeadLetter, DeadLetters
 from .._log import counted
 from .._platform import hold_lock, release_lock
 from ..errors import JournalError
 from ._lines import Draft, InputRow
-from ._report import figures, request_figures
+from ._options import ClientOptions
+from ._outcomes import RunTracker, figures, request_figures
 from ._run import Run, RunResult, StopReason
 from ._terminal import UsageProblem, exiting, print_table, print_wrapped, printable
-from ._tracker import RunTracker
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-    from pathlib import Path
-
-    from .. import DeadLetter, DeadLetters
-    from ._options import ClientOptions
 
 _MOST_REASONS = 20  # reasons at the end, each in a line
 

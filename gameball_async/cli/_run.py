@@ -5,26 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
-from .. import Stats
+from .. import AsyncGameball, Stats
 from .._log import counted
 from ..errors import BufferFull, ClientHalted, InvalidEvent
 from ._files import ReadFailure
-from ._lines import Draft
+from ._lines import Draft, InputRow
+from ._outcomes import RunTracker
 from ._progress import Eta, Progress, Rate, StallDetector, WarningsHandler, display_for
 from ._terminal import Interrupts, duration, print_wrapped
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-
-    from .. import AsyncGameball
-    from ._lines import InputRow
-    from ._tracker import RunTracker
 
 T = TypeVar("T")
 

@@ -12,8 +12,10 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from types import FrameType
+from typing import NoReturn, Self, TextIO
 
 from rich import box
 from rich.cells import cell_len
@@ -22,11 +24,6 @@ from rich.table import Table
 from rich.text import Text
 
 from _gameball_async_cli import EXIT_CODE, STOP_SIGNALS, is_ignored
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-    from types import FrameType
-    from typing import Self
 
 
 class UsageProblem(Exception):

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from .. import AsyncGameball
-from ._lifespan import Client, client_lifespan, missing
+from . import Client, client_lifespan, missing
 
 try:
     from aiohttp import web

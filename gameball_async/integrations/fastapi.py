@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias
 
 from .. import AsyncGameball
-from ._lifespan import missing
+from . import missing
 
 try:
     from fastapi import Depends

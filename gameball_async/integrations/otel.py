@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import attrs
 
 from .. import ConfigurationError, ObservedClient, Observer, PauseReason, RequestEnd, RequestStart, Stats, __version__
-from ._lifespan import missing
+from . import missing
 
 try:
     from opentelemetry import context, metrics, trace

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar, overload
 
 from .. import AsyncGameball, ConfigurationError, NotStarted
-from ._lifespan import Client, client_lifespan, missing
+from . import Client, client_lifespan, missing
 
 try:
     from starlette.requests import HTTPConnection

@@ -9,7 +9,7 @@ except ModuleNotFoundError as error:
         f'The sandbox needs {error.name}: pip install "gameball-async[sandbox]"', name=error.name
     ) from error
 from ._faults import Fault
-from ._limits import Limits
 from ._memory import HeldEvent, RequestRecord, Tally, Violation
+from ._rules import Limits
 
 __all__ = ["Fault", "HeldEvent", "Limits", "RequestRecord", "Sandbox", "Tally", "Violation"]

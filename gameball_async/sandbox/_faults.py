@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, get_args
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack, cast, get_args
 from typing import Literal as _Literal
 
 import attrs
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
 
 Kind = _Literal[
     "status",

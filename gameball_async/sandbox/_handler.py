@@ -5,23 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import attrs
 
-from ._faults import FaultScript, Plan
-from ._limits import LimitWindows
+from ._faults import Fault, FaultScript, Plan
 from ._memory import RequestRecord, SandboxMemory
-from ._responses import EFFECTS, PlannedResponse, Refusal, refused, success
-from ._validator import ParsedRequest, read
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ._faults import Fault
-    from ._limits import Limits, Use
-    from ._responses import Dialect
-
+from ._responses import EFFECTS, Dialect, PlannedResponse, Refusal, refused, success
+from ._rules import Limits, LimitWindows, ParsedRequest, Use, read
 
 _log = logging.getLogger(__name__)
 

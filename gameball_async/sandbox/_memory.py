@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ._responses import Refusal
-    from ._validator import Metadata, ParsedRequest
+from ._responses import Refusal
+from ._rules import Metadata, ParsedRequest
 
 _SECONDS = 60
 

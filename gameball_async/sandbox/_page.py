@@ -1,15 +1,16 @@
-"""The web page, its data, and who may access it. All below `PATH`; the API's own routes are in `_app`."""
+"""The web page, its data, and who may access it. All below `PATH`; the API's own routes are in `_sandbox`."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from ipaddress import ip_address
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -17,20 +18,13 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._faults import SWITCHES, describe
-from ._server import ResponseWriter, Stopped
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from ._faults import FaultScript
-    from ._handler import RequestHandler
-    from ._limits import Use
-    from ._memory import HeldEvent, LatestChanges, PlayerSummary, RequestRecord
-    from ._server import InterruptibleSleep
+from ._faults import SWITCHES, FaultScript, describe
+from ._handler import RequestHandler
+from ._memory import HeldEvent, LatestChanges, PlayerSummary, RequestRecord
+from ._rules import Use
+from ._server import InterruptibleSleep, ResponseWriter, Stopped
 
 
 class Json(JSONResponse):

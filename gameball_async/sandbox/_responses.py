@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import attrs
 
-if TYPE_CHECKING:
-    from ._faults import Fault, Kind
+from ._faults import Fault, Kind
 
 # ---------------------------------------------------------------- the API's versions
 

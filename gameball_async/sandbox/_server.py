@@ -8,20 +8,15 @@ import socket
 import struct
 import sys
 import threading
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import cast
 
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from ._responses import ResponseMode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from ._responses import PlannedResponse
+from ._responses import PlannedResponse, ResponseMode
 
 # seconds, Kestrel's default: Gameball runs on it, and a shorter one would race with the tests' clients
 _KEEP_ALIVE = 130

@@ -24,8 +24,9 @@ import trustme
 
 from gameball_async import AsyncGameball, Rejected, __version__
 from gameball_async._core.wire import dialect
+from gameball_async.cli import doctor as checks
 from gameball_async.cli._options import KeyOptions
-from gameball_async.cli.doctor import _connectivity, _journal_folder, api_key, secret_key
+from gameball_async.cli.doctor import _connectivity, api_key, secret_key
 from gameball_async.cli.doctor._findings import CheckStatus
 from gameball_async.sandbox import Fault, Limits, Sandbox
 
@@ -547,7 +548,7 @@ ALL = ["folder", "locks", "permissions", "disk", "room", "contents"]
 
 
 def folder(path: Path, share: float = 1.0) -> dict[str, Finding]:
-    return {finding.check.removeprefix("journal_"): finding for finding in _journal_folder.findings(path, share)}
+    return {finding.check.removeprefix("journal_"): finding for finding in checks.folder_findings(path, share)}
 
 
 @pytest.fixture
@@ -679,16 +680,16 @@ MOUNTS = """\
     ],
 )
 def test_the_file_system_is_the_innermost_that_holds_the_folder(path: str, kind: str, trouble: str | None) -> None:
-    found = _journal_folder.kind_of(Path(path), MOUNTS)
+    found = checks.kind_of(Path(path), MOUNTS)
     assert found == kind
-    said = _journal_folder.problem_with(kind)
+    said = checks.problem_with(kind)
     assert said is None if trouble is None else said and trouble in said
 
 
 def test_a_network_s_file_system_and_a_system_that_tells_nothing_are_told(
     journal: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_journal_folder, "_MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(checks, "_MOUNTS", tmp_path / "mounts")
     assert folder(journal)["disk"].verdict is CheckStatus.SKIP
     (tmp_path / "mounts").write_text("30 22 0:25 / / rw - nfs server:/export rw\n")
     assert folder(journal)["disk"].verdict is CheckStatus.WARN
@@ -710,8 +711,8 @@ def test_locks_that_do_not_hold_are_told(journal: Path, monkeypatch: pytest.Monk
 def test_a_disk_without_room_is_told(
     least: int, enough: int, verdict: str, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_journal_folder, "LEAST_ROOM", least)
-    monkeypatch.setattr(_journal_folder, "ENOUGH_ROOM", enough)
+    monkeypatch.setattr(checks, "LEAST_ROOM", least)
+    monkeypatch.setattr(checks, "ENOUGH_ROOM", enough)
     assert folder(journal)["room"].verdict == verdict
 
 

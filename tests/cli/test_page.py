@@ -16,8 +16,9 @@ import pytest
 import trustme
 
 from gameball_async import AsyncGameball
+from gameball_async.cli import doctor as checks
 from gameball_async.cli._main import app
-from gameball_async.cli.doctor import _connectivity, _journal_folder
+from gameball_async.cli.doctor import _connectivity
 from gameball_async.cli.doctor._findings import CheckStatus
 from gameball_async.sandbox import Sandbox
 
@@ -120,7 +121,7 @@ def test_a_doctor_who_finds_all_well_prints_what_the_page_shows(
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     (tmp_path / "journal").mkdir(mode=0o700)
-    monkeypatch.setattr(_journal_folder, "kind_of", ext4)
+    monkeypatch.setattr(checks, "kind_of", ext4)
     (with_journal,) = having("doctor --journal")
     check(with_journal, invoke(*with_journal.args[1:]).stdout)
     (as_json,) = having("doctor --json")
@@ -209,7 +210,7 @@ def test_every_verdict_and_every_check_is_in_the_tables(tmp_path: Path, sandbox:
 
 def test_the_figures_of_the_page_are_the_code_s() -> None:
     assert _connectivity.CLOCKS_MAY_DIFFER == 10
-    assert (_journal_folder.ENOUGH_ROOM, _journal_folder.LEAST_ROOM) == (256 * 1024 * 1024, 1024 * 1024)
+    assert (checks.ENOUGH_ROOM, checks.LEAST_ROOM) == (256 * 1024 * 1024, 1024 * 1024)
     assert "at most 10 s from the `Date`" in PAGE
     assert "256 MiB are free: a day of ten events per second. Below 1 MiB a journal accepts nothing." in PAGE
     assert "so 100,000 line items of one event take 42 minutes" in " ".join(PAGE.split())

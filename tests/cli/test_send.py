@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gameball_async.cli._tracker import Rejects
+from gameball_async.cli._outcomes import Rejects
 from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import KEY, events_of, invoke, numbers, rejected, written

@@ -18,10 +18,9 @@ from gameball_async import RateLimit, Stats
 from gameball_async._log import counted
 from gameball_async.cli._lines import Draft
 from gameball_async.cli._options import KeyOptions, read_keys, readable_by_others
+from gameball_async.cli._outcomes import Rejects, Sent
 from gameball_async.cli._progress import Bar, Eta, Rate, StallDetector, display_for, earliest_end, most_requests
-from gameball_async.cli._report import Sent
 from gameball_async.cli._terminal import UsageProblem, argument, duration, printable, quoted
-from gameball_async.cli._tracker import Rejects
 from gameball_async.sandbox import HeldEvent
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 import pytest
 
 from gameball_async.cli._options import ClientOptions
-from gameball_async.cli._send_options import SendOptions, count
+from gameball_async.cli._send import SendOptions, count
 from gameball_async.cli._terminal import is_confirmed
 from gameball_async.sandbox import Fault, Sandbox
 

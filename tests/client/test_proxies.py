@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gameball_async import AsyncGameball, ConfigurationError
-from gameball_async._proxies import proxy_for
+from gameball_async._endpoint import proxy_for
 from gameball_async.sandbox import Sandbox
 
 from .raw_server import RawServer, response

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import gameball_async.sandbox
 from gameball_async._core.events import is_blank
 from gameball_async.sandbox._responses import DIALECTS, Dialect
-from gameball_async.sandbox._validator import ParsedRequest, _is_blank, read
+from gameball_async.sandbox._rules import ParsedRequest, _is_blank, read
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 visible = st.characters(categories=["L", "N", "P", "S"], exclude_characters="\u115f\u1160\u2800\u3164\uffa0")

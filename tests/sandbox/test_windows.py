@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gameball_async.sandbox import Limits, Sandbox
-from gameball_async.sandbox._limits import LimitWindows
+from gameball_async.sandbox._rules import LimitWindows
 
 from .support import V3, V4, body, track
 

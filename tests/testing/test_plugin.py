@@ -103,7 +103,7 @@ def test_a_failure_shows_the_tests_own_line_and_the_nearest_event(pytester: pyte
             "test_a_failure_*.py:3: AssertionError",
         ]
     )
-    result.stdout.no_fnmatch_line("*_assertions.py*")
+    result.stdout.no_fnmatch_line("*_recorder.py*")
 
 
 def test_without_the_extra_the_sandbox_names_it_and_the_recorder_works(pytester: pytest.Pytester) -> None:

@@ -16,7 +16,7 @@ import gameball_async
 PACKAGE = Path(gameball_async.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "_version", "_log", "_platform", "_proxies"}),
+    frozenset({"errors", "_version", "_log", "_platform"}),
     frozenset({"_config"}),
     frozenset({"_core"}),
     frozenset({"_endpoint"}),
@@ -38,7 +38,7 @@ PUBLIC = frozenset({"__init__", "errors", "sandbox", "testing"})
 SHARED = {
     "gameball_async._core.outcome": "what a response means",
     "gameball_async._core.wire": "the paths, headers and needs of each API version",
-    "gameball_async._proxies": "which proxy a request goes through",
+    "gameball_async._endpoint": "which proxy a request goes through",
     "gameball_async._log": "singular and plural in messages",
     "gameball_async._platform": "how to lock and sync a file",
 }

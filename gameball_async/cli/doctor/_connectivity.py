@@ -9,10 +9,11 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -21,13 +22,10 @@ import httpx
 from ... import __version__
 from ..._core.outcome import LONGEST_BODY, AccessProblem, access_problem, read_answer
 from ..._core.wire import dialect
-from ..._proxies import Proxy, is_local, proxy_for
+from ..._endpoint import Proxy, is_local, proxy_for
 from .._options import SECRET_KEY, KeyOptions
 from .._terminal import duration, printable
 from ._findings import CheckStatus, Finding, fail, ok, skip, warn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 _Error = TypeVar("_Error", bound=Exception)
 

@@ -6,17 +6,14 @@ import json
 import sys
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import attrs
 from rich.console import Console
 from rich.text import Text
 
 from ..._log import counted
+from ...errors import ConfigurationError
 from .._terminal import columns, printable, wrapped
-
-if TYPE_CHECKING:
-    from ...errors import ConfigurationError
 
 
 class CheckStatus(StrEnum):
