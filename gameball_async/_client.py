@@ -136,9 +136,8 @@ class AsyncGameball:
             player_unique_id: the player's id, a string that is not blank. A guest has none: do not track guests.
             name: the event's name, a string that is not blank. A name that Gameball does not know yet
                 appears in its dashboard and rewards nothing, so mind the spelling.
-            metadata: numbers, strings, or lists and tuples of these, by key. `Decimal`, `date`,
-                `datetime`, `UUID` and `Enum` are converted without loss. It is encoded at once:
-                changing it later changes nothing.
+            metadata: numbers, strings, or lists and tuples of these, by key. `Decimal`, `date`, `datetime`, `UUID` and
+                `Enum` are converted without loss. It is encoded at once: changing it later changes nothing.
             mobile: the player's mobile number, if and only if the account merges channels by it.
             email: the player's e-mail address, likewise.
 
@@ -316,10 +315,9 @@ class AsyncGameball:
         Linger and backoff are skipped. If the client is halted, it does not wait. May be called
         from any task of the loop, more than once and at once: then the earliest deadline counts.
 
-        In a task or scope that is cancelled already, as in a `finally`, it delivers all the same. A
-        call that is cancelled continues in the background, unless it drains inline: if the
-        client never started, or its task was cancelled, then what is left is given up. ``async with``
-        waits for the end in either case.
+        In a task or scope that is cancelled already, as in a `finally`, it delivers all the same. A call that is
+        cancelled continues in the background, unless it drains inline: if the client never started, or its task was
+        cancelled, then what is left is given up. ``async with`` waits for the end in either case.
 
         Args:
             timeout: seconds, at most. Ten: orchestrators commonly kill after thirty.
@@ -355,8 +353,7 @@ class AsyncGameball:
     def stats(self) -> Stats:
         """An immutable snapshot of what the client has done and holds.
 
-        Callable at any time and from any thread; only in the loop's own thread are all counts of
-        one instant.
+        Callable at any time and from any thread; only in the loop's own thread are all counts of one instant.
         """
         return self._flusher.stats()
 

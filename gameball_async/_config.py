@@ -76,8 +76,7 @@ class Batching:
             waits up to `wait_timeout`, in order of arrival, then raises `BufferFull`; `"raise"`
             raises at once; `"drop_oldest"` gives up the oldest event whose request was not tried yet,
             `"drop_newest"` the one at hand. What is dropped is counted and goes to `on_failure`.
-        wait_timeout: seconds `track` waits for room. One second: Gameball's outage must not
-            become the application's.
+        wait_timeout: seconds `track` waits for room. One second: Gameball's outage must not become the application's.
 
     Raises:
         ConfigurationError: if a value cannot work.
@@ -110,13 +109,11 @@ class Retry:
         multiplier: by how much the wait grows from one retry to the next.
         jitter: the share of each wait that is random, 0 to 1, so that processes which failed
             together do not come back together.
-        max_attempts: 5xx answers to a batch *while other players' requests succeed* before it is
-            split, or its last event given up. A general outage is not counted, nor is a
-            broken connection. Eight: if one request in five fails at random, an innocent batch is
-            taken for a guilty one in 400,000 cases.
-        give_up_after: seconds after which an event that could not be delivered is dropped, with
-            the reason. A day covers an outage over night; `math.inf` never gives up. It must be
-            more than the batching's linger.
+        max_attempts: 5xx answers to a batch *while other players' requests succeed* before it is split, or its last
+            event given up. A general outage is not counted, nor is a broken connection. Eight: if one request in five
+            fails at random, an innocent batch is taken for a guilty one in 400,000 cases.
+        give_up_after: seconds after which an event that could not be delivered is dropped, with the reason. A day
+            covers an outage over night; `math.inf` never gives up. It must be more than the batching's linger.
         ambiguous: what to do when a request was sent and its answer got lost. The API knows no
             event id, so: `"resend"` (the default) never loses and may count twice, `"report"`
             never counts twice and may lose: the event fails as `OutcomeUnknown`.
@@ -216,10 +213,7 @@ class RateLimit:
 
     def windows(self) -> tuple[tuple[int, float], tuple[int, float]]:
         """Both windows after the share, as (requests, seconds); a fraction of a request is not used."""
-        return (
-            (_whole_part(self.per_second * self.share), 1.0),
-            (_whole_part(self.per_30_seconds * self.share), 30.0),
-        )
+        return ((_whole_part(self.per_second * self.share), 1.0), (_whole_part(self.per_30_seconds * self.share), 30.0))
 
 
 def _whole_part(value: float) -> int:

@@ -29,7 +29,6 @@ class _Harmless(logging.LoggerAdapter[logging.Logger]):
 
 
 def logger(name: str) -> _Harmless:
-    """The logger of this name."""
     return _Harmless(logging.getLogger(name))
 
 

@@ -46,8 +46,7 @@ class BufferFull(GameballError):
 class JournalError(GameballError):
     """The journal cannot be opened, read or written; the message says why, and what to do.
 
-    The event at hand was not accepted. What the journal holds already is kept, and the client retries
-    every second.
+    The event at hand was not accepted. What the journal holds already is kept, and the client retries every second.
     """
 
 
@@ -111,12 +110,7 @@ class DeliveryError(GameballError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        code: int | None = None,
-        may_have_arrived: bool = False,
+        self, message: str, *, status: int | None = None, code: int | None = None, may_have_arrived: bool = False
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -148,12 +142,7 @@ class Dropped(DeliveryError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        reason: DropReason,
-        may_have_arrived: bool = False,
-        last_failure: str | None = None,
+        self, message: str, *, reason: DropReason, may_have_arrived: bool = False, last_failure: str | None = None
     ) -> None:
         super().__init__(message, may_have_arrived=may_have_arrived)
         self.reason = reason

@@ -217,11 +217,8 @@ class Buffer:
 
     def _growth(self, batch: Batch, event: EncodedEvent) -> int | None:
         """Bytes that the event's contact adds to the batch; None if the event cannot join it."""
-        if (
-            batch.stage is not BatchState.OPEN
-            or event.name in batch.events
-            or len(batch.events) >= self._batching.max_events
-        ):
+        has_room = event.name not in batch.events and len(batch.events) < self._batching.max_events
+        if batch.stage is not BatchState.OPEN or not has_room:
             return None
         growth = batch.growth(event.mobile, event.email, self._overhead)
         if growth is None or batch.size + growth + len(event.encoded) + 1 > self._batching.max_bytes:
@@ -431,11 +428,12 @@ class Buffer:
     @non_reentrant
     def rebase_clock(self, now: float) -> None:
         """Take the present time for the opening of every batch: until now there was no clock."""
-        self._by_age.rebase_clock(now)
+        for batch in self._by_age.values():
+            batch.opened_at = now
 
     def oldest_at(self) -> float | None:
         """When the oldest unsettled batch was opened, or None."""
-        return self._by_age.oldest_at()
+        return next(iter(self._by_age.values())).opened_at if self._by_age else None
 
     def expired(self, now: float, age: float) -> Iterator[Batch]:
         """The batches of at least that age, oldest first; each must be settled before the next is asked for.

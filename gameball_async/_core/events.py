@@ -127,12 +127,7 @@ def validate_event(
 
 
 def encode(
-    player: str,
-    name: str,
-    metadata: Metadata | None,
-    mobile: str | None,
-    email: str | None,
-    on_padded: OnPadded,
+    player: str, name: str, metadata: Metadata | None, mobile: str | None, email: str | None, on_padded: OnPadded
 ) -> EncodedEvent:
     """Check and encode one event.
 
@@ -152,11 +147,7 @@ def encode(
 
 
 def encode_request(
-    player: str,
-    events: Mapping[str, Metadata | None],
-    mobile: str | None,
-    email: str | None,
-    on_padded: OnPadded,
+    player: str, events: Mapping[str, Metadata | None], mobile: str | None, email: str | None, on_padded: OnPadded
 ) -> list[EncodedEvent]:
     """Check and encode the events of one request.
 
@@ -349,7 +340,6 @@ class _ValuePath:
         return ("value" if self.array is None else f"value[{self.index}]") + member
 
     def error(self, problem: str) -> InvalidEvent:
-        """The error for the value."""
         what = "the value" if self.array is None else "an item of the array"
         return InvalidEvent(f"event {quoted(self.name)}, key {quoted(self.key)}: {what} is {problem}")
 

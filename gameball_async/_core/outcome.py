@@ -116,22 +116,38 @@ class Answer:
 LONGEST_BODY = 64 * 1024
 """Bytes of a decoded body that are looked at."""
 
+
+class AccessProblem(Enum):
+    """Why Gameball denies access."""
+
+    KEY = auto()
+    SECRET_KEY = auto()
+    FORBIDDEN = auto()
+    DISABLED = auto()
+    PLAN = auto()
+
+
+_ACCESS_BY_CODE = {
+    50: AccessProblem.DISABLED,  # v3
+    1000: AccessProblem.KEY,
+    1001: AccessProblem.SECRET_KEY,
+    1002: AccessProblem.FORBIDDEN,
+    1006: AccessProblem.SECRET_KEY,  # on one page
+    6000: AccessProblem.DISABLED,
+    8000: AccessProblem.PLAN,
+}
+_ACCESS_BY_STATUS = {401: AccessProblem.KEY, 403: AccessProblem.FORBIDDEN}
+
 _BY_CODE = {
-    50: Decision.HALT,  # v3: Gameball is disabled
-    1000: Decision.HALT,  # bad or missing API key
-    1001: Decision.HALT,  # secret key required
-    1002: Decision.HALT,  # forbidden
-    1006: Decision.HALT,  # secret key required, on one page
+    **dict.fromkeys(_ACCESS_BY_CODE, Decision.HALT),
     2001: Decision.BUSY,
     5000: Decision.FAILED,  # Gameball's own word for a failure; only a bare 500 is ambiguous
     5003: Decision.FAILED,
-    6000: Decision.HALT,  # Gameball is disabled
-    8000: Decision.HALT,  # the feature is not in the plan
 }
+"""What a code means; a code that is not listed refuses the batch, or is decided by the status."""
 
 _BY_STATUS = {
-    401: Decision.HALT,
-    403: Decision.HALT,
+    **dict.fromkeys(_ACCESS_BY_STATUS, Decision.HALT),
     404: Decision.HALT,  # a wrong route answers an empty 404; Gameball's own 404 has a code
     405: Decision.HALT,  # likewise: this is not Gameball's address
     407: Decision.HALT,  # a proxy's answer: no event is to blame
@@ -203,27 +219,6 @@ def read_answer(
 _CODE = ("code", "errorCode", "ErrorCode")
 _WORDS = ("message", "errorMsg", "ErrorMsg")
 
-
-class AccessProblem(Enum):
-    """Why Gameball denies access."""
-
-    KEY = auto()
-    SECRET_KEY = auto()
-    FORBIDDEN = auto()
-    DISABLED = auto()
-    PLAN = auto()
-
-
-_ACCESS_BY_CODE = {
-    50: AccessProblem.DISABLED,
-    1000: AccessProblem.KEY,
-    1001: AccessProblem.SECRET_KEY,
-    1002: AccessProblem.FORBIDDEN,
-    1006: AccessProblem.SECRET_KEY,
-    6000: AccessProblem.DISABLED,
-    8000: AccessProblem.PLAN,
-}
-_ACCESS_BY_STATUS = {401: AccessProblem.KEY, 403: AccessProblem.FORBIDDEN}
 
 _ACCESS_REMEDIES = {
     AccessProblem.KEY: "Gameball does not accept the API key. Copy it again from Gameball's dashboard",

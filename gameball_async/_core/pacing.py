@@ -1,7 +1,6 @@
 """When a request may go: two sliding windows kept exactly, a minimum distance, and the circuit breaker.
 
-Plain synchronous state; `now`, in seconds of one monotonic clock, and the length of a pause come
-in as arguments.
+Plain synchronous state; `now`, in seconds of one monotonic clock, and the length of a pause come in as arguments.
 """
 
 from __future__ import annotations
@@ -37,43 +36,30 @@ class RateWindows:
     """
 
     def __init__(self, limits: Iterable[tuple[int, float]]) -> None:
-        self._windows = [_RateWindow(requests, seconds) for requests, seconds in limits]
+        self._windows = [(requests, seconds, deque[float]()) for requests, seconds in limits]
         self._in_flight = 0
 
     def free_at(self, now: float) -> float:
         """When a request may start: at once if not above `now`; `inf`: not before one completes."""
-        return max((window.free_at(now, self._in_flight) for window in self._windows), default=now)
+        free_at = now
+        for requests, seconds, completed in self._windows:
+            while completed and completed[0] + seconds <= now:
+                completed.popleft()
+            excess = self._in_flight + len(completed) - requests
+            if excess >= len(completed):
+                return math.inf
+            if excess >= 0:
+                free_at = max(free_at, completed[excess] + seconds)
+        return free_at
 
     def start(self) -> None:
-        """Occupy a slot."""
         self._in_flight += 1
 
     def finish(self, now: float) -> None:
         """Note that a request completed, however it ended."""
         self._in_flight -= 1
-        for window in self._windows:
-            window.completed.append(now)
-
-
-class _RateWindow:
-    """One window: the completions that still count in it."""
-
-    __slots__ = ("completed", "requests", "seconds")
-
-    def __init__(self, requests: int, seconds: float) -> None:
-        self.requests = requests
-        self.seconds = seconds
-        self.completed: deque[float] = deque()
-
-    def free_at(self, now: float, in_flight: int) -> float:
-        while self.completed and self.completed[0] + self.seconds <= now:
-            self.completed.popleft()
-        excess = in_flight + len(self.completed) - self.requests
-        if excess < 0:
-            return now
-        if excess >= len(self.completed):
-            return math.inf
-        return self.completed[excess] + self.seconds
+        for _, _, completed in self._windows:
+            completed.append(now)
 
 
 class Spacing:
@@ -95,7 +81,6 @@ class Spacing:
         return self._next
 
     def start(self, now: float) -> None:
-        """Note that a request starts."""
         self._next = now + self._distance
 
 

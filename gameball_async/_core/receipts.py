@@ -186,8 +186,7 @@ class StoredOutcome(SharedOutcome):
             for name, mark in self.marks.items():
                 batch.mark(name, mark)
             self.marks = None
-        if self.changed is not None:
-            self.changed.ring()
+        self._ring()
 
     def _holder(self, name: str) -> SharedOutcome:
         return self if self._joined is None else self._joined._holder(name)  # noqa: SLF001 the same class's own

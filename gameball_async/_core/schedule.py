@@ -38,7 +38,6 @@ class TimerHeap(Generic[_T]):
         heapq.heappush(self.heap, (at, number, item))
 
     def remove(self, item: _T) -> None:
-        """Forget an item that waits."""
         del self._entry_of[item]
         if len(self.heap) > 2 * len(self._entry_of) + _FEW:
             self.heap = [entry for entry in self.heap if self._entry_of.get(entry[2]) == entry[1]]
@@ -58,15 +57,6 @@ class TimerHeap(Generic[_T]):
 
 class AgeIndex(OrderedDict[int, Batch]):
     """The oldest batch of each number, in order of opening: the parts of a split batch share its number."""
-
-    def rebase_clock(self, now: float) -> None:
-        """Take the present time for the opening of every batch."""
-        for batch in self.values():
-            batch.opened_at = now
-
-    def oldest_at(self) -> float | None:
-        """When the oldest batch was opened, or None."""
-        return next(iter(self.values())).opened_at if self else None
 
     def reaching(self, age: float, now: float, is_kept: Callable[[Batch], bool]) -> Iterator[Batch]:
         """The batches of at least that age, oldest first; each must leave before the next is asked for.

@@ -160,10 +160,9 @@ class RequestEnd:
 class Observer:
     """Watches clients: derive from it, and override what you want to know.
 
-    Every method does nothing by itself. They are plain functions, called in the thread of the
-    client's loop, during its work: be quick, and do not block. What one raises is
-    logged once and ignored. What a method does with the client is not reported to the observer
-    again, so that it may call `track_nowait`.
+    Every method does nothing by itself. They are plain functions, called in the thread of the client's loop, during its
+    work: be quick, and do not block. What one raises is logged once and ignored. What a method does with the client is
+    not reported to the observer again, so that it may call `track_nowait`.
 
     For counts read `ObservedClient.stats` whenever you need them; that costs the client nothing
     in between. One observer may watch several clients.
@@ -183,8 +182,7 @@ class Observer:
             name: the event's name.
 
         Returns:
-            A mark, which comes back in `RequestStart.marks` with each request that holds this
-            event; or None.
+            A mark, which comes back in `RequestStart.marks` with each request that holds this event; or None.
         """
 
     def on_request_start(self, client: ObservedClient, start: RequestStart) -> None:

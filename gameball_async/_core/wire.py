@@ -172,11 +172,5 @@ def _zstd(body: bytes, limit: int) -> tuple[bytes, bool]:
     return output, bool(decompressor.eof)
 
 
-_DECODERS: dict[str, Decoder] = {
-    "gzip": _gzip,
-    "x-gzip": _gzip,
-    "deflate": _deflate,
-    "br": _brotli,
-    "zstd": _zstd,
-}
+_DECODERS: dict[str, Decoder] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli, "zstd": _zstd}
 """What httpx can decode; `br` and `zstd` need the libraries that it needs for them."""

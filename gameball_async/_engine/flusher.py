@@ -81,7 +81,7 @@ class Flusher:
         callbacks = StorageCallbacks(
             now=lambda: self.now(),  # noqa: PLW0108 the clock changes when the client is bound to a loop
             on_progress=self._on_settled,
-            on_restored=self._on_restored,
+            on_restored=lambda batch: self.settlement.take_over(batch),  # noqa: PLW0108 which is made from the storage
             on_refused=self._on_refused,
             on_missing=self.reporting.missing,
         )
@@ -278,9 +278,6 @@ class Flusher:
             self.admission.queue.room_made()
         if self._closing_at is not None:
             self._wake.ring()  # perhaps that was the last
-
-    def _on_restored(self, batch: Batch) -> None:
-        self.settlement.take_over(batch)
 
     def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
         self.settlement.report(events, error)

@@ -426,18 +426,15 @@ class Lifecycle:
                 return ClientClosed("the client is closed: make a new one, or close it later.")
 
     def _death(self) -> FlusherDied:
+        left = "is kept in the journal" if self.flusher.storage.is_persistent else "was given to on_failure"
         death = FlusherDied(
-            f"the client's background task crashed; what it held {self._left}: make a new client."
+            f"the client's background task crashed; what it held {left}: make a new client."
             if self._cause is not None
             else "the client's background task was cancelled before the client was closed: await aclose() to deliver "
             "what is left, and make a new client."
         )
         death.__cause__ = self._cause
         return death
-
-    @property
-    def _left(self) -> str:
-        return "is kept in the journal" if self.flusher.storage.is_persistent else "was given to on_failure"
 
 
 def _innermost(error: Exception) -> Exception:

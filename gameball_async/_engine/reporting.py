@@ -69,7 +69,6 @@ class LogReporter:
         self._has_logged_foreign = False
 
     def request_starts(self, now: float) -> None:
-        """A request is about to be sent."""
         self._in_flight += 1
         self._unanswered_since = min(self._unanswered_since, now)
 
@@ -211,7 +210,6 @@ class LogReporter:
             self._outage, self._unanswered_since = None, math.inf  # it is not retried
 
     def log_failed(self, now: float) -> None:
-        """Log the events that have failed, if it is time."""
         self._log([(loss.take(now), loss) for loss in self.losses.values() if loss.due_at <= now])
 
     def log_all(self, now: float) -> None:
@@ -314,6 +312,7 @@ class Reporting:
         waiting: gives the number of events without an outcome.
 
     Attributes:
+        log: what is logged.
         is_watched: whether there is an observer.
         sees_tracks: whether the observer wants to see each event that is tracked.
     """
@@ -325,7 +324,7 @@ class Reporting:
         self.is_watched = observer is not None
         self._observer = Observer() if observer is None else observer
         self._client = client
-        self._log_reporter = LogReporter(waiting, _without_path(client.base_url))
+        self.log = LogReporter(waiting, _without_path(client.base_url))
         self._due = Notifier()
         self._wakes_at = math.inf
         self._reporting: anyio.CancelScope | None = None
@@ -368,8 +367,7 @@ class Reporting:
             self._call(self._observer.on_start)
 
     def closed(self, now: float) -> None:
-        """The client is closed for good."""
-        self._log_reporter.log_all(now)
+        self.log.log_all(now)
         if self._is_started:
             self._is_started = False
             self._call(self._observer.on_close)
@@ -382,12 +380,11 @@ class Reporting:
             shared.mark(event.name, self._call(self._observer.on_track, event.name))
 
     def delivered(self, events: int, outcome: Delivered) -> None:
-        """Report delivered events to the observer."""
         self._call(self._observer.on_settled, events, outcome)
 
     def failed(self, names: Sequence[str], error: DeliveryError) -> None:
         """Report events that will not arrive, or may not have; the next `log_failed` logs them."""
-        self._log_reporter.add_failed(names, error)
+        self.log.add_failed(names, error)
         if self.is_watched:
             self._call(self._observer.on_settled, len(names), error)
 
@@ -396,49 +393,40 @@ class Reporting:
         if self.is_watched and events:
             self._call(self._observer.on_settled, events, Dropped(_MISSING, reason=DropReason.JOURNAL_FAILED))
 
-    def kept(self, why: str) -> None:
-        """The client ends, and what waits is kept in the journal."""
-        self._log_reporter.kept(why)
-
     def log_failed(self, now: float) -> None:
         """Log the events that have failed, if it is time."""
-        if self._log_reporter.losses:
-            self._log_reporter.log_failed(now)
+        if self.log.losses:
+            self.log.log_failed(now)
         self._wake_in_time()
 
     def _wake_in_time(self) -> None:
         """Wake `report` if there is something to log before its present wait ends."""
-        if self._log_reporter.due_at < self._wakes_at:
+        if self.log.due_at < self._wakes_at:
             self._due.ring()
 
     async def report(self, now: Callable[[], float]) -> None:
         """Log in time what no call brings about, such as an answer that does not come; until `finish`."""
         with anyio.CancelScope() as self._reporting:
             while True:
-                if self._log_reporter.due_at <= now():
-                    self._log_reporter.log_failed(now())
-                    self._log_reporter.log_outage(now())
-                self._wakes_at = self._log_reporter.due_at
+                if self.log.due_at <= now():
+                    self.log.log_failed(now())
+                    self.log.log_outage(now())
+                self._wakes_at = self.log.due_at
                 with anyio.move_on_after(self._wakes_at - now()):
                     await self._due.wait()
                 if now() > self._wakes_at + _LATE:
                     await anyio.sleep(_LATE)  # the loop stood still: first let it read what has arrived
 
     def finish(self) -> None:
-        """Let `report` end."""
         if self._reporting is not None:
             self._reporting.cancel()
-
-    def log_all(self, now: float) -> None:
-        """Log everything that was counted: there may be no other time."""
-        self._log_reporter.log_all(now)
 
     # ---------------------------------------------------------------- requests
 
     def request_starts(self, batch: Batch, body: bytes, now: float) -> SentRequest:
         """A request is about to be sent; what is returned is for its end."""
         sending = SentRequest(batch, body, now)
-        self._log_reporter.request_starts(now)
+        self.log.request_starts(now)
         self._wake_in_time()
         if self.is_watched:
             marks = batch.shared.marks or {}
@@ -452,9 +440,8 @@ class Reporting:
         return sending
 
     def request_ends(self, sending: SentRequest, answer: Answer, now: float) -> None:
-        """It has ended."""
         seconds = now - sending.started_at
-        self._log_reporter.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds, now)
+        self.log.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds, now)
         self._wake_in_time()
         if sending.start is not None:
             end = RequestEnd(verdict=answer.verdict.label, status=answer.status, code=answer.code, seconds=seconds)
@@ -463,21 +450,16 @@ class Reporting:
     # ---------------------------------------------------------------- pauses
 
     def look_at(
-        self,
-        breaker: CircuitBreaker,
-        answer: Answer,
-        health: ServerHealth,
-        halted: ClientHalted | None,
-        now: float,
+        self, breaker: CircuitBreaker, answer: Answer, health: ServerHealth, halted: ClientHalted | None, now: float
     ) -> None:
         """Report what the response to a request meant for the circuit breaker."""
         before, self._state = self._state, breaker.state
         if breaker.state is not BreakerState.CLOSED:
-            self._log_reporter.not_open(breaker.state, answer, halted, breaker.until, now)
+            self.log.not_open(breaker.state, answer, halted, breaker.until, now)
         elif answer.verdict in FAILURES:
-            self._log_reporter.failed(answer)
+            self.log.failed(answer)
         elif health is not ServerHealth.NONE:
-            self._log_reporter.recovered(now)
+            self.log.recovered(now)
         if breaker.state is not before and self.is_watched:
             self._report_change(before, now)
 

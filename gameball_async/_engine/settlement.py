@@ -209,9 +209,9 @@ class Settlement:
         if not self._storage.is_persistent:
             self._settle_the_rest(reason, why, now)
         elif not self._has_given_up:
-            self._reporting.kept(_because(why, self.last_failure))
+            self._reporting.log.kept(_because(why, self.last_failure))
         self._has_given_up = True
-        self._reporting.log_all(now)
+        self._reporting.log.log_all(now)
 
     def _settle_the_rest(self, reason: DropReason, why: str, now: float) -> None:
         if self.halted is not None:

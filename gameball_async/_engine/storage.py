@@ -178,15 +178,12 @@ class MemoryStorage(Storage):
         self._batching = batching
 
     def accept(self, event: EncodedEvent, now: float) -> SharedOutcome | None:
-        """Accept an event, or return None when full."""
         return self._buffer.offer(event, now)
 
     def accept_batch(self, events: Sequence[EncodedEvent], now: float) -> SharedOutcome | None:
-        """Accept events that go in one request, or return None when full."""
         return self._buffer.offer_batch(events, now)
 
     def full(self, remedy: str) -> BufferFull:
-        """Return the error for an event that found no room."""
         counts, batching = self._buffer.counts, self._batching
         return BufferFull(
             f"the buffer is full: {counts.pending} of {counted(batching.buffer_events, 'event')}, "

@@ -227,7 +227,6 @@ class CheckpointFile:
 
     @classmethod
     def begin(cls, path: Path) -> CheckpointFile:
-        """Create a new one."""
         with cls._locked(path, "written", ": name another one with --progress") as checkpoint_file:
             try:
                 os.close(open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))

@@ -90,7 +90,6 @@ class Files:
         self._seen = self._given = 0
 
     def rows(self) -> Generator[InputRow | ReadFailure]:
-        """Read the rows."""
         for at, path in enumerate(self._paths):
             self._at = at
             try:
@@ -243,7 +242,6 @@ class Findings:
             self.add(row.file, oddity, row.line)
 
     def add(self, file: int, oddity: Oddity, line: int) -> None:
-        """Count one."""
         count, first = self._found.get((file, oddity), (0, line))
         self._found[file, oddity] = count + 1, first
 

@@ -42,7 +42,6 @@ class Status:
 
     @classmethod
     def of(cls, folder: Path) -> Status:
-        """Inspect a journal."""
         files = inspect_journal(folder)
         try:
             return cls(files, len(DeadLetters(folder)))
@@ -55,7 +54,6 @@ class Status:
         return sum(file.pending or 0 for file in self.files)
 
     def in_json(self) -> str:
-        """Return it as one line of JSON."""
         files = [
             attrs.asdict(file) | {"path": str(file.path), "oldest": file.oldest and file.oldest.isoformat()}
             for file in self.files
@@ -71,7 +69,6 @@ class Status:
         )
 
     def print(self) -> None:
-        """Print it as a table and sentences."""
         if self.files:
             _print_rows([_row(file) for file in self.files])
         for file in self.files:
@@ -292,7 +289,6 @@ def _matching(letters: Iterable[DeadLetter], kind: str | None, name: str | None)
 
 
 def _chosen(letters: DeadLetters, ids: tuple[int, ...], options: dict[str, Any]) -> Iterator[DeadLetter]:
-    """Return the letters that the options choose."""
     kind, name = options["kind"], options["name"]
     if bool(ids) == bool(options["is_all"] or kind or name):
         raise click.UsageError("give ids, or --all, or a --kind or --name, and only one of these.")

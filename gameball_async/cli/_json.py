@@ -57,7 +57,6 @@ def read_ndjson(lines: Iterator[InputLine], *, file: int, encoding: str) -> Iter
 
 
 def decoded(line: InputLine, encoding: str) -> str:
-    """Decode a line."""
     if line.cut:
         raise RowError(f"the line is longer than {LONGEST_LINE:,} bytes: split it, or shorten its texts.")
     try:
@@ -76,7 +75,6 @@ def decoded(line: InputLine, encoding: str) -> str:
 
 
 def parse_event(text: str, what: str = "line") -> Draft:
-    """Parse the JSON text of one event."""
     fields = _parse_object(text, what)
     if unknown := fields.keys() - KNOWN_KEYS:
         raise RowError(

@@ -144,7 +144,6 @@ class ClientOptions:
         )
 
     def gameball(self) -> AsyncGameball:
-        """Create the client."""
         return AsyncGameball(
             self.keys.api_key,
             secret_key=self.keys.secret_key,
@@ -197,7 +196,6 @@ def required_keys(path: Path | None, *, remedy: str = "") -> KeyOptions:
 
 
 def readable_by_others(path: Path) -> bool:
-    """Whether other accounts may read the file."""
     return sys.platform != "win32" and bool(path.stat().st_mode & 0o077)
 
 
@@ -256,7 +254,6 @@ class _Formatter(click.HelpFormatter):
         super().__init__(indent_increment, width)
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Write names and their descriptions."""
         super().write_dl(rows, col_max if self.width >= _NARROW - 2 else 6, col_spacing)
 
 
@@ -276,7 +273,6 @@ class Program(click.Group):
     """A group whose error messages wrap between words."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 as click's
-        """Run the command."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:

@@ -100,7 +100,6 @@ class RunTracker:
 
     @property
     def under_way(self) -> int:
-        """Unsettled rows."""
         return len(self._under_way)
 
     def settled(self) -> list[list[tuple[int, int]]]:
@@ -232,7 +231,6 @@ class Rejects:
             self.first[reason] = FirstReason(file, line)
 
     def close(self) -> None:
-        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -274,12 +272,10 @@ class Sent:
         self.shapes: dict[str, list[Shape]] = {}
 
     def add(self, draft: Draft) -> None:
-        """Add a delivered event."""
         shape = (draft.name, _as_json(draft.metadata or {}), draft.mobile, draft.email)
         self.shapes.setdefault(draft.player, []).append(shape)
 
     def compare(self, holdings: Mapping[str, Sequence[HeldEvent]]) -> Comparison:
-        """Compare with a sandbox's events."""
         held = {player: [shape_of(event) for event in events] for player, events in holdings.items()}
         players = {**self.shapes, **held}
         return Comparison(
@@ -320,7 +316,6 @@ def figures(lines: Iterable[tuple[str, int, bool]]) -> Lines:
 
 
 def row_figures(counts: RowCounts, left: int) -> Lines:
-    """Return the outcomes of rows."""
     return figures(
         [
             ("Rows read", counts.settled + left, True),
@@ -336,7 +331,6 @@ def row_figures(counts: RowCounts, left: int) -> Lines:
 
 
 def request_figures(stats: Stats, seconds: float) -> Lines:
-    """Return the number of requests and the duration."""
     successes = stats.requests - stats.retries
     merged = stats.delivered / successes if successes > 0 else 0.0
     return [

@@ -96,7 +96,6 @@ class Rate:
         self._seen: deque[tuple[float, int]] = deque()
 
     def note(self, now: float, total: int) -> None:
-        """Take the total at `now`."""
         self._seen.append((now, total))
         while len(self._seen) > 2 and self._seen[1][0] <= now - _MEMORY:  # noqa: PLR2004 two points make a line
             self._seen.popleft()
@@ -153,7 +152,6 @@ class Progress:
     status: StallStatus | None = None
 
     def counters(self) -> str:
-        """Format the counters as one line."""
         parts = [
             f"{counted(self.delivered, 'event')} delivered",
             counted(self.requests, "request"),
@@ -164,7 +162,6 @@ class Progress:
         return ", ".join(parts)
 
     def time_left(self) -> str:
-        """Format the remaining time; empty while unknown."""
         return "" if self.remaining is None else f"about {duration(self.remaining)} to go"
 
 
@@ -192,7 +189,6 @@ class WarningsHandler(logging.Handler):
         self._logger = logging.getLogger("gameball_async")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show one warning."""
         if record.levelno < logging.ERROR:
             self._display.say(record.getMessage())
 
@@ -212,7 +208,6 @@ class LineDisplay(Display):
         self._was_ok = True
 
     def say(self, text: str) -> None:
-        """Print one line."""
         with suppress(OSError):
             print_wrapped(text, sys.stderr)
 
@@ -252,7 +247,6 @@ class Bar(Display):
             self._console.print(Text(wrapped(printable(text), sys.stderr)), soft_wrap=True)
 
     def show(self, progress: Progress, now: float) -> None:
-        """Redraw the bar."""
         with suppress(OSError):
             self._live.update(self._drawn(progress, now), refresh=True)
 

@@ -60,7 +60,6 @@ class ThreadedReader(Generic[T]):
             raise item.error
 
     def stop(self) -> None:
-        """Stop reading."""
         self._stopped = True
         self._capacity.release()
 
@@ -119,7 +118,6 @@ class RunResult:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a signal ended the run."""
         return self.how is StopReason.INTERRUPTED
 
     def print_stop(self, *, remedy: str, resume: str = "") -> None:

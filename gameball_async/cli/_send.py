@@ -80,15 +80,12 @@ class SendOptions:
         return only if len(self.paths) == 1 else f"{len(self.paths)} files"
 
     def names(self) -> list[str]:
-        """Return the files' names, for the rejects."""
         return ["standard input" if path == STANDARD_INPUT else path for path in self.paths]
 
     def rejects_path(self) -> Path:
-        """Return the path of the rejects file."""
         return self.rejects or _beside(self.paths[0], ".rejects.ndjson")
 
     def progress_path(self) -> Path | None:
-        """Return the path of the progress file, or None."""
         return None if self.sandbox else self._progress_path()
 
     def _progress_path(self) -> Path | None:
@@ -191,7 +188,6 @@ class Preview:
     warnings: list[str] = attrs.field(factory=list[str])
 
     def lines(self) -> list[str]:
-        """Format the counts as lines."""
         names = self.events.most_common(_MOST_NAMES)
         lines = [f"{count:>12,}  {quoted(name)}" for name, count in names]
         if (more := self.events.total() - sum(count for _, count in names)) > 0:
@@ -201,7 +197,6 @@ class Preview:
         return lines + self.warnings
 
     def question(self) -> str:
-        """Return the question for the user."""
         counted_rows = self.events.total() + self.invalid
         if self.is_complete:
             return f"Rewards cannot be taken back. Send {counted(self.events.total(), 'event')}?"

@@ -179,11 +179,7 @@ _COUNTERS = {
     "gameball.client.accepted.events": ("{event}", "accepted", "Events that track() or send() accepted."),
     "gameball.client.delivered.events": ("{event}", "delivered", "Events that Gameball has accepted."),
     "gameball.client.rejected.events": ("{event}", "rejected", "Events that Gameball rejected."),
-    "gameball.client.dropped.events": (
-        "{event}",
-        "dropped",
-        "Events given up: no room, too old, client closed.",
-    ),
+    "gameball.client.dropped.events": ("{event}", "dropped", "Events given up: no room, too old, client closed."),
     "gameball.client.unknown.events": ("{event}", "unknown", "Events that may have arrived, and are not sent again."),
     "gameball.client.requests": ("{request}", "requests", "Requests sent, retries included."),
     "gameball.client.retries": ("{request}", "retries", "Requests that repeated an earlier one."),

@@ -308,7 +308,6 @@ class FaultScript:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults in order of precedence."""
         return tuple(entry.fault for entry in self._entries)
 
     def add_first(self, fault: Fault, now: float) -> None:

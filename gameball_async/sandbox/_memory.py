@@ -24,7 +24,6 @@ class ActivityCounts:
     unapplied: int = 0
 
     def plus(self, *, applied: bool) -> ActivityCounts:
-        """Return the counts with one more request."""
         return ActivityCounts(self.applied + applied, self.unapplied + (not applied))
 
 
@@ -229,7 +228,6 @@ class SandboxMemory:
             self._violations.append(Violation(refusal.kind, refusal.detail, number))
 
     def close(self, record: RequestRecord) -> None:
-        """Record a request that has ended."""
         with self._changed:
             self._requests.append(record)
             self._statuses[record.status] += 1
@@ -238,22 +236,18 @@ class SandboxMemory:
             self._changed.notify_all()
 
     def holdings(self) -> dict[str, list[HeldEvent]]:
-        """Return every player's events in the order they were applied."""
         with self._changed:
             return {player: list(events) for player, events in self._holdings.items()}
 
     def requests(self) -> list[RequestRecord]:
-        """Return the requests in the order they ended."""
         with self._changed:
             return list(self._requests)
 
     def violations(self) -> list[Violation]:
-        """Return the broken rules in the order they were found."""
         with self._changed:
             return list(self._violations)
 
     def tally(self) -> Tally:
-        """Return all counts."""
         with self._changed:
             return self._tally()
 

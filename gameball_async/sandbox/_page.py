@@ -35,7 +35,6 @@ class Json(JSONResponse):
 
 
 def bad_request(message: str) -> Json:
-    """Return a 400 with an error message."""
     return Json({"error": message}, status_code=400)
 
 
@@ -263,7 +262,6 @@ def _metadata(event: HeldEvent) -> str:
 
 
 def clipped(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """Return a text, shortened if it is long."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

@@ -287,8 +287,8 @@ class LimitWindows:
     """
 
     def __init__(self, limits: Limits | None) -> None:
-        self.limits = limits
-        self._windows = () if limits is None else _windows(limits)
+        counts = () if limits is None else ((limits.per_second, 1.0), (limits.per_30_seconds, 30.0))
+        self._windows = [_LimitWindow(count, seconds) for count, seconds in counts]
 
     def admit(self, now: float) -> str | None:
         """Count a request and return None, or return which window is full."""
@@ -305,9 +305,4 @@ class LimitWindows:
         return f"More than {full.count} request{'' if full.count == 1 else 's'} in {full.seconds:g} s."
 
     def use(self, now: float) -> list[Use]:
-        """Return how full each window is."""
         return [Use(window.used(now), window.count, window.seconds) for window in self._windows]
-
-
-def _windows(limits: Limits) -> tuple[_LimitWindow, ...]:
-    return _LimitWindow(limits.per_second, 1.0), _LimitWindow(limits.per_30_seconds, 30.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -92,11 +91,9 @@ class Expected:
         return f"{event} of player {self.player_unique_id!r}{metadata}{''.join(contact)}"
 
     def matches(self, event: Event) -> bool:
-        """Return whether the event is as expected."""
         return not self.differences(event)
 
     def differences(self, event: Event) -> list[Difference]:
-        """Return the differences of the event, or none if it matches."""
         expected = {"player": self.player_unique_id, **self._name, **_by_key(self.metadata), **self._contact}
         keys = _by_key(event.metadata)
         contact = {"mobile": event.mobile, "email": event.email}
@@ -137,13 +134,74 @@ _LONGEST_LINE = 160
 """The maximum length of an event in a message."""
 
 
-class Assertions(ABC):
-    """Assertions about the recorded events."""
+class Recorder(AsyncGameball):
+    """Replaces the client in tests: it records events, and has assertions. No network, no thread, no task.
+
+    ::
+
+        recorder = Recorder()
+        await checkout(recorder, player="player123", total=100)
+        recorder.assert_tracked("player123", "place_order", total_amount=100)
+
+    It is an `AsyncGameball` with another engine, so all calls have the client's arguments, checks and errors. Events
+    are delivered at once, unless `fail` makes them fail.
+
+    Args:
+        on_failure: as for the client; called before the next `track`, `send`, `flush` or
+            `aclose` returns. While one task is in it, the calls of other tasks do not wait.
+        started: True creates a recorder that is started already, in any loop; by
+            default `send`, `flush` and `track_threadsafe` need `start`, `run` or `async with` first.
+    """
+
+    def __init__(self, *, on_failure: OnFailure | None = None, started: bool = False) -> None:
+        # the client's constructor is not called: a recorder has no key and no address, and its engine is another one
+        self._recording = RecordingEngine(on_failure)
+        self._lifecycle = RecorderLifecycle(self._recording, started=started)
+        engine: Any = self._recording
+        self._admission = self._storage = self._flusher = engine
+        self._on_padded = _ignore
 
     @property
-    @abstractmethod
     def events(self) -> list[Event]:
-        """Every accepted event, in order. A snapshot."""
+        """Every accepted event, in order, with any outcome. A snapshot."""
+        return list(self._recording.events)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, as a service must close its client before it ends."""
+        return self._lifecycle.state is ClientState.CLOSED
+
+    def reset(self) -> None:
+        """Clear the recorded events, so that later assertions see only new ones; everything else stays."""
+        self._recording.events.clear()
+
+    def fail(
+        self, error: Failure, *, player_unique_id: str | None = None, name: str | None = None, times: int | None = None
+    ) -> None:
+        """Make events fail with an error from now on; if several calls match an event, the first one applies.
+
+        - `Rejected`, `Dropped` and `OutcomeUnknown` are the event's outcome: its receipt and `send` raise
+          it, and `on_failure` gets it.
+        - `BufferFull` and `JournalError` are raised by `track`, `track_nowait`, `track_threadsafe` and
+          `send`; the event is not accepted.
+        - `ClientHalted` and `FlushTimeout` keep the event pending: `flush` raises the error, `recover`
+          delivers the event, and `aclose` drops it.
+
+        Args:
+            error: the error, as the client would raise it.
+            player_unique_id: only for this player; by default for all.
+            name: only for events with this name; by default for all.
+            times: for how many events; by default for any number, until `recover`.
+
+        Raises:
+            TypeError: if the client does not raise such an error there.
+            ValueError: if `times` is below 1.
+        """
+        self._recording.rules.append(Rule(error, player_unique_id, name, times))
+
+    def recover(self) -> None:
+        """Stop all failures, and deliver pending events; callable from any thread."""
+        self._recording.recover()
 
     def assert_tracked(
         self,
@@ -160,15 +218,13 @@ class Assertions(ABC):
     ) -> None:
         """Assert that an event was tracked.
 
-        Values are compared as Gameball would receive them: ``Decimal("9.50")`` equals ``9.5``, a date its
-        ISO 8601 string, a tuple a list. Matchers work too, such as ``pytest.approx(9.5)`` or
-        ``unittest.mock.ANY``.
+        Values are compared as Gameball would receive them: ``Decimal("9.50")`` equals ``9.5``, a date its ISO 8601
+        string, a tuple a list. Matchers work too, such as ``pytest.approx(9.5)`` or ``unittest.mock.ANY``.
 
         Args:
             player_unique_id: the player's id.
             name: the event's name.
-            metadata: expected keys and values; for keys that are not Python names, or have the name of
-                an option.
+            metadata: expected keys and values; for keys that are not Python names, or have the name of an option.
             times: the expected number of such events; by default at least one.
             exact: whether other keys are not allowed.
             mobile: the expected mobile number, or None for none; by default any or none.
@@ -226,6 +282,12 @@ class Assertions(ABC):
         if events := self.events:
             raise AssertionError(f"nothing should have been tracked.{_listed(enumerate(events, 1))}")
 
+    def __repr__(self) -> str:
+        return f"<Recorder {self._lifecycle.state.name.lower()}, {len(self._recording.events)} tracked>"
+
+    def __del__(self) -> None:
+        """Do not warn: nothing is lost with a recorder."""
+
 
 def _wrong_count(expected: Expected, events: list[Event], found: int, times: int | None) -> str:
     """Return the message of `assert_tracked`: the count, the nearest other event, and all events."""
@@ -263,92 +325,6 @@ def _shortened(event: Event) -> str:
 
 def _times(count: int) -> str:
     return {0: "never", 1: "once"}.get(count, f"{count} times")
-
-
-class Recorder(Assertions, AsyncGameball):
-    """Replaces the client in tests: it records events, and has assertions. No network, no thread, no task.
-
-    ::
-
-        recorder = Recorder()
-        await checkout(recorder, player="player123", total=100)
-        recorder.assert_tracked("player123", "place_order", total_amount=100)
-
-    It is an `AsyncGameball` with another engine, so all calls have the client's arguments, checks and errors. Events
-    are delivered at once, unless `fail` makes them fail.
-
-    Args:
-        on_failure: as for the client; called before the next `track`, `send`, `flush` or
-            `aclose` returns. While one task is in it, the calls of other tasks do not wait.
-        started: True creates a recorder that is started already, in any loop; by
-            default `send`, `flush` and `track_threadsafe` need `start`, `run` or `async with` first.
-    """
-
-    def __init__(
-        self,
-        *,
-        on_failure: OnFailure | None = None,
-        started: bool = False,
-    ) -> None:
-        # the client's constructor is not called: a recorder has no key and no address, and its engine is another one
-        self._recording = RecordingEngine(on_failure)
-        self._lifecycle = RecorderLifecycle(self._recording, started=started)
-        engine: Any = self._recording
-        self._admission = self._storage = self._flusher = engine
-        self._on_padded = _ignore
-
-    @property
-    def events(self) -> list[Event]:
-        """Every accepted event, in order, with any outcome. A snapshot."""
-        return list(self._recording.events)
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, as a service must close its client before it ends."""
-        return self._lifecycle.state is ClientState.CLOSED
-
-    def reset(self) -> None:
-        """Clear the recorded events, so that later assertions see only new ones; everything else stays."""
-        self._recording.events.clear()
-
-    def fail(
-        self,
-        error: Failure,
-        *,
-        player_unique_id: str | None = None,
-        name: str | None = None,
-        times: int | None = None,
-    ) -> None:
-        """Make events fail with an error from now on; if several calls match an event, the first one applies.
-
-        - `Rejected`, `Dropped` and `OutcomeUnknown` are the event's outcome: its receipt and `send` raise
-          it, and `on_failure` gets it.
-        - `BufferFull` and `JournalError` are raised by `track`, `track_nowait`, `track_threadsafe` and
-          `send`; the event is not accepted.
-        - `ClientHalted` and `FlushTimeout` keep the event pending: `flush` raises the error, `recover`
-          delivers the event, and `aclose` drops it.
-
-        Args:
-            error: the error, as the client would raise it.
-            player_unique_id: only for this player; by default for all.
-            name: only for events with this name; by default for all.
-            times: for how many events; by default for any number, until `recover`.
-
-        Raises:
-            TypeError: if the client does not raise such an error there.
-            ValueError: if `times` is below 1.
-        """
-        self._recording.script.add(Rule(error, player_unique_id, name, times))
-
-    def recover(self) -> None:
-        """Stop all failures, and deliver pending events; callable from any thread."""
-        self._recording.recover()
-
-    def __repr__(self) -> str:
-        return f"<Recorder {self._lifecycle.state.name.lower()}, {len(self._recording.events)} tracked>"
-
-    def __del__(self) -> None:
-        """Do not warn: nothing is lost with a recorder."""
 
 
 def _ignore(what: str, padding: str) -> None:

@@ -57,42 +57,19 @@ class Rule:
     name: str | None
     left: int | None
 
-    def matches(self, event: Event) -> bool:
-        """Whether it affects this event."""
-        is_same_player = self.player_unique_id in (None, event.player_unique_id)
-        return self.left != 0 and is_same_player and self.name in (None, event.name)
-
-
-class FailureScript:
-    """The rules in the order in which they were added; the first one that matches applies."""
-
-    def __init__(self) -> None:
-        self._rules: list[Rule] = []
-
-    def add(self, rule: Rule) -> None:
-        """Add a rule after the others."""
-        if not isinstance(rule.error, Failure):
-            given = rule.error.__name__ if isinstance(rule.error, type) else type(rule.error).__name__
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.error, Failure):
+            given = self.error.__name__ if isinstance(self.error, type) else type(self.error).__name__
             raise TypeError(
                 f"fail() does not accept {given}: pass an instance of Rejected, Dropped, OutcomeUnknown, BufferFull, "
                 "JournalError, ClientHalted or FlushTimeout."
             )
-        if rule.left is not None and rule.left < 1:
-            raise ValueError(f"fail(times={rule.left}) affects no event: pass at least 1, or None for every event.")
-        self._rules.append(rule)
+        if self.left is not None and self.left < 1:
+            raise ValueError(f"fail(times={self.left}) affects no event: pass at least 1, or None for every event.")
 
-    def clear(self) -> None:
-        """Remove all rules."""
-        self._rules.clear()
-
-    def error_for(self, event: Event) -> Failure | None:
-        """Return the error of the first matching rule, and count it."""
-        rule = next((rule for rule in self._rules if rule.matches(event)), None)
-        if rule is None:
-            return None
-        if rule.left is not None:
-            rule.left -= 1
-        return rule.error
+    def matches(self, event: Event) -> bool:
+        is_same_player = self.player_unique_id in (None, event.player_unique_id)
+        return self.left != 0 and is_same_player and self.name in (None, event.name)
 
 
 # ---------------------------------------------------------------- outcomes
@@ -135,11 +112,9 @@ class RecordedOutcome(SharedOutcome):
             waiter.wake()
 
     def outcome_of(self, name: str) -> Outcome | None:
-        """Return the outcome of an event, or None while it is pending."""
         return self._outcomes.get(name)
 
     async def wait(self, name: str) -> Outcome:
-        """Wait for the outcome of an event."""
         if self._report is not None:
             await self._report()
         waiter = _Waiter()
@@ -170,12 +145,12 @@ class RecordingEngine:
 
     Attributes:
         events: the accepted events, in order.
-        script: which events fail.
+        rules: which events fail; the first one that matches applies.
     """
 
     def __init__(self, on_failure: OnFailure | None) -> None:
         self.events: list[Event] = []
-        self.script = FailureScript()
+        self.rules: list[Rule] = []
         self._failures = FailureCallbacks(on_failure)
         self._lock = threading.Lock()  # track_threadsafe records in the thread that calls it
         self._held: list[_Held] = []
@@ -190,7 +165,6 @@ class RecordingEngine:
         return self._accept([event], RecordedOutcome(None, is_durable=None if _calls.is_threadsafe else False))
 
     def offer_batch(self, events: Sequence[EncodedEvent], _: float) -> SharedOutcome:
-        """Record the events of one request."""
         return self._accept(events, RecordedOutcome(self.report, is_durable=None))
 
     def claim(self, shared: SharedOutcome) -> None:
@@ -209,7 +183,6 @@ class RecordingEngine:
 
     @property
     def storage(self) -> RecordingEngine:
-        """The storage: this engine itself."""
         return self
 
     def now(self) -> float:
@@ -248,7 +221,7 @@ class RecordingEngine:
     def recover(self) -> None:
         """Remove the script, and deliver pending events."""
         with self._lock:
-            self.script.clear()
+            self.rules.clear()
             self._halted = None
             held, self._held = self._held, []
             for each in held:
@@ -277,13 +250,22 @@ class RecordingEngine:
         """Record all events or, if the script says so, none of them."""
         events = [Event(each.player, each.name, each.mobile, each.email, each.encoded) for each in encoded]
         with self._lock:
-            errors = [self.script.error_for(event) for event in events]
+            errors = [self._error_for(event) for event in events]
             for error in errors:
                 if isinstance(error, (BufferFull, JournalError)):
                     raise error.with_traceback(None)
             for event, error in zip(events, errors, strict=True):
                 self._record(event, shared, error)
         return shared
+
+    def _error_for(self, event: Event) -> Failure | None:
+        """Return the error of the first matching rule, and count it."""
+        rule = next((rule for rule in self.rules if rule.matches(event)), None)
+        if rule is None:
+            return None
+        if rule.left is not None:
+            rule.left -= 1
+        return rule.error
 
     def _record(self, event: Event, shared: RecordedOutcome, error: Failure | None) -> None:
         self.events.append(event)

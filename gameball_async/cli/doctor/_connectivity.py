@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -20,12 +20,12 @@ import attrs
 import httpx
 
 from ... import __version__
-from ..._core.outcome import LONGEST_BODY, AccessProblem, access_problem, read_answer
+from ..._core.outcome import LONGEST_BODY, AccessProblem, Answer, access_problem, read_answer
 from ..._core.wire import dialect
 from ..._endpoint import Proxy, is_local, proxy_for
 from .._options import SECRET_KEY, KeyOptions
 from .._terminal import duration, printable
-from ._findings import CheckStatus, Finding, fail, ok, skip, warn
+from ._findings import Finding, fail, ok, skip, warn
 
 _Error = TypeVar("_Error", bound=Exception)
 
@@ -46,9 +46,7 @@ class ProbeResponse:
     """Gameball's response."""
 
     status: int
-    code: int | None
-    foreign: str  # the content type of a success that is not JSON, or empty
-    problem: AccessProblem | None
+    meaning: Answer
     date: str | None
     sent_at: float  # seconds since the Unix epoch
     came_at: float
@@ -116,25 +114,18 @@ def probe(base_url: str, api_version: str, keys: KeyOptions) -> ProbeResult:
     return attrs.evolve(result, peer=steps.peer, tls=steps.tls, answer=answer)
 
 
-def _send(url: str, headers: Mapping[str, str], steps: _Steps, proxy: Proxy | None) -> ProbeResponse:
-    """Send the request."""
+def _send(url: str, keys: Mapping[str, str], steps: _Steps, proxy: Proxy | None) -> ProbeResponse:
     trust = httpx.create_ssl_context() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     address = None if proxy is None else proxy.url
     with httpx.Client(timeout=PATIENCE, verify=trust, trust_env=False, proxy=address) as client:
         sent_at = time.time()
-        with client.stream("POST", url, content=b"{}", headers=headers, extensions={"trace": steps}) as response:
+        with client.stream("POST", url, content=b"{}", headers=keys, extensions={"trace": steps}) as response:
             came_at = time.time()
             body, complete = _beginning(response)
-            answer = read_answer(response.status_code, response.headers, body, complete=complete, wall_now=came_at)
-            return ProbeResponse(
-                status=response.status_code,
-                code=answer.code,
-                foreign=answer.foreign,
-                problem=access_problem(answer),
-                date=response.headers.get("date"),
-                sent_at=sent_at,
-                came_at=came_at,
-            )
+            status, headers = response.status_code, response.headers
+            meaning = read_answer(status, headers, body, complete=complete, wall_now=came_at)
+            date = headers.get("date")
+            return ProbeResponse(status=status, meaning=meaning, date=date, sent_at=sent_at, came_at=came_at)
 
 
 class _Steps:
@@ -276,82 +267,53 @@ def _is_ip(host: str) -> bool:
 
 
 _REDIRECT, _REFUSAL, _FAILURE = range(300, 400), range(400, 500), range(500, 600)
-_NO_ACCESS = (401, 403)
-_NOT_FOUND, _NO_METHOD, _PROXY_KEYS, _TOO_MANY = 404, 405, 407, 429
+_TOO_MANY = 429
 
 
 def _answer(result: ProbeResult) -> Finding:
-    check = "answer"
     if result.answer is None:
         if result.peer is None or (result.scheme == "https" and result.tls is None):
-            return skip(check, _EARLIER_FAILED)
+            return skip("answer", _EARLIER_FAILED)
         return fail(
-            check, f"connected, but no response ({result.reason})", "Try again in a minute. Events are kept until then."
+            "answer",
+            f"connected, but no response ({result.reason})",
+            "Try again in a minute. Events are kept until then.",
         )
-    response = result.answer
-    summary = f"HTTP {response.status}" + (f" with code {response.code}" if response.code is not None else "")
-    summary += f" with {response.foreign}" if response.foreign else ""
-    verdict, words, remedy = next(meaning[1:] for meaning in _ANSWERS if meaning[0](response))
-    return Finding(check, verdict, summary + words, remedy)
+    return _meaning(result.answer)
 
 
-_ANSWERS: tuple[tuple[Callable[[ProbeResponse], bool], CheckStatus, str, str | None], ...] = (
-    (
-        lambda response: response.status in _NO_ACCESS,  # `access` reports it
-        CheckStatus.OK,
-        "",
-        None,
-    ),
-    (
-        lambda response: response.status == _TOO_MANY,
-        CheckStatus.WARN,
-        ": the rate limit is used up",
-        "Give each process of the account its --share. The events wait, they are not lost.",
-    ),
-    (
-        lambda response: response.status == _PROXY_KEYS,
-        CheckStatus.FAIL,
-        ": a proxy requires a user and a password",
-        "Give them in HTTPS_PROXY or HTTP_PROXY, or list the host in NO_PROXY.",
-    ),
-    (
-        lambda response: (response.status == _NOT_FOUND and response.code is None) or response.status == _NO_METHOD,
-        CheckStatus.FAIL,
-        ": nothing takes events there",
-        "Check --base-url and --api-version.",
-    ),
-    (
-        lambda response: response.status in _REFUSAL,
-        CheckStatus.OK,
-        ": an empty request is refused, as it should be",
-        None,
-    ),
-    (
-        lambda response: response.status in _FAILURE,
-        CheckStatus.FAIL,
-        ": Gameball fails",
-        "Try again later. Events are kept until then.",
-    ),
-    (
-        lambda response: response.status in _REDIRECT,
-        CheckStatus.FAIL,
-        ": a redirect, which the client does not follow, as it would send the key there",
-        "Give the address it points to as --base-url, if it is Gameball's.",
-    ),
-    (
-        lambda response: bool(response.foreign),
-        CheckStatus.FAIL,
-        " instead of JSON: this is not Gameball's API",
-        "Check --base-url, and whether a login page or a proxy is in between.",
-    ),
-    (
-        lambda _: True,
-        CheckStatus.WARN,
-        " to an empty request, which Gameball refuses",
-        "Check --base-url: is that Gameball's API?",
-    ),
-)
-"""The meaning of a response to the empty request: condition, verdict, words, remedy. The first match counts."""
+def _meaning(response: ProbeResponse) -> Finding:
+    """Return what a response to the empty request means; `access` reports a denied one."""
+    check = "answer"
+    status, code, foreign = response.status, response.meaning.code, response.meaning.foreign
+    summary = f"HTTP {status}" + (f" with code {code}" if code is not None else "")
+    summary += f" with {foreign}" if foreign else ""
+    match status:
+        case 401 | 403:
+            finding = ok(check, summary)
+        case 429:
+            remedy = "Give each process of the account its --share. The events wait, they are not lost."
+            finding = warn(check, f"{summary}: the rate limit is used up", remedy)
+        case 407:
+            remedy = "Give them in HTTPS_PROXY or HTTP_PROXY, or list the host in NO_PROXY."
+            finding = fail(check, f"{summary}: a proxy requires a user and a password", remedy)
+        case 404 | 405 if code is None or status == 405:  # noqa: PLR2004 a 404 with a code is Gameball's
+            finding = fail(check, f"{summary}: nothing takes events there", "Check --base-url and --api-version.")
+        case _ if status in _REFUSAL:
+            finding = ok(check, f"{summary}: an empty request is refused, as it should be")
+        case _ if status in _FAILURE:
+            finding = fail(check, f"{summary}: Gameball fails", "Try again later. Events are kept until then.")
+        case _ if status in _REDIRECT:
+            words = f"{summary}: a redirect, which the client does not follow, as it would send the key there"
+            finding = fail(check, words, "Give the address it points to as --base-url, if it is Gameball's.")
+        case _ if foreign:
+            remedy = "Check --base-url, and whether a login page or a proxy is in between."
+            finding = fail(check, f"{summary} instead of JSON: this is not Gameball's API", remedy)
+        case _:
+            words = f"{summary} to an empty request, which Gameball refuses"
+            finding = warn(check, words, "Check --base-url: is that Gameball's API?")
+    return finding
+
 
 _NO_SECRET = fail(
     "access",
@@ -385,9 +347,9 @@ def _access(result: ProbeResult) -> Finding:
         return skip("access", "there is no key to try")
     if response is None:
         return skip("access", "there is no response")
-    if response.problem is not None:
-        return _NO_ACCESS_FINDINGS[response.problem]
-    if response.status in _REFUSAL and response.code is not None and response.status != _TOO_MANY:
+    if (problem := access_problem(response.meaning)) is not None:
+        return _NO_ACCESS_FINDINGS[problem]
+    if response.status in _REFUSAL and response.meaning.code is not None and response.status != _TOO_MANY:
         return ok("access", "the key is accepted for an empty request; the first event proves it")
     return skip("access", "the response says nothing about the key")
 

@@ -36,17 +36,14 @@ class Finding:
 
 
 def ok(check: str, words: str) -> Finding:
-    """Return a finding: it works."""
     return Finding(check, CheckStatus.OK, words)
 
 
 def warn(check: str, words: str, remedy: str) -> Finding:
-    """Return a finding: it works, but something should be done."""
     return Finding(check, CheckStatus.WARN, words, remedy)
 
 
 def fail(check: str, words: str, remedy: str) -> Finding:
-    """Return a finding: events do not arrive."""
     return Finding(check, CheckStatus.FAIL, words, remedy)
 
 
@@ -57,7 +54,6 @@ def refused(check: str, error: ConfigurationError) -> Finding:
 
 
 def skip(check: str, why: str) -> Finding:
-    """Return a finding: not checked."""
     return Finding(check, CheckStatus.SKIP, f"not checked: {why}")
 
 
@@ -75,7 +71,6 @@ class Report:
         self._console = Console(highlight=False, soft_wrap=True)
 
     def add(self, finding: Finding, *, show: bool) -> None:
-        """Add a finding, and print it if wanted."""
         self._findings.append(finding)
         if show:
             self._print(finding)
@@ -97,7 +92,6 @@ class Report:
             self._console.print(Text(wrapped(f"{indent}-> {printable(finding.remedy)}", sys.stdout, f"{indent}   ")))
 
     def print_sum(self) -> None:
-        """Print the number of failures and warnings."""
         of = Counter(finding.verdict for finding in self._findings)
         if not of[CheckStatus.FAIL] and not of[CheckStatus.WARN]:
             self._console.print("All that was checked is well." if of[CheckStatus.SKIP] else "All is well.")
@@ -106,5 +100,4 @@ class Report:
         self._console.print(f"{failed}, {warned}.")
 
     def in_json(self) -> str:
-        """Return all findings as one line of JSON."""
         return json.dumps({"well": self.is_well, "findings": [attrs.asdict(finding) for finding in self._findings]})
