@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 import runpy
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,26 +35,34 @@ def documented(site: Path) -> set[str]:
 # ---------------------------------------------------------------- strict
 
 MISTAKES = {
-    "a page that is missing": ("index.md", "# Index\n\n[gone](gone.md)\n", "'gone.md'"),
-    "a heading that is missing": ("index.md", "# Index\n\n[gone](#gone)\n", "'gone'"),
-    "a name that is missing": ("index.rst", "Index\n=====\n\n`Gone` and `Receipt.gone`\n", "Gone"),
-    "a picture that is missing": ("index.md", "# Index\n\n![gone](gone.svg)\n", "gone.svg"),
-    "a page without a place in the navigation": ("lost.md", "# Lost\n", "toctree"),
+    "a page that is missing": ("page.md", "[gone](gone.md)", "WARNING: .*'gone.md'"),
+    "a heading that is missing": ("heading.md", "[gone](#gone)", "WARNING: .*'gone'"),
+    "a name that is missing": ("name.rst", "`Gone` and `Receipt.gone`", "WARNING: .*Gone"),
+    "a picture that is missing": ("picture.md", "![gone](gone.svg)", "WARNING: .*gone.svg"),
+    "a page without a place in the navigation": ("lost.md", "lost", "WARNING: .*toctree"),
 }
 
 
-@pytest.mark.parametrize(("file", "text", "named"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_fails_the_build(file: str, text: str, named: str, tmp_path: Path) -> None:
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def with_mistakes(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A build of pages with one mistake each."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    source = folder / "source"
     source.mkdir()
-    (source / "toc.yml").write_text("root: index\n")
     (source / "index.md").write_text("# Index\n")
-    if file == "index.rst":
-        (source / "index.md").unlink()
-    (source / file).write_text(text)
-    done = build(source, tmp_path, "-D", "include_patterns=**", "-D", f"external_toc_path={source / 'toc.yml'}")
-    assert done.returncode == 1
-    assert named in done.stderr
+    pages = [file for file, _, _ in MISTAKES.values()]
+    for file, text, _ in MISTAKES.values():
+        (source / file).write_text(f"Title\n=====\n\n{text}\n")
+    entries = "".join(f"- file: {page}\n" for page in pages if page != "lost.md")
+    (source / "toc.yml").write_text(f"root: index\nentries:\n{entries}")
+    return build(source, folder, "-D", "include_patterns=**", "-D", f"external_toc_path={source / 'toc.yml'}")
+
+
+@pytest.mark.parametrize(("file", "warning"), [(file, warning) for file, _, warning in MISTAKES.values()], ids=MISTAKES)
+def test_a_mistake_fails_the_build(file: str, warning: str, with_mistakes: subprocess.CompletedProcess[str]) -> None:
+    assert with_mistakes.returncode == 1
+    line = next(line for line in with_mistakes.stderr.splitlines() if f"/{file}:" in line)
+    assert re.search(warning, line)
 
 
 # ---------------------------------------------------------------- complete
