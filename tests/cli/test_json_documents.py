@@ -135,18 +135,22 @@ def test_events_under_keys_of_keys_are_answered_with_how_to_get_them_out(format_
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("before", "count", "indent"),
     [
-        json.dumps({"events": EVENTS}),
-        json.dumps({"events": EVENTS}, indent=2),
-        json.dumps({"count": 2, "next": None, "page": {"n": 1}, "events": EVENTS}, indent=2),
-        json.dumps({"events": EVENTS * 20_000}),
-        json.dumps({"events": EVENTS * 20_000}, indent=2),
+        ({}, 1, None),
+        ({}, 1, 2),
+        ({"count": 2, "next": None, "page": {"n": 1}}, 1, 2),
+        ({}, 8_000, None),
+        ({}, 8_000, 2),
     ],
     ids=["one line", "pretty", "not first", "long", "long and pretty"],
 )
 @pytest.mark.parametrize("format_", ["auto", "ndjson"])
-def test_events_under_a_key_are_answered_with_how_to_get_them_out(text: str, format_: Any) -> None:
+def test_events_under_a_key_are_answered_with_how_to_get_them_out(
+    before: dict[str, Any], count: int, indent: int | None, format_: Any
+) -> None:
+    text = json.dumps({**before, "events": EVENTS * count}, indent=indent)
+    assert (len(text) > LONGEST_LINE) is (count > 1)
     with pytest.raises(WrongFormat, match=r'under the key "events": .* jq -c "\.events\[\]" FILE > events.ndjson'):
         read(text, reading=ReadOptions(format=format_))
 
@@ -171,16 +175,19 @@ def test_an_array_on_one_line_does_not_fill_the_memory() -> None:
             if self.left < 0:
                 return b""
             begin, end = (b"[" if self.left == 31 else b",", b"]" if self.left == 0 else b"")
-            return begin + b",".join([b'{"player": "p", "event": "e"}'] * 2000) + end
+            return begin + b",".join([event] * 200) + end
 
+    metadata = {"text": "x" * 280}
+    event = json.dumps({"player": "p", "event": "e", "metadata": metadata}).encode()
     tracemalloc.start()
     try:
-        count = sum(1 for row in open_rows(Endless(), 0, READING, Findings()) if row.content == Draft("p", "e", None))
+        rows = open_rows(Endless(), 0, READING, Findings())
+        count = sum(1 for row in rows if row.content == Draft("p", "e", metadata))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert count == 64_000
-    assert peak < LONGEST_LINE  # half of the file
+    assert count == 6400
+    assert peak < LONGEST_LINE < 6400 * len(event) / 2
 
 
 names = st.sampled_from(["a", "b", "c"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import anyio
@@ -48,15 +49,17 @@ FAILURES = TABLES["When the disk fails/What happens"]
 DOWN = Fault.status(503)
 
 
-def strings(folder: Path) -> Iterator[str]:
+@cache
+def strings() -> list[str]:
     """Every string of the code, those of messages with values cut at these."""
+    return list(_strings(Path(gameball_async.__file__).parent))
+
+
+def _strings(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
-
-
-CODE = list(strings(Path(gameball_async.__file__).parent))
 
 
 # ---------------------------------------------------------------- tables
@@ -74,7 +77,7 @@ def test_a_failure_is_told_in_words_and_by_names_of_the_code(row: dict[str, str]
 
     told = row["How you notice"]
     for words in re.findall(r'"([^"]+)"', told):
-        assert any(words in text for text in CODE), words
+        assert any(words in text for text in strings()), words
     for name in code_in(told):
         call, is_call, _ = name.partition("(")
         known = AsyncGameball if is_call else gameball_async
@@ -105,7 +108,7 @@ def test_every_kind_of_dead_letter_stands() -> None:
 )
 def test_a_file_of_the_table_has_a_name_that_the_code_gives(name: str) -> None:
     suffix = name.removeprefix("….journal" if name == "….journal-wal" else "…")
-    assert suffix in CODE
+    assert suffix in strings()
 
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
