@@ -495,7 +495,9 @@ def test_its_request_breaks_no_rule_of_a_sandbox_and_takes_no_room_in_its_rate_l
 
 def test_an_empty_request_of_anybody_else_breaks_a_rule(sandbox: Sandbox) -> None:
     headers = {"APIKey": KEY, "Content-Type": "application/json"}
-    httpx.post(f"{sandbox.url}/api/v3.0/integrations/event", content=b"{}", headers=headers, trust_env=False)
+    httpx.post(
+        f"{sandbox.url}/api/v3.0/integrations/event", content=b"{}", headers=headers, trust_env=False, verify=False
+    )
     assert [violation.kind for violation in sandbox.violations] == ["missing_player"]
 
 

@@ -247,7 +247,7 @@ async def test_a_hook_that_raises_hides_no_answer(
     hooks = {"response": [hook]}
     with RawServer(lambda _, __: next(answers, response(b"", "401 X"))) as server:
         async with (
-            httpx.AsyncClient(event_hooks=hooks, trust_env=False) as http_client,
+            httpx.AsyncClient(event_hooks=hooks, trust_env=False, verify=False) as http_client,
             client(server.url, http_client) as gameball,
         ):
             refused = await outcome(gameball)
@@ -272,7 +272,7 @@ async def test_a_hook_that_fails_on_a_body_it_cannot_decode_hides_no_status() ->
     hooks = {"response": [read_and_raise]}
     with RawServer(lambda _, __: next(answers)) as server:
         async with (
-            httpx.AsyncClient(event_hooks=hooks, trust_env=False) as http_client,
+            httpx.AsyncClient(event_hooks=hooks, trust_env=False, verify=False) as http_client,
             client(server.url, http_client) as gameball,
         ):
             delivered = await outcome(gameball)
@@ -328,7 +328,7 @@ async def test_the_answer_to_another_request_is_not_gameballs(sandbox: Sandbox) 
     """A token server's 401 says nothing about the key."""
     with RawServer(lambda _, __: response(b"", "401 X")) as tokens:
         async with (
-            httpx.AsyncClient(auth=TokenAuth(tokens.url), trust_env=False) as http_client,
+            httpx.AsyncClient(auth=TokenAuth(tokens.url), trust_env=False, verify=False) as http_client,
             client(sandbox.url, http_client) as gameball,
         ):
             await gameball.track("player123", "event")
@@ -344,7 +344,7 @@ async def test_an_answer_before_a_second_attempt_does_not_count() -> None:
     answers = iter([challenge, response(b"")])
     with RawServer(lambda _, __: next(answers)) as server:
         async with (
-            httpx.AsyncClient(auth=httpx.DigestAuth("user", "password"), trust_env=False) as http_client,
+            httpx.AsyncClient(auth=httpx.DigestAuth("user", "password"), trust_env=False, verify=False) as http_client,
             client(server.url, http_client) as gameball,
         ):
             assert isinstance(await outcome(gameball), Delivered)
@@ -356,7 +356,7 @@ async def test_a_redirect_to_nowhere_is_a_redirect(own: bool) -> None:  # noqa: 
 
     with RawServer(lambda _, __: response(b"", "302 Found", Location="https://[::1")) as server:
         async with (
-            httpx.AsyncClient(trust_env=False) as http_client,
+            httpx.AsyncClient(trust_env=False, verify=False) as http_client,
             client(server.url, http_client if own else None) as gameball,
         ):
             await gameball.track("player123", "event")

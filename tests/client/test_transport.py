@@ -104,7 +104,7 @@ async def test_a_client_of_the_users_own_is_used_and_left_open(sandbox: Sandbox)
     async def on_request(request: httpx.Request) -> None:
         seen.append(request.url.path)
 
-    async with httpx.AsyncClient(event_hooks={"request": [on_request]}, trust_env=False) as http_client:
+    async with httpx.AsyncClient(event_hooks={"request": [on_request]}, trust_env=False, verify=False) as http_client:
         for _ in range(2):
             async with AsyncGameball("key", base_url=sandbox.url, http_client=http_client, batching=SOON) as gameball:
                 await gameball.send("player123", {"event": None})
@@ -119,7 +119,7 @@ async def test_a_logging_hook_of_the_users_own_client_hides_no_answer(sandbox: S
         await response.aread()
 
     async with (
-        httpx.AsyncClient(event_hooks={"response": [log]}, trust_env=False) as http_client,
+        httpx.AsyncClient(event_hooks={"response": [log]}, trust_env=False, verify=False) as http_client,
         AsyncGameball("key", base_url=sandbox.url, http_client=http_client, batching=SOON) as gameball,
     ):
         with pytest.raises(Rejected) as caught:

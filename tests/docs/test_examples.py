@@ -186,7 +186,7 @@ def sandbox_command(arguments: list[str]) -> None:
         assert listening is not None
         assert listening[1] in process.stdout.readline()
         body: dict[str, object] = {"playerUniqueId": "player123", "events": {"review": {}}}
-        with httpx.Client(base_url=listening[1], trust_env=False) as http:
+        with httpx.Client(base_url=listening[1], trust_env=False, verify=False) as http:
             http.post("/api/v3.0/integrations/event", headers={"APIKey": "any"}, json=body).raise_for_status()
         assert "review  ->  200" in process.stdout.readline()
         process.send_signal(signal.SIGINT)

@@ -153,7 +153,7 @@ async def test_a_server_that_stops_in_an_orderly_way_waits_for_its_tasks(app: Fa
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listener:  # who connects before the start waits in its queue
         port = listener.getsockname()[1]
-        async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False) as http:
+        async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, verify=False) as http:
             tasks.start_soon(server.serve, [listener])
             await http.post(f"http://127.0.0.1:{port}/orders", params={"customer": "player1", "total": 100})
             assert held(sandbox) == 0

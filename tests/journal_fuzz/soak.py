@@ -65,7 +65,7 @@ def run(seeds: Iterable[int], *, verbose: bool = False) -> Summary:
 
 async def _run(seeds: Sequence[int], folder: Path, sandbox: Sandbox, verbose: bool) -> Summary:  # noqa: FBT001
     summary = Summary()
-    async with httpx.AsyncClient(trust_env=False) as http_client:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http_client:
         rounds = Rounds(folder, sandbox, http_client)
         for seed in seeds:
             try:

@@ -341,7 +341,7 @@ async def test_a_requests_start_and_end_and_the_http_client_share_a_context(sand
         seen.append(WHO.get())
 
     async with (
-        httpx.AsyncClient(event_hooks={"request": [look]}, trust_env=False) as http_client,
+        httpx.AsyncClient(event_hooks={"request": [look]}, trust_env=False, verify=False) as http_client,
         client(sandbox, contexts, http_client=http_client) as gameball,
     ):
         for number in range(30):

@@ -144,7 +144,7 @@ async def test_what_instruments_the_http_client_makes_its_spans_below(
 
     observer = OpenTelemetry(tracer_provider=tracers)
     async with (
-        httpx.AsyncClient(event_hooks={"request": [instrument]}, trust_env=False) as http_client,
+        httpx.AsyncClient(event_hooks={"request": [instrument]}, trust_env=False, verify=False) as http_client,
         client(sandbox, observer, http_client=http_client) as gameball,
     ):
         for number in range(20):

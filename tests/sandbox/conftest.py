@@ -24,7 +24,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def http(sandbox: Sandbox) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=sandbox.url, headers={"APIKey": "key"}, trust_env=False) as client:
+    with httpx.Client(base_url=sandbox.url, headers={"APIKey": "key"}, trust_env=False, verify=False) as client:
         yield client
 
 
@@ -43,5 +43,5 @@ def module_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def module_http(module_sandbox: Sandbox) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=module_sandbox.url, headers={"APIKey": "key"}, trust_env=False) as client:
+    with httpx.Client(base_url=module_sandbox.url, headers={"APIKey": "key"}, trust_env=False, verify=False) as client:
         yield client

@@ -245,7 +245,10 @@ def test_a_fault_hides_no_violation(sandbox: Sandbox, http: httpx.Client, fault:
 
 
 def test_a_struck_request_counts_in_the_rate_windows() -> None:
-    with Sandbox(limits=Limits(1, 1)) as sandbox, httpx.Client(headers={"APIKey": "k"}, trust_env=False) as http:
+    with (
+        Sandbox(limits=Limits(1, 1)) as sandbox,
+        httpx.Client(headers={"APIKey": "k"}, trust_env=False, verify=False) as http,
+    ):
         http.base_url = httpx.URL(sandbox.url)
         sandbox.script(Fault.status(500, times=1))
         track(http)

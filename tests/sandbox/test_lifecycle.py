@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def _post(sandbox: Sandbox, *names: str) -> httpx.Response:
     headers = {"APIKey": "key", "Content-Type": "application/json"}
-    return httpx.post(sandbox.url + V3, content=body("p", *names), headers=headers, trust_env=False)
+    return httpx.post(sandbox.url + V3, content=body("p", *names), headers=headers, trust_env=False, verify=False)
 
 
 def test_it_is_ready_when_start_returns_and_unreachable_when_stop_returns() -> None:
@@ -237,7 +237,7 @@ def test_waiting_in_vain_is_an_error_that_holds_the_numbers(sandbox: Sandbox) ->
 
 def test_one_player_per_connection_can_be_served_from_many_threads(sandbox: Sandbox) -> None:
     def work(player: str) -> None:
-        with httpx.Client(base_url=sandbox.url, headers={"APIKey": "key"}, trust_env=False) as http:
+        with httpx.Client(base_url=sandbox.url, headers={"APIKey": "key"}, trust_env=False, verify=False) as http:
             for number in range(10):
                 track(http, player, f"event{number}")
 
@@ -319,7 +319,7 @@ def test_stopping_and_starting_under_fire_leaves_no_socket_open_and_is_no_violat
         while not over.is_set():
             with (
                 contextlib.suppress(httpx.TransportError),
-                httpx.Client(base_url=sandbox.url, headers={"APIKey": "key"}, trust_env=False) as http,
+                httpx.Client(base_url=sandbox.url, headers={"APIKey": "key"}, trust_env=False, verify=False) as http,
             ):
                 while not over.is_set():
                     track(http, player)

@@ -84,7 +84,7 @@ def test_the_command_prints_the_address_of_the_page() -> None:
         assert process.stdout is not None
         address = re.search(r"in a browser at (\S+)", process.stdout.readline() + process.stdout.readline())
         assert address is not None
-        assert "<title>Gameball sandbox</title>" in httpx.get(address[1], trust_env=False).text
+        assert "<title>Gameball sandbox</title>" in httpx.get(address[1], trust_env=False, verify=False).text
         process.send_signal(signal.SIGINT)
         process.communicate()  # its last words would break a closed pipe
     assert process.returncode == 0
@@ -334,7 +334,10 @@ def test_a_request_of_thousands_of_long_names_is_told_in_short(sandbox: Sandbox,
 
 
 def test_the_windows_fill_and_empty_again() -> None:
-    with Sandbox(limits=Limits(3, 1200)) as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False) as http:
+    with (
+        Sandbox(limits=Limits(3, 1200)) as sandbox,
+        httpx.Client(base_url=sandbox.url, trust_env=False, verify=False) as http,
+    ):
         http.headers["APIKey"] = "key"
         for _ in range(4):
             track(http)
@@ -612,7 +615,9 @@ def _leave(sandbox: Sandbox, seconds: float) -> list[threading.Thread]:
     """Let the sandbox refuse connections; returns when it does, with the thread that brings it back, if that runs."""
     with listening(sandbox) as news:
         news.next()
-        answer = httpx.post(f"{sandbox.url}/_sandbox/page/leave", json={"seconds": seconds}, trust_env=False)
+        answer = httpx.post(
+            f"{sandbox.url}/_sandbox/page/leave", json={"seconds": seconds}, trust_env=False, verify=False
+        )
         answer.raise_for_status()
         with pytest.raises(httpx.TransportError):
             news.until(requests=-1)
@@ -625,9 +630,9 @@ def test_a_sandbox_that_leaves_refuses_connections_and_comes_back_with_all_it_ho
     track(http)
     (thread,) = _leave(sandbox, 60)
     with pytest.raises(httpx.TransportError):  # it may still reach the socket that is being closed
-        httpx.get(sandbox.url, trust_env=False)
+        httpx.get(sandbox.url, trust_env=False, verify=False)
     with pytest.raises(httpx.ConnectError):
-        httpx.get(sandbox.url, trust_env=False)
+        httpx.get(sandbox.url, trust_env=False, verify=False)
     assert repr(sandbox) == f"<Sandbox refusing connections at {sandbox.url}>"
     with pytest.raises(RuntimeError, match="stop it first"):
         sandbox.start()
@@ -649,7 +654,7 @@ def test_a_sandbox_that_cannot_come_back_says_so_and_can_be_started_later(
     address = urlsplit(sandbox.url)
     (thread,) = _leave(sandbox, 60)
     with pytest.raises(httpx.TransportError):
-        httpx.get(sandbox.url, trust_env=False)
+        httpx.get(sandbox.url, trust_env=False, verify=False)
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind((address.hostname, address.port))
@@ -662,4 +667,4 @@ def test_a_sandbox_that_cannot_come_back_says_so_and_can_be_started_later(
     assert repr(sandbox) == "<Sandbox stopped>"
 
     sandbox.start()
-    assert httpx.get(f"{sandbox.url}/_sandbox/stats", trust_env=False).status_code == 200
+    assert httpx.get(f"{sandbox.url}/_sandbox/stats", trust_env=False, verify=False).status_code == 200

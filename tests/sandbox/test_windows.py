@@ -74,7 +74,7 @@ def test_limits_that_let_nothing_through_are_refused(counts: tuple[int, int]) ->
 def test_one_request_too_many_is_told_429_noted_and_not_applied(
     path: str, retry_after: float | str | None, header: str | None
 ) -> None:
-    with Sandbox(limits=Limits(2, 1200, retry_after)) as sandbox, httpx.Client(trust_env=False) as http:
+    with Sandbox(limits=Limits(2, 1200, retry_after)) as sandbox, httpx.Client(trust_env=False, verify=False) as http:
         answers = [
             http.post(
                 sandbox.url + path,
@@ -99,7 +99,10 @@ def test_the_documented_limits_are_the_default(sandbox: Sandbox, http: httpx.Cli
 
 
 def test_a_reset_empties_the_windows() -> None:
-    with Sandbox(limits=Limits(1, 1)) as sandbox, httpx.Client(headers={"APIKey": "key"}, trust_env=False) as http:
+    with (
+        Sandbox(limits=Limits(1, 1)) as sandbox,
+        httpx.Client(headers={"APIKey": "key"}, trust_env=False, verify=False) as http,
+    ):
         http.base_url = httpx.URL(sandbox.url)
         track(http)
         sandbox.reset()
