@@ -268,17 +268,13 @@ def _verdict(status: int, code: int | None, body: bytes, *, complete: bool) -> D
     if code in _BY_CODE:
         return _BY_CODE[code]
     by_status = _BY_STATUS_WITH_CODE if code is not None else _BY_STATUS
-    if status in by_status and (complete or not _code_may_be_cut_off(status, body)):
+    is_cut_404 = status == 404 and body and not complete  # noqa: PLR2004 with a code it would be about the event
+    if status in by_status and not is_cut_404:
         return by_status[status]
     if status in _REFUSAL or status in _SUCCESS:
         # a refusal whose code was cut off may have been a 2001; it was not applied, so asking again is safe
         return Decision.REFUSED if complete else Decision.FAILED
     return Decision.FAILED if status in _FAILURE else Decision.HALT
-
-
-def _code_may_be_cut_off(status: int, body: bytes) -> bool:
-    """Whether a 404 began to say something: with a code it would be about the event, not about the address."""
-    return status == 404 and bool(body)  # noqa: PLR2004
 
 
 def _is_failure(content: dict[str, object], error: dict[str, object]) -> bool:
@@ -308,7 +304,7 @@ def _foreign(content_type: str, body: bytes, *, complete: bool) -> str:
     if not _text_of(body):
         return ""
     declared = re.sub(r"[^\x21-\x7e]", "", content_type.partition(";")[0]).lower()[:_LONGEST_TYPE]
-    is_page = declared in _PAGES or _text_of(body).startswith(b"<")
+    is_page = _is_page(declared, body)
     if not complete and not is_page:
         return ""
     return declared or ("text/html" if is_page else "an unnamed type")

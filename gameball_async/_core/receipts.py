@@ -186,7 +186,8 @@ class StoredOutcome(SharedOutcome):
             for name, mark in self.marks.items():
                 batch.mark(name, mark)
             self.marks = None
-        self._ring()
+        if self.changed is not None:
+            self.changed.ring()
 
     def _holder(self, name: str) -> SharedOutcome:
         return self if self._joined is None else self._joined._holder(name)  # noqa: SLF001 the same class's own

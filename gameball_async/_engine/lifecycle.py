@@ -242,7 +242,9 @@ class Lifecycle:
                 try:
                     await self._changed.wait()
                 except asyncio.CancelledError as error:  # by `Task.cancel`, from which no scope shields
-                    if not shield and not self._is_last_to_close:
+                    # a background task that was cancelled too has left the close to the one caller who waits for it
+                    is_last = self.state is ClientState.STOPPED and self._closers == 1
+                    if not shield and not is_last:
                         raise
                     cancelled = error
                 if self.state is ClientState.STOPPED and cancelled is None:
@@ -253,11 +255,6 @@ class Lifecycle:
             self._closers -= 1
         if cancelled is not None:
             raise cancelled
-
-    @property
-    def _is_last_to_close(self) -> bool:
-        """Whether the background task has left the close to the one caller who waits for it."""
-        return self.state is ClientState.STOPPED and self._closers == 1
 
     def stop_sending(self) -> None:
         """Start no further request, and begin the close: it ends when the requests in flight have ended."""

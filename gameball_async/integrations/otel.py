@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Token
 from functools import partial
+from operator import attrgetter
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -224,10 +225,13 @@ class _Instruments:
         for name, (unit, source, description) in _COUNTERS.items():
             meter.create_observable_counter(name, [partial(self._observe_total, source)], unit, description)
         for name, (unit, source, description) in _LEVELS.items():
-            level = partial(self._observe_level, source)
+            level = partial(self._observe, sum, attrgetter(source))
             meter.create_observable_up_down_counter(name, [level], unit, description)
         meter.create_observable_gauge(
-            "gameball.client.oldest.age", [self._observe_age], "s", "Since the oldest event in memory was accepted."
+            "gameball.client.oldest.age",
+            [partial(self._observe, max, attrgetter("oldest_age"))],
+            "s",
+            "Since the oldest event in memory was accepted.",
         )
         meter.create_observable_up_down_counter(
             "gameball.client.paused", [self._observe_pauses], "{client}", "Clients that send nothing at present."
@@ -297,14 +301,8 @@ class _Instruments:
                 self._count(watched, client.stats())
             return [Observation(totals[source], dict(key)) for key, totals in self._totals.items()]
 
-    def _observe_level(self, source: str, _: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(sum, lambda stats: int(getattr(stats, source)))
-
-    def _observe_age(self, _: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(max, lambda stats: stats.oldest_age)
-
     def _observe(
-        self, combine: Callable[[list[float]], float], read: Callable[[Stats], float]
+        self, combine: Callable[[list[float]], float], read: Callable[[Stats], float], _: CallbackOptions
     ) -> Iterable[Observation]:
         with self._lock:
             values: dict[_Key, list[float]] = {key: [0] for key in self._totals}
