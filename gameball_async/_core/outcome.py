@@ -118,13 +118,13 @@ LONGEST_BODY = 64 * 1024
 
 
 class AccessProblem(Enum):
-    """Why Gameball denies access."""
+    """Why Gameball denies access, and the remedy."""
 
-    KEY = auto()
-    SECRET_KEY = auto()
-    FORBIDDEN = auto()
-    DISABLED = auto()
-    PLAN = auto()
+    KEY = "Gameball does not accept the API key. Copy it again from Gameball's dashboard"
+    SECRET_KEY = "Gameball wants the secret key, or another one. Set secret_key"  # noqa: S105 no password
+    FORBIDDEN = "Gameball forbids it. Check the API key, secret_key, and the versions that the account allows"
+    DISABLED = "Gameball is disabled for this account. Enable it in Gameball's dashboard"
+    PLAN = "The account's plan does not contain this. Choose another api_version or another plan"
 
 
 _ACCESS_BY_CODE = {
@@ -144,7 +144,7 @@ _BY_CODE = {
     5000: Decision.FAILED,  # Gameball's own word for a failure; only a bare 500 is ambiguous
     5003: Decision.FAILED,
 }
-"""What a code means; a code that is not listed refuses the batch, or is decided by the status."""
+"""What a code means. One that is not here, such as a new reason to reject an event, is decided by the status."""
 
 _BY_STATUS = {
     **dict.fromkeys(_ACCESS_BY_STATUS, Decision.HALT),
@@ -220,15 +220,6 @@ _CODE = ("code", "errorCode", "ErrorCode")
 _WORDS = ("message", "errorMsg", "ErrorMsg")
 
 
-_ACCESS_REMEDIES = {
-    AccessProblem.KEY: "Gameball does not accept the API key. Copy it again from Gameball's dashboard",
-    AccessProblem.SECRET_KEY: "Gameball wants the secret key, or another one. Set secret_key",
-    AccessProblem.FORBIDDEN: (
-        "Gameball forbids it. Check the API key, secret_key, and the versions that the account allows"
-    ),
-    AccessProblem.DISABLED: "Gameball is disabled for this account. Enable it in Gameball's dashboard",
-    AccessProblem.PLAN: "The account's plan does not contain this. Choose another api_version or another plan",
-}
 _NOT_HERE = "Nothing takes events at this address. Check base_url and api_version"
 _REMEDY_BY_STATUS = {
     404: _NOT_HERE,
@@ -248,7 +239,7 @@ def access_problem(answer: Answer) -> AccessProblem | None:
 def halt_remedy(answer: Answer) -> str:
     """Say what is wrong with the client if an answer halts it, and how to fix it: key, address or account."""
     if (problem := access_problem(answer)) is not None:
-        return _ACCESS_REMEDIES[problem]
+        return problem.value
     if answer.status in _REMEDY_BY_STATUS:
         return _REMEDY_BY_STATUS[answer.status]
     if answer.foreign:

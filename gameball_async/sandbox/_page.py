@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ._faults import SWITCHES, FaultScript, describe
 from ._handler import RequestHandler
 from ._memory import HeldEvent, LatestChanges, PlayerSummary, RequestRecord
+from ._responses import EFFECTS
 from ._rules import Use
 from ._server import InterruptibleSleep, ResponseWriter, Stopped
 
@@ -156,22 +157,6 @@ _OUTCOMES: Mapping[str, str] = {
     "unanswered": "not applied",
 }
 
-_SCRIPTED: Mapping[str, str] = {
-    "success_false": ": no success",
-    "html": ": a gateway's page",
-    "redirect": ": sent elsewhere",
-    "reset_before": ": reset",
-    "reset_after": ": reset",
-    "hang": ": never answered",
-    "truncate": ": cut short",
-    "drip": ": byte by byte",
-    "huge": ": a huge answer",
-}
-"""What the page shows for a fault, if the status alone does not say it."""
-
-_LOSING = frozenset({"reset_after", "fail_after_applying", "truncate"})
-"""Faults after which a client cannot know whether its events were applied."""
-
 
 def _changes(found: LatestChanges, use: Sequence[Use], *, since_1970: float) -> dict[str, object]:
     """Return the latest changes; `since_1970` converts monotonic seconds to those since 1970."""
@@ -207,14 +192,17 @@ def _row(record: RequestRecord, since_1970: float) -> dict[str, object]:
 def _outcome(record: RequestRecord) -> str:
     if not record.applied:
         return "refused" if record.status is not None else "unanswered"
-    return "lost" if record.fault in _LOSING or record.status is None or record.left else "applied"
+    is_lost = record.status is None or record.left or (record.fault is not None and EFFECTS[record.fault].loses_answer)
+    return "lost" if is_lost else "applied"
 
 
 def _description(record: RequestRecord) -> str:
     code = "" if record.code is None else f"code {record.code}"
     what = ", ".join(filter(None, [_OUTCOMES[_outcome(record)], code]))
     why = ": ".join(filter(None, [what, record.reason]))
-    asides = [] if record.fault is None else [f"as scripted{_SCRIPTED.get(record.fault, '')}"]
+    asides = []
+    if record.fault is not None:
+        asides.append(": ".join(filter(None, ["as scripted", EFFECTS[record.fault].words])))
     asides += ["the client has left"] if record.left else []
     return " ".join(filter(None, [why, *(f"({aside})" for aside in asides)]))
 

@@ -8,7 +8,7 @@ from enum import Enum
 
 import attrs
 
-from ._faults import Fault, Kind
+from ._faults import Fault
 
 # ---------------------------------------------------------------- the API's versions
 
@@ -193,10 +193,14 @@ class Effect:
     Args:
         applies: whether the request's events are applied first.
         respond: makes the response from the fault, the dialect, the request's number and the normal response.
+        words: what the page shows for it, if the status alone does not say it.
+        loses_answer: whether a client cannot know that its events were applied.
     """
 
     applies: bool
     respond: Callable[[Fault, Dialect, int, PlannedResponse], PlannedResponse]
+    words: str = ""
+    loses_answer: bool = False
 
 
 def success(dialect: Dialect) -> PlannedResponse:
@@ -258,17 +262,18 @@ def _huge(fault: Fault, _: Dialect, __: int, response: PlannedResponse) -> Plann
     return attrs.evolve(response, body=response.body.ljust(fault.size))
 
 
-EFFECTS: Mapping[Kind, Effect] = {
+EFFECTS: Mapping[str, Effect] = {
     "status": Effect(applies=False, respond=_status),
     "busy": Effect(applies=False, respond=_status),
-    "success_false": Effect(applies=False, respond=_success_false),
-    "html": Effect(applies=False, respond=_html),
-    "redirect": Effect(applies=False, respond=_redirect),
-    "reset_before": Effect(applies=False, respond=_reset),
-    "hang": Effect(applies=False, respond=_hang),
-    "reset_after": Effect(applies=True, respond=_reset),
-    "fail_after_applying": Effect(applies=True, respond=_status),
-    "truncate": Effect(applies=True, respond=_truncate),
-    "drip": Effect(applies=True, respond=_drip),
-    "huge": Effect(applies=True, respond=_huge),
+    "success_false": Effect(applies=False, respond=_success_false, words="no success"),
+    "html": Effect(applies=False, respond=_html, words="a gateway's page"),
+    "redirect": Effect(applies=False, respond=_redirect, words="sent elsewhere"),
+    "reset_before": Effect(applies=False, respond=_reset, words="reset"),
+    "hang": Effect(applies=False, respond=_hang, words="never answered"),
+    "reset_after": Effect(applies=True, respond=_reset, words="reset", loses_answer=True),
+    "fail_after_applying": Effect(applies=True, respond=_status, loses_answer=True),
+    "truncate": Effect(applies=True, respond=_truncate, words="cut short", loses_answer=True),
+    "drip": Effect(applies=True, respond=_drip, words="byte by byte"),
+    "huge": Effect(applies=True, respond=_huge, words="a huge answer"),
 }
+"""The effect of each kind of fault but `latency`, which only delays."""

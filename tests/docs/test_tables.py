@@ -32,7 +32,7 @@ from gameball_async import (
     validate_event,
 )
 from gameball_async._core.events import encode_event
-from gameball_async._core.outcome import read_answer
+from gameball_async._core.outcome import _BY_CODE, read_answer
 from gameball_async._core.pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS
 from gameball_async._engine.backoff import _SHORTEST_PAUSE
 from gameball_async._engine.delivery import CONNECTIONS, LONGEST_ANSWER
@@ -273,6 +273,10 @@ def test_an_answer_means_what_the_table_says(answered: Answered) -> None:
     body = b"" if answered.code is None else json.dumps({"code": answered.code, "message": "words"}).encode()
     answer = read_answer(answered.status, {}, body, complete=True, wall_now=0)
     assert answer.verdict.name.lower().replace("_", " ") == answered.verdict
+
+
+def test_every_code_with_a_meaning_of_its_own_stands() -> None:
+    assert _BY_CODE.keys() <= {answered.code for answered in answers()}
 
 
 def test_no_answer_stands_twice() -> None:

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async._core.outcome import HEALTH, Answer, Decision, ServerHealth, parse_retry_after, read_answer
+from gameball_async._core.outcome import (
+    _BY_CODE,
+    HEALTH,
+    Answer,
+    Decision,
+    ServerHealth,
+    parse_retry_after,
+    read_answer,
+)
 from gameball_async._core.redaction import LONGEST_WORDS, redact_message
 
 from .strategies import examples
@@ -104,6 +112,10 @@ CODES = [
 @pytest.mark.parametrize("body", [v1, v1_capitalised, v3, v4])
 def test_a_code_means_the_same_in_each_version(status: int, code: int, expected: Decision, body: Any) -> None:
     assert read(status, body(code)) == Answer(verdict=expected, status=status, code=code, words="words")
+
+
+def test_every_code_with_a_meaning_of_its_own_is_among_them() -> None:
+    assert _BY_CODE.keys() <= {code for _, code, _, _ in CODES}
 
 
 STATUSES = [

@@ -315,30 +315,23 @@ def _meaning(response: ProbeResponse) -> Finding:
     return finding
 
 
-_NO_SECRET = fail(
-    "access",
-    "Gameball wants a secret key, or another one",
-    f"Set {SECRET_KEY}: v4.1 needs it, and so does an account in High Security Mode.",
-)
-_KEY_REFUSED = fail(
-    "access",
-    "Gameball does not accept the key",
-    "Copy it again from Gameball's dashboard: renewed keys stop working at once. With two keys set, check that they "
-    "are not swapped.",
-)
-_NO_ACCESS_FINDINGS = {
-    AccessProblem.KEY: _KEY_REFUSED,
-    AccessProblem.FORBIDDEN: _KEY_REFUSED,
-    AccessProblem.SECRET_KEY: _NO_SECRET,
-    AccessProblem.DISABLED: fail(
-        "access",
-        "Gameball is disabled for this account",
-        "Enable it in Gameball's dashboard. Events are kept until then.",
-    ),
-    AccessProblem.PLAN: fail(
-        "access", "the account's plan does not include this", "Ask Gameball, or choose another plan."
-    ),
-}
+def _denied(problem: AccessProblem) -> Finding:
+    match problem:
+        case AccessProblem.KEY | AccessProblem.FORBIDDEN:
+            words = "Gameball does not accept the key"
+            remedy = (
+                "Copy it again from Gameball's dashboard: renewed keys stop working at once. With two keys set, check "
+                "that they are not swapped."
+            )
+        case AccessProblem.SECRET_KEY:
+            words = "Gameball wants a secret key, or another one"
+            remedy = f"Set {SECRET_KEY}: v4.1 needs it, and so does an account in High Security Mode."
+        case AccessProblem.DISABLED:
+            words = "Gameball is disabled for this account"
+            remedy = "Enable it in Gameball's dashboard. Events are kept until then."
+        case AccessProblem.PLAN:
+            words, remedy = "the account's plan does not include this", "Ask Gameball, or choose another plan."
+    return fail("access", words, remedy)
 
 
 def _access(result: ProbeResult) -> Finding:
@@ -348,7 +341,7 @@ def _access(result: ProbeResult) -> Finding:
     if response is None:
         return skip("access", "there is no response")
     if (problem := access_problem(response.meaning)) is not None:
-        return _NO_ACCESS_FINDINGS[problem]
+        return _denied(problem)
     if response.status in _REFUSAL and response.meaning.code is not None and response.status != _TOO_MANY:
         return ok("access", "the key is accepted for an empty request; the first event proves it")
     return skip("access", "the response says nothing about the key")
