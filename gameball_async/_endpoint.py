@@ -134,6 +134,8 @@ def _checked_base_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
+# ---------------------------------------------------------------- proxies
+
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
 """`localhost` (RFC 6761), and its aliases in the /etc/hosts of Linux distributions."""
 

@@ -94,6 +94,9 @@ class CloseReport:
     last_failure: str | None = None
 
 
+# ---------------------------------------------------------------- the observer
+
+
 class PauseReason(StrEnum):
     """Why no request goes, except for a probe from time to time."""
 

@@ -57,16 +57,14 @@ class ApiVersion:
         return len(self.body(player_unique_id, (), mobile, email))
 
 
-V3_0 = ApiVersion(version="v3.0", resource="event", id_field="playerUniqueId")
-
-
-V4_0 = ApiVersion(version="v4.0", resource="events", id_field="customerId")
-V4_1 = ApiVersion(version="v4.1", resource="events", id_field="customerId", needs_secret=True)
-
-
-__all__ = ["ApiVersion", "dialect"]
-
-_DIALECTS = {dialect.version: dialect for dialect in (V3_0, V4_0, V4_1)}
+API_VERSIONS = {
+    row.version: row
+    for row in (
+        ApiVersion(version="v3.0", resource="event", id_field="playerUniqueId"),
+        ApiVersion(version="v4.0", resource="events", id_field="customerId"),
+        ApiVersion(version="v4.1", resource="events", id_field="customerId", needs_secret=True),
+    )
+}
 
 
 def dialect(api_version: str) -> ApiVersion:
@@ -76,12 +74,14 @@ def dialect(api_version: str) -> ApiVersion:
         ConfigurationError: if the version is unknown.
     """
     try:
-        return _DIALECTS[api_version]
+        return API_VERSIONS[api_version]
     except (KeyError, TypeError):
         raise ConfigurationError(
-            f"api_version is {api_version!r}: give one of {', '.join(map(repr, _DIALECTS))}."
+            f"api_version is {api_version!r}: give one of {', '.join(map(repr, API_VERSIONS))}."
         ) from None
 
+
+# ---------------------------------------------------------------- response bodies
 
 _CODINGS_AT_MOST = 5
 """Content codings of one body, at most; real servers apply one."""

@@ -18,6 +18,7 @@ import attrs
 import click
 
 from .. import AsyncGameball, Batching, RateLimit, Retry
+from .._core.wire import API_VERSIONS
 from ..errors import ConfigurationError, GameballError
 from ._terminal import UsageProblem, argument, print_wrapped, printable, wrapped
 
@@ -50,7 +51,7 @@ def access_options(command: _Command) -> _Command:
         ),
         click.option(
             "--api-version",
-            type=click.Choice(["v3.0", "v4.0", "v4.1"]),
+            type=click.Choice(list(API_VERSIONS)),
             default="v3.0",
             show_default=True,
             help="The version of Gameball's API.",

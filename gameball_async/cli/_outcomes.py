@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ..sandbox import HeldEvent, Sandbox
 
 
+Shape = tuple[str, dict[str, object], str | None, str | None]
+Lines = list[tuple[str, str]]
+
+_TOO_MANY = 429
 _UNFINISHED = {DropReason.CLOSED, DropReason.FLUSHER_DIED}
 _MOST_REASONS = 3  # different ones, to be printed at the end
 _SHORTEST_SECRET = 8  # characters; replacing anything shorter would damage rows instead of hiding a key
@@ -249,10 +253,7 @@ class Rejects:
         return text
 
 
-_TOO_MANY = 429
-
-Shape = tuple[str, dict[str, object], str | None, str | None]
-Lines = list[tuple[str, str]]
+# ---------------------------------------------------------------- the tables at the end
 
 
 @attrs.frozen

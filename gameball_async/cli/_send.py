@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 _MOST_SECONDS = 3.0  # for counting; a file that takes longer is estimated
 _MOST_NAMES = 10  # event names that are listed, the most frequent ones
 _CLOCK_EVERY = 256  # rows between two looks at the clock
+_MOST_RANGES = 5  # ranges of lines in a message
 
 
 @attrs.frozen(kw_only=True)
@@ -173,6 +174,9 @@ def invalid_reason(content: Draft | str) -> str | None:
     return None
 
 
+# ---------------------------------------------------------------- the question
+
+
 class DeclinedError(Exception):
     """The user at the terminal does not want to send the events."""
 
@@ -252,7 +256,7 @@ def count(options: SendOptions, settled: Sequence[RangeSet], clock: Callable[[],
     return preview
 
 
-_MOST_RANGES = 5  # ranges of lines in a message
+# ---------------------------------------------------------------- the run
 
 
 def send(options: SendOptions) -> int:

@@ -230,6 +230,9 @@ def _reason(error: Exception) -> str:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
 
 
+# ---------------------------------------------------------------- the rate limit
+
+
 @attrs.frozen
 class Limits:
     """The two windows of the API's rate limit for events; both apply at once.

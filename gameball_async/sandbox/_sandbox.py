@@ -216,6 +216,9 @@ class Sandbox:
         self._handler.reset()
 
 
+# ---------------------------------------------------------------- the app
+
+
 def create_app(
     handler: RequestHandler, host: str, refuse_connections: Callable[[float], None], sleeps: InterruptibleSleep
 ) -> Starlette:

@@ -180,6 +180,8 @@ def _version_of(name: str) -> str:
         return "of unknown version"
 
 
+# ---------------------------------------------------------------- the journal's folder
+
 _MOUNTS = Path("/proc/self/mountinfo")  # Linux only; see proc_pid_mountinfo(5)
 
 _NETWORKS = frozenset(
