@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -152,15 +152,26 @@ def run_alone(benchmark: Benchmark, measurement: Measurement, *, scale: float, u
     Raises:
         RuntimeError: if it fails; with what it said.
     """
+    (figures,) = run_together(benchmark, [measurement], scale=scale, url=url)
+    return figures
+
+
+def run_together(benchmark: Benchmark, measurements: Sequence[Measurement], *, scale: float, url: str) -> list[Figures]:
+    """Run measurements once, one after another in one process: to see that they run, not to compare them.
+
+    Raises:
+        RuntimeError: if one fails; with what it said.
+    """
+    labels = [measurement.label for measurement in measurements]
     with _folder() as folder:
-        command = [sys.executable, "-m", "benchmarks.alone", benchmark.name, measurement.label]
+        command = [sys.executable, "-m", "benchmarks.alone", benchmark.name, *labels]
         options = ["--scale", str(scale), "--url", url, "--folder", str(folder)]
         done = subprocess.run(  # noqa: S603 our own module
             [*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=_LONGEST, check=False
         )
     if done.returncode:
-        raise RuntimeError(f"{benchmark.name}, {measurement.label}: it ended with {done.returncode}.\n{done.stderr}")
-    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+        raise RuntimeError(f"{benchmark.name}, {labels}: it ended with {done.returncode}.\n{done.stderr}")
+    figures: list[Figures] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
