@@ -59,7 +59,7 @@ class Shell:
     def wait_for(self, text: bytes) -> None:
         """Block until this was shown, and forget what came before."""
         with self._news:
-            assert self._news.wait_for(lambda: text in self._shown, timeout=30), self._shown.decode()
+            assert self._news.wait_for(lambda: text in self._shown, timeout=100), self._shown.decode()
             self._shown = self._shown.partition(text)[2]
 
     def end(self) -> None:

@@ -378,7 +378,7 @@ def test_ctrl_c_stops_cleanly_and_the_rest_is_replayed_later_exactly_once(
     letters = bury(tmp_path, *((f"player{n % 10}", "visit", {"n": n}) for n in range(300)))
     command = ("dead-letters", "replay", tmp_path, "--all", "--base-url", sandbox.url)
     process = Process(*command, "--per-second", "40", "--drain", "30")
-    sandbox.wait_for(lambda tally: tally.applied >= 20, timeout=30)
+    sandbox.wait_for(lambda tally: tally.applied >= 20, timeout=100)
     process.interrupt(number)
     assert process.end() == 130
     assert b"Interrupted. To continue, run the same command again." in process.out

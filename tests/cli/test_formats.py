@@ -189,7 +189,7 @@ def test_every_shape_can_be_gone_on_with(
     path = tmp_path / "events"
     path.write_bytes(data)
     process = Process("send", path, *options, "--base-url", sandbox.url, *SLOW, "--drain", "30")
-    sandbox.wait_for(lambda tally: tally.applied >= 25, timeout=30)
+    sandbox.wait_for(lambda tally: tally.applied >= 25, timeout=100)
     process.interrupt()
     process.wait_for(b"Stopping: ")
     process.interrupt()

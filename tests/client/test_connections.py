@@ -112,7 +112,7 @@ async def test_bytes_that_arrive_later_answer_no_other_request(context: ssl.SSLC
         async with client(server.url) as gameball:
             await gameball.send("player123", {"first": None})
             is_done.set()
-            assert await anyio.to_thread.run_sync(is_sent.wait, 30)
+            assert await anyio.to_thread.run_sync(is_sent.wait, 100)
             delivered = await gameball.send("player123", {"second": None})
     assert (delivered.attempts, delivered.maybe_duplicate) == (2, False)
     assert server.events == ["first", "second", "second"]
@@ -315,13 +315,13 @@ def test_an_answer_that_came_while_the_process_was_suspended_counts(
         )
         try:
             for _ in range(4):
-                assert requests.acquire(timeout=30)
+                assert requests.acquire(timeout=100)
             os.kill(child.pid, signal.SIGSTOP)
             os.waitpid(child.pid, os.WUNTRACED)  # until it has stopped
             is_stopped.set()
             threading.Event().wait(1.1 * LIMIT)  # time that passes while it is stopped is what this is about
             os.kill(child.pid, signal.SIGCONT)
-            output, _ = child.communicate(timeout=30)
+            output, _ = child.communicate(timeout=100)
         finally:
             child.kill()
     assert output == "[4, 0, 3, 1]\n"

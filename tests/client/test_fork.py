@@ -51,7 +51,7 @@ def test_a_child_forked_with_a_full_buffer_sends_none_of_it() -> None:
             [sys.executable, "-W", "error", "-c", PROGRAM, sandbox.url],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
         assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

@@ -30,7 +30,7 @@ class Child:
     def wait_for(self, word: bytes) -> None:
         """Block until it has come so far."""
         try:
-            while self._news.poll(30):
+            while self._news.poll(100):
                 if self._news.recv_bytes() == word:
                     return
         except EOFError:
@@ -45,7 +45,7 @@ class Child:
 
     def end(self) -> float:
         """Wait for its end, which must be a good one; returns when it was gone."""
-        self._process.join(40)
+        self._process.join(100)
         code = self._process.exitcode
         gone = self.kill() if code is None else self._gone()
         assert code == 0, f"the process ended with {code}:\n{self._text}"

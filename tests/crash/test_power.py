@@ -79,7 +79,7 @@ def _leave_a_backlog(sandbox: Sandbox, journal: Path, book: Path) -> None:
     sandbox.script(Fault.hang())
     command = [sys.executable, "-m", f"{__package__}.traced", sandbox.url, journal, book, 0, EVENTS, PADDING]
     with subprocess.Popen([str(part) for part in command], cwd=Path(__file__).parent.parent) as process:
-        sandbox.wait_for(lambda tally: tally.in_flight == PLAYERS, timeout=30)
+        sandbox.wait_for(lambda tally: tally.in_flight == PLAYERS, timeout=100)
         process.kill()
 
 

@@ -190,7 +190,7 @@ def sandbox_command(arguments: list[str]) -> None:
             http.post("/api/v3.0/integrations/event", headers={"APIKey": "any"}, json=body).raise_for_status()
         assert "review  ->  200" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=100)
     assert process.returncode == 0
 
 

@@ -306,7 +306,7 @@ else:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no fork")
 def test_a_child_starts_with_a_file_of_its_own_and_leaves_its_parents_alone(sandbox: Sandbox) -> None:
-    run = subprocess.run([sys.executable, "-c", FORK, sandbox.url], check=True, timeout=30, capture_output=True)
+    run = subprocess.run([sys.executable, "-c", FORK, sandbox.url], check=True, timeout=100, capture_output=True)
     assert run.stdout == b"not started\n"
     held = {player: [event.name for event in events] for player, events in sandbox.holdings().items()}
     assert held == {"parent": ["before_the_fork"], "child": ["after_the_fork"]}

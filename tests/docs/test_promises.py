@@ -34,7 +34,7 @@ if child:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no fork")
 def test_after_a_fork_the_parent_sends_what_it_held_and_the_child_does_not(sandbox: Sandbox) -> None:
-    subprocess.run([sys.executable, "-c", FORK, sandbox.url], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", FORK, sandbox.url], check=True, timeout=100)
     held = {player: [event.name for event in events] for player, events in sandbox.holdings().items()}
     assert held == {"player123": ["before_the_fork"], "parent": ["after_the_fork"], "child": ["after_the_fork"]}
 

@@ -101,7 +101,7 @@ def over_http(url: str) -> Place:
 
 
 def over_tcp(port: int) -> Place:
-    queue = socket.create_connection(("127.0.0.1", port), timeout=30)
+    queue = socket.create_connection(("127.0.0.1", port), timeout=100)
     answers = queue.makefile("rb")
 
     def place(order: dict[str, Any], number: int) -> str | None:
@@ -143,7 +143,7 @@ def stop_in_the_midst(process: Process, order: dict[str, Any]) -> dict[str, list
     with ThreadPoolExecutor(CUSTOMERS) as pool:
         customers = [pool.submit(customer, number) for number in range(CUSTOMERS)]
         for _ in range(ENOUGH):
-            assert taken.acquire(timeout=30), process.text
+            assert taken.acquire(timeout=100), process.text
         process.signal(signal.SIGTERM)
         return dict(each.result() for each in customers)
 

@@ -69,14 +69,14 @@ class Process:
     def wait_for(self, text: bytes, *, times: int = 1) -> None:
         """Block until this was printed so many times."""
         with self._news:
-            self._news.wait_for(lambda: self.output.count(text) >= times or self._is_silent, 30)
+            self._news.wait_for(lambda: self.output.count(text) >= times or self._is_silent, 100)
         assert self.output.count(text) >= times, self.text
 
     @property
     def url(self) -> str:
         """Where it serves, as soon as it has said so."""
         with self._news:
-            self._news.wait_for(lambda: _ADDRESS.search(self.output) or self._is_silent, 30)
+            self._news.wait_for(lambda: _ADDRESS.search(self.output) or self._is_silent, 100)
         found = _ADDRESS.search(self.output)
         assert found, self.text
         return str(found[0], "ascii")
@@ -137,7 +137,7 @@ class Visitors:
             thread.start()
 
     def _visit(self, visitor: int) -> None:
-        with httpx.Client(trust_env=False, verify=False, timeout=30) as http:
+        with httpx.Client(trust_env=False, verify=False, timeout=100) as http:
             for number in range(self._requests):
                 player = f"{self._name}{visitor}-{number % 3}"
                 try:

@@ -21,7 +21,7 @@ def test_a_signal_under_load_loses_nothing(
 ) -> None:
     server = Process("-m", "lives.apps.counter", style, sandbox=sandbox, book=book)
     visitors = Visitors(f"{server.url}/track")
-    sandbox.wait_for(lambda tally: tally.events >= 200, timeout=30)
+    sandbox.wait_for(lambda tally: tally.events >= 200, timeout=100)
     server.signal(number)
     visitors.leave()
     assert server.end() == 0

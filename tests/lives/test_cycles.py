@@ -11,7 +11,7 @@ from gameball_async.sandbox import Sandbox
 
 from .support import SOAK, Process
 
-CYCLES = 10_000 if SOAK else 400
+CYCLES = 10_000 if SOAK else 200
 
 
 @pytest.mark.long

@@ -24,7 +24,7 @@ def serve(
     server = Process(*GUNICORN, *options, app, sandbox=sandbox, book=book, SHARE=0.5)
     server.wait_for(b"Application startup complete", times=2)
     visitors = Visitors(f"{server.url}/track")
-    sandbox.wait_for(lambda tally: tally.events >= 100, timeout=30)
+    sandbox.wait_for(lambda tally: tally.events >= 100, timeout=100)
     stop(server)
     visitors.leave()
     return server, visitors

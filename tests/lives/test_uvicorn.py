@@ -25,7 +25,7 @@ def test_a_signal_under_load_loses_nothing(
 ) -> None:
     server = Process(*SHOP, "--loop", loop, sandbox=sandbox, book=book)
     visitors = Visitors(f"{server.url}/track")
-    sandbox.wait_for(lambda tally: tally.events >= 100, timeout=30)
+    sandbox.wait_for(lambda tally: tally.events >= 100, timeout=100)
     server.signal(number)
     visitors.leave()
     assert server.end(traceback=True) in (0, -number)
@@ -42,7 +42,7 @@ def interrupt_twice(sandbox: Sandbox, book: Path, *, recovers: bool, close_timeo
     server = Process(*SHOP, "--loop", "asyncio", sandbox=sandbox, book=book, CLOSE_TIMEOUT=close_timeout)
     Visitors(f"{server.url}/track", visitors=2, requests=50, name="buffered").leave()
     visitors = Visitors(f"{server.url}/wait")
-    sandbox.wait_for(lambda tally: tally.in_flight == 10, timeout=30)
+    sandbox.wait_for(lambda tally: tally.in_flight == 10, timeout=100)
     server.signal(signal.SIGINT)
     server.wait_for(b"CTRL+C to force quit")
     if recovers:
@@ -85,7 +85,7 @@ def test_two_workers_share_the_rate_limit_and_lose_nothing(book: Path, note: Not
         server = Process(*SHOP, "--workers", 2, sandbox=sandbox, book=book, SHARE=0.3)
         server.wait_for(b"Application startup complete", times=2)
         visitors = Visitors(f"{server.url}/track")
-        sandbox.wait_for(lambda tally: tally.events >= 100, timeout=30)
+        sandbox.wait_for(lambda tally: tally.events >= 100, timeout=100)
         server.signal(signal.SIGTERM)
         visitors.leave()
         server.end()
@@ -99,7 +99,7 @@ def test_two_workers_share_the_rate_limit_and_lose_nothing(book: Path, note: Not
 def test_plain_handlers_track_from_their_threads(sandbox: Sandbox, book: Path, note: Note) -> None:
     server = Process(*SHOP, sandbox=sandbox, book=book)
     visitors = Visitors(f"{server.url}/plain")
-    sandbox.wait_for(lambda tally: tally.events >= 100, timeout=30)
+    sandbox.wait_for(lambda tally: tally.events >= 100, timeout=100)
     server.signal(signal.SIGTERM)
     visitors.leave()
     server.end()

@@ -63,7 +63,7 @@ def test_a_forked_child_tells_its_own_counts_and_none_of_its_parents() -> None:
             [sys.executable, "-W", "error", "-c", PROGRAM, sandbox.url],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

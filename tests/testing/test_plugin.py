@@ -135,7 +135,7 @@ def test_a_suite_that_does_not_ask_for_it_imports_nothing_of_it(pytester: pytest
 def test_beside_pytest_the_plugin_imports_itself_alone() -> None:
     script = "import sys, pytest; before = set(sys.modules); import _gameball_async_pytest; "
     script += "print(sorted(set(sys.modules) - before))"
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100)
     assert printed.stdout.strip() == "['_gameball_async_pytest']"
 
 

@@ -102,7 +102,7 @@ asyncio.run(live())
 
 def test_it_opens_nothing_and_starts_nothing() -> None:
     """Python would tell an audit hook of sockets, files, processes and threads."""
-    done = subprocess.run([sys.executable, "-c", AUDITED], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", AUDITED], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.split() == []
 
 

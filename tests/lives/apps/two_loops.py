@@ -9,7 +9,7 @@ import uvloop
 
 from . import book
 
-both = threading.Barrier(2, timeout=30)
+both = threading.Barrier(2, timeout=100)
 
 
 async def main(name: str) -> None:
