@@ -161,8 +161,9 @@ def read_lines(source: Readable) -> Iterator[InputLine]:
     """
     number, rest, cut, cr_ends_lines = 0, b"", False, None
     while chunk := source.read(CHUNK):
+        searched = max(0, len(rest) - 1)  # a CR at its end was not decided
         rest += chunk
-        if cr_ends_lines is None and (end := _FIRST_LINE_END.search(rest)):
+        if cr_ends_lines is None and (end := _FIRST_LINE_END.search(rest, searched)):
             cr_ends_lines = end.group() == b"\r"
         ended, rest = _split(rest, cr_ends_lines=bool(cr_ends_lines))
         for data in ended:

@@ -86,7 +86,7 @@ def test_a_line_of_the_greatest_length_is_whole() -> None:
 
 def test_a_file_without_line_ends_does_not_fill_the_memory() -> None:
     class Endless:
-        left = 1024
+        left = 256
 
         def read(self, _size: int = -1, /) -> bytes:
             self.left -= 1
