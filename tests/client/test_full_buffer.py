@@ -225,6 +225,7 @@ def growth() -> Generator[Callable[[], int]]:
 
 @pytest.mark.parametrize("kind", LARGE_EVENTS)
 @pytest.mark.parametrize("when_full", ["raise", "drop_oldest", "drop_newest"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # nothing runs before the close
 async def test_the_memory_that_a_full_buffer_holds_is_near_its_limit(when_full: Any, kind: str) -> None:
     """It counts everything that it holds; beside that there are only the objects of the client."""
     gameball = AsyncGameball(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import pytest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+BuildOnce: TypeAlias = "Callable[[str, Callable[[Path], None]], Path]"
 EXTRAS: list[str] = sorted(PROJECT["optional-dependencies"])
 
 
@@ -34,7 +35,7 @@ class Distributions:
 
 
 @pytest.fixture(scope="session")
-def distributions(build_once: Callable[[str, Callable[[Path], None]], Path]) -> Distributions:
+def distributions(build_once: BuildOnce) -> Distributions:
     """The sdist, and the wheel that is built from it; or those in the folder that GAMEBALL_DIST names."""
     if given := os.environ.get("GAMEBALL_DIST"):
         return Distributions.of(Path(given))
@@ -85,23 +86,23 @@ class Environment:
 
 
 @pytest.fixture(scope="session")
-def bare(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def bare(distributions: Distributions, build_once: BuildOnce) -> Environment:
     """An environment with the wheel and none of its extras."""
-    return installed(tmp_path_factory.mktemp("bare"), str(distributions.wheel))
+    return Environment(build_once("bare", lambda folder: install(folder, str(distributions.wheel))))
 
 
 @pytest.fixture(scope="session")
-def furnished(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def furnished(distributions: Distributions, build_once: BuildOnce) -> Environment:
     """An environment with the wheel, the command line and the sandbox."""
-    return installed(tmp_path_factory.mktemp("furnished"), f"{distributions.wheel}[cli,sandbox]")
+    return Environment(build_once("furnished", lambda folder: install(folder, f"{distributions.wheel}[cli,sandbox]")))
 
 
-def installed(folder: Path, requirement: str) -> Environment:
+def install(folder: Path, requirement: str) -> None:
     """Make an environment and install something in it, with this environment's pip: a copy of its own takes seconds."""
     checked(sys.executable, "-m", "venv", "--without-pip", folder)
-    environment = Environment(folder)
-    checked(sys.executable, "-m", "pip", "--python", environment.python, "install", "--quiet", requirement)
-    return environment
+    # compiling everything takes longer than what is imported later
+    options = ["--quiet", "--no-compile", "--disable-pip-version-check"]
+    checked(sys.executable, "-m", "pip", "--python", Environment(folder).python, "install", *options, requirement)
 
 
 def checked(*command: object) -> None:
