@@ -7,7 +7,7 @@ TEST_TOOLS := .venv/.group-test .venv/.group-docs
 BENCH := .venv-bench/bin
 DIST := .venv-dist/bin
 BENCH_READY := .venv-bench/.ready
-JOBS ?= 2
+JOBS ?= 4
 SEEDS ?= 2000
 CRASHES ?= 2000
 DAMAGES ?= 5000
@@ -45,7 +45,8 @@ $(READY): pyproject.toml
 demo: $(READY) ## real shop data through an embedded sandbox, with faults, compared one by one
 	$(BIN)/python -m examples.demo
 
-test: $(TEST_TOOLS) ## every test, in several processes: make test JOBS=4
+# Many tests wait most of their time, so there are twice as many processes as a small machine has processors.
+test: $(TEST_TOOLS) ## every test, in several processes: make test JOBS=8
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many crashes, damaged files: make soak SEEDS=20000 CRASHES=2000 DAMAGES=5000
@@ -60,7 +61,7 @@ soak-journal: $(READY) ## a backlog written to a journal, killed and drained: ma
 	$(BIN)/python -m benchmarks.backlog --events $(EVENTS)
 
 mutants: $(TEST_TOOLS) ## random small changes of the core, and which of them no test notices: make mutants MUTANTS=98 SEED=7
-	$(BIN)/python -m tests.mutants --mutants $(MUTANTS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.mutants --mutants $(MUTANTS) $(if $(SEED),--seed $(SEED))
 
 $(BENCH_READY): pyproject.toml
 	$(PYTHON) -m venv .venv-bench
