@@ -203,7 +203,8 @@ class AsyncGameball:
         would wait. The receipt can only be awaited in the client's loop.
 
         If a signal handler, a soft time limit or Ctrl-C raises during the call, the event is withdrawn and
-        the call raises. If it is too late for that, the call returns the receipt instead.
+        the call raises. If it is too late for that, the call returns the receipt instead; a
+        `KeyboardInterrupt` or `SystemExit` it raises all the same.
 
         Raises:
             NotStarted: if the client does not run yet.

@@ -113,7 +113,8 @@ class Backend(ABC):
         """Run a coroutine function in this loop from another thread, and wait for it.
 
         If something is raised in the waiting thread, by a signal handler for one, the coroutine is cancelled, and
-        that is raised when it has ended. If it had succeeded already, its result is returned instead.
+        that is raised when it has ended. If it had succeeded already, its result is returned instead of an `Exception`;
+        `SystemExit` and `KeyboardInterrupt` are raised in any case, for otherwise the program would not end.
 
         Raises:
             FlusherDied: if the loop ends before it is done.
@@ -267,7 +268,7 @@ class _ThreadCall(Generic[_T]):
         Raises:
             FlusherDied: if the loop has ended before.
         """
-        if self._results:
+        if self._results and (struck is None or isinstance(struck, Exception)):
             return self._results[0]
         if struck is not None:
             raise struck

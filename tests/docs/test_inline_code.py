@@ -17,13 +17,14 @@ import pytest
 import gameball_async
 from gameball_async import AsyncGameball, DeadLetters, Event, ObservedClient, Receipt
 from gameball_async.sandbox import Fault, Sandbox
+from gameball_async.sync import Gameball, SyncReceipt
 from gameball_async.testing import Recorder
 
 from .pages import EXAMPLE_PAGES, PAGES, Page
 
 _CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 
-CLASSES = (AsyncGameball, Recorder, Sandbox, Receipt, Fault, DeadLetters, Event, ObservedClient)
+CLASSES = (AsyncGameball, Gameball, Recorder, Sandbox, Receipt, SyncReceipt, Fault, DeadLetters, Event, ObservedClient)
 """Their methods are named on pages without the object: `flush()`, `assert_tracked(...)`."""
 
 OTHERS = {
@@ -32,6 +33,8 @@ OTHERS = {
     "asdict": "dataclasses and attrs",
     "approx": "pytest",
     "cancel": "asyncio.Task",
+    "exit": "sys",
+    "signal": "signal",
     "date": "datetime",
     "datetime": "datetime",
     "time": "datetime",

@@ -14,6 +14,7 @@ import gameball_async
 MODULES = (
     "gameball_async",
     "gameball_async.errors",
+    "gameball_async.sync",
     "gameball_async.testing",
     "gameball_async.sandbox",
     "gameball_async.integrations.aiohttp",
@@ -23,7 +24,13 @@ MODULES = (
 )
 PACKAGE = gameball_async.__name__
 PUBLIC = {name for module in MODULES for name in getattr(importlib.import_module(module), "__all__", ())}
-INTERNAL = {"Receipt.__init__", "DeadLetters.add", "DeadLetters.add_damaged", "DeadLetters.close"}
+INTERNAL = {
+    "Receipt.__init__",
+    "SyncReceipt.__init__",
+    "DeadLetters.add",
+    "DeadLetters.add_damaged",
+    "DeadLetters.close",
+}
 """What the client alone calls."""
 
 SPECIAL = {"__aenter__", "__aexit__", "__await__", "__call__", "__enter__", "__exit__", "__iter__", "__len__"}
