@@ -18,6 +18,7 @@ MODULES = (
     "gameball_async.testing",
     "gameball_async.sandbox",
     "gameball_async.integrations.aiohttp",
+    "gameball_async.integrations.asgi",
     "gameball_async.integrations.fastapi",
     "gameball_async.integrations.otel",
     "gameball_async.integrations.starlette",

@@ -36,8 +36,9 @@ def test_a_module_imports_its_framework_alone(framework: str) -> None:
     assert foreign_imports(framework) == {framework}
 
 
-def test_what_they_share_imports_no_framework() -> None:
-    assert foreign_imports("__init__") == set()
+@pytest.mark.parametrize("module", ["__init__", "asgi"])
+def test_what_they_share_and_what_needs_no_extra_import_no_framework(module: str) -> None:
+    assert foreign_imports(module) == set()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
