@@ -19,6 +19,7 @@ AT_ONCE = 3  # a round waits most of the time
 _AGAIN = "GAMEBALL_SEED={seed} GAMEBALL_CRASHES=1 .venv/bin/python -m pytest tests/crash/test_kill.py"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", range(SEED, SEED + CRASHES, GROUP))
 def test_whatever_was_acknowledged_survives_kill_9(
     first: int, tmp_path: Path, note: Callable[[Figures], Figures]

@@ -14,6 +14,7 @@ ROUNDS = int(os.environ.get("GAMEBALL_FUZZ", "200"))
 GROUP = 20
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(0, ROUNDS, GROUP))
 def test_what_was_durable_arrives_or_is_reported_whatever_happens_to_the_files(first: int) -> None:

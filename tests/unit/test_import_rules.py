@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -136,7 +137,9 @@ def imports_of(module: str, path: Path) -> Iterator[Import]:
                 yield Import(module, target, alias.name, node.lineno)
 
 
-IMPORTS = [found for module, path in MODULES.items() for found in imports_of(module, path)]
+@cache
+def imports() -> list[Import]:
+    return [found for module, path in MODULES.items() for found in imports_of(module, path)]
 
 
 def target_of(found: Import) -> str | None:
@@ -146,8 +149,14 @@ def target_of(found: Import) -> str | None:
     return next((candidate for candidate in candidates if candidate in MODULES), None)
 
 
-INNER = [(found, target) for found in IMPORTS if (target := target_of(found)) is not None]
-OUTER = [found for found in IMPORTS if target_of(found) is None]
+@cache
+def inner() -> list[tuple[Import, str]]:
+    return [(found, target) for found in imports() if (target := target_of(found)) is not None]
+
+
+@cache
+def outer() -> list[Import]:
+    return [found for found in imports() if target_of(found) is None]
 
 
 def top(found: Import) -> str:
@@ -155,10 +164,10 @@ def top(found: Import) -> str:
 
 
 def test_the_imports_are_found() -> None:
-    assert ("_client", "gameball_async._engine.flusher") in {(found.part, target) for found, target in INNER}
-    assert ("_engine", "gameball_async._core.buffer") in {(found.part, target) for found, target in INNER}
-    assert ("_core", "gameball_async._core.batch") in {(found.part, target) for found, target in INNER}
-    assert ("_engine", "httpx") in {(found.part, top(found)) for found in OUTER}
+    assert ("_client", "gameball_async._engine.flusher") in {(found.part, target) for found, target in inner()}
+    assert ("_engine", "gameball_async._core.buffer") in {(found.part, target) for found, target in inner()}
+    assert ("_core", "gameball_async._core.batch") in {(found.part, target) for found, target in inner()}
+    assert ("_engine", "httpx") in {(found.part, top(found)) for found in outer()}
 
 
 def test_every_module_has_a_layer() -> None:
@@ -168,7 +177,7 @@ def test_every_module_has_a_layer() -> None:
 def test_imports_point_to_lower_layers_only() -> None:
     upwards = [
         str(found)
-        for found, target in INNER
+        for found, target in inner()
         if found.part != part_of(target)
         and LAYER_OF[part_of(target)] >= LAYER_OF[found.part]
         and not (found.part == "cli" and part_of(target) == "sandbox")  # its public face, see below
@@ -179,7 +188,7 @@ def test_imports_point_to_lower_layers_only() -> None:
 
 def test_no_modules_import_each_other_in_a_cycle() -> None:
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
-    for found, target in INNER:
+    for found, target in inner():
         graph[found.importer].add(target)
 
     try:
@@ -189,18 +198,18 @@ def test_no_modules_import_each_other_in_a_cycle() -> None:
 
 
 def test_every_import_of_the_package_leads_somewhere() -> None:
-    assert [str(found) for found in OUTER if top(found) == PACKAGE.name] == []
+    assert [str(found) for found in outer() if top(found) == PACKAGE.name] == []
 
 
 def test_the_sandbox_imports_nothing_of_the_client() -> None:
-    assert [str(found) for found, target in INNER if found.part == "sandbox" and part_of(target) != "sandbox"] == []
+    assert [str(found) for found, target in inner() if found.part == "sandbox" and part_of(target) != "sandbox"] == []
 
 
 def test_the_edges_use_public_names_only() -> None:
     """A public name is in the `__all__` of a public module; `errors` has none and is public as a whole."""
     private = [
         str(found)
-        for found, target in INNER
+        for found, target in inner()
         if found.part in EDGES
         and found.part != part_of(target)
         and not _is_public(found, target)
@@ -227,11 +236,11 @@ def _is_in(found: Import, parts: set[str]) -> bool:
 
 @pytest.mark.parametrize(("library", "parts"), LIBRARIES.items(), ids=LIBRARIES)
 def test_each_library_is_imported_in_one_place(library: str, parts: set[str]) -> None:
-    assert [str(found) for found in OUTER if top(found) == library and not _is_in(found, parts)] == []
+    assert [str(found) for found in outer() if top(found) == library and not _is_in(found, parts)] == []
 
 
 def test_the_core_imports_no_io_no_clock_and_no_randomness() -> None:
-    impure = [found for found in OUTER if found.part in PURE and top(found) in IMPURE]
+    impure = [found for found in outer() if found.part in PURE and top(found) in IMPURE]
 
     assert [str(found) for found in impure if (found.importer, top(found)) not in WAITING] == []
 
@@ -269,6 +278,6 @@ def test_the_package_itself_only_exports() -> None:
     assert {type(statement).__name__ for statement in statements[1:]} == {"ImportFrom", "Assign"}
     assert sorted(gameball_async.__all__) == sorted(
         found.name
-        for found in IMPORTS
+        for found in imports()
         if found.importer == f"{PACKAGE.name}.__init__" and found.name != "annotations" and found.name
     )
