@@ -383,7 +383,7 @@ def test_ctrl_c_stops_cleanly_and_the_rest_is_replayed_later_exactly_once(
     assert process.end() == 130
     assert b"Interrupted. To continue, run the same command again." in process.out
     assert len(letters) == 300 - sandbox.stats().events > 0
-    assert Process(*command, *FAST).end() == 0
+    assert invoke(*command, *FAST).exit_code == 0
     assert numbers(sandbox) == {f"player{p}": list(range(p, 300, 10)) for p in range(10)}
     assert len(letters) == 0
 
