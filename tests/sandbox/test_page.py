@@ -621,6 +621,8 @@ def _leave(sandbox: Sandbox, seconds: float) -> list[threading.Thread]:
         answer.raise_for_status()
         with pytest.raises(httpx.TransportError):
             news.until(requests=-1)
+    with sandbox._lock:  # held until the server is closed
+        pass
     return [thread for thread in threading.enumerate() if thread.name == "gameball-sandbox-downtime"]
 
 
