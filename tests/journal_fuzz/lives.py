@@ -91,6 +91,7 @@ class Tracker:
         self.life = life
         self._random = Random(life.seed)
         self._players = [f"{life.account}x{life.number}x{number}" for number in range(self._random.randrange(1, 5))]
+        self._spread = Random(f"{life.seed} names").choice([1, 10, 10])  # few names: small requests, many: large ones
         self._serial = 0
         self._receipts: dict[Key, Receipt] = {}
         self._client = life.client(self._failed, http_client)
@@ -123,7 +124,7 @@ class Tracker:
         """Track one event; returns whether it is durable."""
         self._serial += 1
         key = Key(player, self.life.number, self._serial)
-        self.ledger.names[key] = name or f"event{self._random.randrange(4)}"
+        self.ledger.names[key] = name or f"event{self._random.randrange(4) + 4 * (self._serial % self._spread)}"
         try:
             receipt = await self._client.track(player, self.ledger.names[key], metadata_of(key))
         except (JournalError, BufferFull):
