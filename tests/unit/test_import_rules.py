@@ -65,7 +65,7 @@ SYNC = frozenset({"gameball_async._loop_thread", "gameball_async._engine.lifecyc
 LIBRARIES = {
     "httpx": {"_engine.delivery", "cli"},  # `doctor` takes the client's way to the API, step by step
     "httpcore": {"_engine.network"},
-    "tenacity": {"_engine.backoff"},
+    "tenacity": {"_engine.settlement"},
     "msgspec": {"_core"},
     "sqlite3": {"_journal"},
     "random": {"_engine.flusher", "sandbox"},
