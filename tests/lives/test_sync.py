@@ -24,7 +24,7 @@ def test_at_the_exit_everything_is_delivered_also_what_a_last_thread_tracks(sand
     for handled in range(1, 4):
         process.wait_for(b"accepted", times=15 * handled)
         process.signal(signal.SIGUSR1)
-        sandbox.wait_for(lambda _: len(sandbox.holdings().get("handler", [])) >= handled, timeout=30)  # noqa: B023
+        sandbox.wait_for(lambda _: len(sandbox.holdings().get("handler", [])) >= handled, timeout=100)  # noqa: B023
     process.signal(signal.SIGTERM)
     assert process.end() == 0
     accepted = process.output.count(b"accepted")
