@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._client import AsyncGameball
 from ._config import Batching, Journal, RateLimit, Retry
 from ._core.events import Event, Metadata, validate_event
@@ -16,8 +18,6 @@ from ._core.stats import (
     Stats,
     Undelivered,
 )
-from ._journal.dead_letters import DeadLetter, DeadLetterKind, DeadLetters
-from ._journal.inspection import JournalFile, inspect_journal
 from ._version import __version__
 from .errors import (
     BufferFull,
@@ -38,6 +38,10 @@ from .errors import (
     Rejected,
     WrongLoop,
 )
+
+if TYPE_CHECKING:
+    from ._journal.dead_letters import DeadLetter, DeadLetterKind, DeadLetters
+    from ._journal.inspection import JournalFile, inspect_journal
 
 __all__ = [
     "AsyncGameball",
@@ -82,3 +86,17 @@ __all__ = [
     "inspect_journal",
     "validate_event",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the journal's names when they are used: most programs have no journal, and do not need SQLite."""
+    if name not in {"DeadLetter", "DeadLetterKind", "DeadLetters", "JournalFile", "inspect_journal"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._journal import dead_letters, inspection  # noqa: PLC0415 on demand
+
+    value = globals()[name] = getattr(inspection if hasattr(inspection, name) else dead_letters, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

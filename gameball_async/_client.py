@@ -26,8 +26,6 @@ from ._engine.delivery import Delivery, HTTPClient
 from ._engine.flusher import Flusher
 from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
 from ._engine.storage import MemoryStorage, Storage, StorageCallbacks
-from ._journal import JournalWriter
-from ._journal.journal_storage import JournalStorage
 from ._log import counted, logger, reminder
 from .errors import ClientClosed, ConfigurationError, LifecycleError
 
@@ -403,6 +401,9 @@ class AsyncGameball:
     def _make_storage(self, buffer: Buffer, batching: Batching, callbacks: StorageCallbacks) -> Storage:
         if self._journal is None:
             return MemoryStorage(buffer, batching, callbacks)
+        from ._journal.journal_storage import JournalStorage  # noqa: PLC0415 only a journal needs SQLite
+        from ._journal.writer import JournalWriter  # noqa: PLC0415 likewise
+
         writer = JournalWriter(self._journal, self._endpoint.account)
         return JournalStorage(writer, self._journal, buffer, batching, callbacks)
 
