@@ -18,9 +18,13 @@ from .pages import ROOT
 
 
 @pytest.fixture(autouse=True)
-def _requests_are_logged_no_longer() -> Iterator[None]:
-    """An example asks for a line for each request; no later test did."""
+def _logging_stays_as_it_is() -> Iterator[None]:
+    """An example asks for a line for each request, and Litestar configures the root logger."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
     logging.getLogger("gameball_async.requests").setLevel(logging.NOTSET)
 
 
@@ -35,6 +39,7 @@ def sandbox() -> Iterator[Sandbox]:
 def gameball_is_the_sandbox(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """What `docs/index.md` tells: a key in the environment, and another default for `base_url`; no more."""
     monkeypatch.setenv("GAMEBALL_API_KEY", "test-key")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "examples.django_shop.settings")
     defaults = AsyncGameball.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "base_url", sandbox.url)

@@ -15,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import AsyncGenerator, MutableMapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -48,7 +49,8 @@ def run(block: Block) -> dict[str, Any]:
     """Run an example as `python -m asyncio` would, and return what it has defined."""
     source = "\n" * (block.line - 1) + block.text  # so that a traceback points into the page
     code = compile(source, str(ROOT / block.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    defined: dict[str, Any] = {"__name__": "example"}
+    module = sys.modules["example"] = ModuleType("example")  # where frameworks look annotations up
+    defined: dict[str, Any] = vars(module)
     result = eval(code, defined)  # the page is ours
     if inspect.iscoroutine(result):
         asyncio.run(result)

@@ -1,0 +1,1 @@
+"""A shop with Django: the same checkout for WSGI and for ASGI."""

@@ -1,0 +1,1 @@
+"""A taskiq worker that tracks paid orders."""
