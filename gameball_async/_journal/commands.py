@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import ClassVar, TypeAlias
 
@@ -196,16 +196,21 @@ class CommandQueue:
 
     def wait(self, timeout: float | None) -> list[Command]:
         """Wait up to `timeout` seconds for commands, and take all of them."""
+        for seconds in self.waits(timeout):
+            self._wake.wait(seconds)
+        return self.take()
+
+    def waits(self, timeout: float | None) -> Iterator[float | None]:
+        """Yield how long to wait for the event `_wake` before commands are taken; None without a limit."""
         self._wake.clear()
         self._wakes_for = _EVERYTHING
         if not self._commands:
-            self._wake.wait(timeout)
+            yield timeout
         self._wake.clear()
         self._wakes_for = _URGENT
         if self._commands and not self._is_urgent:
-            self._wake.wait(ACK_LAG)
+            yield ACK_LAG
         self._wakes_for = _NOTHING
-        return self.take()
 
     def take(self) -> list[Command]:
         """Take the queued commands."""

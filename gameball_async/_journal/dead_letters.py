@@ -200,23 +200,25 @@ class DeadLetters:
 
     # ---------------------------------------------------------------- adding
 
-    def add(self, file_id: str, entries: Iterable[DeadLetterEntry]) -> None:
+    def add(self, file_id: str, entries: Iterable[DeadLetterEntry], *, now: float | None = None) -> None:
         """Add dead letters in one durable transaction; existing ones are not changed.
 
         Args:
             file_id: the id of their segment, which identifies a dead letter together with its seq.
             entries: the events.
+            now: the time in seconds since the epoch; None for that of the call.
 
         Raises:
             sqlite3.Error: if they cannot be written; none of them was.
             OSError: if they cannot be written; none of them was. ENOSPC on a full disk.
         """
-        now = time.time()
-        self._file.insert(_INSERT, [_row_of(file_id, entry, now) for entry in entries])
+        at = time.time() if now is None else now
+        self._file.insert(_INSERT, [_row_of(file_id, entry, at) for entry in entries])
 
-    def add_damaged(self, file_id: str, seq: int, raw: bytes, reason: str) -> None:
+    def add_damaged(self, file_id: str, seq: int, raw: bytes, reason: str, *, now: float | None = None) -> None:
         """Add the readable data of a damaged event; see `add`."""
-        self._file.insert(_INSERT, [_damaged_row_of(file_id, seq, raw, reason, time.time())])
+        at = time.time() if now is None else now
+        self._file.insert(_INSERT, [_damaged_row_of(file_id, seq, raw, reason, at)])
 
     def close(self) -> None:
         """Do nothing: no file is open between two calls."""

@@ -80,7 +80,8 @@ def examine(path: Path, marks: Mapping[str, SegmentState], own_mark: SegmentStat
         state, first_page = _state_in(image), image.page(1)
     _check_version(first_page, state or known)
     synced = _newest_of(files.of_wal, wal.synced)
-    had_mark = known is not None and bool(known.destination) and (known.is_open or bool(wal.frames))
+    is_new = bool(files.of_wal) and not any(state.commits for _, state in files.of_wal)  # died before its first event
+    had_mark = known is not None and bool(known.destination) and (known.is_open or (bool(wal.frames) and not is_new))
     is_mark_lost = had_mark and mark is None
     is_more_synced = is_mark_lost or (mark is not None and (synced is None or mark.commits > synced.commits))
     frames = wal.committed if is_more_synced else wal.synced

@@ -70,7 +70,13 @@ class RepairResult:
 
 
 def repair(
-    path: Path, orphan: Orphan, reason: str, dead_letters: DeadLetters, *, min_next_seq: int = 1
+    path: Path,
+    orphan: Orphan,
+    reason: str,
+    dead_letters: DeadLetters,
+    now: float,
+    *,
+    min_next_seq: int = 1,
 ) -> RepairResult:
     """Replace a damaged file by one with its readable events; its lock must be held, and it must not be open.
 
@@ -79,6 +85,7 @@ def repair(
         orphan: the result of examining it.
         reason: what is damaged.
         dead_letters: where events go that may have been sent already.
+        now: the time in seconds since the epoch.
         min_next_seq: the smallest seq that the new file may use next.
 
     Raises:
@@ -87,7 +94,7 @@ def repair(
     """
     unfinished = path.with_suffix(_UNFINISHED)
     _remove(unfinished)
-    result = _copy(orphan, unfinished, dead_letters, min_next_seq)
+    result = _copy(orphan, unfinished, dead_letters, now, min_next_seq)
     write_note(path, reason, f"{result.text}. The saved events are sent as usual")
     unfinished.rename(path.with_suffix(REPAIRED))
     sync_folder(path.parent)
@@ -197,7 +204,7 @@ def write_note(path: Path, reason: str, consequence: str) -> None:
 # ---------------------------------------------------------------- copying
 
 
-def _copy(orphan: Orphan, to: Path, dead_letters: DeadLetters, min_next_seq: int) -> RepairResult:
+def _copy(orphan: Orphan, to: Path, dead_letters: DeadLetters, now: float, min_next_seq: int) -> RepairResult:
     newest = orphan.newest
     state = newest or SegmentState(uuid.uuid4().hex, destination=_NOWHERE)
     next_seq = max(state.next_seq, min_next_seq)
@@ -209,7 +216,8 @@ def _copy(orphan: Orphan, to: Path, dead_letters: DeadLetters, min_next_seq: int
         _copy_sealed(image, file)
         saved, doubtful = file.events, 0
         for group in _groups(_rows(image, orphan, known, are_doubtful=True)):
-            dead_letters.add(file.file_id, [DeadLetterEntry(row.seq, _event(row), _MAYBE_SENT) for row in group])
+            entries = [DeadLetterEntry(row.seq, _event(row), _MAYBE_SENT) for row in group]
+            dead_letters.add(file.file_id, entries, now=now)
             doubtful += len(group)
     is_count_known = newest is not None and not orphan.is_mark_lost and not (orphan.is_cut and orphan.state is newest)
     return RepairResult(saved, doubtful, 0 if newest is None else max(0, newest.events - saved), is_count_known)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import attrs
@@ -40,13 +40,14 @@ _LOST = "%s could not be written to the journal's file %s: its events may be sen
 
 @attrs.frozen
 class SegmentContext:
-    """What the segments of one client share."""
+    """What the segments of one client share; `clock` returns the seconds since the epoch."""
 
     folder: Folder
     fork_guard: ForkGuard
     dead_letters: DeadLetters
     log: DeferredLog
     disk_reserve: DiskReserve
+    clock: Callable[[], float]
 
 
 class Segment:
@@ -54,8 +55,7 @@ class Segment:
 
     Args:
         context: what it shares with the other segments.
-        stem: see below.
-        descriptor: see below.
+        stem, descriptor: see below.
         max_bytes: the size limit; None for a recovered segment, which gets no appends.
 
     Attributes:
@@ -81,6 +81,7 @@ class Segment:
         self._disk_reserve = context.disk_reserve
         self._dead_letters = context.dead_letters
         self._log = context.log
+        self._clock = context.clock
         self._path = context.folder.journal(stem)
         self._mark: CommitMark | None = None
         self._max_bytes = max_bytes
@@ -124,7 +125,7 @@ class Segment:
         if orphan.is_cut and orphan.reason is None:
             self._log.warning(
                 "the -wal of the journal's file %s is missing, although its process died while it was open; according "
-                "to its commit mark, it had no events",
+                "to its commit mark, nothing is lost",
                 self._path.name,
             )
         elif orphan.is_mark_lost and orphan.reason is None:
@@ -274,7 +275,7 @@ class Segment:
             case Ack(_, members):
                 file.ack(members)
             case AddDeadLetters(_, entries):
-                self._dead_letters.add(file.file_id, entries)
+                self._dead_letters.add(file.file_id, entries, now=self._clock())
                 file.ack([entry.seq for entry in entries])
         return ()
 
@@ -282,7 +283,7 @@ class Segment:
         """Read events; move damaged ones to the dead letters."""
         result = file.read(after, most_events, most_bytes)
         for seq, raw in result.damaged:
-            self._dead_letters.add_damaged(file.file_id, seq, raw, "its checksum is wrong")
+            self._dead_letters.add_damaged(file.file_id, seq, raw, "its checksum is wrong", now=self._clock())
         if result.damaged:
             file.delete([seq for seq, _ in result.damaged])
             self._log.error(
@@ -396,7 +397,7 @@ class Segment:
         if not self._disk_reserve.has_room_for(command.entries):
             return False
         try:
-            self._dead_letters.add(file.file_id, command.entries)
+            self._dead_letters.add(file.file_id, command.entries, now=self._clock())
         except (sqlite3.Error, OSError) as error:
             if not self._disk_reserve.is_missing_for_dead_letters(error):
                 raise
@@ -436,7 +437,7 @@ class Segment:
         return None
 
     def _repair(self, orphan: Orphan, reason: str) -> None:
-        result = repair(self._path, orphan, reason, self._dead_letters, min_next_seq=self._next_seq)
+        result = repair(self._path, orphan, reason, self._dead_letters, self._clock(), min_next_seq=self._next_seq)
         self._missing += result.affected
         self._log.error(
             "the journal's file %s is damaged (%s): %s; it is kept with .damaged at its end, and a note beside it",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Sequence
 
-from .commands import CommandQueue
+from .commands import Command, CommandQueue
 from .worker import JournalWorker
 
 
@@ -39,11 +40,18 @@ class JournalThread:
             self._step()
 
     def _step(self) -> None:
+        commands = self._queue.wait(self._timeout(time.monotonic()))
+        self._apply(commands, time.monotonic())
+
+    def _timeout(self, now: float) -> float | None:
+        """Return the seconds until the worker has something to do without commands; None for never."""
+        wake_at = self._worker.wake_at
+        return None if wake_at == math.inf else max(0.0, wake_at - now)
+
+    def _apply(self, commands: Sequence[Command], now: float) -> None:
         worker = self._worker
-        wake_at = worker.wake_at
-        commands = self._queue.wait(None if wake_at == math.inf else max(0.0, wake_at - time.monotonic()))
         before = worker.failure, worker.used_bytes
-        completions = worker.step(commands, time.monotonic())
+        completions = worker.step(commands, now)
         worker.log.write()
         self._queue.complete(completions)
         if (worker.failure, worker.used_bytes) != before:

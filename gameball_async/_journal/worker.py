@@ -32,6 +32,7 @@ class JournalWorker:
         account: the account of the events, see `Endpoint.account`.
         fork_guard: held while SQLite is used.
         sleep: waits some seconds while another process inspects an orphaned segment.
+        clock: returns the seconds since the epoch, for dead letters.
 
     Attributes:
         failure: why events cannot be stored now.
@@ -41,7 +42,13 @@ class JournalWorker:
     """
 
     def __init__(
-        self, settings: Journal, account: bytes, fork_guard: ForkGuard, *, sleep: Callable[[float], object]
+        self,
+        settings: Journal,
+        account: bytes,
+        fork_guard: ForkGuard,
+        *,
+        sleep: Callable[[float], object],
+        clock: Callable[[], float],
     ) -> None:
         self.failure: JournalError | None = closed()
         self.used_bytes = 0
@@ -51,7 +58,8 @@ class JournalWorker:
         self._max_bytes = settings.max_bytes
         self._fork_guard = fork_guard
         folder = Folder(settings.folder)
-        self._context = SegmentContext(folder, fork_guard, DeadLetters(folder.path), self.log, DiskReserve(self.log))
+        dead_letters, disk_reserve = DeadLetters(folder.path), DiskReserve(self.log)
+        self._context = SegmentContext(folder, fork_guard, dead_letters, self.log, disk_reserve, clock)
         self._segments = SegmentSet(self._context, account, adopts_any=settings.adopt == "any", sleep=sleep)
         fork_guard.pin(self._segments)
 

@@ -43,7 +43,7 @@ class JournalWriter:
     def __init__(self, settings: Journal, account: bytes = b"") -> None:
         self._fork_guard = ForkGuard()
         self._queue = CommandQueue()
-        self._worker = JournalWorker(settings, account, self._fork_guard, sleep=time.sleep)
+        self._worker = JournalWorker(settings, account, self._fork_guard, sleep=time.sleep, clock=time.time)
         self._thread = JournalThread(self._worker, self._queue)
         self._is_open = False
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -23,7 +24,7 @@ from gameball_async import DeadLetters, _platform
 from gameball_async._journal import folder, schema, segment_set
 from gameball_async._journal.folder import Folder, take_lock
 from gameball_async._journal.inspection import inspect_journal
-from gameball_async._journal.state import VERSION
+from gameball_async._journal.state import VERSION, SegmentState, destination_of
 from gameball_async.errors import JournalError
 
 from .helpers import Asked, Desk, names, newest, opened, python, result_of, row, rows, written
@@ -164,6 +165,24 @@ def test_what_an_owner_left_that_ended_too_early_is_removed(tmp_path: Path, make
     with opened(tmp_path) as desk:
         assert len(desk.sources) == 1
     assert names(tmp_path) == []
+
+
+def test_an_owner_that_died_before_it_marked_its_new_file_has_lost_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    state = SegmentState("file", position=1, destination=destination_of(b""))
+    path = journal / "000000000000001-1-00000000.journal"
+    folder.create_private(path)
+    with closing(schema.connect(path)) as database:
+        schema.create(database, state)
+        shutil.copytree(journal, tmp_path / "killed")  # closing it would end its -wal
+
+    with opened(tmp_path / "killed") as desk:
+        assert len(desk.sources) == 1
+    assert names(tmp_path / "killed") == []
+    assert not caplog.records
 
 
 def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,9 @@ class Steps:
     """A worker in virtual time, and what its commands were completed with."""
 
     def __init__(self, folder: Path) -> None:
-        self.worker = JournalWorker(Journal(str(folder)), b"", ForkGuard(), sleep=self._sleep)
+        self.worker = JournalWorker(
+            Journal(str(folder)), b"", ForkGuard(), sleep=self._sleep, clock=lambda: 1_800_000_000.0
+        )
         self.now = 1000.0
         self.results: list[Any] = []
 
