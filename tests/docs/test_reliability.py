@@ -30,9 +30,13 @@ def assigned(path: Path, name: str) -> ast.expr:
 
 
 def mutants(folder: Path) -> list[str]:
-    made = assigned(folder / "mutants.py", "MUTANTS")
-    assert isinstance(made, ast.Tuple)
-    return [ast.literal_eval(call.args[0]) for call in made.elts if isinstance(call, ast.Call)]
+    names: list[str] = []
+    for path in folder.glob("*mutants.py"):
+        if not path.name.startswith("test_"):
+            made = assigned(path, path.stem.upper())
+            assert isinstance(made, ast.Tuple)
+            names += [ast.literal_eval(call.args[0]) for call in made.elts if isinstance(call, ast.Call)]
+    return names
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: code_in(row["Test"])[0])

@@ -13,8 +13,8 @@ from ..ledger import Placed
 from ..plan import Plan
 from ..requests import EPSILON
 from .history import JournalLedger, Kept
+from .process import Process
 from .requests import JournalRequests
-from .writer import SimulatedWriter
 
 LONGEST_CLOSE = 3.0
 """Seconds by which a close may outlast its timeout: two for the disk, and one for the connections."""
@@ -30,11 +30,11 @@ class JournalCalls(Calls):
         requests: JournalRequests,
         now: Callable[[], float],
         fail: Callable[[str], None],
-        writer: SimulatedWriter,
+        process: Process,
     ) -> None:
         super().__init__(plan, ledger, requests, now, fail)
         self._kept = ledger
-        self._writer = writer
+        self._process = process
         self._queued = 0
 
     def _of(self, call: Call) -> Kept:
@@ -74,7 +74,7 @@ class JournalCalls(Calls):
                     self._fail(f"a {call.kind} waits although there is room for it")
                 is_first = False
             elif self._waits_for_disk(call):
-                if self._writer.is_quiet:
+                if self._process.is_quiet:
                     self._fail(f"the track of {call.began:.4f} waits for a disk that has nothing to do")
             elif self._waits_in_vain(call):
                 self._fail(f"{call.kind} of {call.began:.4f} waits for nothing")
@@ -83,7 +83,7 @@ class JournalCalls(Calls):
 
     def _waits_for_the_dead(self, call: Call) -> bool:
         """Whether a call waits for an outcome that nobody works at; what is on its way to the disk may get there."""
-        is_left = self.life.is_dead and self.life.closing_from is None and self._writer.is_quiet
+        is_left = self.life.is_dead and self.life.closing_from is None and self._process.is_quiet
         return is_left and call.kind in ("await", "flush", "send")
 
     def _check_deadline(self, call: Call) -> None:
@@ -96,7 +96,7 @@ class JournalCalls(Calls):
     def _waits_in_vain(self, call: Call) -> bool:
         if call.kind == "flush":  # what comes into the buffer meanwhile may be waited for as well
             return not self._ledger.pending and not self._queued
-        return super()._waits_in_vain(call) and (call.kind != "close" or self._writer.is_quiet)
+        return super()._waits_in_vain(call) and (call.kind != "close" or self._process.is_quiet)
 
     # ---------------------------------------------------------------- what a call brought
 
@@ -105,7 +105,7 @@ class JournalCalls(Calls):
         assert isinstance(backlog, JournalStorage)
         match error:
             case JournalError():
-                return self._writer.failed_since(call.began)
+                return self._process.failed_since(call.began)
             case ClientClosed() | FlusherDied() if call.kind == "await":
                 return self.life.closing_from is not None or self.life.is_killed
             case NotStarted():
@@ -129,9 +129,9 @@ class JournalCalls(Calls):
 
     def _check_left(self) -> None:
         """What a close leaves in the folder is what it says it keeps; unless the disk failed, or was too slow."""
-        if any(file.owner is not None or file.was_forced for file in self._writer.files.values()):
+        if self._process.is_open or any(file.was_forced for file in self._process.files.values()):
             return
-        left = {(file.name, seq) for file in self._writer.files.values() for seq in file.rows}
+        left = {(file.number, seq) for file in self._process.files.values() for seq in file.rows}
         kept = {self._kept.kept[number].key for number in self._ledger.pending}
         if left != kept:
             self._fail(f"the close leaves {sorted(left)} in the folder, and keeps {kept}")

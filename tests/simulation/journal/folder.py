@@ -1,12 +1,26 @@
-"""What is durable: the files of a journal and its dead letters. It outlives every client, and forgets nothing."""
+"""What the files of a journal must contain: a record of every transaction that reached the disk, written from outside.
+
+It follows the SQL statements of the journal, and is compared with the real files whenever a life begins.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import attrs
 
-from gameball_async._journal import DeadLetterEntry, Loaded, StoredEvent
+from gameball_async import DeadLetter, DeadLetters, inspect_journal
+from gameball_async._journal import StoredEvent
+
+JOURNAL = ".journal"
+DEAD_LETTERS = "dead-letters"
 
 
 @attrs.define(eq=False)
@@ -15,9 +29,9 @@ class Sealed:
 
     Attributes:
         members: the seqs of its events.
-        mobile: its contact.
-        email: likewise.
-        body: the bytes of the first request with it, which nobody but the oracle knows.
+        mobile: its mobile number.
+        email: its e-mail address.
+        body: the bytes of the first request with it, which only the oracle knows.
     """
 
     members: tuple[int, ...]
@@ -28,134 +42,239 @@ class Sealed:
 
 @attrs.define(eq=False, kw_only=True)
 class File:
-    """One file, as it lies on the disk.
+    """One segment, as it is on the disk.
 
     Attributes:
-        name: its place in the order of age.
-        rows: the events in it by their seq, in order.
+        number: its place in the order of age.
+        stem: its name without suffix.
+        file_id: its permanent id.
+        rows: its events by their seq, in order.
         sealed: the sealed batches, by their first member.
-        next_seq: one more than the greatest seq that ever was in it.
-        ever: every seq that was stored in it and acknowledged.
-        owner: the life that holds its lock.
-        was_forced: whether its last owner ended without a full close, or outcomes were lost on the way to the disk.
+        next_seq: one more than the greatest seq that it ever had.
+        acknowledged: every seq whose commit succeeded.
+        was_forced: whether its last owner ended without a full close, or outcomes did not reach the disk.
     """
 
-    name: int
+    number: int
+    stem: str
+    file_id: str = ""
     rows: dict[int, StoredEvent] = attrs.Factory(dict[int, StoredEvent])
     sealed: dict[int, Sealed] = attrs.Factory(dict[int, Sealed])
     next_seq: int = 1
-    ever: set[int] = attrs.Factory(set[int])
-    owner: int | None = None
+    acknowledged: set[int] = attrs.Factory(set[int])
     was_forced: bool = False
 
     def batches(self) -> list[list[StoredEvent]]:
-        """The sealed batches, by their first member."""
+        """The events of the sealed batches, by their first member."""
         return [
             [self.rows[seq]._replace(mobile=batch.mobile, email=batch.email) for seq in batch.members]
             for _, batch in sorted(self.sealed.items())
         ]
 
-    # ---------------------------------------------------------------- changes
 
-    def append(self, rows: Iterable[StoredEvent]) -> None:
-        """Add events."""
-        for row in rows:
-            assert row.seq >= self.next_seq, f"event {row.seq} is appended to a file that has had {self.next_seq}"
-            self.rows[row.seq] = row
-            self.next_seq = row.seq + 1
-
-    def delete(self, seqs: Iterable[int]) -> None:
-        """Remove events, if they are there."""
-        for seq in seqs:
-            self.rows.pop(seq, None)
-
-    def seal(self, batch: Sealed) -> None:
-        """Note a batch that is about to be sent."""
-        self.sealed[batch.members[0]] = batch
-
-    def unseal(self, first: int) -> None:
-        """Note that a batch was split."""
-        self.sealed.pop(first, None)
-
-    def forget(self, members: Sequence[int]) -> None:
-        """Remove events that have their outcome, and their batch."""
-        self.delete(members)
-        self.unseal(members[0])
-
-    # ---------------------------------------------------------------- reading
-
-    def read(self, after: int, most_events: int, most_bytes: int) -> Loaded:
-        """Read events that are in no sealed batch; what must go together is not cut."""
-        loaded: list[StoredEvent] = []
-        size = 0
-        for row in self._free_after(after):
-            size += row.size
-            is_full = bool(loaded) and (len(loaded) >= most_events or size > most_bytes)
-            if is_full and (row.together is None or row.together != loaded[-1].together):
-                return Loaded(loaded, 0, is_last=False)
-            loaded.append(row)
-        return Loaded(loaded, 0, is_last=True)
-
-    def _free_after(self, after: int) -> Iterator[StoredEvent]:
-        held = {seq for batch in self.sealed.values() for seq in batch.members}
-        return (row for seq, row in self.rows.items() if seq > after and seq not in held)
-
-    def copied(self) -> File:
-        """What a transaction works on."""
-        return attrs.evolve(self, rows=dict(self.rows), sealed=dict(self.sealed))
-
-    def become(self, other: File) -> None:
-        """Commit what was worked on."""
-        self.rows, self.sealed, self.next_seq = other.rows, other.sealed, other.next_seq
-
-
-@attrs.define(eq=False)
-class Folder:
-    """A journal's folder.
+@attrs.frozen
+class Change:
+    """One SQL statement of a transaction, and its parameters.
 
     Attributes:
-        files: oldest first; a removed file is none of them.
-        letters: the dead letters, by file and seq.
-        doubtful: letters that were buried in the instant of a crash: their events may live on.
+        kind: what it does.
+        rows: its parameters, one tuple for each run.
     """
 
-    files: list[File] = attrs.Factory(list[File])
-    letters: dict[tuple[int, int], DeadLetterEntry] = attrs.Factory(dict[tuple[int, int], DeadLetterEntry])
-    doubtful: set[tuple[int, int]] = attrs.Factory(set[tuple[int, int]])
-    _names: int = 0
+    kind: str
+    rows: list[tuple[Any, ...]]
 
-    def make_file(self, owner: int) -> File:
-        """Make the file of a process."""
-        self._names += 1
-        file = File(name=self._names, owner=owner)
-        self.files.append(file)
-        return file
 
-    def adopt(self, owner: int) -> list[File]:
-        """Take the files whose owner is gone, oldest first; empty ones are removed."""
-        self.files = [file for file in self.files if file.rows or file.owner is not None]
-        adopted = [file for file in self.files if file.owner is None]
-        for file in adopted:
-            file.owner = owner
-        return adopted
+_KINDS = {
+    "INSERT INTO events": "append",
+    "DELETE FROM events": "delete",
+    "INSERT OR REPLACE INTO sealed": "seal",
+    "DELETE FROM sealed": "unseal",
+    "INSERT INTO state": "create",
+    "INSERT INTO letters": "dead_letter",
+}
+"""What the statements do that matter here, by their beginning."""
 
-    def let_go(self, file: File) -> None:
-        """Release a file; without events it is removed."""
-        file.owner = None
-        if not file.rows:
-            self.files.remove(file)
 
-    def dead_letter(self, file: File, letters: Iterable[DeadLetterEntry]) -> list[tuple[int, int]]:
-        """Add dead letters, but for those that lie there already; returns the new ones' keys."""
-        keys: list[tuple[int, int]] = []
-        for letter in letters:
-            key = (file.name, letter.seq)
-            if key not in self.letters:
-                self.letters[key] = letter
-                keys.append(key)
-        return keys
+def kind_of(statement: str) -> str | None:
+    """What a statement does; None if it changes nothing that is recorded."""
+    if statement[0] not in "DI":
+        return None
+    return next((kind for beginning, kind in _KINDS.items() if statement.startswith(beginning)), None)
+
+
+class Folder:
+    """The folder of a journal.
+
+    Args:
+        path: where it is.
+        fail: takes what is wrong.
+
+    Attributes:
+        files: the segments, oldest first; a removed one is none of them.
+        letters: the keys of the dead letters: file and seq.
+        on_deleted: called with the key of an event that was durable, and is deleted.
+        doubtful: those whose process ended before it had removed the event from its segment: it lives on.
+    """
+
+    def __init__(self, path: Path, fail: Callable[[str], None]) -> None:
+        self.path = path
+        self.files: list[File] = []
+        self.letters: set[tuple[int, int]] = set()
+        self.doubtful: set[tuple[int, int]] = set()
+        self._unfinished: set[tuple[int, int]] = set()
+        self.on_deleted: Callable[[int, int], None] = lambda *_: None
+        self._numbers = 0
+        self._of_stem: dict[str, File] = {}
+        self._of_id: dict[str, File] = {}
+        self._fail = fail
+
+    def file(self, stem: str) -> File:
+        """The segment with this name; a new one is added."""
+        if stem not in self._of_stem:
+            self._numbers += 1
+            self._of_stem[stem] = file = File(number=self._numbers, stem=stem)
+            self.files.append(file)
+        return self._of_stem[stem]
 
     @property
     def events(self) -> int:
-        """How many events lie in it."""
+        """How many events are in it."""
         return sum(len(file.rows) for file in self.files)
+
+    # ---------------------------------------------------------------- changes
+
+    def committed(self, stem: str, changes: Iterable[Change], *, is_acknowledged: bool) -> None:
+        """Record a transaction that reached the disk, whether the journal knows or not."""
+        for change in changes:
+            if change.kind == "dead_letter":
+                self._bury(change.rows)
+            else:
+                self._apply(self.file(stem), change, is_acknowledged=is_acknowledged)
+
+    def _apply(self, file: File, change: Change, *, is_acknowledged: bool) -> None:
+        match change.kind:
+            case "append":
+                self._append(file, [StoredEvent(*row[:8]) for row in change.rows])
+                if is_acknowledged:
+                    file.acknowledged.update(row[0] for row in change.rows)
+            case "delete":
+                for (seq,) in change.rows:
+                    if file.rows.pop(seq, None) is not None and seq in file.acknowledged:
+                        self.on_deleted(file.number, seq)
+                    self._unfinished.discard((file.number, seq))
+            case "seal":
+                for first, text, _ in change.rows:
+                    members, mobile, email = json.loads(text)
+                    file.sealed[first] = Sealed(tuple(members), mobile, email)
+            case "unseal":
+                for (first,) in change.rows:
+                    file.sealed.pop(first, None)
+            case _:
+                file.file_id = change.rows[0][0]
+                self._of_id[file.file_id] = file
+
+    def _append(self, file: File, rows: Iterable[StoredEvent]) -> None:
+        for row in rows:
+            if row.seq < file.next_seq:
+                self._fail(f"event {row.seq} is appended to a file that has had {file.next_seq}")
+            file.rows[row.seq] = row
+            file.next_seq = row.seq + 1
+
+    def _bury(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        for file_id, seq, *_ in rows:
+            key = (self._of_id[file_id].number, seq)
+            self.letters.add(key)
+            self._unfinished.add(key)
+
+    def removed(self, stem: str) -> None:
+        """Record that a segment is removed; it must not have events."""
+        file = self.file(stem)
+        if file.rows:
+            self._fail(f"file {file.number} is removed with the events {list(file.rows)}")
+        self.files.remove(file)
+
+    # ---------------------------------------------------------------- comparing
+
+    def check(self) -> None:
+        """Compare with the real files when no process uses them: read by SQLite alone, and inspected."""
+        self.doubtful |= self._unfinished
+        self._unfinished.clear()
+        names = {path.stem for path in self.path.glob("*" + JOURNAL)} if self.path.is_dir() else set()
+        for file in [file for file in self.files if file.stem not in names]:
+            self.removed(file.stem)
+        for file in self.files:
+            found = _content_of(self.path / (file.stem + JOURNAL))
+            if found != (truth := (list(file.rows.values()), _batches_of(file))):
+                self._fail(f"file {file.number} contains {found}, and should contain {truth}")
+        self._check_inspection()
+
+    def _check_inspection(self) -> None:
+        inspected = {found.path.stem: found for found in inspect_journal(self.path)} if self.path.is_dir() else {}
+        for file in self.files:
+            rows, found = list(file.rows.values()), inspected.get(file.stem)
+            told = None if found is None else (found.problem, found.is_in_use, found.pending, found.players)
+            if told != (None, False, len(rows), len({row.player_unique_id for row in rows})):
+                self._fail(f"the inspection says {found} of file {file.number}, which has {len(rows)} events")
+            elif found is not None and rows and found.oldest != datetime.fromtimestamp(rows[0].accepted_at, UTC):
+                self._fail(f"the inspection says that the oldest event of file {file.number} is of {found.oldest}")
+
+    def strangers(self) -> list[str]:
+        """Names of what lies in the folder beside the segments and the dead letters."""
+        if not self.path.is_dir():
+            return []
+        stems = {file.stem for file in self.files} | {DEAD_LETTERS}
+        return sorted(path.name for path in self.path.iterdir() if path.name.partition(".")[0] not in stems)
+
+    def dead_letters(self) -> dict[tuple[int, int], DeadLetter]:
+        """The dead letters as users read them, by file and seq."""
+        path = self.path / (DEAD_LETTERS + ".db")
+        if not path.exists():
+            return {}
+        with closing(sqlite3.connect(path)) as database:
+            keys = database.execute("SELECT file_id, seq FROM letters ORDER BY id").fetchall()
+        found = {
+            (self._of_id[file_id].number, seq): letter
+            for (file_id, seq), letter in zip(keys, DeadLetters(self.path), strict=True)
+        }
+        if found.keys() != self.letters:
+            self._fail(f"the dead letters are {sorted(found)}, and should be {sorted(self.letters)}")
+        return found
+
+
+_Batches = list[tuple[tuple[int, ...], str | None, str | None]]
+
+
+def _batches_of(file: File) -> _Batches:
+    return [(batch.members, batch.mobile, batch.email) for _, batch in sorted(file.sealed.items())]
+
+
+def _content_of(path: Path) -> tuple[list[StoredEvent], _Batches]:
+    """Read a copy of a segment: opening the file itself would change it."""
+    copy = path.parent.with_name("copy")
+    copy.mkdir()
+    try:
+        for suffix in ("", "-wal", "-journal"):
+            if (source := path.with_name(path.name + suffix)).exists():
+                shutil.copyfile(source, copy / source.name)
+        with closing(sqlite3.connect(copy / path.name)) as database:
+            return list(_rows(database)), list(_sealed(database))
+    finally:
+        shutil.rmtree(copy)
+
+
+def _rows(database: sqlite3.Connection) -> Iterator[StoredEvent]:
+    if _has_tables(database):
+        for columns in database.execute("SELECT * FROM events ORDER BY seq"):
+            yield StoredEvent(*columns[:8])
+
+
+def _sealed(database: sqlite3.Connection) -> Iterator[tuple[tuple[int, ...], str | None, str | None]]:
+    if _has_tables(database):
+        for (text,) in database.execute("SELECT batch FROM sealed ORDER BY first"):
+            members, mobile, email = json.loads(text)
+            yield tuple(members), mobile, email
+
+
+def _has_tables(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None

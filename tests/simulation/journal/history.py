@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from gameball_async import Delivered, DeliveryError, Dropped, OutcomeUnknown, Receipt, Rejected, Stats
+from gameball_async import DeadLetter, Delivered, DeliveryError, Dropped, OutcomeUnknown, Receipt, Rejected, Stats
 from gameball_async._core.receipts import SharedOutcome
 from gameball_async._journal import StoredEvent
 
@@ -57,6 +57,7 @@ class Kept(Placed):
         buffered_at: when.
         sealed_with: the seqs of the batch that an earlier life has sealed it in.
         is_refused: whether the disk refused it.
+        stored_at: when it was accepted, by the wall clock of the life that stored it; None if that is this one.
     """
 
     story: Story
@@ -66,6 +67,7 @@ class Kept(Placed):
     buffered_at: float = 0.0
     sealed_with: tuple[int, ...] = ()
     is_refused: bool = False
+    stored_at: float | None = None
 
     @property
     def is_restored(self) -> bool:
@@ -99,27 +101,32 @@ class History:
 
     def check_end(self) -> None:
         """After the last life nothing lies anywhere, and every promise was kept."""
-        if self.folder.events or self.folder.files:
-            self._fail(f"the folder holds {self.folder.events} events in {len(self.folder.files)} files at the end")
+        self.folder.check()
+        if self.folder.events or self.folder.files or self.folder.strangers():
+            self._fail(
+                f"the folder holds {self.folder.events} events in {len(self.folder.files)} files at the end, and "
+                f"{self.folder.strangers()}"
+            )
+        letters = self.folder.dead_letters()
         for story in self.stories.values():
-            self._check(story)
-        for key in self.folder.letters:
+            self._check(story, letters.get(story.key or (0, 0)))
+        for key in letters:
             if not any(story.key == key for story in self.stories.values()):
                 self._fail(f"the dead letter {key} is nobody's")
 
-    def _check(self, story: Story) -> None:
+    def _check(self, story: Story, letter: DeadLetter | None) -> None:
         number = story.asked.number
         outcome = story.outcomes[-1][1] if story.outcomes else None
         if story.is_promised and outcome is None:
             self._fail(f"event {number} was durable, and nothing came of it")
         if story.applied > 1 and not story.is_announced:
             self._fail(f"event {number} was applied {story.applied} times, and nobody was told")
-        self._check_letter(story, outcome)
+        self._check_letter(story, outcome, letter)
 
-    def _check_letter(self, story: Story, outcome: Outcome | None) -> None:
-        number, letter = story.asked.number, self.folder.letters.get(story.key or (0, 0))
+    def _check_letter(self, story: Story, outcome: Outcome | None, letter: DeadLetter | None) -> None:
+        number = story.asked.number
         if letter is not None:
-            self._check_words(story, str(letter.error), letter.event.name)
+            self._check_content(story, letter)
             if isinstance(outcome, Delivered) and story.key not in self.folder.doubtful:
                 self._fail(f"event {number} is a dead letter and was delivered")
         elif isinstance(outcome, DeliveryError) and not self._was_never_stored(story):
@@ -129,10 +136,16 @@ class History:
         outcome = story.outcomes[-1][1]
         return isinstance(outcome, Dropped) and "could not be stored" in str(outcome)
 
-    def _check_words(self, story: Story, words: str, name: str) -> None:
+    def _check_content(self, story: Story, letter: DeadLetter) -> None:
         said = [str(outcome) for _, outcome in story.outcomes if isinstance(outcome, DeliveryError)]
-        if words not in said or name != story.asked.name:
-            self._fail(f"the dead letter of event {story.asked.number} says {words!r}, its receipts said {said}")
+        if letter.reason not in said:
+            self._fail(
+                f"the dead letter of event {story.asked.number} says {letter.reason!r}, its receipts said {said}"
+            )
+        event, asked = letter.event, story.asked
+        found = event and (event.player_unique_id, event.name, event.metadata)
+        if found != (asked.player, asked.name, asked.metadata):
+            self._fail(f"the dead letter of event {asked.number} is {found}")
 
 
 class JournalLedger(Ledger):
@@ -148,9 +161,11 @@ class JournalLedger(Ledger):
     ) -> None:
         super().__init__(now, fail, trace)
         self._life = life
+        self._clock = 0.0
         self.history = history
         self.kept: dict[int, Kept] = {}
         self.by_key: dict[tuple[int, int], Kept] = {}
+        self.sent_together: dict[object, list[Kept]] = {}
 
     # ---------------------------------------------------------------- acceptance
 
@@ -164,26 +179,33 @@ class JournalLedger(Ledger):
         self.kept[story.asked.number] = self.events[story.asked.number] = kept
         return kept
 
-    def found(self, file: File) -> None:
-        """Note what lies in a file that an earlier life has left."""
+    def found(self, file: File, clock: float) -> None:
+        """Note what is in a file that an earlier life has left; the wall clock is wrong by some seconds."""
+        self._clock = clock
         sealed = {seq: batch.members for batch in file.sealed.values() for seq in batch.members}
         for row in file.rows.values():
             story = self.history.stories[number_of(row.encoded)]
             self._check_found(story, file, row)
             kept = self._keep(story)
-            kept.group = (file.name, row.together or row.seq)
+            kept.group = (file.number, row.together or row.seq)
             kept.sealed_with = sealed.get(row.seq, ())
             kept.unsettled_attempt = kept.is_restored
-            self._place(kept, (file.name, row.seq), len(row.encoded), row.accepted_at - EPOCH, None)
+            kept.stored_at = row.accepted_at
+            self._place(kept, (file.number, row.seq), len(row.encoded), self._opened_at(kept), None)
             self._trace.note("found", kept.asked.number, row.player_unique_id, row.name, kept.is_restored)
 
+    def _opened_at(self, kept: Kept) -> float:
+        """When it was accepted, as this life sees it: an event of a time to come is as old as one of now."""
+        assert kept.stored_at is not None
+        return self._now() - max(0.0, EPOCH + self._now() + self._clock - kept.stored_at)
+
     def _check_found(self, story: Story, file: File, row: StoredEvent) -> None:
-        number, key = story.asked.number, (file.name, row.seq)
+        number, key = story.asked.number, (file.number, row.seq)
         if story.key != key or (row.player_unique_id, row.name) != (story.asked.player, story.asked.name):
             self._fail(f"event {number} lies in {key}, and was put in {story.key}")
         if story.outcomes and not file.was_forced:
             self._fail(f"event {number} has its outcome, and lies in the folder after a full close")
-        if (story.is_abandoned or row.seq not in file.ever) and not file.was_forced:
+        if (story.is_abandoned or row.seq not in file.acknowledged) and not file.was_forced:
             self._fail(f"the call of event {number} failed, and it lies in the folder after a full close")
 
     def queued(self, number: int, key: tuple[int, int]) -> Kept:
@@ -228,6 +250,8 @@ class JournalLedger(Ledger):
         if kept.is_buffered:
             self._fail(f"the buffer took event {kept.asked.number} twice")
         kept.is_buffered, kept.buffered_at = True, self._now()
+        if kept.stored_at is not None:
+            kept.accepted_at = self._opened_at(kept)
         if kept.receipt is None:
             kept.receipt = Receipt(shared, kept.asked.name)
         self._trace.note("buffered", kept.asked.number)
@@ -269,8 +293,8 @@ class JournalLedger(Ledger):
         """Note that somebody was told that an event is durable; it has to be so."""
         kept.story.is_promised = True
         assert kept.key is not None
-        file = next((file for file in self.history.folder.files if file.name == kept.key[0]), None)
-        if file is not None and kept.key[1] not in file.ever:
+        file = next((file for file in self.history.folder.files if file.number == kept.key[0]), None)
+        if file is not None and kept.key[1] not in file.acknowledged:
             self._fail(f"event {kept.asked.number} is called durable and is not")
 
     # ---------------------------------------------------------------- conservation

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any, Protocol
-from unittest import mock
 
 from gameball_async._core.batch import Batch
 from gameball_async._core.buffer import Buffer
@@ -18,7 +15,6 @@ from gameball_async._journal.journal_storage import JournalStorage
 from gameball_async._journal.pending_appends import PendingAppend
 
 from ..hooks import _TRANSITIONS, _watch_transition
-from .writer import SimulatedWriter
 
 
 class Watcher(Protocol):
@@ -155,15 +151,3 @@ def _watch_seals(flusher: Flusher, watcher: Watcher) -> None:
             watcher.not_sent()
 
     store.seal, settlement.note = watched_seal, watched_note
-
-
-@contextmanager
-def simulated_journal(writer: SimulatedWriter, wall_now: Callable[[], float], chunk: int) -> Generator[None]:
-    """Give the client this writer, the simulation's wall clock, and reads of so many events at once."""
-    clock = SimpleNamespace(time=wall_now)
-    with ExitStack() as patches:
-        patches.enter_context(mock.patch("gameball_async._client.JournalWriter", return_value=writer))
-        patches.enter_context(mock.patch("gameball_async._journal.journal_storage.time", clock))
-        patches.enter_context(mock.patch("gameball_async._journal.loader.time", clock))
-        patches.enter_context(mock.patch("gameball_async._journal.loader._CHUNK", chunk))
-        yield

@@ -1,11 +1,11 @@
-"""Mutants of the journal's part of the core: each breaks one promise, and the oracle has to catch it."""
+"""Mutants of a client with a journal: each breaks one promise, and the oracle has to catch it."""
 
 from __future__ import annotations
 
 from typing import Any
 from unittest import mock
 
-from gameball_async import Dropped
+from gameball_async import Dropped, DropReason
 from gameball_async._core.batch import Batch
 from gameball_async._core.buffer import Buffer
 from gameball_async._core.outcome import Decision
@@ -13,9 +13,10 @@ from gameball_async._engine.settlement import Settlement
 from gameball_async._journal.journal_storage import JournalStorage
 from gameball_async._journal.loader import Loader, SegmentCursors
 from gameball_async._journal.pending_appends import PendingAppend
+from gameball_async._journal.segment import Segment
 
 from ..mutants import Mutant, Mutate, _conclude_with, _mutant, _nothing
-from .folder import Folder
+from .segment_mutants import SEGMENT_MUTANTS
 
 # -------------------------------------------------------------------- on their way to the disk
 
@@ -76,7 +77,7 @@ def _forget_instead_of_burying(_: Mutate, backlog: JournalStorage, batch: Batch,
 
 
 def _bury_what_is_tried_again(_: Mutate, settlement: Settlement, batch: Batch, answer: Any, now: float) -> None:
-    settlement._storage.dead_letter(batch, RuntimeError(answer.summary))  # type: ignore[arg-type] # that is what is wrong with it
+    settlement._storage.dead_letter(batch, Dropped(answer.summary, reason=DropReason.EXPIRED))
     settlement._buffer.requeue(batch, now + 1)
 
 
@@ -169,8 +170,9 @@ def _own_file_first(next_cursor: Mutate, cursors: SegmentCursors) -> Any:
     return next_cursor(cursors)
 
 
-def _adopt_newest_first(adopt: Mutate, folder: Folder, owner: int) -> Any:
-    return list(reversed(adopt(folder, owner)))
+def _newest_first(order: Any, segment: Segment) -> tuple[int, str]:
+    position, stem = order.fget(segment)
+    return (-position, stem)
 
 
 def _room_for_all(_: Mutate, __: Buffer, *___: Any) -> bool:
@@ -189,25 +191,25 @@ def _give_up_what_is_kept(_: Mutate, settlement: Settlement, reason: Any, why: s
 MUTANTS: tuple[Mutant, ...] = (
     _mutant("sends before the seal is durable", "before its seal", (JournalStorage, "seal", _send_at_once)),
     _mutant("seals nothing", "before its seal", (JournalStorage, "seal", _seal_nothing)),
-    _mutant(
-        "forgets requeued events", "before its seal|does not hold", (Buffer, "requeue", _forget_what_is_given_back)
-    ),
+    _mutant("forgets requeued events", "without an outcome", (Buffer, "requeue", _forget_what_is_given_back)),
     _mutant(
         "acknowledges before the answer",
-        "nothing came of it|before its seal|does not hold",
+        "without an outcome",
         (JournalStorage, "seal", _forget_before_the_answer),
     ),
     _mutant(
         "acknowledges the first of a batch only", "lies in the folder|holds", (JournalStorage, "ack", _forget_half)
     ),
     _mutant("acknowledges nothing", "lies in the folder|holds", (JournalStorage, "ack", _settle_only)),
-    _mutant("writes no dead letters", "is no dead letter", (JournalStorage, "dead_letter", _forget_instead_of_burying)),
+    _mutant(
+        "writes no dead letters", "is no dead letter yet", (JournalStorage, "dead_letter", _forget_instead_of_burying)
+    ),
     _mutant(
         "keeps failed events in the journal", "lies in the folder|holds", (JournalStorage, "dead_letter", _settle_only)
     ),
     _mutant(
         "dead-letters what is retried",
-        "was delivered|before its seal|dead letter",
+        "without an outcome",
         (Settlement, "conclude", _conclude_with(Decision.FAILED, _bury_what_is_tried_again)),
     ),
     _mutant(
@@ -226,14 +228,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "is called durable|before its seal",
         (PendingAppend, "complete", _say_stored),
     ),
-    _mutant("lets a cancelled call stay on disk", "lies in the folder", (Loader, "withdraw", _withdraw_in_memory_only)),
+    _mutant(
+        "lets a cancelled call stay on disk", "in the folder|holds", (Loader, "withdraw", _withdraw_in_memory_only)
+    ),
     _mutant("sends what was cancelled", "although its call", (Loader, "withdraw", _admit_what_was_cancelled)),
     _mutant("loads newer events first", "carries .* due are", (Loader, "admit", _admit_past_the_others)),
     _mutant("loads its own segment first", "carries .* due are", (SegmentCursors, "next", _own_file_first)),
     _mutant(
         "recovers the newest segment first",
         "arrives for the first time|carries",
-        (Folder, "adopt", _adopt_newest_first),
+        (Segment, "order", _newest_first),
     ),
     _mutant("never restores a sealed batch", "stats say dropped", (Loader, "_restore_sealed", _restore_nothing)),
     _mutant(
@@ -259,5 +263,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant("counts a byte too few", "on their way to the disk", (JournalStorage, "_append", _count_too_few_bytes)),
     _mutant("does not report what a close keeps", "deadlock", (JournalStorage, "interrupt", _nothing)),
+    *SEGMENT_MUTANTS,
 )
 """Every mutant; the tests catch each of them."""

@@ -6,22 +6,25 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gameball_async import AsyncGameball, JournalError
+from gameball_async import AsyncGameball, DeliveryError, JournalError
 from gameball_async._core.batch import Batch
 from gameball_async._core.receipts import SharedOutcome
 from gameball_async._engine.lifecycle import ClientState
 from gameball_async._journal.journal_storage import JournalStorage
 from gameball_async._journal.pending_appends import PendingAppend
+from gameball_async._journal.records import SegmentInfo
 
 from ..hooks import Crash, watch_close
 from ..ledger import LONGEST_CONTACT, Placed, Trace, held_bytes
 from ..oracle import Oracle, count_tasks
 from .calls import JournalCalls
+from .disk import StepKind
+from .folder import File
 from .history import History, JournalLedger, number_of
 from .hooks import watch
 from .plan import LifePlan
+from .process import Process
 from .requests import JournalRequests
-from .writer import SimulatedWriter
 
 
 class JournalOracle(Oracle):
@@ -31,7 +34,7 @@ class JournalOracle(Oracle):
         life: what it means.
         number: which life it is.
         history: all lives.
-        writer: the disk.
+        process: the journal of this life.
         trace: takes what happens.
         now: the virtual time.
         stop: ends the life.
@@ -42,7 +45,7 @@ class JournalOracle(Oracle):
         life: LifePlan,
         number: int,
         history: History,
-        writer: SimulatedWriter,
+        process: Process,
         trace: Trace,
         now: Callable[[], float],
         stop: Callable[[], None],
@@ -50,12 +53,12 @@ class JournalOracle(Oracle):
         super().__init__(life.plan, now, stop)
         self.trace = trace
         self.number = number
-        self.writer = writer
+        self.process = process
         self.is_crashed = False
         self.kept = JournalLedger(now, self.fail, trace, number, history)
-        self.journal_requests = JournalRequests(life.plan, self.kept, trace, now, self.fail, writer)
+        self.journal_requests = JournalRequests(life.plan, self.kept, trace, now, self.fail)
         self.ledger, self.requests = self.kept, self.journal_requests
-        self.calls = JournalCalls(life.plan, self.kept, self.journal_requests, now, self.fail, writer)
+        self.calls = JournalCalls(life.plan, self.kept, self.journal_requests, now, self.fail, process)
         self.life = self.calls.life
         self._life_plan = life
         self.closed_at = math.inf
@@ -64,7 +67,8 @@ class JournalOracle(Oracle):
         self._idle_reads = 0
         self._state_at_read: object = None
         self._on_the_way: list[tuple[PendingAppend, int, int]] = []
-        writer.on_commit = self._commit_step
+        process.on_step = self._disk_step
+        history.folder.on_deleted = self._deleted
 
     def fail(self, what: str) -> None:
         """Note what is wrong, unless the life is over."""
@@ -88,9 +92,10 @@ class JournalOracle(Oracle):
 
     # ---------------------------------------------------------------- crash
 
-    def _commit_step(self) -> None:
-        """A commit begins or ends."""
-        if self._life_plan.crash_in_commit:
+    def _disk_step(self, kind: StepKind) -> None:
+        """A commit begins or ends, or a file is made, renamed or removed."""
+        crash_in = self._life_plan.crash_in
+        if crash_in == "files" or (crash_in == "commits" and kind == "commit" and self.process.files):
             self._step()
 
     def _step(self) -> None:
@@ -109,7 +114,7 @@ class JournalOracle(Oracle):
             for placed in self.kept.accepted:
                 self.requests.check_outcome(placed)
         self.trace.note("crash", self.number)
-        self.writer.crash()
+        self.process.crash()
         self.is_crashed = not self.failures
         self._stop()
 
@@ -119,20 +124,33 @@ class JournalOracle(Oracle):
         """Note what the folder held."""
         if self.is_crashed or isinstance(sources, JournalError):
             return
-        for file in list(self.writer.files.values())[:-1]:
-            self.kept.found(file)
+        self.process.opened()
+        for source in sources:
+            self._check_opened(source, self.process.files[source.segment])
+        left = [file for file in self.kept.history.folder.files if file.rows]
+        if missing := [file.number for file in left if file not in self.process.files.values()]:
+            self.fail(f"the files {missing} are left in the folder")
+        for file in list(self.process.files.values())[:-1]:
+            self.kept.found(file, self._life_plan.disk.clock)
         self.trace.note("opened", len(sources))
+
+    def _check_opened(self, source: SegmentInfo, file: File) -> None:
+        """What the journal says that it found in a segment is in it."""
+        found = (source.events, source.next_seq, source.sealed)
+        if found != (truth := (len(file.rows), file.next_seq, file.batches())):
+            self.fail(f"the journal found {found} in file {file.number}, which has {truth}")
 
     def queued(self, arrival: PendingAppend) -> None:
         """Note that events begin their way to the disk."""
         if self.is_crashed:
             return
-        name = self.writer.own.name
+        name = self.process.own.number
         for row in arrival.rows:
             kept = self.kept.queued(number_of(row.encoded), (name, row.seq))
             self.trace.note("queued", kept.asked.number, row.seq)
             if row.together is not None:
                 kept.group = (name, row.together)
+                self.kept.sent_together.setdefault(kept.group, []).append(kept)
             self.calls.accepted(kept)
         self._on_the_way.append((arrival, len(arrival.rows), self._size_of(arrival)))
 
@@ -160,10 +178,21 @@ class JournalOracle(Oracle):
         if self.is_crashed:
             return
         placing, self._placing = self._placing, None
-        is_own = self.writer.files[segment] is self.writer.own
+        is_own = self.process.files[segment] is self.process.own
         if placing is not None and not placing.was_counted and is_own and placing.rows[0].seq == seq:
             self.accepted(placing)
-        self.kept.buffered((self.writer.files[segment].name, seq), shared)
+        self.kept.buffered((self.process.files[segment].number, seq), shared)
+
+    def _deleted(self, number: int, seq: int) -> None:
+        """Check that a durable event is deleted only when it has its outcome, and is a dead letter if it failed."""
+        kept = self.kept.by_key.get((number, seq))
+        if self.is_crashed or kept is None or kept.order is None or kept.is_refused:
+            return
+        outcome = kept.receipt and kept.receipt._shared.outcome_of(kept.asked.name)
+        if outcome is None:
+            self.fail(f"event {kept.asked.number} is deleted from the folder without an outcome")
+        elif isinstance(outcome, DeliveryError) and (number, seq) not in self.kept.history.folder.letters:
+            self.fail(f"event {kept.asked.number} is deleted from the folder, and is no dead letter yet")
 
     def refused(self, encoded: bytes, shared: SharedOutcome) -> None:
         """Note that an event is given up before the buffer."""
@@ -192,7 +221,7 @@ class JournalOracle(Oracle):
         """Look after a transition."""
         if self.is_crashed:
             return
-        if not self._life_plan.crash_in_commit:
+        if self._life_plan.crash_in == "loop":
             self._step()
         self._look(transition)
         self._check_on_the_way()
@@ -210,7 +239,7 @@ class JournalOracle(Oracle):
     def _check_progress(self) -> None:
         """A read that lets nothing in is not repeated before something has changed."""
         stats = self.gameball.stats()
-        state = (stats.accepted, stats.delivered, stats.pending, stats.journaled_events, self.writer.own.next_seq)
+        state = (stats.accepted, stats.delivered, stats.pending, stats.journaled_events, self.process.own.next_seq)
         self._idle_reads = self._idle_reads + 1 if state == self._state_at_read else 0
         self._state_at_read = state
         if self._idle_reads > 3:
@@ -251,11 +280,13 @@ class JournalOracle(Oracle):
             self.kept.note_promises()
             self._check_on_the_way()
             self._check_reading()
+            if self.process.is_failing_in_vain:
+                self.fail("the disk works, and the journal refuses events")
 
     def _check_reading(self) -> None:
         """What lies outside is read as soon as there is room, if the disk has nothing to do."""
         window, backlog = self.backlog._loader, self.backlog
-        if window is None or window.is_closed or not self.writer.is_quiet or self.state is not ClientState.RUNNING:
+        if window is None or window.is_closed or not self.process.is_quiet or self.state is not ClientState.RUNNING:
             return
         if self.journal_requests.sealing:
             self.fail(f"{self.journal_requests.sealing} wait for a disk that has nothing to do")

@@ -11,11 +11,13 @@ import attrs
 from gameball_async import Batching
 
 from ..plan import Await, Flush, Plan, Send, Step, Track, make_plan
-from .writer import DiskPlan
+from .disk import DiskPlan
 
 JournalEnding = Literal["drain", "close", "cancel", "dies", "crash", "exit"]
 """How a life ends: all settled; a close, perhaps a short one; the flusher cancelled; an error in it; everything in
 memory gone at a step; the process ended as soon as the close returned."""
+
+CrashIn = Literal["loop", "commits", "files"]
 
 NUMBERS = 10_000
 """Events of one life are numbered from its number times this."""
@@ -30,7 +32,8 @@ class LifePlan:
         disk: how the disk behaves.
         ending: how it ends.
         crash_at: the step at which everything in memory is gone, if that is how it ends.
-        crash_in_commit: whether only the beginnings and ends of commits count as steps.
+        crash_in: which steps count: those of the event loop, the begins and ends of commits, or these and each file
+            that is made, renamed or removed.
         chunk: events read back at once, at most.
         max_bytes: of its own file.
     """
@@ -39,7 +42,7 @@ class LifePlan:
     disk: DiskPlan
     ending: JournalEnding
     crash_at: int
-    crash_in_commit: bool
+    crash_in: CrashIn
     chunk: int
     max_bytes: int
 
@@ -64,6 +67,7 @@ class _JournalPlanner:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._random = Random(f"journal {seed}")
+        self._more = Random(f"more of journal {seed}")  # so that the others mean what they always meant
 
     def plan(self) -> JournalPlan:
         lives = self._random.choice([2, 2, 3, 4])
@@ -95,6 +99,7 @@ class _JournalPlanner:
             lasts=min(plan.lasts, 600.0),
         )
         disk = DiskPlan() if ending == "drain" and self._chance(0.5) else self._disk(is_last=ending == "drain")
+        disk = self._filled(disk, plan)
         if disk.refuses:
             plan = attrs.evolve(plan, starts=(), run_in_group=False)
         return LifePlan(
@@ -102,7 +107,7 @@ class _JournalPlanner:
             disk=disk,
             ending=ending,
             crash_at=int(math.exp(random.uniform(0, math.log(300)))),
-            crash_in_commit=self._chance(0.5),
+            crash_in="loop" if self._chance(0.5) else self._more.choice(["commits", "commits", "files"]),
             chunk=random.choice([1, 2, 3, 10, 1000]),
             max_bytes=random.choice([2**20, 2**30]),
         )
@@ -122,6 +127,16 @@ class _JournalPlanner:
             row_bytes=random.choice([200, 200, 50_000, 300_000]),
             refuses=not is_last and self._chance(0.03),
         )
+
+    def _filled(self, disk: DiskPlan, plan: Plan) -> DiskPlan:
+        """The same disk, with a wrong clock and full for a time."""
+        random = self._more
+        clock = random.choice([0.0, 0.0, 0.0, -3600.0, 300.0])
+        if random.random() < 0.8:
+            return attrs.evolve(disk, clock=clock)
+        begin = random.uniform(0, min(plan.lasts, 60.0))
+        full = (begin, begin + random.choice([0.5, 5.0, 600.0]))
+        return attrs.evolve(disk, clock=clock, full=full, left=random.choice([0, 10_000, 300_000]))
 
     def _chance(self, share: float) -> bool:
         return self._random.random() < share

@@ -16,7 +16,6 @@ from ..plan import Plan
 from ..requests import EPSILON, LONGEST_PAUSE, MOST_CONNECTIONS, Attempt, Requests
 from .folder import Sealed
 from .history import JournalLedger, Kept
-from .writer import SimulatedWriter
 
 
 class JournalRequests(Requests):
@@ -29,11 +28,9 @@ class JournalRequests(Requests):
         trace: Trace,
         now: Callable[[], float],
         fail: Callable[[str], None],
-        writer: SimulatedWriter,
     ) -> None:
         super().__init__(plan, ledger, trace, now, fail)
         self._kept = ledger
-        self._writer = writer
         self.sealing: dict[str, tuple[int, ...]] = {}
         self.is_broken = False  # by an error between a batch's taking and its request: its player stands still
 
@@ -44,7 +41,7 @@ class JournalRequests(Requests):
         attempt = super().start(request, body)
         kept = self._of(attempt)
         keys = [each.key for each in kept if each.key is not None]
-        file = next((file for file in self._kept.history.folder.files if keys and file.name == keys[0][0]), None)
+        file = next((file for file in self._kept.history.folder.files if keys and file.number == keys[0][0]), None)
         members = tuple(seq for _, seq in keys)
         sealed = None if file is None else file.sealed.get(members[0])
         if file is None or sealed is None or sealed.members != members:
@@ -53,7 +50,14 @@ class JournalRequests(Requests):
         if missing := [seq for seq in members if seq not in file.rows]:
             self._fail(f"#{attempt.number} carries {missing}, which the folder does not hold")
         self._check_resent(attempt, kept, sealed)
+        self._check_uncut(attempt, kept)
         return attempt
+
+    def _check_uncut(self, attempt: Attempt, kept: list[Kept]) -> None:
+        """The events of one call of `send` go together for the first time."""
+        together = {id(each): each for first in kept for each in self._kept.sent_together.get(first.group, ())}
+        if missing := [each.asked.number for each in together.values() if each.is_pending and not each.attempts]:
+            self._fail(f"#{attempt.number} is cut: it is without {missing}")
 
     def _check_resent(self, attempt: Attempt, kept: list[Kept], sealed: Sealed) -> None:
         """What goes under one seal is the same in every life, byte for byte."""

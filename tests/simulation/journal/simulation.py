@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import traceback
 from contextlib import ExitStack
 from functools import partial
@@ -24,13 +25,15 @@ from ..hooks import determined
 from ..ledger import Trace
 from ..plan import Close
 from ..simulation import Result, _logged
-from .folder import Folder
+from .disk import SimulatedDisk
 from .history import History
-from .hooks import simulated_journal
 from .oracle import JournalOracle
 from .plan import JournalPlan, LifePlan, make_journal_plan
+from .process import Process
 from .users import JournalUsers
-from .writer import SimulatedWriter
+
+_SEGMENT = re.compile(r"\d{15}-\d+-[0-9a-f]{8}")
+"""The name of a segment, which is another one each time."""
 
 
 @attrs.frozen
@@ -81,7 +84,8 @@ class _Service:
         self.failures: list[str] = []
         self.trace = Trace(lambda: self._clock.now)
         self.events = self.requests = 0
-        self._history = History(Folder(), self._fail)
+        self._disk = SimulatedDisk(self.trace.note, self._fail)
+        self._history = History(self._disk.folder, self._fail)
 
     def _fail(self, what: str) -> None:
         self.failures.append(what)
@@ -89,11 +93,20 @@ class _Service:
 
     def run(self) -> None:
         """Play one life after another, to the end or to the first finding."""
+        try:
+            self._play()
+        finally:
+            self._disk.remove()
+
+    def _play(self) -> None:
         for number, life in enumerate(self._plan.lives):
             self.trace.note("life", number, life.ending)
-            played = _Life(life, number, self._backend, self._history, self.trace, self._clock)
+            self._history.folder.check()
+            played = _Life(life, number, self._backend, self._history, self._disk, self.trace, self._clock)
             played.run()
             self.failures += played.oracle.failures
+            if self._disk.left_open and not self._disk.is_dead and not self.failures:
+                self._fail(f"after the end {self._disk.left_open} are open")
             self.events += len(played.oracle.ledger.accepted)
             self.requests += len(played.oracle.requests.all)
             if self.failures:
@@ -108,6 +121,7 @@ class _Life:
         number: int,
         backend: str,
         history: History,
+        disk: SimulatedDisk,
         trace: Trace,
         clock: _Clock,
     ) -> None:
@@ -121,8 +135,9 @@ class _Life:
         self._flushers_scope: anyio.CancelScope | None = None
         self._is_refused = False
         seed = self._plan.seed
-        self._writer = SimulatedWriter(history.folder, life.disk, number, seed, self._time, trace.note)
-        self.oracle = JournalOracle(life, number, history, self._writer, trace, self._time, self._stop)
+        self._folder = history.folder.path
+        self._process = Process(disk, life.disk, seed, self._time, trace.note)
+        self.oracle = JournalOracle(life, number, history, self._process, trace, self._time, self._stop)
         self._users = JournalUsers(self.oracle, backend, clock.now)
         self._server: SimulatedGameball
 
@@ -152,7 +167,7 @@ class _Life:
         with ExitStack() as patches:
             patches.enter_context(_logged(self._on_log))
             patches.enter_context(determined(seed, self._wall_time))
-            patches.enter_context(simulated_journal(self._writer, self._wall_time, self._life.chunk))
+            patches.enter_context(self._process.mounted(self._wall_time, self._life.chunk))
             patches.enter_context(mock.patch.object(Delivery, "_new_client", self._new_http_client))
             try:
                 loops.run(self._main, self._backend, self._keeper, seed)
@@ -168,7 +183,10 @@ class _Life:
 
     def _on_log(self, record: logging.LogRecord) -> None:
         if not self.oracle.is_crashed:
-            self.oracle.trace.note("log", record.getMessage())
+            message = _SEGMENT.sub("<segment>", record.getMessage().replace(str(self._folder), "<folder>"))
+            self.oracle.trace.note("log", message)
+            if "damaged" in message or "skipped" in message:
+                self.oracle.fail(f"the log says: {message}")
 
     def _new_http_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=self._server, trust_env=False)
@@ -176,11 +194,11 @@ class _Life:
     async def _main(self) -> None:
         with anyio.CancelScope() as self._scope:
             async with anyio.create_task_group() as world:
-                world.start_soon(self._writer.run)
-                await anyio.lowlevel.checkpoint()
                 self._server = SimulatedGameball(self._plan, self.oracle.requests)
                 async with self._new_http_client() as http_client:
                     self.oracle.watch(self._client(None if self._plan.own_pool else http_client))
+                    world.start_soon(self._process.run)
+                    await anyio.lowlevel.checkpoint()
                     await self._live()
                 world.cancel_scope.cancel()
         await self._let_die()
@@ -204,7 +222,7 @@ class _Life:
             retry=plan.retry,
             rate=plan.rate,
             timeout=plan.timeout,
-            journal=Journal("simulated", max_bytes=self._life.max_bytes),
+            journal=Journal(self._folder, max_bytes=self._life.max_bytes),
             on_failure=self._users.callback,
             http_client=http_client,
         )
@@ -262,7 +280,7 @@ class _Life:
     async def _drain(self) -> None:
         """Stop the faults of the server and of the disk: everything has to arrive, what earlier lives left included."""
         await anyio.sleep(self._plan.lasts)
-        self._server.is_calm = self._writer.is_calm = True
+        self._server.is_calm = self._process.disk.is_calm = True
         self.oracle.trace.note("calm")
         await self._users.done.wait()
         ledger, bound = self.oracle.ledger, self.oracle.requests.drain_bound()

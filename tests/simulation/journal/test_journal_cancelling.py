@@ -10,16 +10,16 @@ import pytest
 from ..plan import Cancel, Close, Flush, Plan, Send, Step, Track
 from ..simulation import Result
 from ..test_cancelling import LATER, SEED, WAYS, awaits_of, event, plan
+from .disk import DiskPlan
 from .plan import NUMBERS, JournalEnding, JournalPlan, LifePlan
 from .simulation import simulate_journal
-from .writer import DiskPlan
 
 SLOW = DiskPlan(commit=(0.01, 0.05))
 FAILING = DiskPlan(commit=(0.01, 0.05), fails=0.3, fails_for=0.5)
 
 
 def life(plan: Plan, ending: JournalEnding, disk: DiskPlan = SLOW) -> LifePlan:
-    return LifePlan(plan=plan, disk=disk, ending=ending, crash_at=0, crash_in_commit=False, chunk=2, max_bytes=2**30)
+    return LifePlan(plan=plan, disk=disk, ending=ending, crash_at=0, crash_in="loop", chunk=2, max_bytes=2**30)
 
 
 def lives(first: Plan, ending: JournalEnding, disk: DiskPlan) -> JournalPlan:

@@ -15,11 +15,20 @@ from .simulation import simulate_journal
 
 SEEDS = range(60)
 
+CAUGHT_BY = {
+    "admits before it is stored": 11,
+    "restores a sealed batch as events that merge": 13,
+    "writes the dead letter of the first event alone": 19,
+    "cuts a request when it reads": 10,
+}
+"""The seeds that caught mutants which few seeds catch; they are tried first."""
+
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.name))
 def test_a_mutant_is_caught(mutant: Mutant) -> None:
     others: list[str] = []
-    for seed, backend in product(SEEDS, BACKENDS):
+    seeds = sorted(SEEDS, key=lambda seed: seed != CAUGHT_BY.get(mutant.name))
+    for seed, backend in product(seeds, BACKENDS):
         with mutant.applied():
             failures = simulate_journal(seed, backend).failures
         if failures and re.search(mutant.finding, failures[0]):
@@ -33,4 +42,6 @@ def test_the_core_itself_has_to_pass_the_same_seeds() -> None:
 
 
 def test_every_mutant_has_a_name_of_its_own() -> None:
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 10
+    names = {mutant.name for mutant in MUTANTS}
+    assert len(names) == len(MUTANTS) >= 10
+    assert names >= CAUGHT_BY.keys()

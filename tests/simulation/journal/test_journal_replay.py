@@ -51,4 +51,4 @@ def test_a_failure_says_what_happened_and_how_to_see_it_again(backend: str) -> N
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_lives_end_in_every_way(backend: str) -> None:
     notes = {line.split()[1] for seed in range(20) for line in simulate_journal(seed, backend).trace.lines()}
-    assert {"crash", "kill", "closed", "found", "failed", "recovered", "abandoned", "told"} <= notes
+    assert {"crash", "kill", "closed", "found", "failed", "full", "abandoned", "told"} <= notes

@@ -95,7 +95,7 @@ class JournalUsers(Users):
         with self._calling("close", timeout=close.timeout):
             report: CloseReport = await self._oracle.gameball.aclose(close.timeout)
             self._ledger.collect()
-            self._life.writer.leave()
+            self._life.process.leave()
             self._life.closed_at = min(self._life.closed_at, self._oracle.now())
             self._oracle.calls.check_closed(report)
             self._oracle.trace.note("closed", len(report.undelivered), report.kept)

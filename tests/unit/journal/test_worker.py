@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from gameball_async import DeadLetters
 from gameball_async._config import Journal
-from gameball_async._journal.commands import Ack, Close, Command, Open, Read
+from gameball_async._journal.commands import Ack, AddDeadLetters, Close, Command, Open, Read
 from gameball_async._journal.forks import ForkGuard
 from gameball_async._journal.records import Loaded
 from gameball_async._journal.segment import RETRY_AFTER
@@ -20,16 +21,16 @@ from gameball_async._journal.segment_file import SegmentFile
 from gameball_async._journal.worker import JournalWorker
 from gameball_async.errors import JournalError
 
-from .helpers import Asked, row, rows
+from .helpers import LETTER, Asked, row, rows
+
+CLOCK = 1_800_000_000.0
 
 
 class Steps:
     """A worker in virtual time, and what its commands were completed with."""
 
     def __init__(self, folder: Path) -> None:
-        self.worker = JournalWorker(
-            Journal(str(folder)), b"", ForkGuard(), sleep=self._sleep, clock=lambda: 1_800_000_000.0
-        )
+        self.worker = JournalWorker(Journal(str(folder)), b"", ForkGuard(), sleep=self._sleep, clock=lambda: CLOCK)
         self.now = 1000.0
         self.results: list[Any] = []
 
@@ -129,6 +130,13 @@ def test_after_a_bug_everything_is_refused_until_the_close(steps: Steps, monkeyp
     assert steps.step(steps.append(1), steps.read()) == [error, error]
     assert steps.step(Close(steps.results_of)) == [None]
     assert not steps.worker.is_running
+
+
+def test_a_dead_letter_has_the_time_of_the_given_clock(steps: Steps, tmp_path: Path) -> None:
+    steps.step(steps.append(1), AddDeadLetters(0, [LETTER]))
+
+    [letter] = DeadLetters(tmp_path / "journal")
+    assert letter.buried_at.timestamp() == CLOCK
 
 
 def test_commands_after_the_close_are_refused(steps: Steps) -> None:
