@@ -200,7 +200,7 @@ def _description(record: RequestRecord) -> str:
     code = "" if record.code is None else f"code {record.code}"
     what = ", ".join(filter(None, [_OUTCOMES[_outcome(record)], code]))
     why = ": ".join(filter(None, [what, record.reason]))
-    asides = []
+    asides: list[str] = []
     if record.fault is not None:
         asides.append(": ".join(filter(None, ["as scripted", EFFECTS[record.fault].words])))
     asides += ["the client has left"] if record.left else []
