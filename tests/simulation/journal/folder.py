@@ -123,7 +123,7 @@ class Folder:
         self.letters: set[tuple[int, int]] = set()
         self.doubtful: set[tuple[int, int]] = set()
         self._unfinished: set[tuple[int, int]] = set()
-        self.on_deleted: Callable[[int, int], None] = lambda *_: None
+        self.on_deleted: Callable[[int, int], None] = lambda _file, _seq: None
         self._numbers = 0
         self._of_stem: dict[str, File] = {}
         self._of_id: dict[str, File] = {}
@@ -200,7 +200,7 @@ class Folder:
         """Compare with the real files when no process uses them: read by SQLite alone, and inspected."""
         self.doubtful |= self._unfinished
         self._unfinished.clear()
-        names = {path.stem for path in self.path.glob("*" + JOURNAL)} if self.path.is_dir() else set()
+        names = {path.stem for path in self.path.glob("*" + JOURNAL)} if self.path.is_dir() else set[str]()
         for file in [file for file in self.files if file.stem not in names]:
             self.removed(file.stem)
         for file in self.files:
