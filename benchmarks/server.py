@@ -6,10 +6,12 @@ It counts requests and bytes, and says so at ``GET /count``; nothing else is loo
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from .harness import ROOT
 
@@ -63,18 +65,25 @@ def _content_length(head: bytes) -> int:
 
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Connection, "127.0.0.1", 0)
+    context = _tls(sys.argv[1]) if len(sys.argv) > 1 else None
+    server = await loop.create_server(_Connection, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
-    sys.stdout.write(f"http://127.0.0.1:{port}\n")
+    sys.stdout.write(f"{'http' if context is None else 'https'}://127.0.0.1:{port}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)  # until whoever started it is gone
     server.close()
 
 
+def _tls(certificate: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
 @contextmanager
-def local_server() -> Generator[str]:
-    """Run the server; yields its URL."""
-    command = [sys.executable, "-m", "benchmarks.server"]
+def local_server(certificate: Path | None = None) -> Generator[str]:
+    """Run the server, with TLS if it is given a certificate with its key; yields its URL."""
+    command = [sys.executable, "-m", "benchmarks.server", *([] if certificate is None else [str(certificate)])]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 our own module
         assert process.stdin is not None, "it is a pipe"  # noqa: S101 an invariant
         assert process.stdout is not None, "it is a pipe"  # noqa: S101 an invariant

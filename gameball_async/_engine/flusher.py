@@ -105,7 +105,9 @@ class Flusher:
         self._wake = Notifier()
         self._progress = Notifier()
         self._turn: anyio.Lock
+        # for what the worker waits whose turn it is: something due before this time, or an answer
         self._idle_until = -math.inf
+        self._awaits_answer = False
         self._closing_at: float | None = None
         self._ends_at_deadline: list[anyio.CancelScope] = []
 
@@ -258,12 +260,14 @@ class Flusher:
                 if self._closing_at is not None and self._is_finished():
                     return None
                 due_at = self.buffer.due_at(now)
-                self._idle_until = due_at if due_at > now else -math.inf
-                may_go_at = max(due_at, self.breaker.next_request_at()) if is_paused else due_at
+                allowed_at = self.breaker.next_request_at() if is_paused else now
                 if self._windows is not None:
-                    may_go_at = max(may_go_at, self._windows.free_at(now), self._spacing.free_at())
+                    allowed_at = max(allowed_at, self._windows.free_at(now), self._spacing.free_at())
+                may_go_at = max(due_at, allowed_at)
                 if may_go_at <= now:
                     return self.buffer.take(now, untried_first=is_paused)
+                self._idle_until = due_at if due_at > allowed_at else -math.inf
+                self._awaits_answer = allowed_at == math.inf
                 with anyio.move_on_after(min(may_go_at, expires_at) - now):
                     await self._wake.wait()
 
@@ -322,7 +326,8 @@ class Flusher:
             self.settlement.note(batch, answer, probe=probe, now=now)
             self.settlement.conclude(batch, answer, now)
             self.storage.refill()
-            self._wake.ring()
+            if probe or self._awaits_answer or self._closing_at is not None or breaker.state is not _CLOSED:
+                self._wake.ring()
             self._progress.ring()
             if request is not None:
                 self.reporting.request_ends(request, answer, now)

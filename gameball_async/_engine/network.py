@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import select
+import socket
 import ssl
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpcore
+import sniffio
+
+from .backends import current_backend
 
 KEEP_ALIVE = 1.0
 """Seconds a connection may be idle and still be used again.
@@ -32,31 +37,40 @@ _REQUEST_LINE = b"POST "
 
 
 class Network(httpcore.AsyncNetworkBackend):
-    """The connections of one HTTP client, one at a time.
+    """The connections of one HTTP transport, one at a time. It belongs to the loop in which it is made.
 
     Attributes:
-        backend: opens the connections.
+        now: returns the seconds of the loop's clock; `anyio.current_time` looks for the loop each time.
         is_unsent: whether a connection was being opened and no byte of the request has been written.
         stream: what the latest request was written to.
-        backstop: limits a request that does not reach this network, because a test replaces the transport.
     """
 
-    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
-        self.backend = backend
+    def __init__(self) -> None:
+        self.now = current_backend().now
         self.is_unsent = False
         self.stream: Stream | None = None
-        self.backstop = anyio.CancelScope()
         self._ends_at = math.inf
         self._looks = 0
 
-    def begin(self) -> None:
-        """Begin another request."""
+    def begin(self, seconds: float) -> None:
+        """Begin another request, and limit its total time."""
         self.is_unsent = False
         self.stream = None
+        self.limit(seconds)
+
+    def write_begins(self, stream: Stream) -> None:
+        """Note that the first byte of the request is being written: from now on its outcome is unknown."""
+        self.is_unsent = False
+        self.stream = stream
+
+    @property
+    def has_surplus(self) -> bool:
+        """Whether more has arrived than the response to the latest request."""
+        return self.stream is not None and self.stream.has_surplus
 
     def limit(self, seconds: float) -> None:
         """Limit the total time of the following reads."""
-        self._ends_at = anyio.current_time() + seconds
+        self._ends_at = self.now() + seconds
         self._looks = 0
 
     def left(self) -> float:
@@ -65,7 +79,7 @@ class Network(httpcore.AsyncNetworkBackend):
         Raises:
             httpcore.ReadTimeout: if the time is over.
         """
-        left = self._ends_at - anyio.current_time()
+        left = self._ends_at - self.now()
         if left > 0:
             return left
         if self._looks:
@@ -95,7 +109,7 @@ class Network(httpcore.AsyncNetworkBackend):
 
     def _look(self) -> float:
         self._looks += 1
-        self._ends_at = anyio.current_time() + _LOOK
+        self._ends_at = self.now() + _LOOK
         return _LOOK
 
     async def connect_tcp(
@@ -108,8 +122,7 @@ class Network(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Connect to a server or a proxy."""
         self.is_unsent = True
-        self.backstop.deadline = math.inf
-        return Stream(await self.backend.connect_tcp(host, port, timeout, local_address, socket_options), self)
+        return Stream(await _new_backend().connect_tcp(host, port, timeout, local_address, socket_options), self)
 
 
 class Stream(httpcore.AsyncNetworkStream):
@@ -123,64 +136,101 @@ class Stream(httpcore.AsyncNetworkStream):
     def __init__(self, stream: httpcore.AsyncNetworkStream, network: Network) -> None:
         self._stream = stream
         self._network = network
+        self._socket: socket.socket = stream.get_extra_info("socket")
+        self._tls: ssl.SSLObject | None = stream.get_extra_info("ssl_object")
+        self._head = b""
+        self._last_byte = b""
         self._is_used = False
         self._is_closed = False
         self._is_reading_behind = False
-        self._used_at = 0.0
+        self._used_at = (-math.inf, -math.inf)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 httpcore's interface
-        """Read what comes next, and never give up while there is something in the socket."""
+        """Read what comes next. Of a response, the last byte that has arrived is kept for the next read.
+
+        httpcore reads on until a response is complete. A byte that is still kept then does not belong to it.
+        """
+        if self._last_byte:
+            data, self._last_byte = self._last_byte, b""
+            return data
+        data = await self._read(max_bytes, timeout)
+        if self._is_used and len(data) > 1:
+            self._last_byte = data[-1:]
+            return data[:-1]
+        return data
+
+    async def _read(self, max_bytes: int, timeout: float | None) -> bytes:  # noqa: ASYNC109 httpcore's interface
+        """Read, and never give up while there is something in the socket."""
         network = self._network
         while True:
-            left = min(network.left(), math.inf if timeout is None else timeout)
-            began = anyio.current_time()
+            left = network.left() if timeout is None else min(network.left(), timeout)
+            began = self._network.now()
             try:
                 data = await self._stream.read(max_bytes, left)
             except httpcore.ReadTimeout:
                 self._is_reading_behind = True  # on asyncio, a cancelled read continues to fill anyio's buffer
-                late = anyio.current_time() - began - left
-                network.expire(late, is_readable=bool(self.get_extra_info("is_readable")))
+                late = self._network.now() - began - left
+                network.expire(late, is_readable=self._is_readable)
             else:
-                network.extend(anyio.current_time() - began - left)
-                self._used_at = time.time()
+                now = self._network.now()
+                network.extend(now - began - left)
+                self._used_at = now, time.time()
                 return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 httpcore's interface
-        """Write, unless it would be a request's first byte and the connection cannot be used any more."""
+        """Write, unless it would be a request's first byte and the connection cannot be used any more.
+
+        The head of a request is kept and written together with the body, in one packet if it fits.
+        """
         if buffer.startswith(_REQUEST_LINE):
+            self._head = buffer
+            return
+        if self._head:
+            buffer, self._head = self._head + buffer, b""
             self._begin_request()
+        if not buffer:
+            return
         try:
             await self._stream.write(buffer, timeout)
         except httpcore.WriteTimeout:
-            if self.get_extra_info("is_readable"):
+            if self._is_readable:
                 # the server answers without reading on; after this error httpcore reads the answer
                 raise httpcore.WriteError("the server stopped reading") from None
             raise
 
     def _begin_request(self) -> None:
-        if self._is_used and not (self._is_fresh and self.is_quiet):
-            raise httpcore.ConnectionNotAvailable  # the pool opens another one
-        if not self.is_quiet:
+        if self._is_used:
+            if not (self._is_fresh and self.is_quiet):
+                raise httpcore.ConnectionNotAvailable  # the transport opens another one
+        elif not self.is_quiet:
             raise httpcore.ConnectError("the server closed the connection or sent data before the request")
         self._is_used = True
-        network = self._network
-        network.is_unsent = False
-        network.stream = self
-        network.backstop.deadline = math.inf
+        self._network.write_begins(self)
+
+    @property
+    def has_surplus(self) -> bool:
+        """Whether more has been read than the response."""
+        return bool(self._last_byte)
+
+    @property
+    def _is_readable(self) -> bool:
+        """Whether something has arrived, or the connection is closed; trio does not report a closed socket."""
+        return self._is_closed or _is_readable(self._socket)
 
     @property
     def _is_fresh(self) -> bool:
         # by the wall clock as well: the monotonic one may stand still while a machine sleeps
-        return 0 <= time.time() - self._used_at < KEEP_ALIVE
+        monotonic, wall = self._used_at
+        return self._network.now() - monotonic < KEEP_ALIVE and 0 <= time.time() - wall < KEEP_ALIVE
 
     @property
     def is_quiet(self) -> bool:
         """Whether the connection is open and nothing has arrived that was not read yet."""
-        if self._is_reading_behind:
+        if self._is_reading_behind or self._last_byte:
             return False
-        secured = self.get_extra_info("ssl_object")
+        secured = self._tls
         # a server may send session tickets right after the handshake, which are no data
-        if (secured is None or self._is_used) and self.get_extra_info("is_readable"):
+        if (secured is None or self._is_used) and self._is_readable:
             return False
         if secured is None:
             return True
@@ -215,6 +265,25 @@ class Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 httpcore's interface
         """What httpcore asks about a connection."""
-        if self._is_closed and info == "is_readable":  # trio does not report a closed socket
-            return True
+        if info == "is_readable":
+            return self._is_readable
         return self._stream.get_extra_info(info)
+
+
+def _new_backend() -> httpcore.AsyncNetworkBackend:
+    # pyright does not find their methods, because httpcore may put other classes in their place
+    trio, asyncio = cast("Any", httpcore.TrioBackend), cast("Any", httpcore.AnyIOBackend)
+    backend: httpcore.AsyncNetworkBackend = trio() if sniffio.current_async_library() == "trio" else asyncio()
+    return backend
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """Like httpcore's answer to `is_readable`, which looks for the socket among a stream's attributes each time."""
+    number = sock.fileno()
+    if number < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))

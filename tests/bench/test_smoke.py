@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import backlog, instructions, report
+from benchmarks import backlog, instructions, report, request
 from benchmarks.catalogue import BENCHMARKS
 from benchmarks.harness import ROOT, Benchmark, Measurement, run_together
 from benchmarks.report import Runs
@@ -63,6 +63,11 @@ def test_a_table_shows_the_median_the_spread_and_the_ratio_of_each_round() -> No
     assert "50 (20–90)" in lines
     assert f"0.50 of {bare}" in lines
     assert "0.5 | met" in "\n".join(report.goals([runs])).replace("  ", " ").replace("  ", " ")
+
+
+def test_the_cpu_of_a_request_is_compared_for_each_runtime() -> None:
+    lines = request.table(request.run(ROOT, rounds=1, requests=10))
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == list(request.RUNTIMES)
 
 
 def test_a_backlog_is_written_killed_and_drained() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import anyio
-import httpx
 import pytest
 
 from gameball_async import DeliveryError, Event
+from gameball_async._engine.transport import Transport
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import client, until
@@ -27,15 +27,15 @@ def background() -> asyncio.Task[object]:
 async def test_calls_that_are_still_queued_are_made_when_the_background_task_is_cancelled_during_a_close(
     *, is_cancelled_again: bool, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    aclose, is_closing_connections = httpx.AsyncClient.aclose, asyncio.Event()
+    aclose, is_closing_connections = Transport.aclose, asyncio.Event()
 
-    async def close_slowly(http_client: httpx.AsyncClient) -> None:
-        await aclose(http_client)
+    async def close_slowly(transport: Transport) -> None:
+        await aclose(transport)
         if is_cancelled_again and not is_closing_connections.is_set():
             is_closing_connections.set()
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(httpx.AsyncClient, "aclose", close_slowly)
+    monkeypatch.setattr(Transport, "aclose", close_slowly)
     sandbox.script(Fault.status(422))
     told: list[str] = []
 

@@ -84,7 +84,7 @@ async def test_an_environment_that_cannot_work_any_more_counts_as_a_failure(
     async with client(sandbox) as gameball:
         await gameball.send("player123", {"before": None})
         with monkeypatch.context() as patched:
-            patched.setattr(delivery.Delivery, "_new_client", _refuse)
+            patched.setattr(delivery.Delivery, "_new_transport", _refuse)
             sandbox.stop()  # so the present connection is given up, and another cannot be made
             await gameball.track("player123", "after")
             await until(lambda: gameball.stats().retries > 1)

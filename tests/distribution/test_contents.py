@@ -172,7 +172,7 @@ def test_the_core_needs_few_packages_and_every_extra_brings_some(metadata: Metad
     for requirement in metadata.requires_dist or []:
         extra = next((extra for extra in EXTRAS if _belongs_to(requirement, extra)), None)
         needed.setdefault(extra, set()).add(requirement.name)
-    assert needed[None] == {"anyio", "attrs", "httpx", "msgspec", "sniffio", "tenacity"}
+    assert needed[None] == {"anyio", "attrs", "httpcore", "httpx", "msgspec", "sniffio", "tenacity"}
     assert {extra for extra in needed if extra is not None} == set(EXTRAS)
 
 

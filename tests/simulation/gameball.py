@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
 from random import Random
 
 import anyio
 import anyio.lowlevel
 import attrs
+import httpcore
 import httpx
+
+from gameball_async._engine.exchange import PHASES
+from gameball_async._engine.network import Network, Stream
+from gameball_async._engine.transport import Transport
 
 from .plan import Plan, Span
 from .replies import REPLIES, Meaning, Reply
@@ -39,23 +44,28 @@ class SimulatedGameball(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Take one request, and answer, raise or hang."""
+        return await self.answer(request, lambda: None)
+
+    async def answer(self, request: httpx.Request, on_written: Callable[[], object]) -> httpx.Response:
+        """Take one request, call back when its first byte is written, and answer, raise or hang."""
         assert isinstance(request.stream, httpx.AsyncByteStream)
         body = b"".join([chunk async for chunk in request.stream])
         attempt = self._requests.start(request, body)
         try:
-            return await self._answer(attempt)
+            return await self._answer(attempt, on_written)
         except BaseException as error:
             is_mine = attempt.reply is not None and type(error) is attempt.reply.error
             self._requests.end(attempt, attempt.reply.meaning if is_mine and attempt.reply else Meaning.INTERRUPTED)
             raise
 
-    async def _answer(self, attempt: Attempt) -> httpx.Response:
+    async def _answer(self, attempt: Attempt, on_written: Callable[[], object]) -> httpx.Response:
         span = self._weather()
         attempt.label = self._drawn(span, attempt)
         reply = attempt.reply = REPLIES[attempt.label]
         before, after = (self._random.uniform(*span.latency) for _ in range(2))
         is_late = self._random.random() < 0.5
         await anyio.sleep(before)
+        on_written()
         self._requests.arrive(attempt)
         if reply.applies:
             self._requests.apply(attempt)
@@ -92,6 +102,31 @@ class SimulatedGameball(httpx.AsyncBaseTransport):
         date = int(wall_now) + 7
         attempt.pause = date - wall_now
         return formatdate(date, usegmt=True)
+
+
+class SimulatedTransport(Transport):
+    """The client's own transport, without a network; the real one's knowledge of what was written is kept.
+
+    Args:
+        server: answers.
+        timeout: of the client.
+    """
+
+    def __init__(self, server: SimulatedGameball, timeout: float) -> None:  # pyright: ignore[reportMissingSuperCall]
+        self.network = Network()
+        self._server = server
+        self._timeout = timeout
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Take one request, on a new connection."""
+        stream = Stream(httpcore.AsyncMockStream([]), self.network)
+        self.network.is_unsent = True
+        with anyio.move_on_after(PHASES * self._timeout):
+            return await self._server.answer(request, lambda: self.network.write_begins(stream))
+        raise httpx.ReadTimeout("simulated: the network's own limit")
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
 
 
 @attrs.define(eq=False)

@@ -28,6 +28,7 @@ from gameball_async._engine.backends import current_backend
 from gameball_async._engine.callbacks import FailureCallbacks
 from gameball_async._engine.flusher import Flusher
 from gameball_async._engine.lifecycle import ClientState, Lifecycle
+from gameball_async._engine.network import Network
 from gameball_async._engine.settlement import Backoff, Settlement
 
 Mutate = Callable[..., Any]
@@ -399,6 +400,7 @@ MUTANTS = (
     _mutant("leaks a slot of the windows", "nobody sends it|pending", (RateWindows, "finish", _leak_every_third())),
     _mutant("spaces requests too far apart", "keeps its distance", (Spacing, "start", _keep_too_far)),
     _mutant("counts no request in flight", "requests in the", (RateWindows, "start", _count_from_the_start)),
+    _mutant("takes a written request for unsent", "a receipt that says", (Network, "write_begins", _nothing)),
     _mutant("leaves a task behind each request", "tasks", (Flusher, "_send", _leave_a_task)),
     _mutant("accepts after the close", "takes none", (Lifecycle, "accepting_now", _accept_always)),
     _mutant("hides the flusher's death", "does not know", (Lifecycle, "_end", _end_as_if_running)),

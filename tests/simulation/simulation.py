@@ -19,7 +19,7 @@ from gameball_async import AsyncGameball, FlusherDied
 from gameball_async._engine.delivery import Delivery
 
 from . import loops
-from .gameball import EPOCH, SimulatedGameball
+from .gameball import EPOCH, SimulatedGameball, SimulatedTransport
 from .hooks import determined, finalizers
 from .ledger import Trace
 from .oracle import Oracle
@@ -97,7 +97,7 @@ class _Simulation:
         with ExitStack() as patches:
             patches.enter_context(_logged(self._users.on_log))
             patches.enter_context(determined(seed, lambda: EPOCH + self._keeper.now))
-            patches.enter_context(mock.patch.object(Delivery, "_new_client", self._new_http_client))
+            patches.enter_context(mock.patch.object(Delivery, "_new_transport", self._new_transport))
             if self._plan.finalizers:
                 patches.enter_context(finalizers(self._users.finalize, seed))
             try:
@@ -106,6 +106,9 @@ class _Simulation:
                 self.oracle.failures.append("".join(traceback.format_exception(error)))
         if self.oracle.failures:
             self.oracle.forget()
+
+    def _new_transport(self) -> SimulatedTransport:
+        return SimulatedTransport(self._server, self._plan.timeout)
 
     def _new_http_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=self._server, trust_env=False)

@@ -19,6 +19,7 @@ CAUGHT_BY = {
     "drops what is being retried": 64,
     "lets producers overtake": 61,
     "forgets a lost answer on a split": 29,
+    "takes a written request for unsent": 35,
     "drops a batch on cancel": 19,
     "loses the tail on a split": 16,
     "changes a sealed batch": 16,

@@ -14,7 +14,9 @@ import pytest
 import respx
 
 from gameball_async._core.outcome import Answer, Decision
-from gameball_async._engine.delivery import CONNECTIONS, LONGEST_ANSWER, Delivery
+from gameball_async._engine.delivery import CONNECTIONS, Delivery
+from gameball_async._engine.exchange import LONGEST_ANSWER
+from gameball_async._engine.transport import Transport
 
 pytestmark = pytest.mark.anyio
 
@@ -122,8 +124,8 @@ async def test_the_proxy_of_the_environment_is_honoured_but_never_for_this_machi
         ("http://[::1]:8000", False),
     ]:
         made = delivery(url=host + "/api/v3.0/integrations/event")
-        client = cast("Any", made._new_client())
-        assert isinstance(client._transport._pool, httpcore.AsyncHTTPProxy) is honoured, host
+        transport = made._new_transport()
+        assert isinstance(transport._connection, httpcore.AsyncHTTPProxy) is honoured, host
         await made.aclose()
 
 
@@ -352,12 +354,11 @@ async def hang(_: httpx.Request) -> httpx.Response:
     raise AssertionError
 
 
-@respx.mock
 async def test_an_attempt_that_makes_no_end_is_given_up_and_may_have_arrived() -> None:
-    respx.post(URL).mock(side_effect=hang)
     began = anyio.current_time()
 
-    answer = await post_once(timeout=10.0)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(hang)) as client:
+        answer = await post_once(timeout=10.0, http_client=client)
 
     assert anyio.current_time() - began == pytest.approx(30.0)
     assert answer == Answer(verdict=AMBIGUOUS, words="nothing within 30 s")
@@ -415,54 +416,60 @@ async def test_each_request_in_flight_has_a_connection_to_itself() -> None:
     await made.aclose()
 
 
+def opened(transport: Transport) -> object:
+    return transport._connection
+
+
 @respx.mock
-@pytest.mark.parametrize("failure", [httpx.PoolTimeout("full"), httpx.ReadError("broken"), hang])
-async def test_a_connection_without_an_answer_is_not_used_again(failure: Exception | Callable[..., Any]) -> None:
+@pytest.mark.parametrize("failure", [httpx.ConnectTimeout("full"), httpx.ReadError("broken")])
+async def test_a_connection_without_an_answer_is_not_used_again(failure: Exception) -> None:
     """Its state is unknown: a slot may have leaked for good, an answer may still come."""
-    respx.post(URL).mock(side_effect=[failure, httpx.Response(200)] if isinstance(failure, Exception) else failure)
-    made = delivery()
-
-    await made.post(BODY)
-    (spent,) = made._spent
-    assert made._free == []
     respx.post(URL).respond(200)
-    assert (await made.post(BODY)).verdict is DELIVERED
+    made = delivery()
+    await made.post(BODY)
+    (transport,) = made._free
+    first = opened(transport)
+    respx.post(URL).mock(side_effect=[failure, httpx.Response(200)])
 
-    assert spent.is_closed
+    assert (await made.post(BODY)).status is None
+    assert made._free == [transport]
+    assert opened(transport) is not first
+    assert (await made.post(BODY)).verdict is DELIVERED
     await made.aclose()
 
 
 @respx.mock
 async def test_a_connection_whose_request_was_cancelled_is_not_used_again() -> None:
-    respx.post(URL).mock(side_effect=hang)
+    respx.post(URL).respond(200)
     made = delivery()
+    await made.post(BODY)
+    (transport,) = made._free
+    first = opened(transport)
+    respx.post(URL).mock(side_effect=hang)
 
     with anyio.move_on_after(0.01):
         await made.post(BODY)
-    (spent,) = made._spent
-    await made.aclose()
 
-    assert spent.is_closed
+    assert made._free == [transport]
+    assert opened(transport) is not first
+    await made.aclose()
 
 
 @respx.mock
 async def test_a_connection_that_fails_to_close_harms_no_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    respx.post(URL).mock(side_effect=[httpx.PoolTimeout("full"), httpx.Response(200)])
-    made = delivery()
-
-    async def fail() -> None:
+    async def fail(_: object) -> None:
         raise OSError("cannot close")
 
-    assert (await made.post(BODY)).verdict is FAILED
-    (client,) = made._spent
-    monkeypatch.setattr(client, "aclose", fail)
+    respx.post(URL).mock(side_effect=[httpx.ConnectTimeout("full"), httpx.Response(200)])
+    made = delivery()
+    monkeypatch.setattr(httpcore.AsyncHTTPConnection, "aclose", fail)
+
     with caplog.at_level(logging.WARNING, "gameball_async"):
+        assert (await made.post(BODY)).verdict is FAILED
+        assert [record.getMessage() for record in caplog.records] == ["closing connections failed: OSError"]
         assert (await made.post(BODY)).verdict is DELIVERED
-    assert [record.getMessage() for record in caplog.records] == ["closing connections failed: OSError"]
-    monkeypatch.undo()
-    await client.aclose()
     await made.aclose()
 
 
@@ -471,12 +478,13 @@ async def test_closing_closes_all_connections() -> None:
     respx.post(URL).respond(200)
     made = delivery()
     await made.post(BODY)
-    (client,) = made._free
+    (transport,) = made._free
+    first = opened(transport)
 
     await made.aclose()
     await made.aclose()
 
-    assert client.is_closed
+    assert opened(transport) is not first
 
 
 @pytest.mark.parametrize("failure", [httpx.PoolTimeout("full"), hang])

@@ -63,8 +63,9 @@ SYNC = frozenset({"gameball_async._loop_thread", "gameball_async._engine.lifecyc
 """What `sync` uses besides public names: the thread of its client, its default for a close, and the log."""
 
 LIBRARIES = {
-    "httpx": {"_engine.delivery", "cli"},  # `doctor` takes the client's way to the API, step by step
-    "httpcore": {"_engine.network"},
+    # `doctor` takes the way of the client to the API, step by step
+    "httpx": {"_engine.delivery", "_engine.exchange", "_engine.transport", "cli"},
+    "httpcore": {"_engine.network", "_engine.transport"},
     "tenacity": {"_engine.settlement"},
     "msgspec": {"_core"},
     "sqlite3": {"_journal"},

@@ -20,7 +20,7 @@ from gameball_async import AsyncGameball, FlusherDied, GameballError, Journal, J
 from gameball_async._engine.delivery import Delivery
 
 from .. import loops
-from ..gameball import EPOCH, SimulatedGameball
+from ..gameball import EPOCH, SimulatedGameball, SimulatedTransport
 from ..hooks import determined
 from ..ledger import Trace
 from ..plan import Close
@@ -168,7 +168,7 @@ class _Life:
             patches.enter_context(_logged(self._on_log))
             patches.enter_context(determined(seed, self._wall_time))
             patches.enter_context(self._process.mounted(self._wall_time, self._life.chunk))
-            patches.enter_context(mock.patch.object(Delivery, "_new_client", self._new_http_client))
+            patches.enter_context(mock.patch.object(Delivery, "_new_transport", self._new_transport))
             try:
                 loops.run(self._main, self._backend, self._keeper, seed)
             except Exception as error:  # noqa: BLE001 whatever comes out of the client is a finding
@@ -187,6 +187,9 @@ class _Life:
             self.oracle.trace.note("log", message)
             if "damaged" in message or "skipped" in message:
                 self.oracle.fail(f"the log says: {message}")
+
+    def _new_transport(self) -> SimulatedTransport:
+        return SimulatedTransport(self._server, self._plan.timeout)
 
     def _new_http_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=self._server, trust_env=False)
