@@ -18,13 +18,9 @@ from .pages import ROOT
 
 
 @pytest.fixture(autouse=True)
-def _logging_stays_as_it_is() -> Iterator[None]:
-    """An example asks for a line for each request, and Litestar configures the root logger."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+def _requests_are_logged_no_longer() -> Iterator[None]:
+    """An example asks for a line for each request; no later test did."""
     yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
     logging.getLogger("gameball_async.requests").setLevel(logging.NOTSET)
 
 

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import contextlib
 import inspect
+import logging
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncGenerator, MutableMapping
+from collections.abc import AsyncGenerator, Iterator, MutableMapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,10 +52,20 @@ def run(block: Block) -> dict[str, Any]:
     code = compile(source, str(ROOT / block.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     module = sys.modules["example"] = ModuleType("example")  # where frameworks look annotations up
     defined: dict[str, Any] = vars(module)
-    result = eval(code, defined)  # the page is ours
+    with root_logger_as_before():  # Litestar configures it
+        result = eval(code, defined)  # the page is ours
     if inspect.iscoroutine(result):
         asyncio.run(result)
     return defined
+
+
+@contextlib.contextmanager
+def root_logger_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def readme_example(words: str) -> Block:
