@@ -1,12 +1,7 @@
 """ASGI apps without a lifespan, such as Django's: a wrapper runs the client, and views find it in the scope.
 
-::
-
-    application = gameball_app(get_asgi_application())
-
-    async def place_order(request: ASGIRequest) -> HttpResponse:
-        await get_gameball(request.scope).track("player123", "place_order", {"total_amount": 100})
-        return HttpResponse()
+In ``asgi.py`` it is ``application = gameball_app(get_asgi_application())``, and in an async view
+``await get_gameball(request.scope).track("player123", "place_order", {"total_amount": 100})``.
 
 An app that has a lifespan keeps it: the client starts before it and closes after it.
 """
