@@ -17,8 +17,11 @@ from .._log import logger
 
 _log = logger("gameball_async")
 
-_fork_lock = threading.Lock()
-"""Acquired before each guard and held during a fork, so that a busy thread cannot starve the fork."""
+_fork_lock = threading.RLock()
+"""Acquired before each guard and held during a fork, so that a busy thread cannot starve the fork.
+
+Reentrant, because the child's clients, which are reset while it is still held, make guards of their own.
+"""
 
 
 class ForkGuard:
