@@ -150,7 +150,8 @@ class LoopThread:
                 if not self._is_decided.is_set():
                     self._decide(answer, error)
                     return
-                _log.error("the client's thread crashed: %s; make a new client.", type(error).__name__)
+                if not self._ends.is_set():  # Python 3.12.1 lets no loop end at the exit
+                    _log.error("the client's thread crashed: %s; make a new client.", type(error).__name__)
             self._error = ClientClosed(_CLOSED)
         elif serving is None:
             answer.put(ClientClosed(_CLOSED))
