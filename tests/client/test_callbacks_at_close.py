@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from gameball_async import DeliveryError, Event
-from gameball_async._engine.transport import Transport
+from gameball_async._engine.network import Transport
 from gameball_async.sandbox import Fault, Sandbox
 
 from .support import client, until

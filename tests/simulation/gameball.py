@@ -12,9 +12,8 @@ import attrs
 import httpcore
 import httpx
 
-from gameball_async._engine.exchange import PHASES
-from gameball_async._engine.network import Network, Stream
-from gameball_async._engine.transport import Transport
+from gameball_async._engine.delivery import PHASES
+from gameball_async._engine.network import Network, Stream, Transport
 
 from .plan import Plan, Span
 from .replies import REPLIES, Meaning, Reply

@@ -14,9 +14,8 @@ import pytest
 import respx
 
 from gameball_async._core.outcome import Answer, Decision
-from gameball_async._engine.delivery import CONNECTIONS, Delivery
-from gameball_async._engine.exchange import LONGEST_ANSWER
-from gameball_async._engine.transport import Transport
+from gameball_async._engine.delivery import CONNECTIONS, LONGEST_ANSWER, Delivery
+from gameball_async._engine.network import Transport
 
 pytestmark = pytest.mark.anyio
 

@@ -64,8 +64,8 @@ SYNC = frozenset({"gameball_async._loop_thread", "gameball_async._engine.lifecyc
 
 LIBRARIES = {
     # `doctor` takes the way of the client to the API, step by step
-    "httpx": {"_engine.delivery", "_engine.exchange", "_engine.transport", "cli"},
-    "httpcore": {"_engine.network", "_engine.transport"},
+    "httpx": {"_engine.delivery", "_engine.network", "cli"},
+    "httpcore": {"_engine.network"},
     "tenacity": {"_engine.settlement"},
     "msgspec": {"_core"},
     "sqlite3": {"_journal"},
