@@ -19,7 +19,7 @@ import httpx
 from gameball_async import AsyncGameball
 from gameball_async._core.events import encode_event
 from gameball_async._core.wire import dialect
-from gameball_async._engine.delivery import CONNECTIONS
+from gameball_async._engine.flusher import CONNECTIONS
 
 from .harness import Benchmark, Column, Figures, Goal, Measurement, Setting
 from .peers import AsyncPosthog, OfficialCall, Peer, Segment, Snowplow

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 import anyio.abc
@@ -22,12 +22,14 @@ from ._core.receipts import Delivered, Outcome, Receipt
 from ._core.stats import CloseReport, Observer, Stats
 from ._endpoint import Endpoint
 from ._engine.callbacks import OnFailure
-from ._engine.delivery import Delivery, HTTPClient
 from ._engine.flusher import Flusher
 from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
 from ._engine.storage import MemoryStorage, Storage, StorageCallbacks
 from ._log import counted, logger, reminder
 from .errors import ClientClosed, ConfigurationError, LifecycleError
+
+if TYPE_CHECKING:
+    from ._engine.delivery import Delivery, HTTPClient
 
 _T = TypeVar("_T")
 
@@ -107,7 +109,7 @@ class AsyncGameball:
         self._journal = _checked_journal(journal, self._batching)
         self._on_failure = on_failure
         self._observer = None if observer is None else _checked_observer(observer)
-        self._http_client = None if http_client is None else _checked_type("http_client", http_client, HTTPClient)
+        self._http_client = None if http_client is None else _checked_http_client(http_client)
         self._timeout = _checked_timeout(timeout)
         self._on_padded = _PaddingLog().note
         self._lifecycle = self._new_lifecycle()
@@ -377,14 +379,8 @@ class AsyncGameball:
     # ---------------------------------------------------------------- making
 
     def _new_lifecycle(self) -> Lifecycle:
-        make_delivery = partial(  # not a method: the engine must not keep the client alive
-            Delivery,
-            self._endpoint.url,
-            self._endpoint.headers,
-            timeout=self._timeout,
-            secrets=self._endpoint.secrets,
-            http_client=self._http_client,
-        )
+        # not a method: the engine must not keep the client alive
+        make_delivery = partial(_make_delivery, self._endpoint, self._timeout, self._http_client)
         flusher = Flusher(
             batching=self._batching,
             retry=self._retry,
@@ -472,6 +468,18 @@ def _checked_observer(observer: Observer) -> Observer:
                 f"the observer's {name} is a coroutine function: give a plain one, it is not awaited."
             )
     return observer
+
+
+def _make_delivery(endpoint: Endpoint, timeout: float, http_client: HTTPClient | None) -> Delivery:
+    from ._engine.delivery import Delivery  # noqa: PLC0415 it imports httpx, which a client needs when it starts
+
+    return Delivery(endpoint.url, endpoint.headers, timeout=timeout, secrets=endpoint.secrets, http_client=http_client)
+
+
+def _checked_http_client(http_client: HTTPClient) -> HTTPClient:
+    from ._engine.delivery import HTTPClient  # noqa: PLC0415 likewise
+
+    return _checked_type("http_client", http_client, HTTPClient)
 
 
 def _checked_journal(journal: str | PathLike | Journal | None, batching: Batching) -> Journal | None:

@@ -27,9 +27,6 @@ from .network import Transport
 
 HTTPClient = httpx.AsyncClient
 
-CONNECTIONS = 10
-"""Requests in flight at once: ten at 100 ms of latency reach the documented 100 requests a second."""
-
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,

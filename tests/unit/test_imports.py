@@ -17,10 +17,38 @@ def _loaded(use: str) -> set[str]:
     return set(subprocess.run(program, capture_output=True, text=True, check=True, timeout=100).stdout.split())
 
 
-def test_an_import_loads_no_journal() -> None:
-    loaded = _loaded("gameball_async.AsyncGameball")
-    assert "gameball_async._engine.delivery" in loaded
-    assert not [name for name in loaded if name.startswith(("sqlite3", "gameball_async._journal"))]
+def test_an_import_loads_neither_a_journal_nor_http() -> None:
+    loaded = _loaded("gameball_async.AsyncGameball('key', base_url='http://localhost:1')")
+    assert "gameball_async._engine.flusher" in loaded
+    assert not [name for name in loaded if name.startswith(("sqlite3", "gameball_async._journal", "httpx", "httpcore"))]
+
+
+_STARTED = """
+import sys, threading
+
+class Recorder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "httpx":
+            print(threading.current_thread() is threading.main_thread())
+
+sys.meta_path.insert(0, Recorder())
+import anyio
+from gameball_async import AsyncGameball
+from gameball_async.sandbox import Sandbox
+
+async def main():
+    with Sandbox() as sandbox:
+        async with AsyncGameball("key", base_url=sandbox.url) as gameball:
+            await (await gameball.track("player123", "review"))
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_start_imports_http_in_a_thread(backend: str) -> None:
+    program = [sys.executable, "-c", _STARTED, backend]
+    assert subprocess.run(program, capture_output=True, text=True, check=True, timeout=100).stdout == "False\n"
 
 
 @pytest.mark.parametrize("use", ["gameball_async.DeadLetters", "from gameball_async import inspect_journal"])
