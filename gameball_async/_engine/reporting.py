@@ -36,16 +36,14 @@ _REASONS = {
 }
 
 
-_LATE = 1.0
-"""Seconds by which a timer is late only if the loop was blocked, or the process suspended."""
-
-
-_LONG_PAUSE = 30.0
-"""Seconds of a pause that are worth a line: shorter ones are what the rate windows of 30 s bring about."""
+_LATE = 1.0  # seconds by which a timer is late only if the loop was blocked, or the process suspended
+_LONG_PAUSE = 30.0  # seconds of a pause that are worth a line: the rate windows of 30 s bring about shorter ones
 
 PATIENCE = 3.0
 """Seconds without a successful request before an outage is logged, however few requests there are. Two retries with
 the default settings fit into it, so that a failure which a retry repairs is no line."""
+
+_STUCK_ATTEMPTS = 5  # these take about 8 s; if one request in five fails, 3 batches in 10,000 need as many
 
 _LONGEST_NAME = 60
 """Characters of an event's name in a line."""
@@ -67,6 +65,7 @@ class LogReporter:
         self._unanswered_since = math.inf
         """The start of the first request that was not followed by a success; `inf` if none is outstanding."""
         self._has_logged_foreign = False
+        self._stuck = LogThrottle()
 
     def request_starts(self, now: float) -> None:
         self._in_flight += 1
@@ -155,6 +154,21 @@ class LogReporter:
         outage.logged.add(state)
         self._logged_at = now
         self._log_state(state, cause, None, outage.until - outage.began_at)
+
+    def retries(self, batch: Batch, answer: Answer, now: float) -> None:
+        """Log a batch that fails again and again while other requests succeed, at most once a minute."""
+        if batch.attempts < _STUCK_ATTEMPTS or (self._outage is not None and self._outage.logged):
+            return
+        self._stuck.count += 1
+        if self._stuck.take(now):
+            _log.warning(
+                "a request of %s fails again and again (%d attempts; %s) while others succeed. It begins with %r; "
+                "retries continue.",
+                counted(len(batch.events), "event"),
+                batch.attempts,
+                answer.summary,
+                next(iter(batch.events))[:_LONGEST_NAME],
+            )
 
     def _log_state(self, state: BreakerState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
         if state is BreakerState.HALTED:

@@ -144,6 +144,7 @@ class Settlement:
         elif self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after:
             self._drop_expired(batch, answer.summary, now)
         else:
+            self._reporting.log.retries(batch, answer, now)
             # long waits are for a server in trouble, which the breaker handles
             self._requeue(batch, now + (min(wait, AWAITED_BACKOFF) if self._is_awaited else wait))
 

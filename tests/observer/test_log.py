@@ -180,6 +180,30 @@ async def test_a_failure_that_a_retry_repairs_is_no_line(sandbox: Sandbox, caplo
     assert lines(caplog) == []
 
 
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (Fault.reset_before(players={"unlucky"}), "no answer: ReadError: Connection reset by peer"),
+        (Fault.busy(players={"unlucky"}), "HTTP 422, code 2001"),
+    ],
+    ids=["reset", "busy"],
+)
+async def test_one_player_whose_requests_always_fail_is_a_line_although_others_succeed(
+    fault: Fault, cause: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, grow_impatient: Callable[[], None]
+) -> None:
+    del grow_impatient  # its fixture keeps outages out of the log
+    sandbox.script(fault)
+    async with client(sandbox, retry=AT_ONCE) as gameball:
+        await gameball.track("unlucky", "review")
+        while gameball.stats().retries < 20:
+            await (await gameball.track("player123", "visit"))
+        (line,) = lines(caplog)
+        assert line.startswith(f"WARNING a request of 1 event fails again and again (5 attempts; {cause}")
+        assert line.endswith(" while others succeed. It begins with 'review'; retries continue.")
+        assert "unlucky" not in caplog.text
+        await gameball.aclose(timeout=0)
+
+
 LAST_FAILURES = {
     "HTTP 503": Fault.status(503),
     "no answer: the request was cancelled on its way": Fault.hang(),
