@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncGenerator, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, Generator, MutableMapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,7 +60,7 @@ def run(block: Block) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def root_logger_as_before() -> Iterator[None]:
+def root_logger_as_before() -> Generator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
