@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.abc
@@ -30,6 +30,8 @@ from .errors import ClientClosed, ConfigurationError, LifecycleError
 
 if TYPE_CHECKING:
     from ._engine.delivery import Delivery, HTTPClient
+else:
+    HTTPClient = Any  # for `typing.get_type_hints`, which must not need httpx
 
 _T = TypeVar("_T")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import typing
 
 import pytest
 
@@ -60,6 +61,11 @@ def test_every_public_name_exists_and_is_listed() -> None:
     assert set(gameball_async.__all__) <= set(dir(gameball_async))
     for name in gameball_async.__all__:
         assert getattr(gameball_async, name) is getattr(gameball_async, name)
+
+
+@pytest.mark.parametrize("method", ["__init__", "track", "send", "aclose"])
+def test_type_hints_can_be_resolved_as_frameworks_do_that_inject_a_client(method: str) -> None:
+    assert typing.get_type_hints(getattr(gameball_async.AsyncGameball, method))
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
