@@ -11,6 +11,7 @@ import math
 import select
 import socket
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any, cast
@@ -418,7 +419,7 @@ def _is_readable(sock: socket.socket) -> bool:
     number = sock.fileno()
     if number < 0:
         return True
-    if not hasattr(select, "poll"):  # Windows
+    if sys.platform == "win32" or not hasattr(select, "poll"):
         return bool(select.select([number], [], [], 0)[0])
     poll = select.poll()
     poll.register(number, select.POLLIN)
