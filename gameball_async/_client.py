@@ -381,15 +381,14 @@ class AsyncGameball:
     # ---------------------------------------------------------------- making
 
     def _new_lifecycle(self) -> Lifecycle:
-        # not a method: the engine must not keep the client alive
-        make_delivery = partial(_make_delivery, self._endpoint, self._timeout, self._http_client)
         flusher = Flusher(
             batching=self._batching,
             retry=self._retry,
             rate=self._rate,
             make_storage=self._make_storage,
             endpoint=self._endpoint,
-            make_delivery=make_delivery,
+            # not a method: the engine must not keep the client alive
+            make_delivery=partial(_make_delivery, self._endpoint, self._timeout, self._http_client),
             on_failure=self._on_failure,
             observer=self._observer,
         )
@@ -399,11 +398,10 @@ class AsyncGameball:
     def _make_storage(self, buffer: Buffer, batching: Batching, callbacks: StorageCallbacks) -> Storage:
         if self._journal is None:
             return MemoryStorage(buffer, batching, callbacks)
-        from ._journal.journal_storage import JournalStorage  # noqa: PLC0415 only a journal needs SQLite
-        from ._journal.writer import JournalWriter  # noqa: PLC0415 likewise
+        from ._journal import JournalWriter, journal_storage  # noqa: PLC0415 only a journal needs SQLite
 
         writer = JournalWriter(self._journal, self._endpoint.account)
-        return JournalStorage(writer, self._journal, buffer, batching, callbacks)
+        return journal_storage.JournalStorage(writer, self._journal, buffer, batching, callbacks)
 
     def _forget_parent(self) -> None:
         """In a forked child: the parent sends what it holds; start again."""

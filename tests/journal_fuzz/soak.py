@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from traceback import format_exception
 from typing import Self
+from unittest.mock import patch
 
 import anyio
 import attrs
@@ -58,8 +59,12 @@ class Summary:
 
 def run(seeds: Iterable[int], *, verbose: bool = False) -> Summary:
     """Run rounds in this process."""
-    segment.RETRY_AFTER = disk_reserve.CHECK_AFTER = 0.01  # files that fail are tried again at once
-    with tempfile.TemporaryDirectory(prefix="journal-fuzz-", dir=_IN_MEMORY) as folder, Sandbox(limits=None) as sandbox:
+    with (
+        tempfile.TemporaryDirectory(prefix="journal-fuzz-", dir=_IN_MEMORY) as folder,
+        Sandbox(limits=None) as sandbox,
+        patch.object(segment, "RETRY_AFTER", 0.01),  # files that fail are tried again at once
+        patch.object(disk_reserve, "CHECK_AFTER", 0.01),
+    ):
         return anyio.run(_run, list(seeds), Path(folder), sandbox, verbose)
 
 
