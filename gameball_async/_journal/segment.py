@@ -346,7 +346,7 @@ class Segment:
         with suppress(OSError):
             try:
                 if self.file is not None:
-                    self.file.check_path()
+                    self.file.check_path(has_failed=True)
             except schema.MisplacedError as error:
                 return error
         return None

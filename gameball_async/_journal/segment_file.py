@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -87,6 +88,7 @@ class SegmentFile:
         self._members_of: dict[int, list[int]] = {}
         self._sealed_seqs: set[int] = set()
         self._identities: list[_FileIdentity] = []
+        self._wal_limit = sys.maxsize
         self._wal: int | None = None  # a descriptor reads the size in a tenth of the time that a path takes
         try:
             self._opened_state = state = schema.upgrade(self._db, position)
@@ -155,8 +157,9 @@ class SegmentFile:
 
     def limit_wal(self, pages: int) -> None:
         """Checkpoint the `-wal` when it has this many pages, and truncate it to that size."""
+        self._wal_limit = pages * self._page_size
         self._db.execute(f"PRAGMA wal_autocheckpoint={pages}")
-        self._db.execute(f"PRAGMA journal_size_limit={pages * self._page_size}")
+        self._db.execute(f"PRAGMA journal_size_limit={self._wal_limit}")
 
     def shrink(self, max_used: int) -> None:
         """Return freed pages to the disk, if at most `max_used` bytes are in use and most of the file is free."""
@@ -260,14 +263,19 @@ class SegmentFile:
 
     # ---------------------------------------------------------------- identity of the files
 
-    def check_path(self) -> None:
+    def check_path(self, *, has_failed: bool = False) -> None:
         """Check that the open files are those at its path, and not shorter than after the last commit.
+
+        Args:
+            has_failed: whether a transaction has failed since: SQLite may have begun it by truncating the `-wal`.
 
         Raises:
             MisplacedError: otherwise.
         """
         for identity in self._identities:
-            if _status(identity.path).st_size < identity.size:
+            is_wal = identity is self._identities[-1]
+            least = min(identity.size, self._wal_limit) if has_failed and is_wal else identity.size
+            if _status(identity.path).st_size < least:
                 raise schema.MisplacedError(f"{Path(identity.path).name} was truncated")
         self._update_identities()
 

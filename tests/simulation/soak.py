@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
@@ -78,7 +79,11 @@ def _run_chunk(chunk: tuple[str, str, range]) -> _Found:
     kind, backend, seeds = chunk
     found = _Found()
     for seed in seeds:
-        found.add(run_timed(seed, backend, kind))
+        try:
+            found.add(run_timed(seed, backend, kind))
+        except Exception:  # noqa: BLE001 a failed seed is shown, whatever failed, and the others go on
+            found.done += 1
+            found.failures.append(f"seed {seed} {kind} on {backend}:\n{traceback.format_exc()}")
     return found
 
 

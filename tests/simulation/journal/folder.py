@@ -232,7 +232,9 @@ class Folder:
         if not path.exists():
             return {}
         with closing(sqlite3.connect(path)) as database:
-            keys = database.execute("SELECT file_id, seq FROM letters ORDER BY id").fetchall()
+            # a process may have died, or its disk failed, before it created the table
+            is_created = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'letters'").fetchone() is not None
+            keys = database.execute("SELECT file_id, seq FROM letters ORDER BY id").fetchall() if is_created else []
         found = {
             (self._of_id[file_id].number, seq): letter
             for (file_id, seq), letter in zip(keys, DeadLetters(self.path), strict=True)

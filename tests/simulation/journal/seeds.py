@@ -32,5 +32,6 @@ FAILED = {
     6971: "behind a file that held sealed batches alone nothing was read any more",
     10754: "behind a file that held sealed batches alone nothing was read before one of them was settled",
     10927: "the same behind a file whose only batch was given up as unclear",
+    20150: "SQLite truncated a -wal in a commit that failed, and the journal took that for another program's work",
 }
 """What was wrong, by seed."""

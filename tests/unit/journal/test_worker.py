@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,3 +181,32 @@ def test_the_lock_of_a_dead_process_is_waited_for_in_the_callers_time(tmp_path: 
 
     assert len(opened) == 1
     assert second.now == pytest.approx(1000.1, abs=0.01)
+
+
+def test_sqlite_may_truncate_the_wal_in_a_commit_that_fails(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The journal took this for a `-wal` that another program had truncated, and moved all events to a new file."""
+    update = SegmentFile._update_identities
+    failures: list[Exception] = []
+
+    def fail_when_truncated(file: SegmentFile) -> None:
+        wal = file._identities[-1] if file._identities else None
+        if wal is not None and os.stat(wal.path).st_size < wal.size and not failures:  # noqa: PTH116 as the journal does
+            failures.append(sqlite3.OperationalError("disk I/O error"))
+            raise failures[0]
+        update(file)
+
+    monkeypatch.setattr(SegmentFile, "_update_identities", fail_when_truncated)
+    files = sorted((tmp_path / "journal").glob("*.journal"))
+    steps.worker._segments.active.file.limit_wal(16)  # type: ignore[union-attr]
+    seq = 1
+    while steps.step(steps.append(seq)) == [None]:
+        seq += 1
+    assert failures
+    steps.now += RETRY_AFTER
+    steps.step()
+
+    assert steps.worker.failure is None
+    assert sorted((tmp_path / "journal").glob("*.journal")) == files
+    assert steps.step(steps.read()) == [Loaded(rows(1, seq - 1), 0, is_last=True)]
