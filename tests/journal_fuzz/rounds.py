@@ -81,7 +81,9 @@ class Log(logging.Handler):
             self.lines.append(line)
 
 
-_EXPECTED = re.compile(r"will not arrive, 'refused'|the client was closed before delivery|Gameball|sends? again")
+_EXPECTED = re.compile(
+    r"will not arrive, 'refused'|the client was closed before delivery|Gameball|sends? again|fails again and again"
+)
 
 
 class Rounds:
