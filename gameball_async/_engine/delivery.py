@@ -302,7 +302,7 @@ class OwnExchange(Exchange):
         response = await self._transport.handle_async_request(request)
         self.status, self.headers = response.status_code, response.headers
         network.limit(self._timeout)
-        await self._read(_async_stream(response), nullcontext())
+        await self._read(cast("httpx.AsyncByteStream", response.stream), nullcontext())
 
 
 class ClientExchange(Exchange):
@@ -329,21 +329,16 @@ class ClientExchange(Exchange):
         """Send the request as their client does, and keep the response."""
         request = self._client.build_request("POST", self._url, headers=self._request_headers, content=body)
         request.stream = _Body(body)
-        client = self._joined(self._client)
-        self._is_built = True
-        with anyio.move_on_after(PHASES * self._timeout):
-            # no redirect is ever followed: the keys would go with it
-            await client.send(request, stream=True, follow_redirects=False)
-
-    def _joined(self, client: httpx.AsyncClient) -> httpx.AsyncClient:
-        """Return a user's client that shares everything, and in which this exchange comes before the user's hooks."""
-        hooks = client.event_hooks
-        client = copy.copy(client)
+        # shares everything with the user's client, and this exchange comes before the user's hooks
+        client, hooks = copy.copy(self._client), self._client.event_hooks
         client.event_hooks = {
             "request": [*hooks["request"], self._on_request],
             "response": [self._on_response, *hooks["response"]],
         }
-        return client
+        self._is_built = True
+        with anyio.move_on_after(PHASES * self._timeout):
+            # no redirect is ever followed: the keys would go with it
+            await client.send(request, stream=True, follow_redirects=False)
 
     async def _on_request(self, request: httpx.Request) -> None:
         """Forget the response if the request is sent again, as some kinds of authentication do."""
@@ -361,7 +356,7 @@ class ClientExchange(Exchange):
             with suppress(httpx.StreamError):
                 self.content, self.is_complete = response.content[:LONGEST_ANSWER], True
             return
-        await self._read(_async_stream(response), anyio.move_on_after(self._timeout))
+        await self._read(cast("httpx.AsyncByteStream", response.stream), anyio.move_on_after(self._timeout))
         response.stream = _Body(self.content)
 
     def _is_mine(self, response: httpx.Response) -> bool:
@@ -379,12 +374,6 @@ class ClientExchange(Exchange):
             await self._on_response(response)
         elif response is not None and self._is_mine(response):
             self.status, self.headers = response.status_code, response.headers
-
-
-def _async_stream(response: httpx.Response) -> httpx.AsyncByteStream:
-    stream = response.stream
-    assert isinstance(stream, httpx.AsyncByteStream), "an async transport's"  # noqa: S101 an invariant
-    return stream
 
 
 def _causes(error: BaseException | None, depth: int = 10) -> Iterator[BaseException]:
