@@ -157,7 +157,9 @@ class LogReporter:
 
     def retries(self, batch: Batch, answer: Answer, now: float) -> None:
         """Log a batch that fails again and again while other requests succeed, at most once a minute."""
-        if batch.attempts < _STUCK_ATTEMPTS or (self._outage is not None and self._outage.logged):
+        outage = self._outage  # since the last success; with as many failures as attempts, no other request succeeded
+        is_general = outage is not None and (outage.state is not BreakerState.CLOSED or outage.failed >= batch.attempts)
+        if batch.attempts < _STUCK_ATTEMPTS or is_general:
             return
         self._stuck.count += 1
         if self._stuck.take(now):
