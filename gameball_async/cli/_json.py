@@ -129,15 +129,24 @@ def kind(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def _parse_object(text: str, what: str) -> dict[str, object]:
+def parse_value(text: str) -> object:
+    """Parse one JSON value; numbers stay exact.
+
+    Raises:
+        RowError: if it is not JSON, or has what no value can have.
+    """
     try:
-        parsed: object = _DECODER.decode(text)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise RowError(not_json(error)) from None
     except RecursionError:
         raise RowError("not an event: arrays or objects are nested too deeply.") from None
     except ValueError:  # int() refuses this many digits
         raise RowError(_TOO_MANY_DIGITS) from None
+
+
+def _parse_object(text: str, what: str) -> dict[str, object]:
+    parsed = parse_value(text)
     if not isinstance(parsed, dict):
         raise RowError(f"the {what} is {kind(parsed)}: give one JSON object per {what}.")
     return cast("dict[str, object]", parsed)

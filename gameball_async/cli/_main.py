@@ -35,6 +35,7 @@ from ._options import (
 )
 from ._send import SendOptions, dry_run, send
 from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted, wait_for_signal
+from ._track import track
 from .doctor import Checks
 from .doctor._findings import Report
 
@@ -82,7 +83,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=examples("doctor", "send events.ndjson --dry-run", "sandbox", "COMMAND --help"),
+    epilog=examples("doctor", "track player123 review", "send events.ndjson --dry-run", "sandbox", "COMMAND --help"),
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 def app() -> None:
@@ -350,4 +351,5 @@ def _request_line(record: RequestRecord) -> str:
 
 app.add_command(dead_letters)
 app.add_command(journal)
+app.add_command(track)
 keep_words_whole(app)

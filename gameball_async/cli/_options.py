@@ -29,13 +29,16 @@ API_KEY = "GAMEBALL_API_KEY"
 SECRET_KEY = "GAMEBALL_SECRET_KEY"  # noqa: S105 the name of a variable
 
 _DOMAIN = "gameball.co"
-_BUFFER_EVENTS = 20_000  # eight minutes of the sustained rate if nothing merges; more would not merge better
-_PATIENCE = 3600.0  # seconds track() waits for capacity, and is then called again: a file can wait
 _OUTPUT = (errno.EPIPE, errno.ENOSPC)  # errors of printing
 _LONGEST_FILE = 64 * 1024  # bytes: a longer file is not a keys file
 _PREFIX = "Error: "
 _NARROW = 60  # columns, below which an option's text goes below its name
 _NARROWEST = 20
+
+_FILES = Batching(
+    buffer_events=20_000,  # eight minutes of the sustained rate if nothing merges; more would not merge better
+    wait_timeout=3600.0,  # seconds track() waits for capacity, and is then called again: a file can wait
+)
 
 
 def access_options(command: _Command) -> _Command:
@@ -136,31 +139,46 @@ class ClientOptions:
     @classmethod
     def parsed(cls, options: dict[str, Any], keys: KeyOptions) -> ClientOptions:
         """Convert the options that click has parsed."""
-        return cls(
-            keys=keys,
-            address={name: options[name] for name in ("api_version", "base_url") if options[name] is not None},
+        return attrs.evolve(
+            cls.with_access(options, keys),
             rate=RateLimit(**{name: options[name] for name in ("per_second", "per_30_seconds", "share")}),
             retry=Retry(ambiguous=options["ambiguous"]),
             drain=options["drain"],
         )
 
-    def gameball(self) -> AsyncGameball:
+    @classmethod
+    def with_access(cls, options: dict[str, Any], keys: KeyOptions) -> ClientOptions:
+        """Convert those of `access_options`; the others have their defaults."""
+        address = {name: options[name] for name in ("api_version", "base_url") if options[name] is not None}
+        return cls(keys=keys, address=address)
+
+    def gameball(self, batching: Batching = _FILES) -> AsyncGameball:
         return AsyncGameball(
             self.keys.api_key,
             secret_key=self.keys.secret_key,
-            batching=Batching(buffer_events=_BUFFER_EVENTS, wait_timeout=_PATIENCE),
+            batching=batching,
             retry=self.retry,
             rate=self.rate,
             **self.address,
         )
 
     @property
+    def base_url(self) -> str:
+        url: str = self.address.get("base_url") or default_base_url()
+        return url
+
+    @property
+    def is_gameball(self) -> bool:
+        """Whether the host is Gameball's."""
+        host = (urlsplit(self.base_url).hostname or "").rstrip(".")
+        return host == _DOMAIN or host.endswith("." + _DOMAIN)
+
+    @property
     def destination(self) -> str:
         """The host, without user and password; "Gameball" only if the host is Gameball's."""
-        parts = urlsplit(self.address.get("base_url") or default_base_url())
-        host = (parts.hostname or "").rstrip(".")
+        parts = urlsplit(self.base_url)
         address = parts.netloc.rpartition("@")[2]
-        if host == _DOMAIN or host.endswith("." + _DOMAIN):
+        if self.is_gameball:
             return f"Gameball ({printable(address)})"
         return printable(f"{parts.scheme}://{address}{parts.path.rstrip('/')}")
 

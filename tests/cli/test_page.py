@@ -191,9 +191,10 @@ def test_every_command_is_in_the_table() -> None:
     assert named == set(app.commands)
 
 
-def test_every_option_of_send_is_in_the_table() -> None:
-    named = {option for row in cells("Option") for option in row}
-    options = [parameter for parameter in app.commands["send"].params if isinstance(parameter, click.Option)]
+@pytest.mark.parametrize(("command", "heading"), [("send", "Option"), ("track", "Option of `track`")])
+def test_every_option_of_a_command_is_in_its_table(command: str, heading: str) -> None:
+    named = {option for row in cells(heading) for option in row}
+    options = [parameter for parameter in app.commands[command].params if isinstance(parameter, click.Option)]
     assert named == {max(option.opts, key=len) for option in options}
 
 

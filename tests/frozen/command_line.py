@@ -24,6 +24,8 @@ ENDS: dict[str, tuple[str, ...]] = {
     "a row is rejected": ("send", "bad.ndjson", "--sandbox", "--yes"),
     "a file that is not there": ("send", "none.ndjson", "--dry-run"),
     "no key": ("send", "good.ndjson"),
+    "an event that cannot be sent": ("track", "player-1", "review", "gift:=true"),
+    "an event without a key": ("track", "player-1", "review"),
     "an option that is not there": ("send", "good.ndjson", "--unknown"),
     "a command that is not there": ("unknown",),
     "a value that cannot work": ("sandbox", "--port", "-1"),
