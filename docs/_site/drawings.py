@@ -43,13 +43,15 @@ class Drawing:
 
     Args:
         name: the file's, without its ending.
-        height: in the units of `WIDTH`.
+        height: in pixels.
         title: what a screen reader reads if a page has no words for the picture.
+        width: likewise.
     """
 
-    def __init__(self, name: str, height: int, title: str) -> None:
+    def __init__(self, name: str, height: int, title: str, width: int = WIDTH) -> None:
         self.name = name
         self._height = height
+        self._width = width
         self._title = title
         self._parts: list[str] = []
 
@@ -88,11 +90,12 @@ class Drawing:
     def svg(self) -> str:
         """The whole file."""
         parts = "\n".join(self._parts)
+        paper = f'rx="{min(8, self._height // 6)}" style="fill: var(--paper)"'
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{self._height}" '
-            f'viewBox="0 0 {WIDTH} {self._height}" role="img">\n<title>{escape(self._title)}</title>\n'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{self._width}" height="{self._height}" '
+            f'viewBox="0 0 {self._width} {self._height}" role="img">\n<title>{escape(self._title)}</title>\n'
             f"<style>\n{STYLE}\n</style>\n"
-            f'<rect width="{WIDTH}" height="{self._height}" rx="8" style="fill: var(--paper)"/>\n{parts}\n</svg>\n'
+            f'<rect width="{self._width}" height="{self._height}" {paper}/>\n{parts}\n</svg>\n'
         )
 
 
@@ -191,7 +194,48 @@ def lost_answer() -> Drawing:
     return drawing
 
 
-DRAWINGS = (merging(), order(), windows(), lost_answer())
+def before_after() -> Drawing:
+    """Fifty calls are fifty requests, or three."""
+    drawing = Drawing(
+        "before-after", 262, "Fifty calls for three players are fifty requests, or three with this client"
+    )
+    players, requests = (17, 17, 16), 200
+    for top, title, words in (
+        (0, "One request for each call", "each takes a slot of the rate limit"),
+        (131, "With gameball_async", "merged, in order, inside the limits"),
+    ):
+        drawing.text(12, top + 28, title)
+        drawing.text(12, top + 48, words, "small pale")
+        for row, calls in enumerate(players):
+            y = top + 62 + row * 15
+            for number in range(calls):
+                drawing.dot(16 + number * 10, y)
+                if not top:
+                    drawing.box(requests + number * 18, y - 4, 13, "failed", height=8)
+            if top:
+                drawing.box(requests, y - 6, 301, "sent", height=12)
+        drawing.text(12, top + 116, f"{sum(players)} calls, {len(players)} players", "small pale")
+        drawing.text(requests, top + 116, f"{len(players) if top else sum(players)} requests", "small pale")
+    drawing.line(12, 131, WIDTH - 12, 131)
+    return drawing
+
+
+def badge(name: str, subject: str, value: str) -> Drawing:
+    """What a project says of itself on its front page."""
+    left, right = (round(7.3 * len(words)) + 14 for words in (subject, value))
+    drawing = Drawing(f"badge-{name}", 22, f"{subject}: {value}", left + right)
+    drawing.text(7, 15.5, subject, "small pale")
+    drawing.box(left, 0, right, "sent", value, height=22)
+    return drawing
+
+
+BADGES = (
+    badge("python", "python", "3.11+"),
+    badge("types", "types", "strict mypy and pyright"),
+    badge("licence", "licence", "MIT"),
+)
+
+DRAWINGS = (*BADGES, before_after(), merging(), order(), windows(), lost_answer())
 
 if __name__ == "__main__":
     for drawing in DRAWINGS:

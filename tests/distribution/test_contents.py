@@ -136,17 +136,17 @@ def test_the_metadata_is_valid_and_says_what_the_project_says(metadata: Metadata
 
 def test_the_readme_is_its_description(metadata: Metadata) -> None:
     assert metadata.description_content_type == "text/markdown"
-    source = f"{PROJECT['urls']['Source']}/blob/main/"
+    source, raw = (f"{PROJECT['urls']['Source']}/{kind}/main/" for kind in ("blob", "raw"))
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert (metadata.description or "").replace(source, "").strip() == readme.strip()
+    assert (metadata.description or "").replace(source, "").replace(raw, "").strip() == readme.strip()
 
 
 def test_every_link_of_the_description_works_outside_of_the_repository(metadata: Metadata) -> None:
-    source = f"{PROJECT['urls']['Source']}/blob/main/"
-    links = re.findall(r"\]\(([^)]+)\)", metadata.description or "")
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", metadata.description or "")
     assert len(links) > 20
-    assert [link for link in links if not link.startswith(("https://", "#"))] == []
-    files = [link.removeprefix(source).partition("#")[0] for link in links if link.startswith(source)]
+    assert [link for _, link in links if not link.startswith(("https://", "#"))] == []
+    sources = {picture: f"{PROJECT['urls']['Source']}/{kind}/main/" for picture, kind in (("", "blob"), ("!", "raw"))}
+    files = [link.removeprefix(sources[picture]).partition("#")[0] for picture, link in links]
     assert [file for file in files if not (ROOT / file).is_file()] == []
 
 

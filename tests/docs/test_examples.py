@@ -97,6 +97,16 @@ def test_the_first_example_is_one_request_with_two_events(sandbox: Sandbox) -> N
     assert (defined["delivered"].status, defined["delivered"].attempts) == (200, 1)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.anyio
+async def test_fifty_calls_for_three_players_are_three_requests_as_in_the_picture(sandbox: Sandbox) -> None:
+    async with AsyncGameball("any-key", base_url=sandbox.url) as gameball:
+        for number in range(50):
+            await gameball.track(f"player{number % 3}", f"event{number}")
+    assert [len(request.events) for request in sandbox.requests] == [17, 17, 16]
+    assert "50 calls, 3 players" in (ROOT / "docs" / "drawings" / "before-after.svg").read_text(encoding="utf-8")
+
+
 def test_the_first_example_has_at_most_12_lines() -> None:
     assert len(README.blocks()[0].text.splitlines()) <= 12
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 from gameball_async import AsyncGameball, Batching, OutcomeUnknown, RateLimit, Retry
 from gameball_async.sandbox import Fault, Limits, Sandbox
 
-from .pages import DOCS
+from .pages import DOCS, README
 from .test_examples import run
 
 PAGE = DOCS["why"]
@@ -104,6 +105,20 @@ async def test_as_many_arrive_as_the_page_says(what: str, app: FastAPI, sandbox:
     assert [words for words in told if "No such total." not in words] == []
     assert ROWS[what]["BackgroundTask"].startswith(f"{from_tasks} arrive")
     assert ROWS[what]["This client"].startswith(f"{from_client} arrive")
+
+
+async def test_the_readme_shows_rows_of_the_page_and_adds_no_word() -> None:
+    rows = README.tables()["Why not just httpx?/What happens, to fifty orders"]
+    assert len(rows) > 1
+    for row in rows:
+        what, from_tasks, from_client = row.values()
+        whole = ROWS[what]
+        assert words(from_tasks) <= words(whole["BackgroundTask"]), what
+        assert words(from_client) <= words(whole["This client"]), what
+
+
+def words(cell: str) -> set[str]:
+    return set(re.findall(r"\w+", cell))
 
 
 async def test_with_report_the_lost_answer_is_an_unknown_outcome_and_nothing_arrives_twice(sandbox: Sandbox) -> None:
