@@ -32,7 +32,7 @@ def contact_bytes(mobile: str | None, email: str | None) -> int:
 
 def request_bytes(events: Sequence[EncodedEvent]) -> int:
     """Return the bytes that events of one player count with, at most, if they are a batch of their own."""
-    player, _, _, mobile, email = events[0]
+    player, mobile, email = events[0].player, events[0].mobile, events[0].email
     if len(events) > 1:
         mobile, email = contact_of(events)
     size = len(events) * ((len(player) if player.isascii() else 4 * len(player)) + _EVENT_OVERHEAD)

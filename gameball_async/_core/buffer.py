@@ -111,9 +111,8 @@ class Buffer:
             raise reentrant()
         self.is_changing = True  # as `non_reentrant` does, inlined because this runs for every event
         try:
-            player_unique_id, name, encoded, mobile, email = event
-            player = self._players.get(player_unique_id)
-            if player is None or mobile is not None or email is not None:
+            player, name, encoded = self._players.get(event.player), event.name, event.encoded
+            if player is None or event.mobile is not None or event.email is not None:
                 return self._offer_slowly(player, event, now, segment, seqs)
             # what nearly every event meets, in one place: each call would cost as much as all of these tests
             batch, size, counts, batching = player.tail, len(encoded), self.counts, self._batching
@@ -227,8 +226,9 @@ class Buffer:
 
     def check_size(self, events: Sequence[EncodedEvent]) -> None:
         """Raise InvalidEvent if a request of these events is larger than a request may ever be."""
-        player, name, encoded, mobile, email = events[0]
-        size = len(encoded)
+        first = events[0]
+        player, name, mobile, email = first.player, first.name, first.mobile, first.email
+        size = len(first.encoded)
         if len(events) > 1:
             mobile, email = contact_of(events)
             name = ", ".join(event.name for event in events)
@@ -254,7 +254,8 @@ class Buffer:
         stage: BatchState = _OPEN,
     ) -> Batch:
         """Append a new batch with these events to the player's queue."""
-        player_unique_id, _, _, mobile, email = events[0]
+        first = events[0]
+        player_unique_id, mobile, email = first.player, first.mobile, first.email
         if len(events) > 1:
             mobile, email = contact_of(events)
         overhead = self._overhead(player_unique_id, mobile, email)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from uuid import UUID
 
 import attrs
@@ -45,7 +44,7 @@ OnPadded = Callable[[str, str], object]
 _encode = msgspec.json.Encoder().encode
 
 
-class EncodedEvent(NamedTuple):
+class EncodedEvent(msgspec.Struct, frozen=True, gc=False):  # a tenth of the cost of a NamedTuple, and no cycles
     """One event from `track` to the buffer, the storage, the disk and the wire.
 
     Attributes:
@@ -61,13 +60,6 @@ class EncodedEvent(NamedTuple):
     encoded: bytes
     mobile: str | None
     email: str | None
-
-
-_Fields = tuple[str, str, bytes, str | None, str | None]
-
-new_event: Callable[[_Fields], EncodedEvent]
-new_event = partial(tuple.__new__, EncodedEvent)  # pyright: ignore[reportUnknownMemberType] of a tuple of anything
-"""Make an event of all its fields, in half the time of its constructor."""
 
 
 @attrs.frozen
@@ -141,9 +133,9 @@ def encode(
         name = text(NAME, name, on_padded)
     encoded = encode_event(name, metadata)
     if mobile is None and email is None:  # nearly always
-        return new_event((player, name, encoded, None, None))
+        return EncodedEvent(player, name, encoded, None, None)
     mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
-    return new_event((player, name, encoded, mobile, email))
+    return EncodedEvent(player, name, encoded, mobile, email)
 
 
 def encode_request(
@@ -162,7 +154,7 @@ def encode_request(
     encoded = {name: encode_event(name, metadata) for name, metadata in named}
     if len(encoded) != len(events):
         raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
-    return [new_event((player, name, member, mobile, email)) for name, member in encoded.items()]
+    return [EncodedEvent(player, name, member, mobile, email) for name, member in encoded.items()]
 
 
 def text(what: str, value: object, on_padded: OnPadded | None = None) -> str:
@@ -271,15 +263,18 @@ def _is_plain(metadata: object) -> bool:
         elif of is float:
             is_plain = math.isfinite(value)
         else:
-            is_plain = of is list and all(map(_is_plain_item, value))
+            is_plain = of is list and _are_plain(value)
         if not is_plain:
             return False
     return True
 
 
-def _is_plain_item(value: object) -> bool:
-    of = type(value)
-    return of is str or ((of is int or of is float) and _is_plain({"item": value}))
+def _are_plain(items: list[object]) -> bool:
+    for item in items:
+        of = type(item)
+        if of is not str and not ((of is int or of is float) and _is_plain({"item": item})):
+            return False
+    return True
 
 
 def _converted(name: str, metadata: object) -> dict[str, object]:

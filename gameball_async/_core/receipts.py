@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import anyio
 import attrs
+import msgspec
 
 from ..errors import DeliveryError, Dropped, LifecycleError, OutcomeUnknown, Rejected
 
@@ -193,8 +194,7 @@ class StoredOutcome(SharedOutcome):
         return self if self._joined is None else self._joined._holder(name)  # noqa: SLF001 the same class's own
 
 
-@attrs.define(eq=False, repr=False, weakref_slot=False)
-class Receipt:
+class Receipt(msgspec.Struct, eq=False):  # made for every event, in a third of the time of a class of attrs
     """The promise for one event. Await it for the outcome, or let it go.
 
     ``await receipt`` returns a `Delivered`, or raises the `DeliveryError` that says why the event

@@ -216,8 +216,8 @@ class JournalStorage(Storage):
                 self.check()
             if not self._has_room(1, size):
                 return None
-            player, name, encoded, mobile, email = event
-            row = new_row((self._next_seq, player, name, encoded, mobile, email, time.time(), None))
+            player, name, encoded = event.player, event.name, event.encoded
+            row = new_row((self._next_seq, player, name, encoded, event.mobile, event.email, time.time(), None))
             return self._append((row,), size, now)
         finally:
             self.is_changing = False
@@ -237,8 +237,8 @@ class JournalStorage(Storage):
             return None
         first, accepted_at = self._next_seq, time.time()
         rows = [
-            new_row((seq, player, name, encoded, mobile, email, accepted_at, first))
-            for seq, (player, name, encoded, mobile, email) in enumerate(events, first)
+            new_row((seq, event.player, event.name, event.encoded, event.mobile, event.email, accepted_at, first))
+            for seq, event in enumerate(events, first)
         ]
         append = self._append(rows, size, now)
         self.claim(append)

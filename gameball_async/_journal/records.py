@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import attrs
 
-from .._core.events import EncodedEvent, Event, new_event
+from .._core.events import EncodedEvent, Event
 from ..errors import DeliveryError
 
 
@@ -38,7 +38,7 @@ class StoredEvent(NamedTuple):
     @property
     def event(self) -> EncodedEvent:
         """The event itself."""
-        return new_event(self[1:6])
+        return EncodedEvent(*self[1:6])
 
     @property
     def size(self) -> int:

@@ -60,7 +60,11 @@ class LogStorage(Storage):
         shared: SharedOutcome | None = offer(what, now, 0, seqs)
         if shared is not None:
             for seq, event in zip(seqs, events, strict=True):
-                self._write("accepted", [seq], event=[*event[:2], event.encoded.decode(), *event[3:]])
+                self._write(
+                    "accepted",
+                    [seq],
+                    event=[event.player, event.name, event.encoded.decode(), event.mobile, event.email],
+                )
         return shared
 
     def full(self, remedy: str) -> BufferFull:
