@@ -25,7 +25,7 @@ from ._engine.callbacks import OnFailure
 from ._engine.flusher import Flusher
 from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
 from ._engine.storage import MemoryStorage, Storage, StorageCallbacks
-from ._log import counted, logger, reminder
+from ._log import counted, fields, logger, reminder
 from .errors import ClientClosed, ConfigurationError, LifecycleError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class _PaddingLog:
             what.partition(" (")[0],
             ascii(padding),
             strip,
+            extra=fields("padding", argument=argument),
         )
 
 

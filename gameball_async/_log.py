@@ -9,13 +9,43 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, Literal
 from weakref import WeakMethod
 
 
+def fields(
+    kind: str,
+    *,
+    status: int | None = None,
+    code: int | None = None,
+    cause: str | None = None,
+    pending: int | None = None,
+    **others: str | float | None,
+) -> dict[str, str | float]:
+    """Return `extra` for a line: attributes of its record for structured logs, without those that are None.
+
+    They are flat and have a prefix: JSON formatters, structlog and OpenTelemetry show such attributes as they are.
+    None holds personal data.
+
+    Args:
+        kind: what the line is about, the same whatever its text is.
+        status: the HTTP status of the answer.
+        code: Gameball's error code.
+        cause: why.
+        pending: events that wait for their outcome.
+        others: what only some kinds have.
+    """
+    values = {"kind": kind, "status": status, "code": code, "cause": cause, "pending": pending, **others}
+    return {f"gameball_{name}": value for name, value in values.items() if value is not None}
+
+
 class _Harmless(logging.LoggerAdapter[logging.Logger]):
     """A logger whose calls do not raise: what goes wrong in them is shown as `logging` shows a handler's own error."""
+
+    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
+        """Keep the call's `extra`, which the base replaces by the adapter's own."""
+        return msg, kwargs
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 as the base has it
         """Log, as every other method does through this one."""

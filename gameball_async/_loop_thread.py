@@ -19,7 +19,7 @@ from weakref import WeakSet
 from . import AsyncGameball, ClientClosed, CloseReport, FlusherDied, NotStarted, WrongLoop
 from ._engine.backends import Backend, current_backend
 from ._engine.lifecycle import CLOSE_TIMEOUT
-from ._log import counted, logger
+from ._log import counted, fields, logger
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -151,7 +151,10 @@ class LoopThread:
                     self._decide(answer, error)
                     return
                 if not self._ends.is_set():  # Python 3.12.1 lets no loop end at the exit
-                    _log.error("the client's thread crashed: %s; make a new client.", type(error).__name__)
+                    name = type(error).__name__
+                    _log.error(
+                        "the client's thread crashed: %s; make a new client.", name, extra=fields("crash", cause=name)
+                    )
             self._error = ClientClosed(_CLOSED)
         elif serving is None:
             answer.put(ClientClosed(_CLOSED))
@@ -226,4 +229,4 @@ def close_all() -> None:
         try:
             thread.join(max(0.0, ends_at - time.monotonic()))
         except FlusherDied as error:
-            _log.error("%s", error)
+            _log.error("%s", error, extra=fields("lost", cause=type(error).__name__))

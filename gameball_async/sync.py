@@ -30,7 +30,7 @@ from . import (
     Stats,
 )
 from ._engine.lifecycle import CLOSE_TIMEOUT
-from ._log import logger
+from ._log import fields, logger
 from ._loop_thread import LoopThread
 
 __all__ = ["Gameball", "SyncReceipt"]
@@ -158,7 +158,8 @@ class Gameball:
         if hasattr(self, "_thread") and self._thread.is_open and not sys.is_finalizing():
             _log.warning(
                 "a Gameball was garbage-collected and not closed; it delivers what is left: use `with`, or keep one "
-                "for the whole process."
+                "for the whole process.",
+                extra=fields("not_closed"),
             )
             self._thread.begin_close(CLOSE_TIMEOUT)
 

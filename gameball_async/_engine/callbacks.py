@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from .._core.events import Event
 from .._core.receipts import Notifier
-from .._log import LogThrottle, counted, logger
+from .._log import LogThrottle, counted, fields, logger
 from ..errors import ConfigurationError, DeliveryError
 from .backends import interruption, running_task
 
@@ -112,7 +112,10 @@ class FailureCallbacks:
 
     def _log_raised(self, count: int) -> None:
         """Log that the callback has raised so often: neither its text nor its traceback, they may quote the event."""
+        cause, name = self._latest
+        extra = fields("on_failure", cause=cause, event=name[:60], events=count)
         if count == 1:
-            _log.error("on_failure raised %s for event %.60r", *self._latest)
+            _log.error("on_failure raised %s for event %.60r", cause, name, extra=extra)
         elif count:
-            _log.error("on_failure raised for %s, lastly %s for event %.60r", counted(count, "event"), *self._latest)
+            events = counted(count, "event")
+            _log.error("on_failure raised for %s, lastly %s for event %.60r", events, cause, name, extra=extra)

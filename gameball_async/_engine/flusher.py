@@ -27,7 +27,7 @@ from .._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
 from .._core.receipts import Notifier
 from .._core.stats import ObservedClient, Observer, Stats
 from .._endpoint import Endpoint
-from .._log import counted, logger
+from .._log import counted, fields, logger
 from ..errors import DeliveryError, DropReason, FlushTimeout, LifecycleError
 from .admission import Admission
 from .backends import Backend, running_task
@@ -176,7 +176,7 @@ class Flusher:
         if not self._has_warned:
             self._has_warned = True
             for warning in self._endpoint.warnings():
-                _log.warning(warning)
+                _log.warning(warning, extra=fields("access"))
 
     def close(self, deadline: float) -> None:
         """Let `run` end: when everything is settled, or at the earliest deadline; linger and backoff are skipped."""

@@ -15,7 +15,7 @@ import anyio.abc
 
 from .._core.receipts import Notifier
 from .._core.stats import CloseReport
-from .._log import counted, logger, reminder
+from .._log import counted, fields, logger, reminder
 from ..errors import (
     BufferFull,
     ClientClosed,
@@ -197,9 +197,10 @@ class Lifecycle:
         if self.state is ClientState.RUNNING:
             self.state = ClientState.STOPPED  # before a log handler, or anything else, may track
         if isinstance(reason, _FIXABLE):
-            _log.error("the client stops: %s", reason)
+            _log.error("the client stops: %s", reason, extra=fields("stopped", cause=type(reason).__name__))
         else:  # without the error's text: it may quote a player's id
-            _log.error("the flusher crashed: %s\n%s", type(reason).__name__, "".join(format_tb(reason.__traceback__)))
+            name, traceback = type(reason).__name__, "".join(format_tb(reason.__traceback__))
+            _log.error("the flusher crashed: %s\n%s", name, traceback, extra=fields("crash", cause=name))
         self.flusher.settlement.give_up(DropReason.FLUSHER_DIED, "the flusher crashed", self.flusher.now())
 
     def _end(self, state: ClientState) -> None:
@@ -312,12 +313,14 @@ class Lifecycle:
             _log.warning(
                 "%s waiting in a client that was not started: use `async with`, or await start().",
                 counted(waiting, "event", "are"),
+                extra=fields("not_started", pending=waiting),
             )
         elif waiting and self.state is ClientState.STOPPED and self._cause is None:
             _log.warning(
                 "%s waiting in a client whose event loop has ended, or whose task was cancelled: await aclose(), which "
                 "delivers what is left.",
                 counted(waiting, "event", "are"),
+                extra=fields("not_closed", pending=waiting),
             )
 
     def log_loss(self) -> None:
@@ -330,11 +333,15 @@ class Lifecycle:
             _log.error(
                 "the client was not started (use `async with`, or await start()); %s lost.",
                 counted(left, "event", "are"),
+                extra=fields("lost", cause="not started", events=left),
             )
         elif self.flusher.storage.is_persistent:
-            _log.warning("%s; %s kept in the journal for the next client.", _NOT_CLOSED, counted(left, "event", "are"))
+            extra = fields("kept", cause="not closed", events=left)
+            kept = counted(left, "event", "are")
+            _log.warning("%s; %s kept in the journal for the next client.", _NOT_CLOSED, kept, extra=extra)
         else:
-            _log.error("%s; %s lost.", _NOT_CLOSED, counted(left, "event", "are"))
+            extra = fields("lost", cause="not closed", events=left)
+            _log.error("%s; %s lost.", _NOT_CLOSED, counted(left, "event", "are"), extra=extra)
 
     def forget(self) -> None:
         """The client is gone. What is left is logged now, or when the event loop ends that still sends it."""

@@ -22,7 +22,7 @@ import httpx
 import sniffio
 
 from .._endpoint import Proxy
-from .._log import logger
+from .._log import fields, logger
 from .backends import current_backend
 
 KEEP_ALIVE = 1.0
@@ -122,7 +122,9 @@ class Transport(httpx.AsyncBaseTransport):
             with anyio.move_on_after(_CLOSING, shield=True):
                 await connection.aclose()
         except Exception as error:  # noqa: BLE001 a connection that does not close in order must harm no request
-            _log.warning("closing connections failed: %s", type(error).__name__)
+            _log.warning(
+                "closing connections failed: %s", name := type(error).__name__, extra=fields("connections", cause=name)
+            )
 
     def _new_connection(self) -> httpcore.AsyncHTTPConnection | httpcore.AsyncConnectionPool:
         """An unconnected one; through a proxy, it is a pool with room for one."""

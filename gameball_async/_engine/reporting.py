@@ -21,8 +21,9 @@ from .._core.outcome import FAILURES, Answer, Decision, ServerHealth
 from .._core.pacing import BreakerState, CircuitBreaker
 from .._core.receipts import Delivered, Notifier, SharedOutcome
 from .._core.stats import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
-from .._log import INTERVAL, LogThrottle, counted, logger
+from .._log import INTERVAL, LogThrottle, counted, fields, logger
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown
+from .incidents import LINE_KINDS, LONGEST_NAME, AnswerFields, Loss, Outage, answer_fields
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -45,9 +46,6 @@ the default settings fit into it, so that a failure which a retry repairs is no 
 
 _STUCK_ATTEMPTS = 5  # these take about 8 s; if one request in five fails, 3 batches in 10,000 need as many
 
-_LONGEST_NAME = 60
-"""Characters of an event's name in a line."""
-
 _requests_log = logger("gameball_async.requests")
 
 
@@ -57,8 +55,8 @@ class LogReporter:
     def __init__(self, waiting: Callable[[], int], address: str) -> None:
         self._waiting = waiting
         self._address = address
-        self.losses: dict[tuple[type[DeliveryError], DropReason | None], _Loss] = {}
-        self._outage: _Outage | None = None
+        self.losses: dict[tuple[type[DeliveryError], DropReason | None], Loss] = {}
+        self._outage: Outage | None = None
         self._unlogged = 0
         self._logged_at = -math.inf
         self._in_flight = 0
@@ -86,6 +84,7 @@ class LogReporter:
                 "This is logged once.",
                 answer.status,
                 answer.foreign,
+                extra=fields("foreign_answer", status=answer.status, cause=answer.foreign),
             )
         if _requests_log.isEnabledFor(logging.DEBUG):
             _requests_log.debug(
@@ -95,6 +94,14 @@ class LogReporter:
                 answer.verdict.label,
                 answer.summary,
                 seconds,
+                extra=fields(
+                    "request",
+                    events=events,
+                    attempts=attempt,
+                    verdict=answer.verdict.label,
+                    seconds=seconds,
+                    **answer_fields(answer),
+                ),
             )
 
     # ---------------------------------------------------------------- pauses, outages, halts
@@ -111,14 +118,14 @@ class LogReporter:
 
     def failed(self, answer: Answer) -> None:
         """Note a failed request that left the breaker open."""
-        self._outage = self._outage or _Outage(self._unanswered_since)
+        self._outage = self._outage or Outage(self._unanswered_since)
         self._outage.note(answer)
 
     def not_open(
         self, state: BreakerState, answer: Answer, halted: ClientHalted | None, until: float, now: float
     ) -> None:
         """Log that no request is sent before `until`, unless that is known."""
-        outage = self._outage = self._outage or _Outage(now)
+        outage = self._outage = self._outage or Outage(now)
         outage.state, outage.until = state, until
         if answer.health is not ServerHealth.NONE:
             outage.note(answer)
@@ -128,9 +135,10 @@ class LogReporter:
         if self._is_worth_a_line(state, until - outage.began_at, now):
             outage.logged.add(state)
             self._logged_at = now
-            self._log_state(state, answer.summary, halted, until - outage.began_at)
+            self._log_state(state, answer_fields(answer), halted, until - outage.began_at)
         else:
-            _log.debug("no requests for %.1f s: %s", until - now, answer.summary)
+            extra = fields("short_pause", seconds=until - now, **answer_fields(answer))
+            _log.debug("no requests for %.1f s: %s", until - now, answer.summary, extra=extra)
 
     def _is_worth_a_line(self, state: BreakerState, seconds: float, now: float) -> bool:
         if state is BreakerState.HALTED:
@@ -147,13 +155,13 @@ class LogReporter:
             if self._outage is not None and self._outage.state is BreakerState.CLOSED:
                 self._outage = None
             return
-        outage = self._outage = self._outage or _Outage(self._unanswered_since)
-        is_asked_for = outage.state is BreakerState.PAUSED and outage.cause
+        outage = self._outage = self._outage or Outage(self._unanswered_since)
+        is_asked_for = outage.state is BreakerState.PAUSED and outage.about
         state = BreakerState.PAUSED if is_asked_for else BreakerState.OUTAGE
-        cause = outage.cause or f"no answer for {now - self._unanswered_since:.0f} s"
+        about = outage.about or {"cause": f"no answer for {now - self._unanswered_since:.0f} s"}
         outage.logged.add(state)
         self._logged_at = now
-        self._log_state(state, cause, None, outage.until - outage.began_at)
+        self._log_state(state, about, None, outage.until - outage.began_at)
 
     def retries(self, batch: Batch, answer: Answer, now: float) -> None:
         """Log a batch that fails again and again while other requests succeed, at most once a minute."""
@@ -169,12 +177,15 @@ class LogReporter:
                 counted(len(batch.events), "event"),
                 batch.attempts,
                 answer.summary,
-                next(iter(batch.events))[:_LONGEST_NAME],
+                name := next(iter(batch.events))[:LONGEST_NAME],
+                extra=fields("retrying", event=name, attempts=batch.attempts, **answer_fields(answer)),
             )
 
-    def _log_state(self, state: BreakerState, cause: str, halted: ClientHalted | None, seconds: float) -> None:
+    def _log_state(self, state: BreakerState, about: AnswerFields, halted: ClientHalted | None, seconds: float) -> None:
+        pending, cause = self._waiting(), about["cause"]
+        waiting, extra = counted(pending, "event", "are"), fields(LINE_KINDS[state], pending=pending, **about)
         if state is BreakerState.HALTED:
-            _log.error("%s A probe is sent every minute. %s waiting.", halted, counted(self._waiting(), "event", "are"))
+            _log.error("%s A probe is sent every minute. %s waiting.", halted, waiting, extra=extra)
         elif state is BreakerState.PAUSED:
             _log.warning(
                 "Gameball asked for a pause, %.0f s in all (%s)%s. %s waiting. If others use this account too, divide "
@@ -182,7 +193,8 @@ class LogReporter:
                 seconds,
                 cause,
                 self._since(),
-                counted(self._waiting(), "event", "are"),
+                waiting,
+                extra=extra,
             )
         else:
             _log.warning(
@@ -191,7 +203,8 @@ class LogReporter:
                 self._address,
                 cause,
                 self._since(),
-                counted(self._waiting(), "event", "are"),
+                waiting,
+                extra=extra,
             )
 
     def _since(self) -> str:
@@ -206,12 +219,14 @@ class LogReporter:
             return
         level = logging.WARNING if outage.logged else logging.DEBUG
         self._unlogged += not outage.logged
+        seconds, pending = now - outage.began_at, self._waiting()
         _log.log(
             level,
             "Gameball answers again, after %.0f s and %s. %s waiting.",
-            now - outage.began_at,
+            seconds,
             counted(outage.failed, "failed request"),
-            counted(self._waiting(), "event", "are"),
+            counted(pending, "event", "are"),
+            extra=fields("recovered", pending=pending, seconds=seconds, requests=outage.failed),
         )
 
     # ---------------------------------------------------------------- events that will not arrive
@@ -219,7 +234,7 @@ class LogReporter:
     def add_failed(self, names: Sequence[str], error: DeliveryError) -> None:
         """Count failed events, which `log_failed` logs."""
         kind = type(error), error.reason if isinstance(error, Dropped) else None
-        loss = self.losses.setdefault(kind, _Loss())
+        loss = self.losses.setdefault(kind, Loss())
         loss.count += len(names)
         loss.latest_name, loss.latest_error = names[-1], error
         if isinstance(error, OutcomeUnknown) and self._outage is not None and self._outage.is_short:
@@ -233,73 +248,16 @@ class LogReporter:
         self._log([(loss.take_all(now), loss) for loss in self.losses.values()])
 
     @staticmethod
-    def _log(losses: list[tuple[int, _Loss]]) -> None:
+    def _log(losses: list[tuple[int, Loss]]) -> None:
         """Log what was taken out before: a log handler may track, and so cause further failures."""
-        for level, arguments in [loss.line(count) for count, loss in losses if count]:
-            _log.log(level, "%s %s, %s%r: %s", *arguments)
+        for level, arguments, extra in [loss.line(count) for count, loss in losses if count]:
+            _log.log(level, "%s %s, %s%r: %s", *arguments, extra=extra)
 
     def kept(self, why: str) -> None:
         """The client ends, and what waits is kept in the journal."""
         if waiting := self._waiting():
-            _log.warning("%s; %s kept in the journal for the next client.", why, counted(waiting, "event", "are"))
-
-
-class _Outage:
-    """The time from the first failed request, or from the opening of the breaker, to a success after it.
-
-    Attributes:
-        began_at: when it began.
-        failed: requests that have failed since.
-        cause: why the latest request failed; empty if it did not, or none has ended yet.
-        state: the breaker's state.
-        until: when the next request may be sent.
-        logged: the states that were logged.
-    """
-
-    def __init__(self, began_at: float) -> None:
-        self.began_at = began_at
-        self.failed = 0
-        self.cause = ""
-        self.state = BreakerState.CLOSED
-        self.until = began_at
-        self.logged: set[BreakerState] = set()
-
-    def note(self, answer: Answer) -> None:
-        """Take in what a request brought."""
-        self.failed += answer.verdict is not Decision.DELIVERED  # one from before may yet arrive
-        self.cause = answer.summary if answer.verdict in FAILURES else ""
-
-    @property
-    def is_short(self) -> bool:
-        """Whether it has neither changed the breaker nor been logged."""
-        return self.state is BreakerState.CLOSED and not self.logged
-
-
-class _Loss(LogThrottle):
-    """Events that failed for the same reason.
-
-    Attributes:
-        latest_name: the name of the last of them.
-        latest_error: why it failed.
-    """
-
-    __slots__ = ("latest_error", "latest_name")
-
-    latest_name: str
-    latest_error: DeliveryError
-
-    def line(self, count: int) -> tuple[int, tuple[object, ...]]:
-        """Level and arguments of the line for this number of failed events."""
-        error = self.latest_error
-        # the user chose to drop events; everything else is a problem
-        is_chosen = isinstance(error, Dropped) and error.reason is DropReason.BUFFER_FULL
-        return logging.WARNING if is_chosen else logging.ERROR, (
-            counted(count, "event"),
-            "may not have arrived" if isinstance(error, OutcomeUnknown) else "will not arrive",
-            "the last one " if count > 1 else "",
-            self.latest_name[:_LONGEST_NAME],
-            error,
-        )
+            text, extra = counted(waiting, "event", "are"), fields("kept", cause=why, events=waiting)
+            _log.warning("%s; %s kept in the journal for the next client.", why, text, extra=extra)
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -372,7 +330,8 @@ class Reporting:
         if method not in self._failing:
             self._failing.add(method)
             # neither its text nor its traceback: they may quote an event
-            _log.error("the observer's %s raised %s; this is logged once.", method, type(raised).__name__)
+            extra = fields("observer", method=method, cause=(cause := type(raised).__name__))
+            _log.error("the observer's %s raised %s; this is logged once.", method, cause, extra=extra)
 
     # ---------------------------------------------------------------- life
 

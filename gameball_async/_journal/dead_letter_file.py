@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._log import logger
+from .._log import fields, logger
 from .._platform import CAN_MOVE_OPEN_FILES, locked_folder, sync_folder
 from ..errors import JournalError
 from . import schema
@@ -206,6 +206,7 @@ class DeadLetterFile:
             "restore its dead letters, move the link's target to this path",
             FILE_NAME,
             aside.name,
+            extra=fields("dead_letters", file=aside.name),
         )
 
     def _set_aside(self, inode: tuple[int, int], error: Exception) -> None:
@@ -223,6 +224,7 @@ class DeadLetterFile:
             FILE_NAME,
             error,
             aside.name,
+            extra=fields("dead_letters", file=aside.name, cause=str(error)),
         )
 
     def _rename(self) -> Path:

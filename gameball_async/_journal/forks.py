@@ -13,7 +13,7 @@ import threading
 import weakref
 from contextlib import suppress
 
-from .._log import logger
+from .._log import fields, logger
 
 _log = logger("gameball_async")
 
@@ -117,4 +117,4 @@ class DeferredLog:
         """Write the collected lines."""
         lines, self._lines = self._lines, []
         for level, message, arguments in lines:
-            _log.log(level, message, *arguments)
+            _log.log(level, message, *arguments, extra=fields("journal"))

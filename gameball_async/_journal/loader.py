@@ -15,7 +15,7 @@ from .._core.buffer import Buffer
 from .._core.events import EncodedEvent, as_event
 from .._core.receipts import SharedOutcome, StoredOutcome
 from .._engine.storage import StorageCallbacks
-from .._log import counted, logger
+from .._log import counted, fields, logger
 from ..errors import Dropped, DropReason, InvalidEvent, JournalError, LifecycleError
 from .pending_appends import PendingAppend
 from .records import DeadLetterEntry, Loaded, SegmentInfo, StoredEvent
@@ -240,7 +240,8 @@ class Loader:
         if loaded.is_last and is_complete and cursor.remaining:
             missing = cursor.remaining
             self._write_off(cursor, missing)
-            _log.error("%s missing in a file of the journal", counted(missing, "event", "are"))
+            extra = fields("journal", events=missing)
+            _log.error("%s missing in a file of the journal", counted(missing, "event", "are"), extra=extra)
 
     def _load(self, cursor: SegmentCursor, rows: list[StoredEvent], limit: float) -> bool:
         """Load the events of one request; False if the buffer is full, or they are undecided."""

@@ -215,4 +215,5 @@ class RequestHandler:
             if self._on_request is not None:
                 self._on_request(record)
         except Exception:  # noqa: BLE001 a bug in the user's callback must not affect the request
-            _log.exception("on_request raised for request %d; the request continues", record.number)
+            extra = {"gameball_kind": "sandbox"}
+            _log.exception("on_request raised for request %d; the request continues", record.number, extra=extra)

@@ -154,7 +154,8 @@ class Sandbox:
             try:
                 self._listen()
             except OSError:
-                _log.exception("the sandbox cannot listen at %s again: call start() to retry", self.url)
+                extra = {"gameball_kind": "sandbox"}
+                _log.exception("the sandbox cannot listen at %s again: call start() to retry", self.url, extra=extra)
 
     @property
     def url(self) -> str:

@@ -19,9 +19,12 @@ from .pages import ROOT
 
 
 @pytest.fixture(autouse=True)
-def _requests_are_logged_no_longer() -> Iterator[None]:
-    """An example asks for a line for each request; no later test did."""
+def _the_log_is_as_before() -> Iterator[None]:
+    """Some examples configure the log; no later test did."""
+    log = logging.getLogger("gameball_async")
+    handlers = list(log.handlers)
     yield
+    log.handlers[:] = handlers
     logging.getLogger("gameball_async.requests").setLevel(logging.NOTSET)
 
 
