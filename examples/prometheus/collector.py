@@ -17,6 +17,7 @@ COUNTERS = {
     "unknown_events": ("unknown", "Events that may have arrived, and are not sent again."),
     "requests": ("requests", "Requests sent, retries included."),
     "retries": ("retries", "Requests that repeated an earlier one."),
+    "ambiguous_requests": ("ambiguous", "Requests that may have been applied."),
 }
 GAUGES = {
     "buffered_events": ("buffered_events", "Events in memory without an outcome."),

@@ -8,7 +8,8 @@
 
     app = Starlette(routes=[Route("/orders", place_order, methods=["POST"])], lifespan=gameball_lifespan())
 
-The lifespan's state is ``{"gameball": client}``. Your own lifespan may yield the same instead.
+The lifespan's state is ``{"gameball": client}``. Your own lifespan may yield the same instead; passed to
+`gameball_lifespan`, it gets the client with ``get_gameball(app)``.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 from .. import AsyncGameball, ConfigurationError, NotStarted
 from . import Client, client_lifespan, missing
 
 try:
+    from starlette.applications import Starlette
     from starlette.requests import HTTPConnection
     from starlette.types import Lifespan, StatefulLifespan
 except ModuleNotFoundError as error:
@@ -29,6 +32,9 @@ except ModuleNotFoundError as error:
 __all__ = ["gameball_lifespan", "get_gameball"]
 
 _App = TypeVar("_App")
+
+_running: WeakKeyDictionary[Any, dict[str, AsyncGameball]] = WeakKeyDictionary()
+"""The clients by name, of each app whose own lifespan runs within ours."""
 
 
 @overload
@@ -54,7 +60,8 @@ def gameball_lifespan(
     """Create a lifespan that runs a client: ``Starlette(lifespan=gameball_lifespan())``.
 
     Args:
-        inner: the app's own lifespan. The client starts before it and closes after it; its state is kept.
+        inner: the app's own lifespan. The client starts before it and closes after it; its state is kept. It gets the
+            client with ``get_gameball(app)``.
         client: a function that creates the client, such as ``lambda: AsyncGameball(journal="journal")``;
             by default `AsyncGameball`, which takes the key from ``GAMEBALL_API_KEY``. Or a client: then the
             app can start only once, because a closed client cannot start again.
@@ -72,24 +79,34 @@ def gameball_lifespan(
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[dict[str, Any]]:  # noqa: ANN401 any type of app
-        own = nullcontext() if inner is None else inner(app)
-        async with client_lifespan(client, close_timeout) as gameball, own as state:
-            yield _with_client(dict(state or {}), name, gameball)
+        async with client_lifespan(client, close_timeout) as gameball:
+            clients = _running.setdefault(app, {})
+            clients[name] = gameball
+            try:
+                async with nullcontext() if inner is None else inner(app) as state:
+                    yield _with_client(dict(state or {}), name, gameball)
+            finally:
+                if clients.get(name) is gameball:  # the app may have been started a second time meanwhile
+                    del clients[name]
 
     return lifespan
 
 
-def get_gameball(connection: HTTPConnection, name: str = "gameball") -> AsyncGameball:
+def get_gameball(connection: HTTPConnection | Starlette, name: str = "gameball") -> AsyncGameball:
     """Return the client of the app that serves a request or a websocket; in a mounted app, that of the outermost app.
 
     Args:
-        connection: the request or the websocket.
+        connection: the request or the websocket; or the app itself, in its own lifespan and in tasks that it starts.
         name: as passed to `gameball_lifespan`.
 
     Raises:
         NotStarted: if the app's lifespan has no such client.
     """
-    gameball: AsyncGameball | None = connection.scope.get("state", {}).get(name)
+    if isinstance(connection, Starlette):
+        clients = _running.get(connection, {})
+    else:
+        clients = connection.scope.get("state", {})
+    gameball: AsyncGameball | None = clients.get(name)
     if gameball is None:
         raise NotStarted(
             f"the app's lifespan has no client named {name!r}: pass lifespan=gameball_lifespan() to the outermost "

@@ -53,6 +53,7 @@ ORDER = {"customer": "player123", "total": "25.50"}
 ASKED: list[tuple[str, Ask, object, list[str]]] = [
     ("class Order", lambda http: http.post("/orders", json=ORDER).json(), None, ["place_order"]),
     ("import httpx", lambda http: http.post("/reviews").json(), True, ["review"]),
+    ("get_gameball(app)", lambda http: http.get("/").status_code, 404, ["shop_closed", "shop_opened"]),
     ("your database\n\n", lambda http: http.post("/reviews").json(), None, ["review"]),
     ("track_threadsafe", lambda http: http.post("/visits").json(), None, ["visit"]),
     ("track_threadsafe", wave, None, ["wave"]),

@@ -90,30 +90,27 @@ def test_the_apps_own_lifespan_lives_within_the_clients(
     state: dict[str, str] | None, sandbox: Sandbox, make_client: MakeClient
 ) -> None:
     """So what it does at its end can track events, and the database outlives no event that needs it."""
-    clients: list[AsyncGameball] = []
     seen: list[object] = []
-
-    def made() -> AsyncGameball:
-        clients.append(make_client())
-        return clients[-1]
 
     @asynccontextmanager
     async def own(app: Starlette) -> AsyncGenerator[Any]:
         seen.append(app)
-        await clients[0].track("player123", "open")
+        await get_gameball(app).track("player123", "open")
         yield state
-        await clients[0].track("player123", "close")
+        await get_gameball(app).track("player123", "close")
 
     def show(request: Request) -> Response:
         seen.append(getattr(request.state, "database", None))
         return Response()
 
-    app = Starlette(routes=[*ROUTES, Route("/state", show)], lifespan=gameball_lifespan(own, client=made))
+    app = Starlette(routes=[*ROUTES, Route("/state", show)], lifespan=gameball_lifespan(own, client=make_client))
     with TestClient(app) as http:
         assert http.post("/").is_success
         assert http.get("/state").is_success
     assert seen == [app, (state or {}).get("database")]
     assert names(sandbox) == ["open", "review", "close"]
+    with pytest.raises(NotStarted, match="the app's lifespan has no client named 'gameball'"):
+        get_gameball(app)
 
 
 def test_a_lifespan_of_ones_own_may_yield_the_client_itself(sandbox: Sandbox, make_client: MakeClient) -> None:

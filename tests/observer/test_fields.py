@@ -57,7 +57,7 @@ def test_every_call_of_a_logger_gives_attributes() -> None:
 
 
 def test_every_kind_and_every_attribute_is_on_the_page() -> None:
-    kinds = {call.args[0].value for call in field_calls() if isinstance(call.args[0], ast.Constant)}
+    kinds = {str(call.args[0].value) for call in field_calls() if isinstance(call.args[0], ast.Constant)}
     documented = [kind for row in TABLES["Structured logs/`gameball_kind`"] for kind in code_in(row["`gameball_kind`"])]
     assert sorted(documented) == sorted({*kinds, *LINE_KINDS.values(), "sandbox"})
     names = {word.arg for call in field_calls() for word in call.keywords if word.arg} | {"kind"}
