@@ -120,7 +120,7 @@ async def _calls_per_second(callers: int, setting: Setting, call: Callable[[int,
     async def go_on(caller: int) -> None:
         nonlocal count
         own = 0  # names follow one another for each player: a number that all callers share would give each always one
-        while time.perf_counter() < until:
+        while not own or time.perf_counter() < until:
             await call(caller, own)
             own += 1
         count += own

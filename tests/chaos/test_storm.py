@@ -16,7 +16,7 @@ from .conftest import SOAK
 from .gateway import NETWORK, Gateway, Mood, through
 from .storm import REFUSAL, Figures, Storm
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + 10 * SOAK)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400 + 10 * SOAK)]
 
 Note = Callable[[Figures], Figures]
 

@@ -435,7 +435,7 @@ def test_every_command_has_help() -> None:
 # ------------------------------------------------------------------ beside a running owner
 
 BURIER = """
-import sys
+import sys, time
 from gameball_async import DeadLetters, OutcomeUnknown
 from gameball_async._core.events import Event
 from gameball_async._journal.records import DeadLetterEntry
@@ -443,6 +443,7 @@ letters = DeadLetters(sys.argv[1])
 for seq in range(1_000_000):
     letters.add("own", [DeadLetterEntry(seq, Event("p", "buy", None, None, b'"buy":{}'), OutcomeUnknown("lost"))])
     print(seq, flush=True)
+    time.sleep(0.002)  # others get the lock too, as they do beside a real owner
 """
 
 

@@ -124,11 +124,11 @@ async def test_the_earliest_deadline_of_several_closes_rules(sandbox: Sandbox) -
 async def test_a_client_that_stops_sending_finishes_the_requests_in_flight(
     *, has_journal: bool, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    sandbox.script(Fault.latency(0.2))
+    sandbox.script(Fault.latency(1))
     placed = [(f"player{number}", "event", number) for number in range(30)]
     gameball = client(sandbox, journal=tmp_path if has_journal else None)
     await gameball.start()
-    receipts = [await gameball.track(player, name, {"number": number}) for player, name, number in placed]
+    receipts = [gameball.track_nowait(player, name, {"number": number}) for player, name, number in placed]
     await until(lambda: gameball.stats().in_flight == 10)
     sent = gameball.stats().requests
     gameball.stop_sending()

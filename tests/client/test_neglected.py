@@ -33,6 +33,11 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Without the warnings, which come first if a slow machine has kept the client for seconds."""
+    return [line for line in lines(caplog) if line.startswith("ERROR")]
+
+
 def unstarted(events: int = 3) -> AsyncGameball:
     gameball = AsyncGameball("test-key")
     for number in range(events):
@@ -99,7 +104,7 @@ def test_one_thread_looks_after_all_clients_and_keeps_none_of_them_alive(caplog:
     gameballs = [unstarted(1) for _ in range(50)]
     assert sum(thread.name == "gameball-reminder" for thread in threading.enumerate()) == 1
     drop(gameballs)
-    assert lines(caplog) == 50 * [
+    assert errors(caplog) == 50 * [
         "ERROR the client was not started (use `async with`, or await start()); 1 event is lost."
     ]
 
@@ -138,7 +143,7 @@ def test_events_that_wait_after_their_loop_has_ended_are_logged(
 
 def test_what_a_collected_client_held_is_logged_with_its_number(caplog: pytest.LogCaptureFixture) -> None:
     drop([unstarted(3)])
-    assert lines(caplog) == [
+    assert errors(caplog) == [
         "ERROR the client was not started (use `async with`, or await start()); 3 events are lost."
     ]
 

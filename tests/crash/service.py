@@ -131,7 +131,7 @@ class _Service:
             if life.then == "settle":
                 await gameball.flush()
             self._news.send_bytes(b"closing")
-            await gameball.aclose(timeout=0.2 if life.then == "close" else 10)
+            await gameball.aclose(timeout=0.2 if life.then == "close" else 100)
 
     # ---------------------------------------------------------------- the calls
 

@@ -29,7 +29,7 @@ POINTS = max(CRASHES // 20, 3)
 EVENTS, PADDING = (6, 0) if CRASHES < 1000 else (50, 2000)
 """Events of each player, and bytes of each; the many long ones let SQLite move its log into the file many times."""
 
-pytestmark = pytest.mark.timeout(120 + CRASHES)
+pytestmark = pytest.mark.timeout(400 + CRASHES)
 
 REFUSAL = Fault.status(400, code=3000, events={"guilty"})
 _NUMBER = re.compile(rb"marker-(\d{6})\.")

@@ -14,7 +14,7 @@ from gameball_async.sandbox import Fault, Sandbox
 from .syscalls import Call, trace
 from .traced import PLAYERS
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 EVENTS = 6  # of each player
 _MARKER = re.compile(rb"marker-\d{6}\.")

@@ -15,7 +15,7 @@ CYCLES = 10_000 if SOAK else 200
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200 if SOAK else 240)
+@pytest.mark.timeout(1200 if SOAK else 600)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"] if SOAK else ["asyncio"])
 def test_start_and_close_leak_no_memory_task_thread_or_descriptor(
     loop: str, sandbox: Sandbox, book: Path, request: pytest.FixtureRequest

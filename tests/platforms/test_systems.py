@@ -13,7 +13,7 @@ import pytest
 SCRIPTS = Path(__file__).with_name("scripts")
 ROOT = SCRIPTS.parents[2]
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(params=["this system", "like Windows", "like Windows, by its name too"])
