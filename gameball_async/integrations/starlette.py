@@ -102,10 +102,8 @@ def get_gameball(connection: HTTPConnection | Starlette, name: str = "gameball")
     Raises:
         NotStarted: if the app's lifespan has no such client.
     """
-    if isinstance(connection, Starlette):
-        clients = _running.get(connection, {})
-    else:
-        clients = connection.scope.get("state", {})
+    is_app = isinstance(connection, Starlette)
+    clients = _running.get(connection, {}) if is_app else connection.scope.get("state", {})
     gameball: AsyncGameball | None = clients.get(name)
     if gameball is None:
         raise NotStarted(
