@@ -14,7 +14,7 @@ The lifespan's state is ``{"gameball": client}``. Your own lifespan may yield th
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary
@@ -102,9 +102,10 @@ def get_gameball(connection: HTTPConnection | Starlette, name: str = "gameball")
     Raises:
         NotStarted: if the app's lifespan has no such client.
     """
-    is_app = isinstance(connection, Starlette)
-    clients = _running.get(connection, {}) if is_app else connection.scope.get("state", {})
-    gameball: AsyncGameball | None = clients.get(name)
+    clients: Mapping[str, AsyncGameball] = (
+        _running.get(connection, {}) if isinstance(connection, Starlette) else connection.scope.get("state", {})
+    )
+    gameball = clients.get(name)
     if gameball is None:
         raise NotStarted(
             f"the app's lifespan has no client named {name!r}: pass lifespan=gameball_lifespan() to the outermost "
