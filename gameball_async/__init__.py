@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ._client import AsyncGameball
 from ._config import Batching, Journal, RateLimit, Retry
+from ._core.draft import EventDraft
 from ._core.events import Event, Metadata, validate_event
 from ._core.receipts import Delivered, Receipt
 from ._core.stats import (
@@ -59,6 +60,7 @@ __all__ = [
     "DropReason",
     "Dropped",
     "Event",
+    "EventDraft",
     "FlushTimeout",
     "FlusherDied",
     "GameballError",

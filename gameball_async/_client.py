@@ -3,62 +3,45 @@
 from __future__ import annotations
 
 import atexit
-import inspect
 import os
 import warnings
 import weakref
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.abc
 
+from ._arguments import (
+    PaddingLog,
+    checked_before_send,
+    checked_http_client,
+    checked_journal,
+    checked_observer,
+    checked_retry,
+    checked_timeout,
+    checked_type,
+)
 from ._config import Batching, Journal, PathLike, RateLimit, Retry
 from ._core.buffer import Buffer
-from ._core.events import NAME, Metadata, encode, encode_request
-from ._core.receipts import Delivered, Outcome, Receipt
+from ._core.draft import BeforeSend, NotSent, Preparation
+from ._core.events import EncodedEvent, Metadata, encode
+from ._core.receipts import Delivered, Outcome, Receipt, SharedOutcome
 from ._core.stats import CloseReport, Observer, Stats
 from ._endpoint import Endpoint
 from ._engine.callbacks import OnFailure
 from ._engine.flusher import Flusher
 from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
 from ._engine.storage import MemoryStorage, Storage, StorageCallbacks
-from ._log import counted, fields, logger, reminder
-from .errors import ClientClosed, ConfigurationError, LifecycleError
+from ._log import counted, reminder
+from .errors import ClientClosed, LifecycleError
 
 if TYPE_CHECKING:
     from ._engine.delivery import Delivery, HTTPClient
 else:
     HTTPClient = Any  # for `typing.get_type_hints`, which must not need httpx
-
-_T = TypeVar("_T")
-
-_log = logger("gameball_async")
-
-
-class _PaddingLog:
-    """Logs that a text was given with spaces around it: once for ids, for names and for each kind of contact."""
-
-    def __init__(self) -> None:
-        self._logged: set[str] = set()
-
-    def note(self, what: str, padding: str) -> None:
-        """Log it, without the text itself, which may be personal data."""
-        if what in self._logged:
-            return
-        self._logged.add(what)
-        argument = "name" if what == NAME else what.partition(" ")[0]
-        strip = f"{argument}.strip({'' if padding.isspace() else ascii(padding)})"
-        _log.warning(
-            "%s has spaces or invisible characters around it (%s), so Gameball takes it for another one than without "
-            "them: pass %s. This is logged once.",
-            what.partition(" (")[0],
-            ascii(padding),
-            strip,
-            extra=fields("padding", argument=argument),
-        )
 
 
 class AsyncGameball:
@@ -79,6 +62,11 @@ class AsyncGameball:
         on_failure: a function or coroutine function called with each event that will not arrive
             and its `DeliveryError`, one after another. Keep it quick: what waits for it is not
             counted in the buffer. What it raises is logged and ignored.
+        defaults: metadata for every event, such as ``{"channel": "web"}``; an event's own values win.
+        before_send: is called with each event as an `EventDraft`, before it is checked and encoded, in the thread and
+            context of the call. It returns the draft, perhaps changed, or None to drop the event: that is counted,
+            and not reported. If it raises, the event is not sent; it is logged and goes to `on_failure`. Not a
+            coroutine function.
         observer: is called with what the client does, for metrics and traces, see `Observer`.
         http_client: an `httpx.AsyncClient` of your own, with its own limits and timeouts; it is
             not closed. By default the client makes one, and honours the usual proxy variables.
@@ -101,20 +89,24 @@ class AsyncGameball:
         rate: RateLimit | None = RateLimit(),  # noqa: B008 frozen
         journal: str | PathLike | Journal | None = None,
         on_failure: OnFailure | None = None,
+        defaults: Metadata | None = None,
+        before_send: BeforeSend | None = None,
         observer: Observer | None = None,
         http_client: HTTPClient | None = None,
         timeout: float = 30.0,
     ) -> None:
         self._endpoint = Endpoint.checked(api_key, secret_key, api_version, base_url)
-        self._batching = _checked_type("batching", batching, Batching)
-        self._retry = _checked_retry(retry, self._batching)
-        self._rate = None if rate is None else _checked_type("rate", rate, RateLimit)
-        self._journal = _checked_journal(journal, self._batching)
+        self._batching = checked_type("batching", batching, Batching)
+        self._retry = checked_retry(retry, self._batching)
+        self._rate = None if rate is None else checked_type("rate", rate, RateLimit)
+        self._journal = checked_journal(journal, self._batching)
         self._on_failure = on_failure
-        self._observer = None if observer is None else _checked_observer(observer)
-        self._http_client = None if http_client is None else _checked_http_client(http_client)
-        self._timeout = _checked_timeout(timeout)
-        self._on_padded = _PaddingLog().note
+        self._observer = None if observer is None else checked_observer(observer)
+        self._http_client = None if http_client is None else checked_http_client(http_client)
+        self._timeout = checked_timeout(timeout)
+        self._preparation = Preparation(defaults, checked_before_send(before_send))
+        self._encode = self._preparation.encode if self._preparation.is_needed else encode
+        self._on_padded = PaddingLog().note
         self._lifecycle = self._new_lifecycle()
         _clients.add(self)
 
@@ -153,7 +145,10 @@ class AsyncGameball:
             JournalError: if it could not be stored.
             LifecycleError: if the client is closed, or lives in another loop or thread.
         """
-        event = encode(player_unique_id, name, metadata, mobile, email, self._on_padded)
+        try:
+            event = self._encode(player_unique_id, name, metadata, mobile, email, self._on_padded)
+        except NotSent as not_sent:
+            return self._settle_not_sent(not_sent)
         lifecycle = self._lifecycle
         shared = self._admission.offer(event, lifecycle.accepting_now())
         if shared is None and lifecycle.state is ClientState.RUNNING:
@@ -183,7 +178,10 @@ class AsyncGameball:
             JournalError: if the journal cannot store anything at present.
             LifecycleError: as `track` does.
         """
-        event = encode(player_unique_id, name, metadata, mobile, email, self._on_padded)
+        try:
+            event = self._encode(player_unique_id, name, metadata, mobile, email, self._on_padded)
+        except NotSent as not_sent:
+            return self._settle_not_sent(not_sent)
         shared = self._admission.offer(event, self._lifecycle.accepting_now())
         if shared is None:
             raise self._lifecycle.full
@@ -202,8 +200,8 @@ class AsyncGameball:
     ) -> Receipt:
         """Accept one event as `track` does, called from a thread that is not the event loop's.
 
-        Blocks the calling thread until the loop has taken the event over, and as long as `track`
-        would wait. The receipt can only be awaited in the client's loop.
+        The event is encoded in the calling thread. The call blocks until the loop has taken the event over, and as long
+        as `track` would wait. The receipt can only be awaited in the client's loop.
 
         If a signal handler, a soft time limit or Ctrl-C raises during the call, the event is withdrawn and
         the call raises. If it is too late for that, the call returns the receipt instead; a
@@ -215,11 +213,26 @@ class AsyncGameball:
             InvalidEvent: as `track` does.
             BufferFull: as `track` does.
         """
+        prepared: EncodedEvent | NotSent
+        try:
+            prepared = self._encode(player_unique_id, name, metadata, mobile, email, self._on_padded)
+        except NotSent as not_sent:
+            prepared = not_sent
+        return self._lifecycle.run_from_thread(partial(self._accept, prepared))
 
-        async def track_in_loop() -> Receipt:
-            return await self.track(player_unique_id, name, metadata, mobile=mobile, email=email)
-
-        return self._lifecycle.run_from_thread(track_in_loop)
+    async def _accept(self, prepared: EncodedEvent | NotSent) -> Receipt:
+        """Accept an event as `track` does, which has this inlined."""
+        if isinstance(prepared, NotSent):
+            return self._settle_not_sent(prepared)
+        lifecycle = self._lifecycle
+        shared = self._admission.offer(prepared, lifecycle.accepting_now())
+        if shared is None:
+            shared = await self._admission.wait_to_offer((prepared,), lifecycle.accepting_now)
+        if shared is None:
+            raise lifecycle.full
+        if shared.is_durable is False:
+            await self._storage.durable(shared)
+        return Receipt(shared, prepared.name)
 
     async def send(
         self,
@@ -244,20 +257,37 @@ class AsyncGameball:
             The outcome, if all of the events were delivered.
 
         Raises:
-            DeliveryError: of the first event that was not delivered, when all have their outcome.
+            DeliveryError: of the first event that was not delivered, when all have their outcome; of those that
+                `before_send` has dropped, only if all others were delivered.
             InvalidEvent: if one of the events cannot be sent as it is; then none was accepted.
             BufferFull: as `track` does.
             LifecycleError: as `track` does; `send` needs a started client.
         """
-        request = encode_request(player_unique_id, events, mobile, email, self._on_padded)
+        prepared = self._preparation.encode_request(player_unique_id, events, mobile, email, self._on_padded)
+        self._lifecycle.check_running()
+        request = [event for event in prepared if isinstance(event, EncodedEvent)]
+        shared = await self._offer_request(request) if request else None
+        not_sent = [each for each in prepared if isinstance(each, NotSent)]
+        for each in not_sent:
+            self._settle_not_sent(each)
+        outcomes = [] if shared is None else [await shared.wait(event.name) for event in request]
+        return _joint_outcome([*outcomes, *(each.error for each in not_sent)])
+
+    async def _offer_request(self, request: list[EncodedEvent]) -> SharedOutcome:
         lifecycle = self._lifecycle
-        lifecycle.check_running()
         shared = self._admission.offer_batch(request, lifecycle.accepting_now())
         if shared is None:
             shared = await self._admission.wait_to_offer(request, lifecycle.accepting_now, together=True)
         if shared is None:
             raise lifecycle.full
-        return _joint_outcome([await shared.wait(event.name) for event in request])
+        return shared
+
+    def _settle_not_sent(self, not_sent: NotSent) -> Receipt:
+        try:
+            now = self._lifecycle.accepting_now()
+        except LifecycleError as error:
+            raise error from None
+        return Receipt(self._admission.settle_not_sent(not_sent, now), not_sent.event.name)
 
     # ---------------------------------------------------------------- life
 
@@ -299,7 +329,7 @@ class AsyncGameball:
         if self._lifecycle.state is ClientState.CLOSED:
             raise ClientClosed("the client is closed and holds nothing: flush before you close.")
         self._lifecycle.check_running()
-        limit = None if timeout is None else _checked_timeout(timeout, zero=True)
+        limit = None if timeout is None else checked_timeout(timeout, zero=True)
         await self._flusher.flush(limit, self._lifecycle.check_alive)
 
     def stop_sending(self) -> None:
@@ -332,7 +362,7 @@ class AsyncGameball:
         Raises:
             WrongLoop: if the client runs in another loop.
         """
-        return await self._lifecycle.close(_checked_timeout(timeout, zero=True))
+        return await self._lifecycle.close(checked_timeout(timeout, zero=True))
 
     async def __aenter__(self) -> Self:
         try:
@@ -445,57 +475,7 @@ def _joint_outcome(outcomes: list[Outcome]) -> Delivered:
     )
 
 
-def _checked_type(argument: str, value: _T, kind: type[_T]) -> _T:
-    if not isinstance(value, kind):
-        raise ConfigurationError(f"{argument} is of type {type(value).__name__}: give {kind.__name__}(...).")
-    return value
-
-
-def _checked_retry(retry: Retry, batching: Batching) -> Retry:
-    _checked_type("retry", retry, Retry)
-    if batching.linger >= retry.give_up_after:
-        raise ConfigurationError(
-            f"Batching(linger={batching.linger:g}) is not less than Retry(give_up_after={retry.give_up_after:g}): "
-            "every event would be given up before it is sent, lower linger or raise give_up_after."
-        )
-    return retry
-
-
-def _checked_observer(observer: Observer) -> Observer:
-    _checked_type("observer", observer, Observer)
-    for name in vars(Observer):
-        if inspect.iscoroutinefunction(getattr(observer, name)):
-            raise ConfigurationError(
-                f"the observer's {name} is a coroutine function: give a plain one, it is not awaited."
-            )
-    return observer
-
-
 def _make_delivery(endpoint: Endpoint, timeout: float, http_client: HTTPClient | None) -> Delivery:
     from ._engine.delivery import Delivery  # noqa: PLC0415 it imports httpx, which a client needs when it starts
 
     return Delivery(endpoint.url, endpoint.headers, timeout=timeout, secrets=endpoint.secrets, http_client=http_client)
-
-
-def _checked_http_client(http_client: HTTPClient) -> HTTPClient:
-    from ._engine.delivery import HTTPClient  # noqa: PLC0415 likewise
-
-    return _checked_type("http_client", http_client, HTTPClient)
-
-
-def _checked_journal(journal: str | PathLike | Journal | None, batching: Batching) -> Journal | None:
-    if journal is None:
-        return None
-    if batching.when_full not in ("wait", "raise"):
-        raise ConfigurationError(
-            f"Batching(when_full={batching.when_full!r}) does not go with a journal, which keeps what memory cannot "
-            "hold: choose when_full='wait' or 'raise'."
-        )
-    return journal if isinstance(journal, Journal) else Journal(journal)
-
-
-def _checked_timeout(timeout: float, *, zero: bool = False) -> float:
-    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if not is_number or not (timeout > 0 or (zero and timeout == 0)):
-        raise ConfigurationError(f"timeout is {timeout!r}: give a number of seconds.")
-    return timeout

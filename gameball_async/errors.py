@@ -16,7 +16,7 @@
     │   └── FlusherDied
     └── DeliveryError                     an accepted event will not arrive, or may not have arrived
         ├── Rejected                      Gameball refused it for good
-        ├── Dropped                       it was given up here: buffer full, too old, client closed, journal failed
+        ├── Dropped                       it was given up here: buffer full, too old, closed, by before_send
         └── OutcomeUnknown                it was sent once and the answer got lost
 
 No message holds a key, an e-mail address, a phone number or a player's id.
@@ -130,6 +130,8 @@ class DropReason(StrEnum):
     CLOSED = "closed"
     FLUSHER_DIED = "flusher died"
     JOURNAL_FAILED = "journal failed"
+    FILTERED = "filtered"
+    BEFORE_SEND_FAILED = "before_send failed"
 
 
 class Dropped(DeliveryError):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import ItemsView, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
@@ -15,8 +14,8 @@ import attrs
 import msgspec
 
 from ..errors import InvalidEvent
-from . import remedies
-from .remedies import is_missing, kind, leave_out, quoted
+from .conversion import GREATEST_INT, LEAST_INT, check_key, converted, sendable_values
+from .texts import NAME, PLAYER, OnPadded, contact, text, without_surrogates
 
 Number = int | float | Decimal
 Scalar = str | Number | date | UUID | Enum
@@ -25,21 +24,6 @@ Scalar = str | Number | date | UUID | Enum
 Metadata = Mapping[str, Scalar | Sequence[Scalar]]
 """An event's metadata: numbers, strings, or arrays of these, by key."""
 
-_LEAST_INT, _GREATEST_INT = -(2**63), 2**63 - 1
-_DECIMAL_DIGITS = 28  # the precision of Decimal's default context, and what a .NET decimal holds
-
-PLAYER = "player_unique_id"
-NAME = "the event's name"
-
-_GUESTS = " A guest has no player id: do not track guests."
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Characters that show nothing, although Unicode counts them as letters, marks or symbols: fillers and the like."""
-
-_PARTS_OF_EMOJI = frozenset(map(chr, [0x200D, 0xE007F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
-"""Joiners and variation selectors: they show nothing, but a text may well end with one."""
-
-OnPadded = Callable[[str, str], object]
-"""Called with what a text is for, and the characters around it that cannot be seen."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -89,6 +73,14 @@ class Event:
 def as_event(event: EncodedEvent) -> Event:
     """Return an encoded event as users get it back."""
     return Event(event.player, event.name, event.mobile, event.email, event.encoded)
+
+
+def sendable_part(player: object, name: object, metadata: object, mobile: object, email: object) -> Event:
+    """Return an event with what of it can be sent; an id or a name that is no text is empty."""
+    plain_name = without_surrogates(name) or ""
+    encoded = _encode({plain_name: sendable_values(metadata)})[1:-1]
+    player = without_surrogates(player) or ""
+    return Event(player, plain_name, without_surrogates(mobile), without_surrogates(email), encoded)
 
 
 def validate_event(
@@ -148,72 +140,22 @@ def encode_request(
     """
     mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
     player = text(PLAYER, player, on_padded)
-    if not isinstance(events, Mapping) or not events:
-        raise InvalidEvent("send() takes a dict of at least one event: metadata or None by event name.")
-    named = [(text(NAME, name, on_padded), metadata) for name, metadata in events.items()]
+    named = [(text(NAME, name, on_padded), metadata) for name, metadata in named_events(events)]
     encoded = {name: encode_event(name, metadata) for name, metadata in named}
     if len(encoded) != len(events):
         raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
     return [EncodedEvent(player, name, member, mobile, email) for name, member in encoded.items()]
 
 
-def text(what: str, value: object, on_padded: OnPadded | None = None) -> str:
-    """Return `value` as a plain string, if it is one that can be seen and that UTF-8 can carry.
-
-    Args:
-        what: what the value is for.
-        value: the value.
-        on_padded: called if there are spaces around it.
+def named_events(events: Mapping[str, Metadata | None]) -> ItemsView[str, Metadata | None]:
+    """Return the events of one request as pairs.
 
     Raises:
-        InvalidEvent: otherwise; the message says what the value is for, never the value.
+        InvalidEvent: if it is not a dict of at least one event.
     """
-    if type(value) is str and value.isascii() and value >= "!" and value[-1] > " ":  # nearly always
-        return value
-    if not isinstance(value, str):
-        remedy = remedies.for_text(value, "value")
-        raise InvalidEvent(f"{what} is {kind(value)}: {remedy}{_guests(what) if is_missing(value) else ''}")
-    if not value:
-        raise InvalidEvent(f"{what} is an empty string: give a non-empty one.{_guests(what)}")
-    plain = str.__str__(value)
-    if (advice := remedies.for_surrogates(plain, "value")) is not None:
-        raise InvalidEvent(f"{what} holds a lone surrogate, which {advice}")
-    if is_blank(plain):
-        raise InvalidEvent(
-            f"{what} is blank, it has only white space or invisible characters: give one that can be seen."
-            f"{_guests(what)}"
-        )
-    if on_padded is not None and (padding := _padding(plain)):
-        on_padded(what, padding)
-    return plain
-
-
-def _guests(what: str) -> str:
-    return _GUESTS if what == PLAYER else ""
-
-
-def contact(what: str, value: object, on_padded: OnPadded | None = None) -> str | None:
-    """Return a mobile number or an e-mail address as a plain string; None stays None."""
-    return None if value is None else text(f"{what} (omit it if unknown)", value, on_padded)
-
-
-def is_blank(value: str) -> bool:
-    """Whether nothing of a string can be seen."""
-    is_plain = value.isascii() and value >= "!"  # nearly always
-    return not is_plain and not any(map(_is_visible, value))
-
-
-def _is_visible(character: str) -> bool:
-    if character.isspace() or (unicodedata.category(character) in ("Cc", "Cf") and character != "\x7f"):
-        return False  # DEL is let through: to look for it would cost every event more than it is worth
-    return character not in _INVISIBLE and character not in _PARTS_OF_EMOJI
-
-
-def _padding(value: str) -> str:
-    """The characters at both ends of a string that cannot be seen, each once."""
-    first = next(at for at, character in enumerate(value) if _is_visible(character))
-    last = next(at for at in range(len(value) - 1, -1, -1) if _is_visible(value[at]))
-    return "".join(sorted(set(value[:first] + value[last + 1 :]) - _PARTS_OF_EMOJI))
+    if not isinstance(events, Mapping) or not events:
+        raise InvalidEvent("send() takes a dict of at least one event: metadata or None by event name.")
+    return events.items()
 
 
 def encode_event(name: object, metadata: object) -> bytes:
@@ -231,16 +173,16 @@ def encode_event(name: object, metadata: object) -> bytes:
     if metadata is None:
         metadata = {}
     elif not _is_plain(metadata):
-        metadata = _converted(name, metadata)
+        metadata = converted(name, metadata)
     try:
         encoded = _encode({name: metadata})[1:-1]
     except UnicodeEncodeError:
         text(NAME, name)
-        _converted(name, metadata)  # one of both raises, for the text that UTF-8 refused
+        converted(name, metadata)  # one of both raises, for the text that UTF-8 refused
         raise
     if not encoded.isascii():  # only then may a key be blank that `_is_plain` has let through
         for key in cast("Mapping[str, object]", metadata):
-            _check_key(name, key)
+            check_key(name, key)
     return encoded
 
 
@@ -259,7 +201,7 @@ def _is_plain(metadata: object) -> bool:
         if of is str:
             continue
         if of is int:
-            is_plain = _LEAST_INT <= value <= _GREATEST_INT
+            is_plain = LEAST_INT <= value <= GREATEST_INT
         elif of is float:
             is_plain = math.isfinite(value)
         else:
@@ -275,116 +217,3 @@ def _are_plain(items: list[object]) -> bool:
         if of is not str and not ((of is int or of is float) and _is_plain({"item": item})):
             return False
     return True
-
-
-def _converted(name: str, metadata: object) -> dict[str, object]:
-    if not isinstance(metadata, Mapping):
-        raise InvalidEvent(f"event {quoted(name)}: metadata is {kind(metadata)}: {remedies.for_metadata(metadata)}")
-    converted: dict[str, object] = {}
-    for key, value in cast("Mapping[object, object]", metadata).items():
-        plain_key = _check_key(name, key)
-        if plain_key in converted:
-            raise InvalidEvent(f"event {quoted(name)}: key {quoted(plain_key)} occurs twice: use a list of values.")
-        converted[plain_key] = _converted_value(name, plain_key, value)
-    return converted
-
-
-def _check_key(name: str, key: object) -> str:
-    """Return a key as a plain string, if it is a string that can be seen."""
-    if not isinstance(key, str):
-        problem = f"is {kind(key)}: {remedies.for_text(key, 'key')}"
-    elif (remedy := remedies.for_surrogates(key, "key")) is not None:
-        problem = f"holds a lone surrogate, which {remedy}"
-    elif is_blank(key):
-        problem = f"is {'blank' if key else 'an empty string'}: give a non-empty string that can be seen."
-    else:
-        return str.__str__(key)
-    raise InvalidEvent(f"event {quoted(name)}: a metadata key {problem}")
-
-
-def _converted_value(name: str, key: str, value: object) -> object:
-    if not isinstance(value, (list, tuple)):
-        return _converted_scalar(_ValuePath(name, key), value)
-    items = cast("Sequence[object]", value)
-    place = _ValuePath(name, key, items)
-    converted: list[object] = []
-    for index, item in enumerate(items):
-        place.index = index
-        converted.append(_converted_scalar(place, item))
-    return converted
-
-
-@attrs.define
-class _ValuePath:
-    """Where a value is, for messages.
-
-    Attributes:
-        name: the event's name.
-        key: the key of its metadata.
-        array: the array that it is an item of.
-        index: where in it.
-    """
-
-    name: str
-    key: str
-    array: Sequence[object] | None = None
-    index: int = 0
-
-    def expression(self, member: str) -> str:
-        """The value, as a suggestion calls it; `member` is what leads from there into an Enum."""
-        return ("value" if self.array is None else f"value[{self.index}]") + member
-
-    def error(self, problem: str) -> InvalidEvent:
-        what = "the value" if self.array is None else "an item of the array"
-        return InvalidEvent(f"event {quoted(self.name)}, key {quoted(self.key)}: {what} is {problem}")
-
-
-def _converted_scalar(place: _ValuePath, value: object, member: str = "") -> object:
-    match value:
-        case Enum():
-            return _converted_scalar(place, value.value, f"{member}.value")
-        case Decimal():
-            return _converted_decimal(place, value, member)
-        case bool():
-            pass
-        case str() | int() | float() | date() | UUID():
-            return _converted_common(place, value, member)
-        case _:
-            pass
-    remedy = remedies.for_value(place.key, value, place.expression(member), place.array)
-    raise place.error(f"{kind(value)}; Gameball takes numbers, strings and arrays of these: {remedy}")
-
-
-def _converted_common(place: _ValuePath, value: str | float | date | UUID, member: str) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise place.error(f"NaN or infinite, which JSON cannot carry: {leave_out(place.array)}")
-    if is_missing(value):
-        raise place.error(f"{kind(value)} that is not equal to itself, a missing value: {leave_out(place.array)}")
-    match value:
-        case str():
-            if not value.isascii() and (remedy := remedies.for_surrogates(value, place.expression(member))):
-                raise place.error(f"a text with a lone surrogate, which {remedy}")
-            return str.__str__(value)
-        case int():
-            if _LEAST_INT <= (number := int.__int__(value)) <= _GREATEST_INT:
-                return number
-            raise place.error(f"an int beyond 64 bits: {remedies.for_int(number, place.expression(member))}")
-        case float():
-            return float.__float__(value)
-        case date():
-            return value.isoformat()
-        case _:
-            return str(value)
-
-
-def _converted_decimal(place: _ValuePath, value: Decimal, member: str) -> msgspec.Raw:
-    if not value.is_finite():
-        raise place.error(f"NaN or infinite, which JSON cannot carry: {leave_out(place.array)}")
-    _, digits, exponent = value.as_tuple()
-    longest = max(len(digits), abs(int(exponent)), abs(value.adjusted()))
-    if longest > _DECIMAL_DIGITS:
-        raise place.error(
-            f"a Decimal of more than {_DECIMAL_DIGITS} digits: quantize it, or send it as a string, for example "
-            f"str({place.expression(member)})."
-        )
-    return msgspec.Raw(Decimal.__format__(value, "f").encode())

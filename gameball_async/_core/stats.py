@@ -23,7 +23,7 @@ class Stats:
         accepted: events that `track` or `send` took over, or that were found in the journal.
         delivered: events in requests that Gameball answered with success.
         rejected: events that Gameball refused for good.
-        dropped: events given up here: buffer full, expired, client closed.
+        dropped: events given up here: buffer full, expired, client closed, by `before_send`.
         unknown: events whose request was sent and whose answer got lost, and that are not sent
             again: `Retry(ambiguous="report")`, or the client was closed.
         buffered_events: events in memory without an outcome yet, those in flight included.
@@ -40,6 +40,7 @@ class Stats:
         journaled_events: events without an outcome that are not in memory: they are in the journal,
             or being written to it.
         journal_bytes: bytes of this process's journal file that are in use.
+        filtered: those of the dropped events that `before_send` dropped by returning None.
     """
 
     accepted: int
@@ -58,6 +59,7 @@ class Stats:
     halted: str | None
     journaled_events: int = 0
     journal_bytes: int = 0
+    filtered: int = 0
 
     @property
     def pending(self) -> int:

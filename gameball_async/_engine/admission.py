@@ -11,6 +11,7 @@ import anyio
 from .._config import Batching
 from .._core.batch import request_bytes
 from .._core.buffer import Buffer
+from .._core.draft import NotSent
 from .._core.events import EncodedEvent, Event, as_event
 from .._core.receipts import SharedOutcome
 from ..errors import Dropped, DropReason
@@ -143,6 +144,23 @@ class Admission:
         return shared
 
     # ---------------------------------------------------------------- dropping
+
+    def settle_not_sent(self, not_sent: NotSent, now: float) -> SharedOutcome:
+        """Accept an event that has its outcome already; unless it was filtered, that is logged, and reported."""
+        event, error = not_sent.event, not_sent.error
+        shared = SharedOutcome()
+        shared.settle(error)
+        self._buffer.write_off(1)
+        if self._is_observed:
+            self._reporting.tracked(shared, (event,))
+        if error.reason is DropReason.FILTERED:
+            self._buffer.counts.filtered += 1
+            self._reporting.settled(1, error)
+        else:
+            self._failures.add([event], error)
+            self._reporting.failed([event.name], error)
+            self._reporting.log_failed(now)
+        return shared
 
     def _offer_dropping(self, event: EncodedEvent, now: float) -> SharedOutcome:
         shared = None

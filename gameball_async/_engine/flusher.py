@@ -364,6 +364,7 @@ class Flusher:
             buffered_bytes=counts.pending_bytes,
             journaled_events=store.spilled,
             journal_bytes=store.used_bytes,
+            filtered=counts.filtered,
             oldest_age=self._oldest_age(now),
             in_flight=self.in_flight,
             requests=self.requests,

@@ -16,7 +16,7 @@ import anyio
 import attrs
 
 from .._core.batch import Batch
-from .._core.events import EncodedEvent
+from .._core.events import EncodedEvent, Event
 from .._core.outcome import FAILURES, Answer, Decision, ServerHealth
 from .._core.pacing import BreakerState, CircuitBreaker
 from .._core.receipts import Delivered, Notifier, SharedOutcome
@@ -349,12 +349,12 @@ class Reporting:
 
     # ---------------------------------------------------------------- events
 
-    def tracked(self, shared: SharedOutcome, events: Sequence[EncodedEvent]) -> None:
+    def tracked(self, shared: SharedOutcome, events: Sequence[EncodedEvent | Event]) -> None:
         """Report accepted events in the caller's context; their marks go where their outcome goes."""
         for event in events:
             shared.mark(event.name, self._call(self._observer.on_track, event.name))
 
-    def delivered(self, events: int, outcome: Delivered) -> None:
+    def settled(self, events: int, outcome: Delivered | DeliveryError) -> None:
         self._call(self._observer.on_settled, events, outcome)
 
     def failed(self, names: Sequence[str], error: DeliveryError) -> None:

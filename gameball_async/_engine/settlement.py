@@ -127,7 +127,7 @@ class Settlement:
                 self._buffer.settle(batch, delivered, now)
                 self._storage.ack(batch)
                 if self._reporting.is_watched:
-                    self._reporting.delivered(len(batch.events), delivered)
+                    self._reporting.settled(len(batch.events), delivered)
             case Decision.REFUSED:
                 self._refuse(batch, answer, now)
             case Decision.AMBIGUOUS | Decision.INTERRUPTED if self._retry.ambiguous == "report":

@@ -181,6 +181,7 @@ _COUNTERS = {
     "gameball.client.delivered.events": ("{event}", "delivered", "Events that Gameball has accepted."),
     "gameball.client.rejected.events": ("{event}", "rejected", "Events that Gameball rejected."),
     "gameball.client.dropped.events": ("{event}", "dropped", "Events given up: no room, too old, client closed."),
+    "gameball.client.filtered.events": ("{event}", "filtered", "Dropped events that before_send dropped."),
     "gameball.client.unknown.events": ("{event}", "unknown", "Events that may have arrived, and are not sent again."),
     "gameball.client.requests": ("{request}", "requests", "Requests sent, retries included."),
     "gameball.client.retries": ("{request}", "retries", "Requests that repeated an earlier one."),

@@ -14,7 +14,9 @@ from uuid import UUID
 
 import attrs
 
-from .. import AsyncGameball, Event
+from .. import AsyncGameball, Event, Metadata
+from .._arguments import checked_before_send
+from .._core.draft import BeforeSend, Preparation
 from .._engine.callbacks import OnFailure
 from .._engine.lifecycle import ClientState
 from ._recording import Failure, RecorderLifecycle, RecordingEngine, Rule
@@ -149,16 +151,27 @@ class Recorder(AsyncGameball):
     Args:
         on_failure: as for the client; called before the next `track`, `send`, `flush` or
             `aclose` returns. While one task is in it, the calls of other tasks do not wait.
+        defaults: as for the client.
+        before_send: as for the client; events are recorded as it returns them.
         started: True creates a recorder that is started already, in any loop; by
             default `send`, `flush` and `track_threadsafe` need `start`, `run` or `async with` first.
     """
 
-    def __init__(self, *, on_failure: OnFailure | None = None, started: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        on_failure: OnFailure | None = None,
+        defaults: Metadata | None = None,
+        before_send: BeforeSend | None = None,
+        started: bool = False,
+    ) -> None:
         # the client's constructor is not called: a recorder has no key and no address, and its engine is another one
         self._recording = RecordingEngine(on_failure)
         self._lifecycle = RecorderLifecycle(self._recording, started=started)
         engine: Any = self._recording
         self._admission = self._storage = self._flusher = engine
+        self._preparation = Preparation(defaults, checked_before_send(before_send))
+        self._encode = self._preparation.encode
         self._on_padded = _ignore
 
     @property

@@ -30,6 +30,7 @@ from .. import (
     Undelivered,
     WrongLoop,
 )
+from .._core.draft import NotSent
 from .._core.events import EncodedEvent
 from .._core.receipts import Outcome, SharedOutcome
 from .._engine.backends import Backend, current_backend
@@ -157,6 +158,7 @@ class RecordingEngine:
         self._halted: ClientHalted | None = None
         self._counts: Counter[type[Outcome]] = Counter()
         self._is_reporting = False
+        self._filtered = 0
 
     # ---------------------------------------------------------------- as the client's admission and storage
 
@@ -166,6 +168,18 @@ class RecordingEngine:
 
     def offer_batch(self, events: Sequence[EncodedEvent], _: float) -> SharedOutcome:
         return self._accept(events, RecordedOutcome(self.report, is_durable=None))
+
+    def settle_not_sent(self, not_sent: NotSent, _: float) -> SharedOutcome:
+        """Count an event that is not sent, and does not count as tracked."""
+        shared, event, error = RecordedOutcome(None, is_durable=None), not_sent.event, not_sent.error
+        with self._lock:
+            self._counts[Dropped] += 1
+            if error.reason is DropReason.FILTERED:
+                self._filtered += 1
+            else:
+                self._failures.add([event], error)
+        shared.settle_event(event.name, error)
+        return shared
 
     def claim(self, shared: SharedOutcome) -> None:
         """Do nothing: recorded events are accepted."""
@@ -199,6 +213,7 @@ class RecordingEngine:
         """Return the client's counts; those that a recorder does not have are 0."""
         with self._lock:
             counts, held, halted = self._counts.copy(), len(self._held), self._halted
+            filtered = self._filtered
         return Stats(
             accepted=counts.total() + held,
             delivered=counts[Delivered],
@@ -214,6 +229,7 @@ class RecordingEngine:
             ambiguous=0,
             paused_until=None,
             halted=None if halted is None else str(halted),
+            filtered=filtered,
         )
 
     # ---------------------------------------------------------------- outcomes

@@ -25,6 +25,7 @@ COUNTERS = {
     "gameball.client.delivered.events": "delivered",
     "gameball.client.rejected.events": "rejected",
     "gameball.client.dropped.events": "dropped",
+    "gameball.client.filtered.events": "filtered",
     "gameball.client.unknown.events": "unknown",
     "gameball.client.requests": "requests",
     "gameball.client.retries": "retries",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gameball_async.sandbox
-from gameball_async._core.events import is_blank
+from gameball_async._core.texts import is_blank
 from gameball_async.sandbox._responses import DIALECTS, Dialect
 from gameball_async.sandbox._rules import ParsedRequest, _is_blank, read
 

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameball_async import Event, InvalidEvent, validate_event
-from gameball_async._core.events import contact, encode_event, text
+from gameball_async._core.events import encode_event
+from gameball_async._core.texts import contact, text
 
 from .strategies import Colour, Level, Number, Ratio, Size, Text, examples, metadata, names
 

@@ -23,6 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_endpoint"}),
     frozenset({"_engine"}),
     frozenset({"_journal"}),
+    frozenset({"_arguments"}),
     frozenset({"_client"}),
     frozenset({"__init__"}),
     frozenset({"_loop_thread"}),
@@ -49,6 +50,8 @@ SHARED = {
 ENGINE = frozenset(
     f"gameball_async.{name}"
     for name in (
+        "_arguments",
+        "_core.draft",
         "_core.events",
         "_core.receipts",
         "_engine.backends",

@@ -19,10 +19,12 @@ from gameball_async import (
     AsyncGameball,
     Batching,
     CloseReport,
+    ConfigurationError,
     Delivered,
     DeliveryError,
     DropReason,
     Event,
+    EventDraft,
     InvalidEvent,
     Metadata,
     RateLimit,
@@ -63,6 +65,7 @@ async def test_the_calls_of_a_client_have_these_types() -> None:
         assert_type(stats.paused_until, datetime | None)
         assert_type(stats.halted, str | None)
         assert_type(stats.pending, int)
+        assert_type(stats.filtered, int)
         report = assert_type(await gameball.aclose(), CloseReport)
         assert_type(report.undelivered, tuple[Undelivered, ...])
         assert_type([each.event for each in report.undelivered], list[Event])
@@ -137,6 +140,22 @@ async def test_a_callback_may_be_a_function_or_a_coroutine_function() -> None:
     AsyncGameball("key", on_failure=function)
     AsyncGameball("key", on_failure=coroutine)
     AsyncGameball("key", on_failure=wrong)  # type: ignore[arg-type]
+
+    def before_send(draft: EventDraft) -> EventDraft | None:
+        assert_type(draft.player_unique_id, str)
+        assert_type(draft.name, str)
+        assert_type(draft.mobile, str | None)
+        draft.metadata["channel"] = draft.metadata.get("channel", "web")
+        return draft if draft.email is None else None
+
+    async def awaited(draft: EventDraft) -> EventDraft:
+        return draft
+
+    AsyncGameball("key", defaults={"channel": "web"}, before_send=before_send)
+    with pytest.raises(ConfigurationError):
+        AsyncGameball("key", before_send=awaited)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError):
+        AsyncGameball("key", defaults={"gift": None})  # type: ignore[dict-item]
     AsyncGameball("key", rate=None)
     AsyncGameball("key", rate=RateLimit(share=1 / 4))
 
