@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ._config import Batching, Journal, PathLike, Retry
 from ._core.draft import BeforeSend
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ._engine.delivery import HTTPClient
 
 _T = TypeVar("_T")
+
+OnInvalid = Literal["raise", "report"]
 
 _log = logger("gameball_async")
 
@@ -102,3 +104,10 @@ def checked_before_send(before_send: BeforeSend | None) -> BeforeSend | None:
     if any(map(inspect.iscoroutinefunction, (before_send, type(before_send).__call__))):
         raise ConfigurationError("before_send is a coroutine function: give a plain one, it is not awaited.")
     return before_send
+
+
+def checked_on_invalid(on_invalid: OnInvalid) -> OnInvalid:
+    """Refuse an unknown choice."""
+    if on_invalid not in ("raise", "report"):
+        raise ConfigurationError(f"on_invalid is {on_invalid!r}: give 'raise' or 'report'.")
+    return on_invalid

@@ -15,11 +15,13 @@ import anyio
 import anyio.abc
 
 from ._arguments import (
+    OnInvalid,
     PaddingLog,
     checked_before_send,
     checked_http_client,
     checked_journal,
     checked_observer,
+    checked_on_invalid,
     checked_retry,
     checked_timeout,
     checked_type,
@@ -52,13 +54,19 @@ class AsyncGameball:
     Args:
         api_key: the account's API key; by default the environment's ``GAMEBALL_API_KEY``.
         secret_key: sent whenever it is set, required by v4.1; by default ``GAMEBALL_SECRET_KEY``.
-        api_version: ``"v3.0"`` (the default), ``"v4.0"`` or ``"v4.1"``.
-        base_url: where the API lives. Test and production differ by their key, not by this.
+        api_version: ``"v3.0"``, ``"v4.0"`` or ``"v4.1"``; by default ``GAMEBALL_API_VERSION``, or else ``"v3.0"``.
+        base_url: where the API lives; by default ``GAMEBALL_BASE_URL``, or else ``https://api.gameball.co``. Test and
+            production differ by their key, not by this.
+        enabled: False switches the client off: events are checked and not sent, their outcome is a `Dropped`, and no
+            key is needed. By default ``GAMEBALL_ENABLED`` decides, 1 or 0, or else it is on.
         batching: how events are merged and how many are held, see `Batching`.
         retry: when and how long a failed request is tried again, see `Retry`.
         rate: the two windows that requests keep to, see `RateLimit`; None switches pacing off.
         journal: a folder in which events are kept on disk, so that they survive the process; or a
             `Journal` with the folder and its limits. By default events are in memory alone.
+        on_invalid: what becomes of an event that cannot be sent. ``"raise"`` (the default): the call raises
+            `InvalidEvent`. ``"report"``: the call succeeds, the event's outcome is a `Dropped` with the
+            `InvalidEvent` as its cause, and it is logged, counted in `Stats.invalid`, and goes to `on_failure`.
         on_failure: a function or coroutine function called with each event that will not arrive
             and its `DeliveryError`, one after another. Keep it quick: what waits for it is not
             counted in the buffer. What it raises is logged and ignored.
@@ -82,12 +90,14 @@ class AsyncGameball:
         api_key: str | None = None,
         *,
         secret_key: str | None = None,
-        api_version: str = "v3.0",
-        base_url: str = "https://api.gameball.co",
+        api_version: str | None = None,
+        base_url: str | None = None,
+        enabled: bool | None = None,
         batching: Batching = Batching(),  # noqa: B008 frozen
         retry: Retry = Retry(),  # noqa: B008 frozen
         rate: RateLimit | None = RateLimit(),  # noqa: B008 frozen
         journal: str | PathLike | Journal | None = None,
+        on_invalid: OnInvalid = "raise",
         on_failure: OnFailure | None = None,
         defaults: Metadata | None = None,
         before_send: BeforeSend | None = None,
@@ -95,7 +105,7 @@ class AsyncGameball:
         http_client: HTTPClient | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._endpoint = Endpoint.checked(api_key, secret_key, api_version, base_url)
+        self._endpoint = Endpoint.checked(api_key, secret_key, api_version, base_url, enabled=enabled)
         self._batching = checked_type("batching", batching, Batching)
         self._retry = checked_retry(retry, self._batching)
         self._rate = None if rate is None else checked_type("rate", rate, RateLimit)
@@ -104,10 +114,16 @@ class AsyncGameball:
         self._observer = None if observer is None else checked_observer(observer)
         self._http_client = None if http_client is None else checked_http_client(http_client)
         self._timeout = checked_timeout(timeout)
-        self._preparation = Preparation(defaults, checked_before_send(before_send))
-        self._encode = self._preparation.encode if self._preparation.is_needed else encode
         self._on_padded = PaddingLog().note
         self._lifecycle = self._new_lifecycle()
+        self._preparation = Preparation(
+            defaults,
+            checked_before_send(before_send),
+            reports_invalid=checked_on_invalid(on_invalid) == "report",
+            switched_off_by=self._endpoint.switched_off_by,
+            check=self._flusher.buffer.check_batch,
+        )
+        self._encode = self._preparation.encode if self._preparation.is_needed else encode
         _clients.add(self)
 
     # ---------------------------------------------------------------- events
@@ -392,7 +408,7 @@ class AsyncGameball:
         return self._flusher.stats()
 
     def __repr__(self) -> str:
-        state = self._lifecycle.state.name.lower()
+        state = self._lifecycle.state.name.lower() + (", switched off" if self._endpoint.switched_off_by else "")
         return f"<AsyncGameball {self._endpoint.dialect.version} at {self._endpoint.base_url}, {state}>"
 
     def __del__(self) -> None:
@@ -427,7 +443,7 @@ class AsyncGameball:
         return Lifecycle(flusher)
 
     def _make_storage(self, buffer: Buffer, batching: Batching, callbacks: StorageCallbacks) -> Storage:
-        if self._journal is None:
+        if self._journal is None or self._endpoint.switched_off_by is not None:
             return MemoryStorage(buffer, batching, callbacks)
         from ._journal import JournalWriter, journal_storage  # noqa: PLC0415 only a journal needs SQLite
 

@@ -19,39 +19,63 @@ from ._core.wire import ApiVersion, dialect
 from ._version import __version__
 from .errors import ConfigurationError
 
+DEFAULT_BASE_URL = "https://api.gameball.co"
+DEFAULT_API_VERSION = "v3.0"
+
+_SWITCH = "GAMEBALL_ENABLED"
+_SWITCH_WORDS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
 
 @attrs.frozen
 class Endpoint:
-    """Address, dialect and keys of one account.
+    """Address, dialect and keys of one account, and whether anything is sent there.
 
     Attributes:
         base_url: without a slash at its end.
         dialect: how this version of the API looks on the wire.
+        switched_off_by: the setting that switches the client off, such as `enabled=False`; None if it is on.
     """
 
     base_url: str
     dialect: ApiVersion
     _api_key: str = attrs.field(repr=False)
     _secret_key: str = attrs.field(repr=False)
+    switched_off_by: str | None = None
 
     @classmethod
-    def checked(cls, api_key: str | None, secret_key: str | None, api_version: str, base_url: str) -> Endpoint:
-        """Take missing keys from the environment, and refuse what cannot work.
+    def checked(
+        cls,
+        api_key: str | None,
+        secret_key: str | None,
+        api_version: str | None,
+        base_url: str | None,
+        *,
+        enabled: bool | None = None,
+    ) -> Endpoint:
+        """Take from the environment what is None, and refuse what cannot work.
 
         Raises:
-            ConfigurationError: naming the argument and the remedy, never the key.
+            ConfigurationError: naming the argument or the variable and the remedy, never the key.
         """
+        url, url_is_from = _given("base_url", base_url, "GAMEBALL_BASE_URL", DEFAULT_BASE_URL)
+        version, version_is_from = _given("api_version", api_version, "GAMEBALL_API_VERSION", DEFAULT_API_VERSION)
         endpoint = cls(
-            _checked_base_url(base_url),
-            dialect(api_version),
+            _checked_base_url(url, url_is_from),
+            dialect(version, version_is_from),
             _checked_key("api_key", api_key, "GAMEBALL_API_KEY"),
             _checked_key("secret_key", secret_key, "GAMEBALL_SECRET_KEY"),
+            switched_off_by(enabled=enabled),
         )
+        if endpoint.switched_off_by is not None:
+            return endpoint
         if not endpoint._api_key:
             raise ConfigurationError("api_key is missing: pass it, or set GAMEBALL_API_KEY in the environment.")
         if endpoint.dialect.needs_secret and not endpoint._secret_key:
             raise ConfigurationError(
-                f"{api_version} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
+                f"{version} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
             )
         return endpoint
 
@@ -80,7 +104,10 @@ class Endpoint:
         return tuple(filter(None, (self._api_key, self._secret_key)))
 
     def warnings(self) -> Iterator[str]:
-        """Say what works and is probably a mistake: an address without encryption, a key that is none."""
+        """Say what works and is probably a mistake: an address without encryption, a key that is none, a switch."""
+        if self.switched_off_by is not None:
+            yield f"the client is switched off by {self.switched_off_by}: events are checked, and not sent."
+            return
         if urlsplit(self.base_url).scheme == "http" and not is_local(self.base_url):
             yield (
                 "base_url is an http address of another machine: the API key and your customers' data can be read on "
@@ -116,21 +143,48 @@ def _checked_key(argument: str, value: str | None, variable: str) -> str:
     return key
 
 
-def _checked_base_url(base_url: str) -> str:
+def switched_off_by(*, enabled: bool | None) -> str | None:
+    """What switches a client off: `enabled=False`, or the variable with its value; None if it is on.
+
+    Raises:
+        ConfigurationError: if the argument or the variable is neither yes nor no.
+    """
+    if enabled is not None:
+        if not isinstance(enabled, bool):
+            raise ConfigurationError(f"enabled is of type {type(enabled).__name__}: give True or False.")
+        return None if enabled else "enabled=False"
+    value = os.environ.get(_SWITCH, "").strip()
+    if not value:
+        return None
+    if value.lower() not in _SWITCH_WORDS:
+        raise ConfigurationError(
+            f"{_SWITCH} is set to a word that is neither yes nor no: use 1, true, yes or on, or 0, false, no or off."
+        )
+    return None if _SWITCH_WORDS[value.lower()] else f"{_SWITCH}={value}"
+
+
+def _given(argument: str, value: str | None, variable: str, default: str) -> tuple[str, str]:
+    """The argument, else the variable, else the default; and the name of what it comes from."""
+    if value is None and (found := os.environ.get(variable)):
+        return found, variable
+    return default if value is None else value, argument
+
+
+def _checked_base_url(base_url: str, base_url_is_from: str) -> str:
     example = "give one such as 'https://api.gameball.co'."
     try:
         parts = urlsplit(base_url)
         is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         is_usable &= base_url.isprintable() and " " not in base_url and "\\" not in base_url
     except (ValueError, AttributeError, TypeError):
-        raise ConfigurationError(f"base_url is no http or https address: {example}") from None
+        raise ConfigurationError(f"{base_url_is_from} is no http or https address: {example}") from None
     if not is_usable:
-        raise ConfigurationError(f"base_url is no http or https address: {example}")
+        raise ConfigurationError(f"{base_url_is_from} is no http or https address: {example}")
     if any(character in base_url for character in "@?#"):
-        raise ConfigurationError(f"base_url holds a user, a password, a query or a fragment: {example}")
+        raise ConfigurationError(f"{base_url_is_from} holds a user, a password, a query or a fragment: {example}")
     path = parts.path.rstrip("/")
     if path.endswith("/api") or "/api/v" in path:
-        raise ConfigurationError(f"base_url ends in {path!r}, which the client appends itself: {example}")
+        raise ConfigurationError(f"{base_url_is_from} ends in {path!r}, which the client appends itself: {example}")
     return base_url.rstrip("/")
 
 

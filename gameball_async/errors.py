@@ -16,7 +16,7 @@
     │   └── FlusherDied
     └── DeliveryError                     an accepted event will not arrive, or may not have arrived
         ├── Rejected                      Gameball refused it for good
-        ├── Dropped                       it was given up here: buffer full, too old, closed, by before_send
+        ├── Dropped                       it was given up here: buffer full, too old, by before_send, disabled
         └── OutcomeUnknown                it was sent once and the answer got lost
 
 No message holds a key, an e-mail address, a phone number or a player's id.
@@ -100,7 +100,7 @@ class FlusherDied(LifecycleError):
 
 
 class DeliveryError(GameballError):
-    """An accepted event will not arrive, or may not have arrived.
+    """An accepted event will not arrive, or may not have arrived; or, with `on_invalid="report"`, it is invalid.
 
     Attributes:
         status: the HTTP status of the answer that decided, if one did.
@@ -132,6 +132,8 @@ class DropReason(StrEnum):
     JOURNAL_FAILED = "journal failed"
     FILTERED = "filtered"
     BEFORE_SEND_FAILED = "before_send failed"
+    DISABLED = "disabled"
+    INVALID = "invalid"
 
 
 class Dropped(DeliveryError):

@@ -66,8 +66,8 @@ def tell(event: Event, error: DeliveryError) -> None:
 
 
 def make_gameball() -> AsyncGameball:
-    """The key comes from GAMEBALL_API_KEY; GAMEBALL_URL leads to a sandbox instead of Gameball."""
-    return AsyncGameball(base_url=os.environ.get("GAMEBALL_URL", "https://api.gameball.co"), on_failure=tell)
+    """The key comes from GAMEBALL_API_KEY; GAMEBALL_BASE_URL leads to a sandbox instead of Gameball."""
+    return AsyncGameball(on_failure=tell)
 
 
 def make_app(make_client: Callable[[], AsyncGameball] = make_gameball) -> web.Application:

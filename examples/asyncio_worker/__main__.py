@@ -9,5 +9,5 @@ from gameball_async.sandbox import Sandbox
 from . import worker
 
 with Sandbox(on_request=lambda request: print(f"{request.player} {request.events} {request.status}")) as sandbox:
-    os.environ |= {"GAMEBALL_API_KEY": "any-key", "GAMEBALL_URL": sandbox.url}
+    os.environ |= {"GAMEBALL_API_KEY": "any-key", "GAMEBALL_BASE_URL": sandbox.url}
     worker.main()

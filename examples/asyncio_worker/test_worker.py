@@ -49,7 +49,7 @@ async def test_with_a_journal_an_answered_order_is_delivered_by_the_next_worker(
     gameball_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GAMEBALL_API_KEY", "any-key")
-    monkeypatch.setenv("GAMEBALL_URL", gameball_sandbox.url)
+    monkeypatch.setenv("GAMEBALL_BASE_URL", gameball_sandbox.url)
     monkeypatch.setenv("GAMEBALL_JOURNAL", str(tmp_path / "journal"))
     async with make_gameball() as first:
         assert await answer(first, ORDER) == b"ok\n"

@@ -62,9 +62,8 @@ def tell(event: Event, error: DeliveryError) -> None:
 
 
 def make_gameball() -> AsyncGameball:
-    """The key comes from GAMEBALL_API_KEY; GAMEBALL_URL leads to a sandbox, GAMEBALL_JOURNAL to a journal's folder."""
+    """The key comes from GAMEBALL_API_KEY; GAMEBALL_JOURNAL is a journal's folder."""
     return AsyncGameball(
-        base_url=os.environ.get("GAMEBALL_URL", "https://api.gameball.co"),
         journal=os.environ.get("GAMEBALL_JOURNAL"),
         on_failure=tell,
     )

@@ -22,9 +22,7 @@ app = Celery("shop", broker=os.environ.get("CELERY_BROKER_URL", "filesystem://")
 app.conf.broker_transport_options = {"data_folder_in": str(FOLDER), "data_folder_out": str(FOLDER)}
 app.conf.worker_concurrency = CHILDREN
 
-gameball = Gameball(
-    base_url=os.environ.get("GAMEBALL_URL", "https://api.gameball.co"), rate=RateLimit(share=1 / CHILDREN)
-)
+gameball = Gameball(rate=RateLimit(share=1 / CHILDREN))
 
 
 @app.task(name="reward")

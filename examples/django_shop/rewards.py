@@ -1,4 +1,4 @@
-"""The shop's clients. The key comes from GAMEBALL_API_KEY; GAMEBALL_URL leads to a sandbox instead of Gameball."""
+"""The shop's clients. The key comes from GAMEBALL_API_KEY; GAMEBALL_BASE_URL leads to a sandbox instead of Gameball."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from gameball_async import AsyncGameball, DeliveryError, Event, RateLimit
 from gameball_async.sync import Gameball
 
 log = logging.getLogger("shop")
-URL = os.environ.get("GAMEBALL_URL", "https://api.gameball.co")
 RATE = RateLimit(share=1 / int(os.environ.get("WEB_CONCURRENCY", "1")))
 
 
@@ -20,8 +19,8 @@ def report(event: Event, error: DeliveryError) -> None:
 
 def make_gameball() -> AsyncGameball:
     """The client of an ASGI server's process."""
-    return AsyncGameball(base_url=URL, rate=RATE, on_failure=report)
+    return AsyncGameball(rate=RATE, on_failure=report)
 
 
-gameball = Gameball(base_url=URL, rate=RATE, on_failure=report)
+gameball = Gameball(rate=RATE, on_failure=report)
 """The client of the synchronous views; each worker's starts with its first event."""

@@ -9,5 +9,5 @@ import uvicorn
 from gameball_async.sandbox import Sandbox
 
 with Sandbox(on_request=lambda request: print(f"{request.player} {request.events} {request.status}")) as sandbox:
-    os.environ |= {"GAMEBALL_API_KEY": "any-key", "GAMEBALL_URL": sandbox.url}
+    os.environ |= {"GAMEBALL_API_KEY": "any-key", "GAMEBALL_BASE_URL": sandbox.url}
     uvicorn.run("examples.fastapi_shop.shop:app", port=int(os.environ.get("PORT", "8000")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -53,8 +52,8 @@ def tell(event: Event, error: DeliveryError) -> None:
 
 
 def make_gameball() -> AsyncGameball:
-    """The key comes from GAMEBALL_API_KEY; GAMEBALL_URL leads to a sandbox instead of Gameball."""
-    return AsyncGameball(base_url=os.environ.get("GAMEBALL_URL", "https://api.gameball.co"), on_failure=tell)
+    """The key comes from GAMEBALL_API_KEY; GAMEBALL_BASE_URL leads to a sandbox instead of Gameball."""
+    return AsyncGameball(on_failure=tell)
 
 
 app = FastAPI(title="Shop", lifespan=gameball_lifespan(client=make_gameball))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -26,8 +25,8 @@ class Order(Struct):
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncGenerator[None]:
-    """The key comes from GAMEBALL_API_KEY; GAMEBALL_URL leads to a sandbox instead of Gameball."""
-    async with AsyncGameball(base_url=os.environ.get("GAMEBALL_URL", "https://api.gameball.co")) as gameball:
+    """The key comes from GAMEBALL_API_KEY; GAMEBALL_BASE_URL leads to a sandbox instead of Gameball."""
+    async with AsyncGameball() as gameball:
         app.state.gameball = gameball
         yield
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncGenerator
 from uuid import uuid4
 
@@ -17,8 +16,8 @@ app = Quart(__name__)
 
 @app.while_serving
 async def run_gameball() -> AsyncGenerator[None]:
-    """The key comes from GAMEBALL_API_KEY; GAMEBALL_URL leads to a sandbox instead of Gameball."""
-    async with AsyncGameball(base_url=os.environ.get("GAMEBALL_URL", "https://api.gameball.co")) as gameball:
+    """The key comes from GAMEBALL_API_KEY; GAMEBALL_BASE_URL leads to a sandbox instead of Gameball."""
+    async with AsyncGameball() as gameball:
         app.extensions["gameball"] = gameball
         yield
 

@@ -7,14 +7,13 @@ afterwards the process may be frozen, and never wake again.
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from gameball_async import FlushTimeout, GameballError
 from gameball_async.sync import Gameball
 
 log = logging.getLogger("shop")
-gameball = Gameball(base_url=os.environ.get("GAMEBALL_URL", "https://api.gameball.co"))
+gameball = Gameball()
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_what_the_shop_tracks_survives_a_short_outage(
     """The whole app, on a real socket: it ends when everything was delivered."""
     gameball_sandbox.script(Fault.status(503, times=1))
     monkeypatch.setenv("GAMEBALL_API_KEY", "any-key")
-    monkeypatch.setenv("GAMEBALL_URL", gameball_sandbox.url)
+    monkeypatch.setenv("GAMEBALL_BASE_URL", gameball_sandbox.url)
     with TestClient(app, backend="trio") as shop:
         shop.post("/checkout", json=CART)
         assert shop.get("/health").json()["pending"] == 1

@@ -18,8 +18,8 @@ broker = ZeroMQBroker(zmq_pub_host=ADDRESS, zmq_sub_host=ADDRESS)
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def start_gameball(state: TaskiqState) -> None:
-    """The key comes from GAMEBALL_API_KEY; GAMEBALL_URL leads to a sandbox instead of Gameball."""
-    state.gameball = AsyncGameball(base_url=os.environ.get("GAMEBALL_URL", "https://api.gameball.co"))
+    """The key comes from GAMEBALL_API_KEY; GAMEBALL_BASE_URL leads to a sandbox instead of Gameball."""
+    state.gameball = AsyncGameball()
     await state.gameball.start()
 
 

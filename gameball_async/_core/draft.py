@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import attrs
 
 from ..errors import ConfigurationError, Dropped, DropReason, InvalidEvent
 from .conversion import plain_values
-from .events import EncodedEvent, Event, Metadata, encode, encode_event, named_events, sendable_part
+from .events import EncodedEvent, Event, Metadata, as_event, encode, encode_event, named_events, sendable_part
 from .remedies import kind
 from .texts import NAME, PLAYER, OnPadded, contact, text
 
@@ -41,6 +41,9 @@ BeforeSend = Callable[[EventDraft], EventDraft | None]
 """The user's hook: returns the draft, perhaps changed, or None to drop the event."""
 
 
+_MEANT = (DropReason.FILTERED, DropReason.DISABLED)
+
+
 class NotSent(Exception):
     """An event that has its outcome before it reaches the buffer.
 
@@ -54,6 +57,16 @@ class NotSent(Exception):
         self.event = event
         self.error = error
 
+    @property
+    def is_meant(self) -> bool:
+        """Whether the user has asked for it, so that it is not reported."""
+        return self.error.reason in _MEANT
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it counts as accepted; an invalid event does not."""
+        return self.error.reason is not DropReason.INVALID
+
 
 class Preparation:
     """Adds the defaults, calls the hook, and encodes.
@@ -61,6 +74,9 @@ class Preparation:
     Args:
         defaults: metadata for every event; the event's own values win.
         before_send: the user's hook.
+        reports_invalid: whether an event that cannot be sent is a `NotSent`, and not an error of the call.
+        switched_off_by: what switches the client off; None if it is on.
+        check: raises `InvalidEvent` if these events do not fit into one request.
 
     Attributes:
         is_needed: whether it does anything but encode.
@@ -69,10 +85,22 @@ class Preparation:
         ConfigurationError: if the defaults cannot be sent.
     """
 
-    def __init__(self, defaults: Metadata | None, before_send: BeforeSend | None) -> None:
+    def __init__(
+        self,
+        defaults: Metadata | None = None,
+        before_send: BeforeSend | None = None,
+        *,
+        reports_invalid: bool = False,
+        switched_off_by: str | None = None,
+        check: Callable[[Sequence[EncodedEvent]], object] = len,
+    ) -> None:
         self._defaults = {} if defaults is None else _checked_defaults(defaults)
         self._before_send = before_send
-        self.is_needed = bool(self._defaults) or before_send is not None
+        self._reports_invalid = reports_invalid
+        self._switched_off_by = switched_off_by
+        self._check = check
+        self._ends_here = reports_invalid or switched_off_by is not None
+        self.is_needed = bool(self._defaults) or before_send is not None or self._ends_here
 
     def encode(
         self,
@@ -87,8 +115,75 @@ class Preparation:
 
         Raises:
             InvalidEvent: if it cannot be sent as it is.
-            NotSent: if the hook drops it, or fails.
+            NotSent: if it has its outcome already.
         """
+        event = self._reported(player, name, metadata, mobile, email, on_padded)
+        if self._switched_off_by is not None:
+            raise self._off(event)
+        return event
+
+    def encode_request(
+        self,
+        player: str,
+        events: Mapping[str, Metadata | None],
+        mobile: str | None,
+        email: str | None,
+        on_padded: OnPadded,
+    ) -> list[EncodedEvent | NotSent]:
+        """Prepare the events of one request; one that has its outcome already is a `NotSent` in its place.
+
+        Raises:
+            InvalidEvent: if one of them cannot be sent as it is, there is none, or they do not fit together.
+        """
+        try:
+            prepared: list[EncodedEvent | NotSent] = []
+            for name, metadata in named_events(events):
+                try:
+                    prepared.append(self._reported(player, name, metadata, mobile, email, on_padded))
+                except NotSent as not_sent:
+                    prepared.append(not_sent)
+            if together := [event for event in prepared if isinstance(event, EncodedEvent)]:
+                _check_together(together)
+                if self._ends_here:
+                    self._check(together)
+        except InvalidEvent as error:
+            if not self._reports_invalid:
+                raise
+            named = list(events.items()) if isinstance(events, Mapping) and events else [("", None)]
+            return [self._invalid(player, name, metadata, mobile, email, error) for name, metadata in named]
+        if self._switched_off_by is not None:
+            return [self._off(event) if isinstance(event, EncodedEvent) else event for event in prepared]
+        return prepared
+
+    def _reported(
+        self,
+        player: str,
+        name: str,
+        metadata: Metadata | None,
+        mobile: str | None,
+        email: str | None,
+        on_padded: OnPadded,
+    ) -> EncodedEvent:
+        if not self._ends_here:
+            return self._encoded(player, name, metadata, mobile, email, on_padded)
+        try:
+            event = self._encoded(player, name, metadata, mobile, email, on_padded)
+            self._check((event,))
+        except InvalidEvent as error:
+            if not self._reports_invalid:
+                raise
+            raise self._invalid(player, name, metadata, mobile, email, error) from None
+        return event
+
+    def _encoded(
+        self,
+        player: str,
+        name: str,
+        metadata: Metadata | None,
+        mobile: str | None,
+        email: str | None,
+        on_padded: OnPadded,
+    ) -> EncodedEvent:
         merged = self._with_defaults(metadata)
         if self._before_send is None:
             return encode(player, name, merged, mobile, email, on_padded)
@@ -110,27 +205,25 @@ class Preparation:
             raise NotSent(sendable_part(player, name, merged, mobile, email), _misused(changed))
         return encode(player, changed.name, changed.metadata, changed.mobile, changed.email, on_padded)
 
-    def encode_request(
+    def _off(self, event: EncodedEvent) -> NotSent:
+        error = Dropped(
+            f"the client is switched off by {self._switched_off_by}, so the event is not sent.",
+            reason=DropReason.DISABLED,
+        )
+        return NotSent(as_event(event), error)
+
+    def _invalid(
         self,
         player: str,
-        events: Mapping[str, Metadata | None],
+        name: str,
+        metadata: Metadata | None,
         mobile: str | None,
         email: str | None,
-        on_padded: OnPadded,
-    ) -> list[EncodedEvent | NotSent]:
-        """Prepare the events of one request; one that the hook drops is a `NotSent` in its place.
-
-        Raises:
-            InvalidEvent: if one of them cannot be sent as it is, there is none, or they do not fit together.
-        """
-        prepared: list[EncodedEvent | NotSent] = []
-        for name, metadata in named_events(events):
-            try:
-                prepared.append(self.encode(player, name, metadata, mobile, email, on_padded))
-            except NotSent as not_sent:
-                prepared.append(not_sent)
-        _check_together([event for event in prepared if isinstance(event, EncodedEvent)])
-        return prepared
+        invalid: InvalidEvent,
+    ) -> NotSent:
+        error = Dropped(str(invalid), reason=DropReason.INVALID)
+        error.__cause__ = invalid.with_traceback(None)  # which holds the event
+        return NotSent(sendable_part(player, name, self._with_defaults(metadata), mobile, email), error)
 
     def _with_defaults(self, metadata: Metadata | None) -> Metadata | None:
         if not self._defaults:

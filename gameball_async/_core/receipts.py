@@ -60,13 +60,17 @@ Outcome = Delivered | DeliveryError
 
 @attrs.define
 class Counters:
-    """Event counts: accepted = delivered + rejected + dropped + unknown + pending. `filtered` are dropped, too."""
+    """Event counts: accepted = delivered + rejected + dropped + unknown + pending.
+
+    The filtered ones are a part of the dropped ones; the invalid ones were not accepted.
+    """
 
     accepted: int = 0
     delivered: int = 0
     rejected: int = 0
     dropped: int = 0
     filtered: int = 0
+    invalid: int = 0
     unknown: int = 0
     pending: int = 0
     pending_bytes: int = 0

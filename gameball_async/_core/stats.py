@@ -23,7 +23,7 @@ class Stats:
         accepted: events that `track` or `send` took over, or that were found in the journal.
         delivered: events in requests that Gameball answered with success.
         rejected: events that Gameball refused for good.
-        dropped: events given up here: buffer full, expired, client closed, by `before_send`.
+        dropped: events given up here: buffer full, expired, client closed, filtered.
         unknown: events whose request was sent and whose answer got lost, and that are not sent
             again: `Retry(ambiguous="report")`, or the client was closed.
         buffered_events: events in memory without an outcome yet, those in flight included.
@@ -40,7 +40,9 @@ class Stats:
         journaled_events: events without an outcome that are not in memory: they are in the journal,
             or being written to it.
         journal_bytes: bytes of this process's journal file that are in use.
-        filtered: those of the dropped events that `before_send` dropped by returning None.
+        filtered: those of the dropped events that were meant to be dropped: by `before_send`, or because the client is
+            switched off.
+        invalid: events that could not be sent, and were reported because of ``on_invalid="report"``; not accepted.
     """
 
     accepted: int
@@ -60,6 +62,7 @@ class Stats:
     journaled_events: int = 0
     journal_bytes: int = 0
     filtered: int = 0
+    invalid: int = 0
 
     @property
     def pending(self) -> int:

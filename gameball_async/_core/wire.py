@@ -67,17 +67,17 @@ API_VERSIONS = {
 }
 
 
-def dialect(api_version: str) -> ApiVersion:
+def dialect(api_version: str, setting: str = "api_version") -> ApiVersion:
     """The dialect of an API version.
 
     Raises:
-        ConfigurationError: if the version is unknown.
+        ConfigurationError: if the version is unknown; naming the setting that it comes from.
     """
     try:
         return API_VERSIONS[api_version]
     except (KeyError, TypeError):
         raise ConfigurationError(
-            f"api_version is {api_version!r}: give one of {', '.join(map(repr, API_VERSIONS))}."
+            f"{setting} is {api_version!r}: give one of {', '.join(map(repr, API_VERSIONS))}."
         ) from None
 
 

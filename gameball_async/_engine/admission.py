@@ -146,19 +146,22 @@ class Admission:
     # ---------------------------------------------------------------- dropping
 
     def settle_not_sent(self, not_sent: NotSent, now: float) -> SharedOutcome:
-        """Accept an event that has its outcome already; unless it was filtered, that is logged, and reported."""
+        """Count an event that has its outcome already; log and report it unless that was meant."""
         event, error = not_sent.event, not_sent.error
         shared = SharedOutcome()
         shared.settle(error)
-        self._buffer.write_off(1)
-        if self._is_observed:
-            self._reporting.tracked(shared, (event,))
-        if error.reason is DropReason.FILTERED:
-            self._buffer.counts.filtered += 1
+        if not_sent.is_accepted:
+            self._buffer.write_off(1)
+            if self._is_observed:
+                self._reporting.tracked(shared, (event,))
             self._reporting.settled(1, error)
         else:
+            self._buffer.counts.invalid += 1
+        if not_sent.is_meant:
+            self._buffer.counts.filtered += 1
+        else:
             self._failures.add([event], error)
-            self._reporting.failed([event.name], error)
+            self._reporting.log.add_failed([event.name], error)
             self._reporting.log_failed(now)
         return shared
 

@@ -81,7 +81,7 @@ class Loss(LogThrottle):
             events=count,
         )
         # the user chose to drop events; everything else is a problem
-        is_chosen = isinstance(error, Dropped) and error.reason is DropReason.BUFFER_FULL
+        is_chosen = isinstance(error, Dropped) and error.reason in (DropReason.BUFFER_FULL, DropReason.INVALID)
         return (
             logging.WARNING if is_chosen else logging.ERROR,
             (

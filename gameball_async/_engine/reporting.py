@@ -46,6 +46,7 @@ the default settings fit into it, so that a failure which a retry repairs is no 
 
 _STUCK_ATTEMPTS = 5  # these take about 8 s; if one request in five fails, 3 batches in 10,000 need as many
 
+_MOST_KINDS = 50  # of lines about invalid events, whose messages differ by key
 _requests_log = logger("gameball_async.requests")
 
 
@@ -55,7 +56,7 @@ class LogReporter:
     def __init__(self, waiting: Callable[[], int], address: str) -> None:
         self._waiting = waiting
         self._address = address
-        self.losses: dict[tuple[type[DeliveryError], DropReason | None], Loss] = {}
+        self.losses: dict[tuple[type[DeliveryError], str | None], Loss] = {}
         self._outage: Outage | None = None
         self._unlogged = 0
         self._logged_at = -math.inf
@@ -233,7 +234,9 @@ class LogReporter:
 
     def add_failed(self, names: Sequence[str], error: DeliveryError) -> None:
         """Count failed events, which `log_failed` logs."""
-        kind = type(error), error.reason if isinstance(error, Dropped) else None
+        reason = error.reason if isinstance(error, Dropped) else None
+        is_of_a_kind = reason is DropReason.INVALID and len(self.losses) < _MOST_KINDS
+        kind = type(error), str(error) if is_of_a_kind else reason
         loss = self.losses.setdefault(kind, Loss())
         loss.count += len(names)
         loss.latest_name, loss.latest_error = names[-1], error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import inspect
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ import click
 
 from .. import AsyncGameball, Batching, RateLimit, Retry
 from .._core.wire import API_VERSIONS
+from .._endpoint import DEFAULT_API_VERSION, DEFAULT_BASE_URL, switched_off_by
 from ..errors import ConfigurationError, GameballError
 from ._terminal import UsageProblem, argument, print_wrapped, printable, wrapped
 
@@ -68,12 +68,18 @@ def access_options(command: _Command) -> _Command:
         click.option(
             "--api-version",
             type=click.Choice(list(API_VERSIONS)),
-            default="v3.0",
+            default=DEFAULT_API_VERSION,
+            envvar="GAMEBALL_API_VERSION",
+            show_envvar=True,
             show_default=True,
             help="The version of Gameball's API.",
         ),
         click.option(
-            "--base-url", metavar="URL", help="Where the API lives, if not at Gameball: a sandbox, for example."
+            "--base-url",
+            metavar="URL",
+            envvar="GAMEBALL_BASE_URL",
+            show_envvar=True,
+            help="Where the API lives, if not at Gameball: a sandbox, for example.",
         ),
     )
 
@@ -148,6 +154,7 @@ class ClientOptions:
     rate: RateLimit = attrs.field(factory=RateLimit)
     retry: Retry = attrs.field(factory=Retry)
     drain: float = 10.0
+    is_forced: bool = False  # whether it sends in spite of GAMEBALL_ENABLED=0, to its own sandbox
 
     @classmethod
     def parsed(cls, options: dict[str, Any], keys: KeyOptions) -> ClientOptions:
@@ -166,8 +173,11 @@ class ClientOptions:
         return cls(keys=keys, address=address)
 
     def gameball(self, batching: Batching = _FILES) -> AsyncGameball:
+        if not self.is_forced and (switch := switched_off_by(enabled=None)) is not None:
+            raise UsageProblem(f"{switch} switches sending off: set GAMEBALL_ENABLED=1 for this command to send.")
         return AsyncGameball(
             self.keys.api_key,
+            enabled=True,
             secret_key=self.keys.secret_key,
             batching=batching,
             retry=self.retry,
@@ -177,7 +187,7 @@ class ClientOptions:
 
     @property
     def base_url(self) -> str:
-        url: str = self.address.get("base_url") or default_base_url()
+        url: str = self.address.get("base_url") or DEFAULT_BASE_URL
         return url
 
     @property
@@ -194,12 +204,6 @@ class ClientOptions:
         if self.is_gameball:
             return f"Gameball ({printable(address)})"
         return printable(f"{parts.scheme}://{address}{parts.path.rstrip('/')}")
-
-
-def default_base_url() -> str:
-    """Return the client's default address, which is defined in the client only."""
-    default: str = inspect.signature(AsyncGameball).parameters["base_url"].default
-    return default
 
 
 def read_keys(path: Path | None, *, warn: bool = False) -> KeyOptions:

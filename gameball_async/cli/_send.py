@@ -287,7 +287,10 @@ class SendCommand:
         client = options.client
         if sandbox is not None:  # it accepts any key, and must not get a real one
             client = attrs.evolve(
-                client, keys=KeyOptions("sandbox", "sandbox"), address={**client.address, "base_url": sandbox.url}
+                client,
+                keys=KeyOptions("sandbox", "sandbox"),
+                address={**client.address, "base_url": sandbox.url},
+                is_forced=True,
             )
         self._gameball = client.gameball()
         self._files = [file_note(path) for path in options.paths]

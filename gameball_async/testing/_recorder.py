@@ -15,8 +15,9 @@ from uuid import UUID
 import attrs
 
 from .. import AsyncGameball, Event, Metadata
-from .._arguments import checked_before_send
+from .._arguments import OnInvalid, checked_before_send, checked_on_invalid
 from .._core.draft import BeforeSend, Preparation
+from .._endpoint import switched_off_by
 from .._engine.callbacks import OnFailure
 from .._engine.lifecycle import ClientState
 from ._recording import Failure, RecorderLifecycle, RecordingEngine, Rule
@@ -149,6 +150,8 @@ class Recorder(AsyncGameball):
     are delivered at once, unless `fail` makes them fail.
 
     Args:
+        enabled: as for the client: False drops every event, and none is recorded. ``GAMEBALL_ENABLED`` has no effect.
+        on_invalid: as for the client.
         on_failure: as for the client; called before the next `track`, `send`, `flush` or
             `aclose` returns. While one task is in it, the calls of other tasks do not wait.
         defaults: as for the client.
@@ -160,6 +163,8 @@ class Recorder(AsyncGameball):
     def __init__(
         self,
         *,
+        enabled: bool = True,
+        on_invalid: OnInvalid = "raise",
         on_failure: OnFailure | None = None,
         defaults: Metadata | None = None,
         before_send: BeforeSend | None = None,
@@ -170,7 +175,12 @@ class Recorder(AsyncGameball):
         self._lifecycle = RecorderLifecycle(self._recording, started=started)
         engine: Any = self._recording
         self._admission = self._storage = self._flusher = engine
-        self._preparation = Preparation(defaults, checked_before_send(before_send))
+        self._preparation = Preparation(
+            defaults,
+            checked_before_send(before_send),
+            reports_invalid=checked_on_invalid(on_invalid) == "report",
+            switched_off_by=switched_off_by(enabled=enabled),
+        )
         self._encode = self._preparation.encode
         self._on_padded = _ignore
 

@@ -159,6 +159,7 @@ class RecordingEngine:
         self._counts: Counter[type[Outcome]] = Counter()
         self._is_reporting = False
         self._filtered = 0
+        self._invalid = 0
 
     # ---------------------------------------------------------------- as the client's admission and storage
 
@@ -173,10 +174,10 @@ class RecordingEngine:
         """Count an event that is not sent, and does not count as tracked."""
         shared, event, error = RecordedOutcome(None, is_durable=None), not_sent.event, not_sent.error
         with self._lock:
-            self._counts[Dropped] += 1
-            if error.reason is DropReason.FILTERED:
-                self._filtered += 1
-            else:
+            self._counts[Dropped] += not_sent.is_accepted
+            self._invalid += not not_sent.is_accepted
+            self._filtered += not_sent.is_meant
+            if not not_sent.is_meant:
                 self._failures.add([event], error)
         shared.settle_event(event.name, error)
         return shared
@@ -213,7 +214,7 @@ class RecordingEngine:
         """Return the client's counts; those that a recorder does not have are 0."""
         with self._lock:
             counts, held, halted = self._counts.copy(), len(self._held), self._halted
-            filtered = self._filtered
+            filtered, invalid = self._filtered, self._invalid
         return Stats(
             accepted=counts.total() + held,
             delivered=counts[Delivered],
@@ -230,6 +231,7 @@ class RecordingEngine:
             paused_until=None,
             halted=None if halted is None else str(halted),
             filtered=filtered,
+            invalid=invalid,
         )
 
     # ---------------------------------------------------------------- outcomes

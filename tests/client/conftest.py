@@ -7,11 +7,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import trustme
 
 from gameball_async.sandbox import Sandbox
+
+from .kinds import CALLS, KINDS, Call, Make
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -50,3 +53,14 @@ def tls_url() -> Iterator[str]:
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join()
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest, sandbox: Sandbox) -> Make:
+    """Make a client or a recorder."""
+    return partial(KINDS[request.param], sandbox)
+
+
+@pytest.fixture(params=CALLS)
+def call(request: pytest.FixtureRequest) -> Call:
+    return CALLS[request.param]

@@ -6,10 +6,9 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,21 @@ from gameball_async import (
     Batching,
     ClientClosed,
     ConfigurationError,
-    DeliveryError,
     Dropped,
     DropReason,
-    Event,
     EventDraft,
     InvalidEvent,
     ObservedClient,
     Observer,
-    Receipt,
     Rejected,
 )
 from gameball_async.sandbox import Fault, Sandbox
 from gameball_async.sync import Gameball
 from gameball_async.testing import Recorder
 
-from .support import SOON, assert_conserved
+from .kinds import CALLS, Call, Failures, Make, outcome_of
+from .kinds import quick_client as client
+from .support import assert_conserved
 
 pytestmark = pytest.mark.anyio
 
@@ -45,64 +43,6 @@ Hook = Callable[[EventDraft], Any]
 
 class Channel(StrEnum):
     WEB = "web"
-
-
-def client(sandbox: Sandbox, **settings: Any) -> AsyncGameball:
-    return AsyncGameball("test-key", base_url=sandbox.url, batching=SOON, rate=None, **settings)
-
-
-def recorder(_: Sandbox, **settings: Any) -> AsyncGameball:
-    return Recorder(**settings)
-
-
-Make = Callable[..., AsyncGameball]
-KINDS: dict[str, Make] = {"client": client, "recorder": recorder}
-
-
-@pytest.fixture(params=KINDS)
-def make(request: pytest.FixtureRequest, sandbox: Sandbox) -> Make:
-    """Make a client or a recorder."""
-    return partial(KINDS[request.param], sandbox)
-
-
-async def in_track(gameball: AsyncGameball, *arguments: Any) -> Receipt:
-    return await gameball.track(*arguments)
-
-
-async def in_track_nowait(gameball: AsyncGameball, *arguments: Any) -> Receipt:
-    return gameball.track_nowait(*arguments)
-
-
-async def in_track_threadsafe(gameball: AsyncGameball, *arguments: Any) -> Receipt:
-    return await anyio.to_thread.run_sync(partial(gameball.track_threadsafe, *arguments))
-
-
-Call = Callable[..., Awaitable[Receipt]]
-CALLS: dict[str, Call] = {
-    "track": in_track,
-    "track_nowait": in_track_nowait,
-    "track_threadsafe": in_track_threadsafe,
-}
-
-
-@pytest.fixture(params=CALLS)
-def call(request: pytest.FixtureRequest) -> Call:
-    return CALLS[request.param]
-
-
-class Failures:
-    def __init__(self) -> None:
-        self.seen: list[tuple[Event, DeliveryError]] = []
-
-    def add(self, event: Event, error: DeliveryError) -> None:
-        self.seen.append((event, error))
-
-
-async def outcome_of(receipt: Receipt) -> Dropped:
-    assert receipt.done
-    with pytest.raises(Dropped) as caught:
-        await receipt
-    return caught.value
 
 
 def shout(draft: EventDraft) -> EventDraft:
@@ -206,7 +146,7 @@ def test_a_coroutine_function_is_refused() -> None:
 def test_the_recorder_and_the_synchronous_client_take_the_same_arguments() -> None:
     arguments = inspect.signature(AsyncGameball).parameters
     assert inspect.signature(Gameball).parameters == arguments
-    for name in ("on_failure", "defaults", "before_send"):
+    for name in ("on_invalid", "on_failure", "defaults", "before_send"):
         assert inspect.signature(Recorder).parameters[name].default == arguments[name].default
         assert inspect.signature(Recorder).parameters[name].annotation == arguments[name].annotation
 

@@ -91,6 +91,7 @@ def test_the_choices_of_a_setting_are_all_named() -> None:
     for setting, choices in {
         "when_full": ("wait", "raise", "drop_oldest", "drop_newest"),
         "ambiguous": ("resend", "report"),
+        "on_invalid": ("raise", "report"),
         "api_version": ("v3.0", "v4.0", "v4.1"),
     }.items():
         for choice in choices:

@@ -34,7 +34,7 @@ def app(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
 def made_for(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     """The page's own app."""
     monkeypatch.setenv("GAMEBALL_API_KEY", "any-key")
-    monkeypatch.setenv("GAMEBALL_URL", sandbox.url)
+    monkeypatch.setenv("GAMEBALL_BASE_URL", sandbox.url)
     (block,) = [block for block in PAGE.blocks() if "BackgroundTasks" in block.text]
     made = run(block)["app"]
     assert isinstance(made, FastAPI)

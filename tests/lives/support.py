@@ -36,7 +36,7 @@ class Process:
     started: ClassVar[list[Process]] = []
 
     def __init__(self, *command: object, sandbox: Sandbox, book: Path, **environment: object) -> None:
-        settings = {"GAMEBALL_API_KEY": KEY, "GAMEBALL_URL": sandbox.url, "BOOK": book, "PYTHONPATH": TESTS}
+        settings = {"GAMEBALL_API_KEY": KEY, "GAMEBALL_BASE_URL": sandbox.url, "BOOK": book, "PYTHONPATH": TESTS}
         settings["HOME"] = book.parent  # where gunicorn puts its control socket
         settings |= {"PYTHONWARNINGS": "always::ResourceWarning"} | environment
         self._process = subprocess.Popen(

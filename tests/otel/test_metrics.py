@@ -26,6 +26,7 @@ COUNTERS = {
     "gameball.client.rejected.events": "rejected",
     "gameball.client.dropped.events": "dropped",
     "gameball.client.filtered.events": "filtered",
+    "gameball.client.invalid.events": "invalid",
     "gameball.client.unknown.events": "unknown",
     "gameball.client.requests": "requests",
     "gameball.client.retries": "retries",

@@ -54,6 +54,7 @@ ENGINE = frozenset(
         "_core.draft",
         "_core.events",
         "_core.receipts",
+        "_endpoint",
         "_engine.backends",
         "_engine.callbacks",
         "_engine.lifecycle",

@@ -16,11 +16,12 @@ import attrs
 
 from ... import AsyncGameball, RateLimit, __version__
 from ..._core.wire import dialect
+from ..._endpoint import DEFAULT_API_VERSION, DEFAULT_BASE_URL, switched_off_by
 from ..._log import counted
 from ..._platform import hold_lock, release_lock
 from ...errors import ConfigurationError, JournalError
 from .._journal_commands import Status
-from .._options import API_KEY, SECRET_KEY, KeyOptions, default_base_url
+from .._options import API_KEY, SECRET_KEY, KeyOptions
 from .._terminal import argument, byte_size, printable
 from . import _connectivity
 from ._findings import Finding, fail, ok, refused, skip, warn
@@ -88,6 +89,7 @@ class Checks:
         packages = "".join(f", {name} {_version_of(name)}" for name in _DEPENDENCIES)
         python = f"{platform.python_implementation()} {platform.python_version()}"
         yield ok("versions", f"gameball_async {__version__}, {python}{packages}; Gameball's API {self.api_version}")
+        yield from _switch()
         yield self._limits()
         yield from self._network()
         if self.journal is not None:
@@ -111,9 +113,9 @@ class Checks:
         return ok(check, f"{words}; with n processes give each a share of 1/n" if self.share == 1 else words)
 
     def _network(self) -> Iterator[Finding]:
-        base_url = default_base_url() if self.base_url is None else self.base_url
+        base_url = DEFAULT_BASE_URL if self.base_url is None else self.base_url
         try:
-            AsyncGameball("any", secret_key="", base_url=base_url)
+            AsyncGameball("any", secret_key="", base_url=base_url, api_version=DEFAULT_API_VERSION, enabled=True)
         except ConfigurationError as error:
             yield refused("address", error)
             return
@@ -124,6 +126,17 @@ class Checks:
         for key in self.keys.secrets():
             words = words.replace(key, "***") if len(key) >= _SHORTEST_SECRET else words
         return words
+
+
+def _switch() -> Iterator[Finding]:
+    """Check whether the environment switches clients off."""
+    try:
+        switch = switched_off_by(enabled=None)
+    except ConfigurationError as error:
+        yield refused("switch", error)
+        return
+    if switch is not None:
+        yield warn("switch", f"{switch}: clients in this environment send nothing", "Unset GAMEBALL_ENABLED to send.")
 
 
 def api_key(keys: KeyOptions) -> Finding:

@@ -39,7 +39,7 @@ def client(http_client: httpx.AsyncClient | None = None, on_failure: OnFailure |
     return AsyncGameball(
         http_client=http_client,
         on_failure=on_failure,
-        base_url=os.environ["GAMEBALL_URL"],
+        base_url=os.environ["GAMEBALL_BASE_URL"],
         batching=Batching(
             linger=float(os.environ.get("LINGER", "0.05")),
             buffer_events=int(os.environ.get("BUFFER_EVENTS", "100000")),

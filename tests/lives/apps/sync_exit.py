@@ -13,7 +13,7 @@ from gameball_async.sync import Gameball
 
 from . import book
 
-url = os.environ["GAMEBALL_URL"].replace("127.0.0.1", "localhost")  # a name, which has to be looked up
+url = os.environ["GAMEBALL_BASE_URL"].replace("127.0.0.1", "localhost")  # a name, which has to be looked up
 gameball = Gameball(base_url=url, batching=Batching(linger=0.01), rate=None)
 
 

@@ -12,8 +12,8 @@ from gameball_async.sync import Gameball
 
 from . import book
 
-gameball = Gameball(base_url=os.environ["GAMEBALL_URL"], batching=Batching(linger=0.05), rate=None)
-unused = Gameball(base_url=os.environ["GAMEBALL_URL"], batching=Batching(linger=0.05))
+gameball = Gameball(base_url=os.environ["GAMEBALL_BASE_URL"], batching=Batching(linger=0.05), rate=None)
+unused = Gameball(base_url=os.environ["GAMEBALL_BASE_URL"], batching=Batching(linger=0.05))
 ends = threading.Event()
 counts: dict[str, int] = {}
 
