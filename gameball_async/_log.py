@@ -29,7 +29,7 @@ def fields(
     None holds personal data.
 
     Args:
-        kind: what the line is about, the same whatever its text is.
+        kind: what the line is about; it stays when the text changes.
         status: the HTTP status of the answer.
         code: Gameball's error code.
         cause: why.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from string import Formatter
 
 import attrs
 
-from ._lines import Draft, MappingError, RowError, Value
+from ._lines import Draft, MappingError, RowError, SkippedRow, Value
 from ._terminal import quoted
+from ._value_types import TYPES
 
 PLAYER_COLUMNS = ("player_unique_id", "player")
 EVENT_COLUMNS = ("event", "name")
@@ -22,64 +21,19 @@ Cells = Sequence[str]
 Pick = Callable[[Cells], str]
 ToDraft = Callable[[Cells], Draft]
 
-_INT = re.compile(r"[+-]?[0-9]+")
-_DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _MOST_SHOWN = 30  # columns in a message
 _MOST_INVISIBLE = 8  # characters around a name in a cell
-_LONGEST_NUMBER = 400  # characters: Gameball takes no longer number, and int() is quadratic
-
-
-def _int(text: str) -> int:
-    if not _INT.fullmatch(text):
-        raise RowError(f"{quoted(text)} is not a whole number.")
-    return int(text)
-
-
-def _decimal(text: str) -> Decimal:
-    if not _DECIMAL.fullmatch(text):
-        raise RowError(f"{quoted(text)} is not a number: write it with a point, such as 12.50.")
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # the exponent has too many digits for a Decimal
-        raise RowError(_too_many_digits(text)) from None
-
-
-def _float(text: str) -> float:
-    number = float(_decimal(text))
-    if not math.isfinite(number):
-        raise RowError(f"{quoted(text)} is too large for a float: use the type decimal, or string.")
-    return number
-
-
-def _too_many_digits(text: str) -> str:
-    return f"{quoted(text)} has too many digits: use the type string."
-
-
-def _number(convert: Callable[[str], Value]) -> Callable[[str], Value]:
-    def converted(text: str) -> Value:
-        if len(text) > _LONGEST_NUMBER:
-            raise RowError(_too_many_digits(text))
-        return convert(text.strip())
-
-    return converted
-
-
-TYPES: dict[str, Callable[[str], Value]] = {
-    "string": str,
-    "int": _number(_int),
-    "decimal": _number(_decimal),
-    "float": _number(_float),
-}
 
 
 @attrs.frozen
 class MetadataColumn:
-    """One column that becomes one metadata key; `type` is one of `TYPES`."""
+    """One column, or one field of JSON, that becomes one metadata key; `type` is one of `TYPES`."""
 
     column: str
     key: str
     type: str = "string"
+    is_typed: bool = attrs.field(default=False, eq=False)  # whether the type was given; JSON values have one already
 
     @classmethod
     def parse(cls, text: str) -> MetadataColumn:
@@ -94,7 +48,8 @@ class MetadataColumn:
             column, type_ = left, "string"
         if not column or (equals and not key):
             raise ValueError(f"{text!r}: write COLUMN, COLUMN:TYPE, COLUMN=KEY or COLUMN:TYPE=KEY")
-        return cls(column, key if equals else column, type_)
+        is_typed = column != left
+        return cls(column, key if equals else column, type_, is_typed)
 
 
 @attrs.frozen(kw_only=True)
@@ -107,6 +62,7 @@ class Columns:
     metadata: tuple[MetadataColumn, ...] = ()  # the columns that become metadata. An empty cell omits its key
     mobile: str | None = None  # the column with the mobile number, or None
     email: str | None = None  # the column with the e-mail address, or None
+    skip_empty: str | None = None  # a column whose empty cell marks a record without an event of its own
 
     def bind(self, header: Sequence[str]) -> Bound:
         """Bind the mapping to a file's header."""
@@ -117,8 +73,11 @@ class Columns:
         event = self._event(at)
         metadata = [(column, at.index_of_typed(column.column), TYPES[column.type]) for column in self.metadata]
         mobile, email = at.optional(self.mobile), at.optional(self.email)
+        skip_empty = None if self.skip_empty is None else at.index_of(self.skip_empty)
 
         def to_draft(cells: Cells) -> Draft:
+            if skip_empty is not None and not cells[skip_empty]:
+                raise SkippedRow
             player_id = player(cells)
             if _is_named(player_id, player_name):
                 raise RowError(

@@ -14,7 +14,7 @@ import attrs
 from .._log import counted
 from ._columns import Bound
 from ._json import decoded
-from ._lines import LONGEST_LINE, Draft, InputLine, InputRow, MappingError, RowError, WrongFormat
+from ._lines import LONGEST_LINE, Draft, InputLine, InputRow, MappingError, RowError, SkippedRow, WrongFormat
 from ._terminal import quoted
 
 _MOST_LINES = 1000  # of one record; a description may have paragraphs, but a file must not become one cell
@@ -39,6 +39,7 @@ def read_csv(
     delimiter: str | None,
     bind: Bind,
     on_repeated_header: Callable[[int], None] = lambda _: None,
+    on_skipped: Callable[[int], None] = lambda _: None,
 ) -> Iterator[InputRow]:
     """Yield one row per record below the header, with its event or the reason why it has none.
 
@@ -60,7 +61,12 @@ def read_csv(
             records.bound = bound = _bound_below(record.content, line, bound, bind)
             continue
         raw = b"".join(part.data for part in record.lines)
-        yield InputRow(file, line, last_line, previous, raw, _draft(record.content, raw, bound))
+        try:
+            content = _draft(record.content, raw, bound)
+        except SkippedRow:
+            on_skipped(line)
+            continue
+        yield InputRow(file, line, last_line, previous, raw, content)
         previous = last_line
 
 

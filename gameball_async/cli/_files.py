@@ -17,6 +17,7 @@ from .._log import counted
 from ._checkpoint import ChangedError, Fingerprint, RangeSet
 from ._columns import Columns
 from ._csv import read_csv
+from ._fields import Fields
 from ._json import is_document, is_json, read_documents, read_ndjson
 from ._lines import (
     ByteSource,
@@ -42,6 +43,7 @@ class ReadOptions:
 
     format: Format = "auto"
     columns: Columns = attrs.field(factory=Columns)
+    fields: Fields = attrs.field(factory=Fields)
     delimiter: str | None = None
     encoding: str = "utf-8"
 
@@ -145,19 +147,26 @@ class Files:
 def open_rows(source: Readable, index: int, reading: ReadOptions, findings: Findings) -> Iterator[InputRow]:
     """Choose the format by the beginning of the file, and read its rows."""
     stream, encoding = open_text(source, reading.encoding)
+    fields, columns = reading.fields, reading.columns
+    on_skipped = partial(findings.add, index, Oddity.SKIPPED)
     if reading.format == "ndjson" or (reading.format == "auto" and is_json(stream)):
-        if reading.columns != Columns():
+        only_csv = attrs.evolve(columns, event=None, metadata=()) if fields.is_set else columns
+        if only_csv != Columns():
             findings.add_note(index, "is JSON: the options for the columns of CSV do not apply to it.")
-        if is_document(stream):
-            return read_documents(stream, file=index, encoding=encoding)
-        return read_ndjson(read_lines(stream), file=index, encoding=encoding)
+        if is_document(stream, fields):
+            return read_documents(stream, file=index, encoding=encoding, fields=fields, on_skipped=on_skipped)
+        lines = read_lines(stream)
+        return read_ndjson(lines, file=index, encoding=encoding, fields=fields, on_skipped=on_skipped)
+    if fields.is_set:
+        findings.add_note(index, "is CSV: the options for the fields of JSON do not apply to it.")
     return read_csv(
         read_lines(stream),
         file=index,
         encoding=encoding,
         delimiter=reading.delimiter,
-        bind=reading.columns.bind,
+        bind=columns.bind,
         on_repeated_header=partial(findings.add, index, Oddity.REPEATED_HEADER),
+        on_skipped=on_skipped,
     )
 
 
@@ -222,6 +231,7 @@ class Oddity(StrEnum):
         "events to Gameball. Remove them if they are not meant."
     )
     REPEATED_HEADER = "repeating the header, as in joined files: skipped."
+    SKIPPED = "without an event according to the preset: skipped."
 
 
 class Findings:

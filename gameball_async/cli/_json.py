@@ -6,12 +6,14 @@ import codecs
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import attrs
 
+from ._fields import EVENT_KEYS, PLAYER_KEYS, Fields, kind
 from ._lines import (
     CHUNK,
     LONGEST_LINE,
@@ -23,17 +25,17 @@ from ._lines import (
     Readable,
     ReadError,
     RowError,
+    SkippedRow,
     WrongFormat,
 )
 from ._terminal import quoted
 
-_PLAYER = ("player_unique_id", "player")
-_EVENT = ("event", "name")
 _TOO_MANY_DIGITS = "a number has too many digits: send it as a string."
 _UNDECODABLE = UNDECODABLE.encode("utf-8", "surrogatepass")
 _NO_EVENT = (b"", b",", b"[", b"]", b"],")
 _BOM = "\ufeff"  # inside a file: where two were joined
-KNOWN_KEYS = frozenset({*_PLAYER, *_EVENT, "metadata", "mobile", "email"})
+KNOWN_KEYS = frozenset({*PLAYER_KEYS, *EVENT_KEYS, "metadata", "mobile", "email"})
+_NO_MAPPING = Fields()
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 _BEGIN = re.compile(rb"\s*(?:([^\s\[])|\[\s*(\S))")  # the first character, or the first in an array
 _ARRAY_OF_OBJECTS = re.compile(r"\[\s*\{")
@@ -43,17 +45,32 @@ _BAD_BYTE = re.compile(r"[\udc80-\udcff]")  # as surrogateescape decodes it
 _SYNTAX = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
-def read_ndjson(lines: Iterator[InputLine], *, file: int, encoding: str) -> Iterator[InputRow]:
+def read_ndjson(
+    lines: Iterator[InputLine],
+    *,
+    file: int,
+    encoding: str,
+    fields: Fields = _NO_MAPPING,
+    on_skipped: Callable[[int], None] = lambda _: None,
+) -> Iterator[InputRow]:
     """Yield one row per line, with its event or the reason why it has none; blank lines are skipped.
 
-    The brackets and commas of an array with one event per line are skipped.
+    The brackets and commas of an array with one event per line are skipped. If a line may have several events, each is
+    a row with a number of its own.
     """
-    previous = 0
+    previous = entry = 0
     for line in lines:
         if line.data.strip() in _NO_EVENT:
             continue
-        yield InputRow(file, line.number, line.number, previous, line.data, _content(line, encoding))
-        previous = line.number
+        found = _contents(partial(_text_of_line, line, encoding), line.data, "line", fields)
+        for raw, content in found:
+            entry += 1
+            number = entry if fields.bodies else None
+            yield InputRow(file, line.number, line.number, previous, raw, content, number)
+        if found:
+            previous = line.number
+        else:
+            on_skipped(line.number)
 
 
 def decoded(line: InputLine, encoding: str) -> str:
@@ -84,19 +101,29 @@ def parse_event(text: str, what: str = "line") -> Draft:
     if metadata is not None and not isinstance(metadata, dict):
         raise RowError(f"metadata is {kind(metadata)}: give an object of keys and values.")
     return Draft(
-        player=_one_of(fields, _PLAYER),
-        name=_one_of(fields, _EVENT),
+        player=_one_of(fields, PLAYER_KEYS),
+        name=_one_of(fields, EVENT_KEYS),
         metadata=cast("dict[str, Any] | None", metadata),
         mobile=_text(fields, "mobile"),
         email=_text(fields, "email"),
     )
 
 
-def _content(line: InputLine, encoding: str) -> Draft | str:
+def _contents(text: Callable[[], str], raw: bytes, what: str, fields: Fields) -> list[tuple[bytes, Draft | str]]:
+    """Return the events of one object with their bytes, or the reason why it has none; empty if it is skipped."""
     try:
-        return parse_event(decoded(line, encoding).lstrip(_BOM).rstrip().removesuffix(","))
+        if not fields.is_set:
+            return [(raw, parse_event(text(), what))]
+        found = list(fields.events(_parse_object(text(), what)))
+    except SkippedRow:
+        return []
     except RowError as error:
-        return str(error)
+        return [(raw, str(error))]
+    return [(raw if each.text is None else each.text.encode(), each.draft) for each in found]
+
+
+def _text_of_line(line: InputLine, encoding: str) -> str:
+    return decoded(line, encoding).lstrip(_BOM).rstrip().removesuffix(",")
 
 
 def not_json(error: json.JSONDecodeError) -> str:
@@ -115,18 +142,6 @@ def not_json(error: json.JSONDecodeError) -> str:
     else:
         remedy = ""
     return f"not JSON at column {error.colno}: {error.msg}.{remedy}"
-
-
-def kind(value: object) -> str:
-    """Name the kind of a JSON value."""
-    names: dict[type, str] = {
-        type(None): "null",
-        bool: "true or false",
-        str: "a string",
-        list: "an array",
-        dict: "an object",
-    }
-    return names.get(type(value), "a number")
 
 
 def parse_value(text: str) -> object:
@@ -204,7 +219,7 @@ def _begin(stream: Peekable) -> re.Match[bytes] | None:
     return _BEGIN.match(stream.peek(lambda head: _BEGIN.match(head) is not None))
 
 
-def is_document(stream: Peekable) -> bool:
+def is_document(stream: Peekable, fields: Fields = _NO_MAPPING) -> bool:
     """Whether JSON is other than one event per line; decided by its first two lines.
 
     A first line that is not JSON is an NDJSON line with a mistake, unless the second line continues it.
@@ -215,7 +230,7 @@ def is_document(stream: Peekable) -> bool:
     head = stream.peek(lambda head: len(_lines(head)) >= 1)
     first = (_lines(head) or [head])[0].strip()
     text = first.decode("utf-8", "replace")
-    if wrapper_key(text) is not None:
+    if _wrapper_of(text, 0, fields) is not None:
         return True
     try:
         _, end = _SYNTAX.raw_decode(text)
@@ -227,18 +242,29 @@ def is_document(stream: Peekable) -> bool:
     return text[end:].lstrip(" \t,").startswith("{")
 
 
-def wrapper_key(text: str, at: int = 0, depth: int = 3) -> str | None:
+def _wrapper_of(text: str, at: int, fields: Fields) -> str | None:
+    """Return the key of an array of events; objects of other programs may have arrays of objects further inside."""
+    if fields.is_set:
+        return wrapper_key(text, at, depth=1, known=fields.known)
+    return wrapper_key(text, at)
+
+
+def wrapper_key(text: str, at: int = 0, depth: int = 3, known: frozenset[str] = KNOWN_KEYS) -> str | None:
     """Return the key of an array of events inside an object, in jq's notation; its beginning is enough."""
     at = _after_space(text, at + 1)
     try:
         while text.startswith('"', at):
             key, at = _SYNTAX.raw_decode(text, at)
             at = _after_space(text, text.index(":", at) + 1)
-            if key in KNOWN_KEYS:  # an event
+            if key in known:  # an event
                 return None
             if _ARRAY_OF_OBJECTS.match(text, at):
                 return str(key)
-            if depth > 1 and text.startswith("{", at) and (inner := wrapper_key(text, at, depth - 1)) is not None:
+            if (
+                depth > 1
+                and text.startswith("{", at)
+                and (inner := wrapper_key(text, at, depth - 1, known)) is not None
+            ):
                 return f"{key}.{inner}"
             _, at = _SYNTAX.raw_decode(text, at)
             at = _after_space(text, at)
@@ -253,20 +279,32 @@ def _after_space(text: str, at: int) -> int:
     return _SPACE.match(text, at).end()  # type: ignore[union-attr]
 
 
-def read_documents(source: Readable, *, file: int, encoding: str) -> Iterator[InputRow]:
-    """Yield one row per value at the top level or in an array, with its event or the reason why it has none."""
-    for entry, value in enumerate(_Values(source, encoding), 1):
+def read_documents(
+    source: Readable,
+    *,
+    file: int,
+    encoding: str,
+    fields: Fields = _NO_MAPPING,
+    on_skipped: Callable[[int], None] = lambda _: None,
+) -> Iterator[InputRow]:
+    """Yield a row for each event of the values at the top level or in an array, or the reason why one has none."""
+    entry = 0
+    for value in _Values(source, encoding, fields):
         raw = value.text.encode(encoding, "surrogateescape")
-        yield InputRow(file, value.line, value.last_line, 0, raw, _document_content(value.text, encoding), entry)
+        found = _contents(partial(_text_of_value, value.text, encoding), raw, "entry", fields)
+        for each, content in found:
+            entry += 1
+            yield InputRow(file, value.line, value.last_line, 0, each, content, entry)
+        if not found:
+            on_skipped(value.line)
 
 
-def _document_content(text: str, encoding: str) -> Draft | str:
+def _text_of_value(text: str, encoding: str) -> str:
     if _BAD_BYTE.search(text):
-        return f"a byte of it is not {encoding.upper()}: save the file as UTF-8, or name its encoding with --encoding."
-    try:
-        return parse_event(text, "entry")
-    except RowError as error:
-        return str(error)
+        raise RowError(
+            f"a byte of it is not {encoding.upper()}: save the file as UTF-8, or name its encoding with --encoding."
+        )
+    return text
 
 
 def _lines(head: bytes, *, whole: bool = True) -> list[bytes]:
@@ -285,8 +323,9 @@ class _Value:
 class _Values:
     """Iterate over the values of a file, at the top level and in arrays there."""
 
-    def __init__(self, source: Readable, encoding: str) -> None:
+    def __init__(self, source: Readable, encoding: str, fields: Fields) -> None:
         self._source = source
+        self._fields = fields
         self._decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
         self._text = ""
         self._at = 0  # offset in the text
@@ -329,7 +368,7 @@ class _Values:
         return _Value(value, line, self._line)
 
     def _refuse_wrapper(self) -> None:
-        if not self._text.startswith("{", self._at) or (key := wrapper_key(self._text, self._at)) is None:
+        if not self._text.startswith("{", self._at) or (key := _wrapper_of(self._text, self._at, self._fields)) is None:
             return
         example = f', for example with jq -c ".{key}[]" FILE > events.ndjson' if _NAMES.fullmatch(key) else "."
         raise WrongFormat(f"its events are under the key {quoted(key)}: write one event per line{example}")

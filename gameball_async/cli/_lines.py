@@ -24,6 +24,10 @@ class RowError(Exception):
     """This row cannot be sent; the message names the reason and the fix, in the file's terms."""
 
 
+class SkippedRow(Exception):
+    """This row has no event of its own, according to the preset."""
+
+
 class ReadError(Exception):
     """The rest of the file cannot be read; the message says why."""
 

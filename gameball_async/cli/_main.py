@@ -10,7 +10,6 @@ import click
 from click.shell_completion import get_completion_class
 
 from .. import __version__
-from ._columns import TYPES, Columns, MetadataColumn, template
 from ._files import ReadOptions, check_encoding
 from ._journal_commands import dead_letters, journal
 from ._options import (
@@ -28,16 +27,12 @@ from ._options import (
     reported_errors,
     required_keys,
 )
+from ._presets import mapping_of, mapping_options
 from ._sandbox_command import sandbox
 from ._send import SendOptions, dry_run, send
 from ._track import track
 from .doctor import Checks
 from .doctor._findings import Report
-
-
-def _event(text: str) -> str:
-    template(text)
-    return text
 
 
 def _delimiter(text: str) -> str:
@@ -71,6 +66,8 @@ def app() -> None:
         "send events.ndjson --resume",
         "send orders.csv --player-column CustomerID --event purchase \\\n"
         "      -m Quantity:int=quantity -m UnitPrice:decimal=price",
+        "send segment.json.gz --preset segment",
+        "send visits.ndjson --player-field user.id --name-field type --metadata-field data",
         "send - --progress noted --share 0.5",
     ),
 )
@@ -84,24 +81,7 @@ def app() -> None:
     help="auto takes JSON, one event per line or in an array, for a file that is named .json, .jsonl or .ndjson or "
     "begins with it; else CSV.",
 )
-@click.option("--player-column", metavar="COLUMN", help="CSV: the player's id. [default: player_unique_id or player]")
-@click.option(
-    "--event",
-    type=parsed(_event),
-    metavar="NAME",
-    help="CSV: the event's name; {COLUMN} in it is replaced by that column's cell.",
-)
-@click.option("--event-column", metavar="COLUMN", help="CSV: the column of the event's name. [default: event or name]")
-@click.option(
-    "--metadata",
-    "-m",
-    multiple=True,
-    type=parsed(MetadataColumn.parse),
-    metavar="COLUMN[:TYPE][=KEY]",
-    help=f"CSV: a column that becomes metadata; types: {', '.join(TYPES)}. Empty cells are left out.",
-)
-@click.option("--mobile-column", metavar="COLUMN", help="CSV: the mobile number, if your account merges by it.")
-@click.option("--email-column", metavar="COLUMN", help="CSV: the e-mail address, if your account merges by it.")
+@mapping_options
 @click.option(
     "--delimiter",
     type=parsed(_delimiter),
@@ -137,7 +117,7 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
     """Send the events in FILES, NDJSON or CSV, plain or gzip; - is standard input.
 
     NDJSON: one object per line with player_unique_id (or player), event (or name), and optionally metadata, mobile
-    and email.
+    and email; or options that name other fields.
 
     CSV: a header, and options that map its columns; see the examples.
 
@@ -145,8 +125,6 @@ def send_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
 
     Exit codes: 0 everything was delivered, 1 something was not, 2 wrong usage, 130 interrupted.
     """
-    if options["event"] is not None and options["event_column"] is not None:
-        raise click.UsageError("--event and --event-column: give one of them.")
     with reported_errors():
         order = _send_options(options)
         order.check()
@@ -160,18 +138,15 @@ def _send_options(options: dict[str, Any]) -> SendOptions:
         keys = read_keys(options["keys_file"], warn=True)
     else:
         keys = required_keys(options["keys_file"], remedy=" Without a key, try --dry-run or --sandbox.")
-    columns = Columns(
-        player=options["player_column"],
-        event=options["event"],
-        event_column=options["event_column"],
-        metadata=options["metadata"],
-        mobile=options["mobile_column"],
-        email=options["email_column"],
-    )
+    columns, fields = mapping_of(options)
     return SendOptions(
         paths=options["files"],
         reading=ReadOptions(
-            format=options["format_"], columns=columns, delimiter=options["delimiter"], encoding=options["encoding"]
+            format=options["format_"],
+            columns=columns,
+            fields=fields,
+            delimiter=options["delimiter"],
+            encoding=options["encoding"],
         ),
         client=ClientOptions.parsed(options, keys),
         **{name: options[name] for name in ("rejects", "progress", "resume", "sandbox", "dry_run", "yes")},

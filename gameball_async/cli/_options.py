@@ -56,7 +56,7 @@ def parsed(parse: Callable[[str], _T]) -> Callable[[str], _T]:
 
 def access_options(command: _Command) -> _Command:
     """Add the options for the API: keys, version and address."""
-    return _with_options(
+    return with_options(
         command,
         click.option(
             "--keys-file",
@@ -86,7 +86,7 @@ def access_options(command: _Command) -> _Command:
 
 def pacing_options(command: _Command) -> _Command:
     """Add the options for the rate limit."""
-    return _with_options(
+    return with_options(
         command,
         _limit("--per-second", default=100, help="Requests in one second, at most."),
         _limit("--per-30-seconds", default=1200, help="Requests in thirty seconds, at most."),
@@ -123,10 +123,11 @@ def client_options(*, consequence: str) -> Callable[[_Command], _Command]:
         ),
     )
 
-    return lambda command: access_options(pacing_options(_with_options(command, *options)))
+    return lambda command: access_options(pacing_options(with_options(command, *options)))
 
 
-def _with_options(command: _Command, *options: Callable[[_Command], _Command]) -> _Command:
+def with_options(command: _Command, *options: Callable[[_Command], _Command]) -> _Command:
+    """Add options, in this order."""
     # a decorator adds its option above the existing ones
     for option in reversed(options):
         command = option(command)

@@ -86,7 +86,7 @@ def gameball_lifespan(
                 async with nullcontext() if inner is None else inner(app) as state:
                     yield _with_client(dict(state or {}), name, gameball)
             finally:
-                if clients.get(name) is gameball:  # the app may have been started a second time meanwhile
+                if clients.get(name) is gameball:  # the app may have been started a second time
                     del clients[name]
 
     return lifespan

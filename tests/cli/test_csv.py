@@ -315,7 +315,7 @@ def test_a_misspelt_column_is_answered_with_the_one_that_is_meant() -> None:
         read("CustomerID,note\n", Columns(player="CostumerID", event="e"))
 
 
-@pytest.mark.parametrize("type_", ["bool", "str", "Int", "date", "number", ""])
+@pytest.mark.parametrize("type_", ["boolean", "str", "Int", "time", "number", ""])
 def test_an_unknown_type_lists_the_valid_ones(type_: str) -> None:
     columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse(f"amount:{type_}=total"),))
     with pytest.raises(
@@ -325,17 +325,17 @@ def test_an_unknown_type_lists_the_valid_ones(type_: str) -> None:
 
 
 def test_an_unknown_type_of_an_unknown_column_names_both() -> None:
-    columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse("amuont:bool"),))
+    columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse("amuont:money"),))
     with pytest.raises(
-        MappingError, match='no column "amuont:bool", and "bool" is not a type: the types are string, int'
+        MappingError, match='no column "amuont:money", and "money" is not a type: the types are string, int'
     ):
         read("id,amount\na,1\n", columns)
 
 
 def test_a_column_may_have_a_colon_in_its_name() -> None:
-    columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse("amount:bool"),))
-    (row,) = read("id,amount:bool\na,1\n", columns)
-    assert row.content == Draft("a", "e", {"amount:bool": "1"})
+    columns = Columns(player="id", event="e", metadata=(MetadataColumn.parse("amount:money"),))
+    (row,) = read("id,amount:money\na,1\n", columns)
+    assert row.content == Draft("a", "e", {"amount:money": "1"})
 
 
 def test_comments_above_the_header_are_skipped_unless_the_header_begins_with_their_sign() -> None:

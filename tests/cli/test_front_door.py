@@ -90,7 +90,7 @@ def test_every_command_has_help_with_examples_in_lines_that_are_not_too_long(pat
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_example_of_the_help_can_be_typed(path: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
-    for name in ("events.ndjson", "orders.csv", "keys.env"):
+    for name in ("events.ndjson", "visits.ndjson", "segment.json.gz", "orders.csv", "keys.env"):
         (tmp_path / name).touch()
     for program, *args in examples_of(COMMANDS[path]):
         assert program == "gameball-async"
