@@ -13,14 +13,13 @@ from gameball_async.integrations.fastapi import Gameball, gameball_lifespan
 from .observer import PrometheusObserver, scrape
 
 WORKERS = int(os.environ.get("WEB_CONCURRENCY", "1"))
-BASE_URL = os.environ.get("GAMEBALL_BASE_URL", "https://api.gameball.co")
 
 observer = PrometheusObserver()
 
 
 def make_gameball() -> AsyncGameball:
     """The client of one worker."""
-    return AsyncGameball(base_url=BASE_URL, rate=RateLimit(share=1 / WORKERS), observer=observer)
+    return AsyncGameball(rate=RateLimit(share=1 / WORKERS), observer=observer)
 
 
 app = FastAPI(lifespan=gameball_lifespan(client=make_gameball))

@@ -26,9 +26,7 @@ def test_it_has_the_environment_of_a_service_and_goes_with_the_sandbox(
     assert environment["GAMEBALL_BASE_URL"].startswith("http://127.0.0.1:")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    sent = invoke(
-        "track", "player123", "review", "--base-url", environment["GAMEBALL_BASE_URL"], "--api-version", "v4.1"
-    )
+    sent = invoke("track", "player123", "review", "--api-version", "v4.1")
     assert sent.exit_code == 0
     process.interrupt(signal.SIGTERM)
     assert process.end() == 0
