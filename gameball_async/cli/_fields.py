@@ -213,8 +213,9 @@ def _flat_array(key: str, items: list[object]) -> Iterator[tuple[str, object]]:
 def _body_events(body: Json) -> Iterator[FoundEvent]:
     player = _required(body, None, _BODY_PLAYERS, "a request body of Gameball names the player")
     events = body.get("events")
-    if not isinstance(events, dict) or not events:
-        raise RowError(f'"events" is {"empty" if events == {} else kind(events)}: it must have an event by its name.')
+    what = "empty" if events == {} else kind(events)
+    if what != "an object":
+        raise RowError(f'"events" is {what}: it must have an event by its name.')
     found = cast("dict[str, object]", events)
     for name, metadata in found.items():
         if (what := kind(metadata)) not in {"an object", "null"}:
