@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import attrs
 
@@ -221,6 +220,8 @@ class Proxy:
 
 def proxy_for(url: str) -> Proxy | None:
     """Return the proxy for requests to an address, or None for a direct connection."""
+    from urllib.request import getproxies  # noqa: PLC0415 it imports http.client and email, and httpx has imported it
+
     parts, proxies = urlsplit(url), getproxies()
     found = next((scheme for scheme in (parts.scheme, "all") if proxies.get(scheme)), None)
     if found is None or is_local(url):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
-import attrs
+import msgspec
 
 from .events import EncodedEvent, Event
 from .receipts import SharedOutcome
@@ -62,8 +62,7 @@ class BatchState(Enum):
     """Has its outcome, or was split and its events wait for the outcomes of the halves."""
 
 
-@attrs.define(eq=False, weakref_slot=False)
-class Batch:
+class Batch(msgspec.Struct, eq=False):
     """Events of one player that go in one request, and what happened to it so far.
 
     Attributes:
@@ -99,25 +98,25 @@ class Batch:
     opened_at: float
     epoch: int
     first_epoch: int
-    events: dict[str, bytes] = attrs.field(init=False, factory=dict[str, bytes])
-    mobile: str | None = attrs.field(init=False, default=None)
-    email: str | None = attrs.field(init=False, default=None)
-    stage: BatchState = attrs.field(init=False, default=BatchState.OPEN)
-    shared: SharedOutcome = attrs.field(init=False, factory=SharedOutcome)
-    following: Batch | None = attrs.field(init=False, default=None)
-    body: bytes | None = attrs.field(init=False, default=None)
-    attempts: int = attrs.field(init=False, default=0)
-    earlier_attempts: int = attrs.field(init=False, default=0)
-    solo_failures: int = attrs.field(init=False, default=0)
-    successes_seen: int | None = attrs.field(init=False, default=None)
-    last_failure: str | None = attrs.field(init=False, default=None)
-    ambiguous: bool = attrs.field(init=False, default=False)
-    segment: int = attrs.field(init=False, default=0)
-    seqs: tuple[int, ...] = attrs.field(init=False, default=())
-    is_recorded: bool = attrs.field(init=False, default=False)
+    events: dict[str, bytes] = {}
+    mobile: str | None = None
+    email: str | None = None
+    stage: BatchState = BatchState.OPEN
+    shared: SharedOutcome = msgspec.field(default_factory=SharedOutcome)
+    following: Batch | None = None
+    body: bytes | None = None
+    attempts: int = 0
+    earlier_attempts: int = 0
+    solo_failures: int = 0
+    successes_seen: int | None = None
+    last_failure: str | None = None
+    ambiguous: bool = False
+    segment: int = 0
+    seqs: tuple[int, ...] = ()
+    is_recorded: bool = False
     # Nearly every batch lives within one epoch, so an event's epoch is not kept with the event: `_boundaries` has
     # (epoch, index after its last event) for all epochs but the latest.
-    _boundaries: tuple[tuple[int, int], ...] = attrs.field(init=False, default=())
+    _boundaries: tuple[tuple[int, int], ...] = ()
 
     @property
     def held_bytes(self) -> int:

@@ -11,7 +11,6 @@ from enum import Enum
 from typing import cast
 from uuid import UUID
 
-import attrs
 import msgspec
 
 from ..errors import InvalidEvent
@@ -84,8 +83,7 @@ def converted_value(name: str, key: str, value: object) -> object:
     return converted
 
 
-@attrs.define
-class _ValuePath:
+class _ValuePath(msgspec.Struct):
     """Where a value is, for messages.
 
     Attributes:

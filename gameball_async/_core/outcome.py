@@ -7,11 +7,10 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import cast
 
-import attrs
+import msgspec
 
 from .redaction import redact_message
 from .wire import decode_body
@@ -77,8 +76,7 @@ HEALTH = {
 """What each verdict says about the server."""
 
 
-@attrs.frozen(kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt's result, in the terms of this library.
 
     Attributes:
@@ -338,6 +336,8 @@ def parse_retry_after(value: str | None, wall_now: float) -> float | None:
     """
     if value is None:
         return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 rarely needed, and httpx has imported it
+
     value = value.strip()
     if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", value):
         return max(0.0, float(value))  # very long numbers become inf, which the breaker caps

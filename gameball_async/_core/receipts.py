@@ -13,12 +13,11 @@ import msgspec
 from ..errors import DeliveryError, Dropped, LifecycleError, OutcomeUnknown, Rejected
 
 
-@attrs.define(eq=False, weakref_slot=False)
-class Notifier:
+class Notifier(msgspec.Struct, eq=False):
     """Wakes all tasks that wait at this moment. Reusable; not bound to one event loop."""
 
-    _event: anyio.Event | None = attrs.field(default=None, init=False)
-    _waiting: int = attrs.field(default=0, init=False)
+    _event: anyio.Event | None = None
+    _waiting: int = 0
 
     def ring(self) -> None:
         """Wake all waiting tasks."""
@@ -58,22 +57,28 @@ class Delivered:
 Outcome = Delivered | DeliveryError
 
 
-@attrs.define
 class Counters:
     """Event counts: accepted = delivered + rejected + dropped + unknown + pending.
 
     The filtered ones are a part of the dropped ones; the invalid ones were not accepted.
     """
 
-    accepted: int = 0
-    delivered: int = 0
-    rejected: int = 0
-    dropped: int = 0
-    filtered: int = 0
-    invalid: int = 0
-    unknown: int = 0
-    pending: int = 0
-    pending_bytes: int = 0
+    __slots__ = (
+        "accepted",
+        "delivered",
+        "dropped",
+        "filtered",
+        "invalid",
+        "pending",
+        "pending_bytes",
+        "rejected",
+        "unknown",
+    )
+
+    def __init__(self) -> None:
+        self.accepted = self.delivered = self.rejected = self.dropped = self.unknown = 0
+        self.filtered = self.invalid = 0
+        self.pending = self.pending_bytes = 0
 
     def settle(self, events: int, size: int, outcome: Outcome) -> None:
         """Count the outcome of events that were pending."""
@@ -96,7 +101,6 @@ def _anywhere() -> None:
     """Allow to wait for an outcome that belongs to no client."""
 
 
-@attrs.define(eq=False, weakref_slot=False)
 class SharedOutcome:
     """The one outcome of all events of a batch, once there is one.
 
@@ -113,13 +117,17 @@ class SharedOutcome:
         is_durable: whether the events are on disk; None if they are not going there.
     """
 
+    __slots__ = ("changed", "check", "interruption", "marks", "moved", "outcome")
+
     is_durable = cast("bool | None", None)
-    outcome: Outcome | None = None
-    moved: dict[str, SharedOutcome] | None = None
-    interruption: LifecycleError | None = None
-    changed: Notifier | None = None
-    check: Callable[[], object] = _anywhere
-    marks: dict[str, object] | None = None
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.moved: dict[str, SharedOutcome] | None = None
+        self.interruption: LifecycleError | None = None
+        self.changed: Notifier | None = None
+        self.check: Callable[[], object] = _anywhere
+        self.marks: dict[str, object] | None = None
 
     def settle(self, outcome: Outcome) -> None:
         """Set the outcome of every event that was not moved away. Once only."""

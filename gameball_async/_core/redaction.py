@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import html
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
@@ -86,7 +85,9 @@ def _normalized(words: str) -> str:
 def _decoded(words: str) -> str:
     words = _PERCENT.sub(lambda found: bytes.fromhex(found[0].replace("%", "")).decode("utf-8", "replace"), words)
     words = _ESCAPE.sub(_character, words)
-    return html.unescape(words)
+    from html import unescape  # noqa: PLC0415 it has two thousand names, and few programs meet an error with one
+
+    return unescape(words)
 
 
 def _character(found: re.Match[str]) -> str:

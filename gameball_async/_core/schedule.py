@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-import attrs
+import msgspec
 
 from .batch import Batch, BatchState
 
@@ -102,8 +102,7 @@ class PlayerState(Enum):
     """It has no events."""
 
 
-@attrs.define(eq=False, weakref_slot=False)
-class Player:
+class Player(msgspec.Struct, eq=False):
     """A player with events: a chain of batches from head to tail."""
 
     head: Batch

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-import attrs
 import msgspec
 
 from ..errors import ConfigurationError
@@ -15,8 +14,7 @@ from ..errors import ConfigurationError
 _encode = msgspec.json.Encoder().encode
 
 
-@attrs.frozen(kw_only=True)
-class ApiVersion:
+class ApiVersion(msgspec.Struct, frozen=True, kw_only=True):
     """A version of the API that takes the events of one player in one request.
 
     Attributes:

@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from random import random
 from typing import TYPE_CHECKING, cast
 
@@ -182,7 +183,12 @@ class Flusher:
             return cast("Delivery", _NoDelivery())
         if f"{__package__}.delivery" in sys.modules:
             return self._make_delivery()
-        return await anyio.to_thread.run_sync(self._make_delivery)
+
+        def load() -> Delivery:
+            import_module(".backoff", __package__)  # and tenacity, for the first failure
+            return self._make_delivery()
+
+        return await anyio.to_thread.run_sync(load)
 
     def _warn_of_access(self) -> None:
         if not self._has_warned:

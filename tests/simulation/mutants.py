@@ -25,11 +25,12 @@ from gameball_async._core.receipts import Counters, SharedOutcome
 from gameball_async._core.schedule import PlayerState, Schedule
 from gameball_async._engine.admission import Admission, FairQueue
 from gameball_async._engine.backends import current_backend
+from gameball_async._engine.backoff import Backoff
 from gameball_async._engine.callbacks import FailureCallbacks
 from gameball_async._engine.flusher import Flusher
 from gameball_async._engine.lifecycle import ClientState, Lifecycle
 from gameball_async._engine.network import Network
-from gameball_async._engine.settlement import Backoff, Settlement
+from gameball_async._engine.settlement import Settlement
 
 Mutate = Callable[..., Any]
 """A method in the place of another: gets the original, then the arguments of the call."""

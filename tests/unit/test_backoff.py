@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gameball_async import Retry
 from gameball_async._core.outcome import Answer, Decision
-from gameball_async._engine.settlement import Backoff
+from gameball_async._engine.backoff import Backoff
 
 from .strategies import examples
 

@@ -70,7 +70,7 @@ LIBRARIES = {
     # `doctor` takes the way of the client to the API, step by step
     "httpx": {"_engine.delivery", "_engine.network", "cli"},
     "httpcore": {"_engine.network"},
-    "tenacity": {"_engine.settlement"},
+    "tenacity": {"_engine.backoff"},
     "msgspec": {"_core"},
     "sqlite3": {"_journal"},
     "random": {"_engine.flusher", "sandbox"},
