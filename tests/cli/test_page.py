@@ -94,15 +94,13 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def gameball(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A server with TLS that answers as Gameball's pages say, at the address that the client has by default."""
+    """A server with TLS that answers as Gameball's pages say, at the address of the environment."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     with serving(Stub(date=formatdate(usegmt=True)), context) as stub:
-        defaults = AsyncGameball.__init__.__kwdefaults__
-        assert defaults is not None
-        monkeypatch.setitem(defaults, "base_url", f"https://localhost:{stub.port}")
+        monkeypatch.setenv("GAMEBALL_BASE_URL", f"https://localhost:{stub.port}")
         yield
 
 
