@@ -101,7 +101,9 @@ class SendOptions:
 
     def mapping(self) -> dict[str, Any]:
         """Return the options that define the meaning of rows, as JSON returns them."""
-        options = attrs.asdict(self.reading)
+        # the columns have the options that CSV and JSON share
+        fields = attrs.evolve(self.reading.fields, event=None, picked=())
+        options = attrs.asdict(attrs.evolve(self.reading, fields=fields))
         mapping: dict[str, Any] = json.loads(json.dumps({**options.pop("columns"), **options}))
         return mapping
 

@@ -274,7 +274,7 @@ def test_the_whole_retail_file_arrives_equal_per_customer_and_in_order() -> None
         (["orders.csv", "--delimiter", "::"], "give one character"),
         (["orders.csv", "--encoding", "utf-16"], "orders.csv: it is not UTF-16: name its encoding with --encoding"),
         (["orders.csv", "--encoding", "cp037"], "does not encode line ends as ASCII does"),
-        (["orders.csv", *MAPPING, "-m", "Quantity:bool"], 'unknown type "bool" of column "Quantity": the types are'),
+        (["orders.csv", *MAPPING, "-m", "Quantity:money"], 'unknown type "money" of column "Quantity": the types are'),
         (["orders.csv", "--encoding", "klingon"], "is not a text encoding"),
         (["orders.csv", "--encoding", "idna"], "is not a text encoding"),
         (["orders.csv", *MAPPING, "--share", "0"], "0.0 is not in the range"),
