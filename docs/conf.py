@@ -54,7 +54,11 @@ nitpicky = True
 default_role = "py:obj"  # what stands between single backticks in a docstring, see `docstrings`
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True  # `Batching()` instead of all that is in it
-autodoc_type_aliases = {"HTTPClient": "httpx.AsyncClient", "Metadata": "gameball_async.Metadata"}
+autodoc_type_aliases = {
+    "HTTPClient": "httpx.AsyncClient",
+    "Metadata": "gameball_async.Metadata",
+    "MetadataRecord": "gameball_async.MetadataRecord",
+}
 maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
 nitpick_ignore_regex = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._client import AsyncGameball
-from ._config import Batching, Journal, RateLimit, Retry
+from ._config import Batching, Conversion, Journal, RateLimit, Retry
 from ._core.draft import EventDraft
-from ._core.events import Event, Metadata, validate_event
+from ._core.events import Event, Metadata, MetadataRecord, validate_event
 from ._core.receipts import Delivered, Receipt
 from ._core.stats import (
     CloseReport,
@@ -52,6 +52,7 @@ __all__ = [
     "ClientHalted",
     "CloseReport",
     "ConfigurationError",
+    "Conversion",
     "DeadLetter",
     "DeadLetterKind",
     "DeadLetters",
@@ -70,6 +71,7 @@ __all__ = [
     "JournalFile",
     "LifecycleError",
     "Metadata",
+    "MetadataRecord",
     "NotStarted",
     "ObservedClient",
     "Observer",

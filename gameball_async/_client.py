@@ -26,10 +26,10 @@ from ._arguments import (
     checked_timeout,
     checked_type,
 )
-from ._config import Batching, Journal, PathLike, RateLimit, Retry
+from ._config import REJECTING, Batching, Conversion, Journal, PathLike, RateLimit, Retry
 from ._core.buffer import Buffer
 from ._core.draft import BeforeSend, NotSent, Preparation
-from ._core.events import EncodedEvent, Metadata, encode
+from ._core.events import EncodedEvent, Metadata, MetadataRecord, encode
 from ._core.receipts import Delivered, Outcome, Receipt, SharedOutcome
 from ._core.stats import CloseReport, Observer, Stats
 from ._endpoint import Endpoint
@@ -64,17 +64,16 @@ class AsyncGameball:
         rate: the two windows that requests keep to, see `RateLimit`; None switches pacing off.
         journal: a folder in which events are kept on disk, so that they survive the process; or a
             `Journal` with the folder and its limits. By default events are in memory alone.
-        on_invalid: what becomes of an event that cannot be sent. ``"raise"`` (the default): the call raises
-            `InvalidEvent`. ``"report"``: the call succeeds, the event's outcome is a `Dropped` with the
-            `InvalidEvent` as its cause, and it is logged, counted in `Stats.invalid`, and goes to `on_failure`.
+        on_invalid: ``"raise"`` lets the call raise `InvalidEvent`; ``"report"`` lets it succeed: the event's outcome is
+            a `Dropped` with that cause, and it is logged, counted in `Stats.invalid`, and goes to `on_failure`.
         on_failure: a function or coroutine function called with each event that will not arrive
             and its `DeliveryError`, one after another. Keep it quick: what waits for it is not
             counted in the buffer. What it raises is logged and ignored.
         defaults: metadata for every event, such as ``{"channel": "web"}``; an event's own values win.
         before_send: is called with each event as an `EventDraft`, before it is checked and encoded, in the thread and
-            context of the call. It returns the draft, perhaps changed, or None to drop the event: that is counted,
-            and not reported. If it raises, the event is not sent; it is logged and goes to `on_failure`. Not a
-            coroutine function.
+            context of the call. It returns the draft, perhaps changed, or None to drop the event: that is only
+            counted. If it raises, the event is not sent; that is logged, and goes to `on_failure`.
+        conversion: what becomes of booleans, None and nested dicts in metadata, see `Conversion`.
         observer: is called with what the client does, for metrics and traces, see `Observer`.
         http_client: an `httpx.AsyncClient` of your own, with its own limits and timeouts; it is
             not closed. By default the client makes one, and honours the usual proxy variables.
@@ -101,6 +100,7 @@ class AsyncGameball:
         on_failure: OnFailure | None = None,
         defaults: Metadata | None = None,
         before_send: BeforeSend | None = None,
+        conversion: Conversion = REJECTING,
         observer: Observer | None = None,
         http_client: HTTPClient | None = None,
         timeout: float = 30.0,
@@ -118,10 +118,11 @@ class AsyncGameball:
         self._lifecycle = self._new_lifecycle()
         self._preparation = Preparation(
             defaults,
-            checked_before_send(before_send),
+            before_send=checked_before_send(before_send),
             reports_invalid=checked_on_invalid(on_invalid) == "report",
             switched_off_by=self._endpoint.switched_off_by,
             check=self._flusher.buffer.check_batch,
+            conversion=checked_type("conversion", conversion, Conversion),
         )
         self._encode = self._preparation.encode if self._preparation.is_needed else encode
         _clients.add(self)
@@ -132,7 +133,7 @@ class AsyncGameball:
         self,
         player_unique_id: str,
         name: str,
-        metadata: Metadata | None = None,
+        metadata: Metadata | MetadataRecord | None = None,
         *,
         mobile: str | None = None,
         email: str | None = None,
@@ -147,8 +148,9 @@ class AsyncGameball:
             player_unique_id: the player's id, a string that is not blank. A guest has none: do not track guests.
             name: the event's name, a string that is not blank. A name that Gameball does not know yet
                 appears in its dashboard and rewards nothing, so mind the spelling.
-            metadata: numbers, strings, or lists and tuples of these, by key. `Decimal`, `date`, `datetime`, `UUID` and
-                `Enum` are converted without loss. It is encoded at once: changing it later changes nothing.
+            metadata: numbers, strings, or lists and tuples of these, by key; or an object with such fields, such as a
+                dataclass or a pydantic model. `Decimal`, `date`, `datetime`, `UUID`, `Enum` and the numbers of numpy
+                are converted without loss. It is encoded at once: changing it later changes nothing.
             mobile: the player's mobile number, if and only if the account merges channels by it.
             email: the player's e-mail address, likewise.
 
@@ -179,7 +181,7 @@ class AsyncGameball:
         self,
         player_unique_id: str,
         name: str,
-        metadata: Metadata | None = None,
+        metadata: Metadata | MetadataRecord | None = None,
         *,
         mobile: str | None = None,
         email: str | None = None,
@@ -209,7 +211,7 @@ class AsyncGameball:
         self,
         player_unique_id: str,
         name: str,
-        metadata: Metadata | None = None,
+        metadata: Metadata | MetadataRecord | None = None,
         *,
         mobile: str | None = None,
         email: str | None = None,
@@ -253,7 +255,7 @@ class AsyncGameball:
     async def send(
         self,
         player_unique_id: str,
-        events: Mapping[str, Metadata | None],
+        events: Mapping[str, Metadata | MetadataRecord | None],
         *,
         mobile: str | None = None,
         email: str | None = None,

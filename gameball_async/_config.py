@@ -139,6 +139,27 @@ class Retry:
             raise ConfigurationError(f"Retry(jitter={self.jitter:g}) is above 1: give a share from 0 to 1.")
 
 
+@attrs.frozen(kw_only=True)
+class Conversion:
+    """What becomes of metadata that Gameball does not document: each is refused, or converted in one documented way.
+
+    Args:
+        booleans: ``"0/1"`` sends False as 0 and True as 1.
+        none: ``"omit"`` leaves out keys whose value is None, and items of arrays that are None.
+        nested: ``"flatten"`` sends the fields of a dict or a record as keys of their own: `address.city`.
+
+    Raises:
+        ConfigurationError: if a value cannot work.
+    """
+
+    booleans: Literal["reject", "0/1"] = attrs.field(default="reject", validator=_one_of("reject", "0/1"))
+    none: Literal["reject", "omit"] = attrs.field(default="reject", validator=_one_of("reject", "omit"))
+    nested: Literal["reject", "flatten"] = attrs.field(default="reject", validator=_one_of("reject", "flatten"))
+
+
+REJECTING = Conversion()
+
+
 class PathLike(Protocol):
     """A path as an object, such as `pathlib.Path`."""
 

@@ -26,6 +26,7 @@ from . import (
     DeliveryError,
     LifecycleError,
     Metadata,
+    MetadataRecord,
     Receipt,
     Stats,
 )
@@ -83,7 +84,7 @@ class Gameball:
         self,
         player_unique_id: str,
         name: str,
-        metadata: Metadata | None = None,
+        metadata: Metadata | MetadataRecord | None = None,
         *,
         mobile: str | None = None,
         email: str | None = None,
@@ -107,7 +108,7 @@ class Gameball:
     def send(
         self,
         player_unique_id: str,
-        events: Mapping[str, Metadata | None],
+        events: Mapping[str, Metadata | MetadataRecord | None],
         *,
         mobile: str | None = None,
         email: str | None = None,

@@ -7,9 +7,20 @@ from typing import Any, cast
 
 import attrs
 
+from .._config import REJECTING, Conversion
 from ..errors import ConfigurationError, Dropped, DropReason, InvalidEvent
-from .conversion import plain_values
-from .events import EncodedEvent, Event, Metadata, as_event, encode, encode_event, named_events, sendable_part
+from .conversion import entries_of, plain_values
+from .events import (
+    EncodedEvent,
+    Event,
+    Metadata,
+    MetadataRecord,
+    as_event,
+    encode,
+    encode_event,
+    named_events,
+    sendable_part,
+)
 from .remedies import kind
 from .texts import NAME, PLAYER, OnPadded, contact, text
 
@@ -77,6 +88,7 @@ class Preparation:
         reports_invalid: whether an event that cannot be sent is a `NotSent`, and not an error of the call.
         switched_off_by: what switches the client off; None if it is on.
         check: raises `InvalidEvent` if these events do not fit into one request.
+        conversion: what is converted beside what always is.
 
     Attributes:
         is_needed: whether it does anything but encode.
@@ -93,20 +105,23 @@ class Preparation:
         reports_invalid: bool = False,
         switched_off_by: str | None = None,
         check: Callable[[Sequence[EncodedEvent]], object] = len,
+        conversion: Conversion = REJECTING,
     ) -> None:
-        self._defaults = {} if defaults is None else _checked_defaults(defaults)
+        self._conversion = conversion
+        self._defaults = {} if defaults is None else _checked_defaults(defaults, conversion)
         self._before_send = before_send
         self._reports_invalid = reports_invalid
         self._switched_off_by = switched_off_by
         self._check = check
         self._ends_here = reports_invalid or switched_off_by is not None
-        self.is_needed = bool(self._defaults) or before_send is not None or self._ends_here
+        changes = bool(self._defaults) or before_send is not None or conversion != REJECTING
+        self.is_needed = changes or self._ends_here
 
     def encode(
         self,
         player: str,
         name: str,
-        metadata: Metadata | None,
+        metadata: Metadata | MetadataRecord | None,
         mobile: str | None,
         email: str | None,
         on_padded: OnPadded,
@@ -125,7 +140,7 @@ class Preparation:
     def encode_request(
         self,
         player: str,
-        events: Mapping[str, Metadata | None],
+        events: Mapping[str, Metadata | MetadataRecord | None],
         mobile: str | None,
         email: str | None,
         on_padded: OnPadded,
@@ -159,7 +174,7 @@ class Preparation:
         self,
         player: str,
         name: str,
-        metadata: Metadata | None,
+        metadata: Metadata | MetadataRecord | None,
         mobile: str | None,
         email: str | None,
         on_padded: OnPadded,
@@ -179,14 +194,14 @@ class Preparation:
         self,
         player: str,
         name: str,
-        metadata: Metadata | None,
+        metadata: Metadata | MetadataRecord | None,
         mobile: str | None,
         email: str | None,
         on_padded: OnPadded,
     ) -> EncodedEvent:
         merged = self._with_defaults(metadata)
         if self._before_send is None:
-            return encode(player, name, merged, mobile, email, on_padded)
+            return encode(player, name, merged, mobile, email, on_padded, self._conversion)
         draft = EventDraft(
             text(PLAYER, player, on_padded),
             text(NAME, name, on_padded),
@@ -197,13 +212,17 @@ class Preparation:
         try:
             changed: object = self._before_send(draft)
         except Exception as raised:  # noqa: BLE001 the user's hook may raise anything
-            raise NotSent(sendable_part(player, name, merged, mobile, email), _failed(raised)) from None
+            raise NotSent(
+                sendable_part(player, name, merged, mobile, email, self._conversion), _failed(raised)
+            ) from None
         if changed is None:
             error = Dropped("before_send dropped the event.", reason=DropReason.FILTERED)
             raise NotSent(sendable_part(player, name, None, None, None), error)
         if not isinstance(changed, EventDraft) or changed.player_unique_id != draft.player_unique_id:
-            raise NotSent(sendable_part(player, name, merged, mobile, email), _misused(changed))
-        return encode(player, changed.name, changed.metadata, changed.mobile, changed.email, on_padded)
+            raise NotSent(sendable_part(player, name, merged, mobile, email, self._conversion), _misused(changed))
+        return encode(
+            player, changed.name, changed.metadata, changed.mobile, changed.email, on_padded, self._conversion
+        )
 
     def _off(self, event: EncodedEvent) -> NotSent:
         error = Dropped(
@@ -216,28 +235,31 @@ class Preparation:
         self,
         player: str,
         name: str,
-        metadata: Metadata | None,
+        metadata: Metadata | MetadataRecord | None,
         mobile: str | None,
         email: str | None,
         invalid: InvalidEvent,
     ) -> NotSent:
         error = Dropped(str(invalid), reason=DropReason.INVALID)
         error.__cause__ = invalid.with_traceback(None)  # which holds the event
-        return NotSent(sendable_part(player, name, self._with_defaults(metadata), mobile, email), error)
+        return NotSent(
+            sendable_part(player, name, self._with_defaults(metadata), mobile, email, self._conversion), error
+        )
 
-    def _with_defaults(self, metadata: Metadata | None) -> Metadata | None:
+    def _with_defaults(self, metadata: Metadata | MetadataRecord | None) -> Metadata | MetadataRecord | None:
         if not self._defaults:
             return metadata
         if metadata is None:
             return self._defaults
-        return {**self._defaults, **metadata} if isinstance(metadata, Mapping) else metadata
+        entries = cast("Metadata | None", entries_of(metadata))
+        return metadata if entries is None else {**self._defaults, **entries}
 
 
-def _checked_defaults(defaults: object) -> dict[str, Any]:
+def _checked_defaults(defaults: object, conversion: Conversion) -> dict[str, Any]:
     if not isinstance(defaults, Mapping):
         raise ConfigurationError(f"defaults is {kind(defaults)}: give a dict of keys and values.")
     try:
-        return plain_values(cast("Mapping[object, object]", defaults))
+        return plain_values(cast("Mapping[object, object]", defaults), conversion)
     except InvalidEvent as error:
         raise ConfigurationError(str(error).replace("event 'defaults'", "defaults", 1)) from None
 
@@ -246,9 +268,9 @@ def _copied(name: str, metadata: object) -> dict[str, Any]:
     """A copy that the hook may change, arrays included."""
     if metadata is None:
         return {}
-    if not isinstance(metadata, Mapping):
+    if (entries := entries_of(metadata)) is None:
         encode_event(name, metadata)  # raises
-    values = cast("Mapping[str, Any]", metadata)
+    values = cast("Mapping[str, Any]", entries)
     return {key: value.copy() if type(value) is list else value for key, value in values.items()}
 
 

@@ -7,12 +7,13 @@ from collections.abc import ItemsView, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from typing import Any, cast
+from typing import Any, ClassVar, Protocol, cast
 from uuid import UUID
 
 import attrs
 import msgspec
 
+from .._config import REJECTING, Conversion
 from ..errors import InvalidEvent
 from .conversion import GREATEST_INT, LEAST_INT, check_key, converted, sendable_values
 from .texts import NAME, PLAYER, OnPadded, contact, text, without_surrogates
@@ -23,6 +24,30 @@ Scalar = str | Number | date | UUID | Enum
 
 Metadata = Mapping[str, Scalar | Sequence[Scalar]]
 """An event's metadata: numbers, strings, or arrays of these, by key."""
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class _AttrsClass(Protocol):
+    __attrs_attrs__: ClassVar[Any]
+
+
+class _Struct(Protocol):
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+
+class _NamedTuple(Protocol):
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+class _Model(Protocol):
+    def model_dump(self) -> dict[str, Any]: ...
+
+
+MetadataRecord = _Dataclass | _AttrsClass | _Struct | _NamedTuple | _Model
+"""Metadata as an object with fields: of a dataclass, attrs, msgspec, a named tuple or pydantic."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -75,10 +100,17 @@ def as_event(event: EncodedEvent) -> Event:
     return Event(event.player, event.name, event.mobile, event.email, event.encoded)
 
 
-def sendable_part(player: object, name: object, metadata: object, mobile: object, email: object) -> Event:
+def sendable_part(
+    player: object,
+    name: object,
+    metadata: object,
+    mobile: object,
+    email: object,
+    conversion: Conversion = REJECTING,
+) -> Event:
     """Return an event with what of it can be sent; an id or a name that is no text is empty."""
     plain_name = without_surrogates(name) or ""
-    encoded = _encode({plain_name: sendable_values(metadata)})[1:-1]
+    encoded = _encode({plain_name: sendable_values(metadata, conversion)})[1:-1]
     player = without_surrogates(player) or ""
     return Event(player, plain_name, without_surrogates(mobile), without_surrogates(email), encoded)
 
@@ -86,10 +118,11 @@ def sendable_part(player: object, name: object, metadata: object, mobile: object
 def validate_event(
     player_unique_id: str,
     name: str,
-    metadata: Metadata | None = None,
+    metadata: Metadata | MetadataRecord | None = None,
     *,
     mobile: str | None = None,
     email: str | None = None,
+    conversion: Conversion = REJECTING,
 ) -> None:
     """Check an event as `track` would, without a client.
 
@@ -99,19 +132,26 @@ def validate_event(
         metadata: numbers, strings, or lists and tuples of these, by string keys that are not blank.
         mobile: the player's mobile number, if the account merges channels by it.
         email: the player's e-mail address, likewise.
+        conversion: that of the client.
 
     Raises:
         InvalidEvent: if `track` would refuse it; the message names the event, the key and the remedy.
             The size of a request is a client's own setting, `Batching(max_bytes=...)`, and not looked at.
     """
-    encode_event(text(NAME, name), metadata)
+    encode_event(text(NAME, name), metadata, conversion)
     text(PLAYER, player_unique_id)
     contact("mobile", mobile)
     contact("email", email)
 
 
 def encode(
-    player: str, name: str, metadata: Metadata | None, mobile: str | None, email: str | None, on_padded: OnPadded
+    player: str,
+    name: str,
+    metadata: Metadata | MetadataRecord | None,
+    mobile: str | None,
+    email: str | None,
+    on_padded: OnPadded,
+    conversion: Conversion = REJECTING,
 ) -> EncodedEvent:
     """Check and encode one event.
 
@@ -123,31 +163,16 @@ def encode(
         player = text(PLAYER, player, on_padded)
     if not (type(name) is str and name.isascii() and name >= "!" and name[-1] > " "):
         name = text(NAME, name, on_padded)
-    encoded = encode_event(name, metadata)
+    encoded = encode_event(name, metadata, conversion)
     if mobile is None and email is None:  # nearly always
         return EncodedEvent(player, name, encoded, None, None)
     mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
     return EncodedEvent(player, name, encoded, mobile, email)
 
 
-def encode_request(
-    player: str, events: Mapping[str, Metadata | None], mobile: str | None, email: str | None, on_padded: OnPadded
-) -> list[EncodedEvent]:
-    """Check and encode the events of one request.
-
-    Raises:
-        InvalidEvent: if one of them cannot be sent as it is, or there is none.
-    """
-    mobile, email = contact("mobile", mobile, on_padded), contact("email", email, on_padded)
-    player = text(PLAYER, player, on_padded)
-    named = [(text(NAME, name, on_padded), metadata) for name, metadata in named_events(events)]
-    encoded = {name: encode_event(name, metadata) for name, metadata in named}
-    if len(encoded) != len(events):
-        raise InvalidEvent("two event names are equal as strings: send one of them in a request of its own.")
-    return [EncodedEvent(player, name, member, mobile, email) for name, member in encoded.items()]
-
-
-def named_events(events: Mapping[str, Metadata | None]) -> ItemsView[str, Metadata | None]:
+def named_events(
+    events: Mapping[str, Metadata | MetadataRecord | None],
+) -> ItemsView[str, Metadata | MetadataRecord | None]:
     """Return the events of one request as pairs.
 
     Raises:
@@ -158,7 +183,7 @@ def named_events(events: Mapping[str, Metadata | None]) -> ItemsView[str, Metada
     return events.items()
 
 
-def encode_event(name: object, metadata: object) -> bytes:
+def encode_event(name: object, metadata: object, conversion: Conversion = REJECTING) -> bytes:
     """Encode one event as the JSON member `"name":{...}`.
 
     Values that are plain already, nearly all of them, are encoded as they are; the others are
@@ -173,12 +198,12 @@ def encode_event(name: object, metadata: object) -> bytes:
     if metadata is None:
         metadata = {}
     elif not _is_plain(metadata):
-        metadata = converted(name, metadata)
+        metadata = converted(name, metadata, conversion)
     try:
         encoded = _encode({name: metadata})[1:-1]
     except UnicodeEncodeError:
         text(NAME, name)
-        converted(name, metadata)  # one of both raises, for the text that UTF-8 refused
+        converted(name, metadata, conversion)  # one of both raises, for the text that UTF-8 refused
         raise
     if not encoded.isascii():  # only then may a key be blank that `_is_plain` has let through
         for key in cast("Mapping[str, object]", metadata):

@@ -22,7 +22,7 @@ _LONGEST_QUOTE = 60  # characters of a name or key in a message
 _LONGEST_PREFIX = 40
 _BYTES_OF_DOUBLE = 8
 _LONGEST_DECIMAL_INT = 10_000  # bits; `str` refuses an int of more than 4,300 digits
-_FIELD_NAME = re.compile("[A-Za-z_]{1,30}")  # a nested key that is data, such as an id or an address, is never shown
+FIELD_NAME = re.compile("[A-Za-z_]{1,30}")  # a nested key that is data, such as an id or an address, is never shown
 _TYPES_OF_MISSING = frozenset({"NAType", "MaskedConstant"})  # pandas.NA and numpy.ma.masked cannot be compared
 
 
@@ -76,7 +76,7 @@ def _as_text(value: object, subject: str) -> str | None:
     if isinstance(value, float):
         return f"str(int({subject}))" if value.is_integer() else None
     if isinstance(value, Integral) or (type(value).__str__ is not object.__str__ and as_dict(value, subject) is None):
-        return None if _is_bool(value) else f"str({subject})"
+        return None if is_bool(value) else f"str({subject})"
     return None if inspect.getattr_static(value, "id", None) is None else f"str({subject}.id)"
 
 
@@ -136,7 +136,7 @@ def for_value(key: str, value: object, subject: str, array: Sequence[object] | N
 
 
 def _for_scalar(key: str, value: object, subject: str) -> str | None:  # noqa: ARG001, PLR0911 one table of types
-    if _is_bool(value):
+    if is_bool(value):
         return f"send 0 or 1, for example int({subject}), or a word such as 'yes'."
     if isinstance(value, (bytes, bytearray, memoryview)):
         raw = f"{subject}.tobytes()" if isinstance(value, memoryview) else subject
@@ -210,7 +210,7 @@ def _flattened(key: str, value: Mapping[object, object], subject: str, array: Se
         entries = f"{{{prefix} + str(k): [item[k] for item in value if k in item] for item in value for k in item}}"
     else:
         entries = f"{{{prefix} + str(k): v for k, v in {subject}.items()}}"
-    field = next((each for each in value if isinstance(each, str) and _FIELD_NAME.fullmatch(each)), None)
+    field = next((each for each in value if isinstance(each, str) and FIELD_NAME.fullmatch(each)), None)
     example = f" that starts with {prefix}" if field is None else f", such as {quoted(_prefix(key) + field)}"
     return f"give each of its entries a key of its own{example}, for example with {entries}."
 
@@ -250,7 +250,7 @@ def _has(record: type, method: str) -> bool:
     return callable(getattr(record, method, None))
 
 
-def _is_bool(value: object) -> bool:
+def is_bool(value: object) -> bool:
     if isinstance(value, bool):
         return True
     return _is_scalar_of_numpy(value) and cast("Any", value).dtype.kind == "b"

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import attrs
 
-from .. import AsyncGameball, Event, Metadata
-from .._arguments import OnInvalid, checked_before_send, checked_on_invalid
+from .. import AsyncGameball, Conversion, Event, Metadata
+from .._arguments import OnInvalid, checked_before_send, checked_on_invalid, checked_type
 from .._core.draft import BeforeSend, Preparation
 from .._endpoint import switched_off_by
 from .._engine.callbacks import OnFailure
@@ -156,6 +156,7 @@ class Recorder(AsyncGameball):
             `aclose` returns. While one task is in it, the calls of other tasks do not wait.
         defaults: as for the client.
         before_send: as for the client; events are recorded as it returns them.
+        conversion: as for the client.
         started: True creates a recorder that is started already, in any loop; by
             default `send`, `flush` and `track_threadsafe` need `start`, `run` or `async with` first.
     """
@@ -168,6 +169,7 @@ class Recorder(AsyncGameball):
         on_failure: OnFailure | None = None,
         defaults: Metadata | None = None,
         before_send: BeforeSend | None = None,
+        conversion: Conversion = Conversion(),  # noqa: B008 frozen
         started: bool = False,
     ) -> None:
         # the client's constructor is not called: a recorder has no key and no address, and its engine is another one
@@ -180,6 +182,7 @@ class Recorder(AsyncGameball):
             checked_before_send(before_send),
             reports_invalid=checked_on_invalid(on_invalid) == "report",
             switched_off_by=switched_off_by(enabled=enabled),
+            conversion=checked_type("conversion", conversion, Conversion),
         )
         self._encode = self._preparation.encode
         self._on_padded = _ignore

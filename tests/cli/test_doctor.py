@@ -186,10 +186,20 @@ def test_an_address_that_the_client_refuses_is_told_with_the_client_s_words(url:
 
 
 def test_without_a_base_url_it_is_the_client_s_own(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = AsyncGameball.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "base_url", sandbox.url)
+    assert "https://api.gameball.co/" in doctor()["address"]["words"]
+    monkeypatch.setenv("GAMEBALL_BASE_URL", sandbox.url)
     assert sandbox.url in doctor()["address"]["words"]
+
+
+def test_a_switch_in_the_environment_is_warned_of(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "switch" not in doctor("--base-url", sandbox.url)
+    monkeypatch.setenv("GAMEBALL_ENABLED", "0")
+    found = doctor("--base-url", sandbox.url)
+    assert found["switch"]["verdict"] == "warn"
+    assert found["switch"]["words"] == "GAMEBALL_ENABLED=0: clients in this environment send nothing"
+    assert found["address"]["verdict"] == "ok"
+    monkeypatch.setenv("GAMEBALL_ENABLED", "maybe")
+    assert doctor("--base-url", sandbox.url)["switch"]["verdict"] == "fail"
 
 
 def test_http_to_another_machine_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -497,3 +497,37 @@ def test_rejects_and_progress_are_for_the_owner_alone(
     written = {tmp_path / "events.rejects.ndjson", tmp_path / "events.progress"}
     assert set(tmp_path.iterdir()) == {path, *written}
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in written)
+
+
+# ---------------------------------------------------------------- the environment
+
+
+def test_nothing_is_sent_if_the_environment_switches_clients_off(
+    send: Callable[..., Result], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAMEBALL_ENABLED", "0")
+    path = written(Path("events.ndjson"), events_of(1, 1))
+    result = send(path)
+    assert result.exit_code == 2
+    message = "GAMEBALL_ENABLED=0 switches sending off: set GAMEBALL_ENABLED=1 for this command to send."
+    assert message in " ".join(result.stderr.split())
+    assert sandbox.requests == []
+    monkeypatch.setenv("GAMEBALL_ENABLED", "1")
+    assert send(path).exit_code == 0
+    assert len(sandbox.requests) == 1
+
+
+def test_the_sandbox_of_the_command_is_sent_to_in_spite_of_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAMEBALL_ENABLED", "0")
+    path = written(Path("events.ndjson"), events_of(1, 1))
+    assert invoke("send", "--sandbox", "--yes", path).exit_code == 0
+
+
+def test_address_and_version_come_from_the_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAMEBALL_BASE_URL", sandbox.url)
+    monkeypatch.setenv("GAMEBALL_API_VERSION", "v4.0")
+    path = written(Path("events.ndjson"), events_of(1, 1))
+    assert invoke("send", "--yes", path).exit_code == 0
+    assert [request.path for request in sandbox.requests] == ["/api/v4.0/integrations/events"]
+    monkeypatch.setenv("GAMEBALL_API_VERSION", "v5")
+    assert "GAMEBALL_API_VERSION" in invoke("send", "--yes", path).stderr

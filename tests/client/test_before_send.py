@@ -146,7 +146,7 @@ def test_a_coroutine_function_is_refused() -> None:
 def test_the_recorder_and_the_synchronous_client_take_the_same_arguments() -> None:
     arguments = inspect.signature(AsyncGameball).parameters
     assert inspect.signature(Gameball).parameters == arguments
-    for name in ("on_invalid", "on_failure", "defaults", "before_send"):
+    for name in ("on_invalid", "on_failure", "defaults", "before_send", "conversion"):
         assert inspect.signature(Recorder).parameters[name].default == arguments[name].default
         assert inspect.signature(Recorder).parameters[name].annotation == arguments[name].annotation
 

@@ -148,7 +148,7 @@ def test_a_signature_shows_its_defaults(site: Path) -> None:
         page: " ".join(re.sub(r"<[^>]+>", "", (site / f"docs/reference/{page}.html").read_text("utf-8")).split())
         for page in ("client", "settings")
     }
-    assert "metadata: Metadata | None = None" in shown["client"]
+    assert "metadata: Metadata | MetadataRecord | None = None" in shown["client"]
     assert "linger: float = 0.5, max_events: int = 100, max_bytes: int = 262_144," in shown["settings"]
 
 

@@ -307,30 +307,28 @@ def test_a_nested_key_that_is_data_is_not_shown(key: str) -> None:
 
 # ---------------------------------------------------------------- metadata as a whole
 
-RECORDS: dict[str, Any] = {
-    "dataclass": City("Cairo"),
-    "attrs": Parcel(Decimal("1.5")),
-    "msgspec": Coordinates(1.5, 2.5),
-    "pydantic": Model(city="Cairo"),
-    "pydantic of models": Nested(home=Model(city="Cairo"), others=[]),
-    "named tuple": Pair(1, "b"),
-    "row": Row(),
-}
 
-
-@pytest.mark.parametrize("kind", RECORDS)
-def test_a_suggestion_for_metadata_that_is_no_dict_works(kind: str) -> None:
+def test_a_suggestion_for_metadata_that_is_no_dict_works() -> None:
+    row: Any = Row()
     with pytest.raises(InvalidEvent) as caught:
-        validate_event("player123", "e", RECORDS[kind])
+        validate_event("player123", "e", row)
 
     suggestion = SUGGESTION.search(str(caught.value))
     assert suggestion is not None
-    assert followed(eval(suggestion["expression"], {**MODULES, "metadata": RECORDS[kind]}))
+    assert followed(eval(suggestion["expression"], {**MODULES, "metadata": row}))
 
 
-def test_a_pydantic_model_is_dumped_without_what_is_none() -> None:
-    with pytest.raises(InvalidEvent, match=r"for example metadata\.model_dump\(exclude_none=True\)\.$"):
-        validate_event("player123", "e", Model(city="Cairo"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+RECORDS_WITH_NONE: dict[str, Any] = {"attrs": Parcel(Decimal("1.5")), "pydantic": Model(city="Cairo")}
+
+
+@pytest.mark.parametrize("kind", RECORDS_WITH_NONE)
+def test_a_suggestion_for_a_field_that_is_none_works(kind: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        validate_event("player123", "e", RECORDS_WITH_NONE[kind])
+
+    suggestion = SUGGESTION.search(str(caught.value))
+    assert suggestion is not None
+    assert followed(eval(suggestion["expression"], {**MODULES, "metadata": RECORDS_WITH_NONE[kind]}))
 
 
 # ---------------------------------------------------------------- ids
@@ -419,13 +417,11 @@ def test_nothing_is_suggested_that_makes_one_player_of_several(merging: Any) -> 
 def numpy_values() -> dict[str, Any]:
     numpy = pytest.importorskip("numpy")
     return {
-        "int64": numpy.int64(5),
         "uint64 beyond 64 bits": numpy.uint64(2**64 - 1),
         "bool": numpy.bool_(True),
-        "float32": numpy.float32(1.5),
         "float32 nan": numpy.float32("nan"),
         "float64 nan": numpy.float64("nan"),
-        "longdouble": numpy.longdouble(1.5),
+        "longdouble": numpy.longdouble(1) / 3,
         "complex128": numpy.complex128(1),
         "complex64": numpy.complex64(1),
         "bytes": numpy.bytes_(b"text"),

@@ -5,14 +5,18 @@ Every `type: ignore` here stands for something that a checker must refuse: mypy 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, assert_type
+from typing import Any, NamedTuple, assert_type
 from uuid import UUID
 
 import anyio
+import attrs
 import httpx
+import msgspec
+import pydantic
 import pytest
 
 from gameball_async import (
@@ -20,6 +24,7 @@ from gameball_async import (
     Batching,
     CloseReport,
     ConfigurationError,
+    Conversion,
     Delivered,
     DeliveryError,
     DropReason,
@@ -39,6 +44,29 @@ from gameball_async.errors import ClientHalted, Dropped, FlushTimeout
 from .strategies import Colour, Level, Size
 
 pytestmark = pytest.mark.anyio
+
+
+@dataclasses.dataclass
+class Order:
+    total: int
+
+
+@attrs.frozen
+class Visit:
+    total: int
+
+
+class Model(pydantic.BaseModel):
+    total: int
+
+
+class Pair(NamedTuple):
+    total: int
+    name: str
+
+
+class Point(msgspec.Struct):
+    north: float
 
 
 def accept(_: httpx.Request) -> httpx.Response:
@@ -66,6 +94,7 @@ async def test_the_calls_of_a_client_have_these_types() -> None:
         assert_type(stats.halted, str | None)
         assert_type(stats.pending, int)
         assert_type(stats.filtered, int)
+        assert_type(stats.invalid, int)
         report = assert_type(await gameball.aclose(), CloseReport)
         assert_type(report.undelivered, tuple[Undelivered, ...])
         assert_type([each.event for each in report.undelivered], list[Event])
@@ -156,6 +185,14 @@ async def test_a_callback_may_be_a_function_or_a_coroutine_function() -> None:
         AsyncGameball("key", before_send=awaited)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError):
         AsyncGameball("key", defaults={"gift": None})  # type: ignore[dict-item]
+    conversion = Conversion(booleans="0/1", none="omit", nested="flatten")
+    AsyncGameball("key", enabled=False, on_invalid="report", conversion=conversion)
+    with pytest.raises(ConfigurationError):
+        AsyncGameball("key", on_invalid="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError):
+        Conversion(none="null")  # type: ignore[arg-type]
+    for record in (Order(5), Visit(5), Model(total=5), Pair(5, "a"), Point(1.5)):
+        validate_event("player123", "review", record)
     AsyncGameball("key", rate=None)
     AsyncGameball("key", rate=RateLimit(share=1 / 4))
 
