@@ -101,6 +101,7 @@ def _anywhere() -> None:
     """Allow to wait for an outcome that belongs to no client."""
 
 
+@attrs.define(eq=False, weakref_slot=False)
 class SharedOutcome:
     """The one outcome of all events of a batch, once there is one.
 
@@ -117,17 +118,13 @@ class SharedOutcome:
         is_durable: whether the events are on disk; None if they are not going there.
     """
 
-    __slots__ = ("changed", "check", "interruption", "marks", "moved", "outcome")
-
     is_durable = cast("bool | None", None)
-
-    def __init__(self) -> None:
-        self.outcome: Outcome | None = None
-        self.moved: dict[str, SharedOutcome] | None = None
-        self.interruption: LifecycleError | None = None
-        self.changed: Notifier | None = None
-        self.check: Callable[[], object] = _anywhere
-        self.marks: dict[str, object] | None = None
+    outcome: Outcome | None = None
+    moved: dict[str, SharedOutcome] | None = None
+    interruption: LifecycleError | None = None
+    changed: Notifier | None = None
+    check: Callable[[], object] = _anywhere
+    marks: dict[str, object] | None = None
 
     def settle(self, outcome: Outcome) -> None:
         """Set the outcome of every event that was not moved away. Once only."""

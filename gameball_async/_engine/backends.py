@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
@@ -31,6 +32,8 @@ _LOOK = 1.0
 """Seconds between two looks whether the loop is still there."""
 
 _FLUSHER = "gameball_async flusher"
+
+_ANYIO_FOR_ASYNCIO = "anyio._backends._asyncio"  # under another name it would be loaded once more, in vain
 
 _LOOP_ENDED = "the event loop that the client lives in has ended: make a new client in a running one."
 
@@ -284,6 +287,14 @@ def current_backend() -> Backend:
 
 
 # ---------------------------------------------------------------- cancellation
+
+
+async def load_anyio() -> None:
+    """Import what anyio has for asyncio in a thread: its first call would import it in the loop, for 60 ms."""
+    if _ANYIO_FOR_ASYNCIO in sys.modules:
+        return
+    with suppress(RuntimeError):  # not asyncio
+        await asyncio.get_running_loop().run_in_executor(None, anyio.run, anyio.lowlevel.checkpoint)
 
 
 def running_task() -> object:

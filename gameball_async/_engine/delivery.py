@@ -117,14 +117,14 @@ class Delivery:
         if self._injected is not None:
             if self._injected.is_closed:
                 return Answer(verdict=Decision.FAILED, words="the http_client that was given is closed")
-            exchange = ClientExchange(self._injected, self._parsed_url, self._headers, self._timeout)
+            exchange = ClientExchange(self._parsed_url, self._headers, self._timeout, client=self._injected)
             return await self._attempt(exchange, body, every_secret, task)
         try:
             transport = self._free.pop() if self._free else self._new_transport()
         except Exception as error:  # noqa: BLE001 the environment has changed since `prepare`, and nothing was sent
             return Answer(verdict=Decision.FAILED, words=type(error).__name__)
         try:
-            own_exchange = OwnExchange(transport, self._parsed_url, self._own_headers, self._timeout)
+            own_exchange = OwnExchange(self._parsed_url, self._own_headers, self._timeout, transport=transport)
             return await self._attempt(own_exchange, body, every_secret, task)
         except BaseException:  # only cancellation: perhaps while the response was being read
             await transport.aclose()
@@ -210,29 +210,27 @@ def _default_ssl_context() -> ssl.SSLContext:
 # ---------------------------------------------------------------- one request and the response to it
 
 
+@attrs.define(eq=False)
 class Exchange(ABC):
     """One request and the response to it.
 
-    Args:
-        url: where the request goes.
-        headers: its headers.
-        timeout: seconds without progress after which it is given up.
-
     Attributes:
+        url: where the request goes.
+        request_headers: its headers.
+        timeout: seconds without progress after which it is given up.
         status: of the response, or None.
         headers: of the response.
         content: the beginning of its body, as it was sent.
         is_complete: whether the body was read to its end, or up to the limit.
     """
 
-    def __init__(self, url: httpx.URL, headers: httpx.Headers, timeout: float) -> None:
-        self._url = url
-        self._request_headers = headers
-        self._timeout = timeout
-        self.status: int | None = None
-        self.headers = _NO_HEADERS
-        self.content = b""
-        self.is_complete = False
+    _url: httpx.URL
+    _request_headers: httpx.Headers
+    _timeout: float
+    status: int | None = attrs.field(default=None, init=False)
+    headers: httpx.Headers = attrs.field(default=_NO_HEADERS, init=False)
+    content: bytes = attrs.field(default=b"", init=False)
+    is_complete: bool = attrs.field(default=False, init=False)
 
     @property
     @abstractmethod
@@ -270,19 +268,15 @@ async def _abandon(chunks: AsyncIterator[bytes]) -> None:
             pass
 
 
+@attrs.define(eq=False)
 class OwnExchange(Exchange):
     """An exchange over the client's own transport, which knows what was written and whether the process was suspended.
 
-    Args:
+    Attributes:
         transport: sends the request.
-        url: where the request goes.
-        headers: its headers.
-        timeout: seconds without progress after which it is given up.
     """
 
-    def __init__(self, transport: Transport, url: httpx.URL, headers: httpx.Headers, timeout: float) -> None:
-        super().__init__(url, headers, timeout)
-        self._transport = transport
+    _transport: Transport = attrs.field(kw_only=True)
 
     @property
     def is_unsent(self) -> bool:
@@ -305,20 +299,19 @@ class OwnExchange(Exchange):
         await self._read(cast("httpx.AsyncByteStream", response.stream), nullcontext())
 
 
+@attrs.define(eq=False)
 class ClientExchange(Exchange):
     """An exchange through a user's HTTP client. The response is kept before any hook of theirs can raise.
 
-    Args:
+    The responses to requests for another URL, such as an authentication's, are no answers.
+
+    Attributes:
         client: is used as it is.
-        url: where the request goes; the responses to others, such as an authentication's, are no answers.
-        headers: its headers.
-        timeout: seconds without progress after which it is given up.
+        is_built: whether the client has built the request.
     """
 
-    def __init__(self, client: httpx.AsyncClient, url: httpx.URL, headers: httpx.Headers, timeout: float) -> None:
-        super().__init__(url, headers, timeout)
-        self._client = client
-        self._is_built = False
+    _client: httpx.AsyncClient = attrs.field(kw_only=True)
+    _is_built: bool = attrs.field(default=False, init=False)
 
     @property
     def is_unsent(self) -> bool:

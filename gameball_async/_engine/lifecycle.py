@@ -26,7 +26,7 @@ from ..errors import (
     NotStarted,
     WrongLoop,
 )
-from .backends import Backend, current_backend, is_cancelled
+from .backends import Backend, current_backend, is_cancelled, load_anyio
 from .flusher import Flusher
 
 _T = TypeVar("_T")
@@ -97,6 +97,7 @@ class Lifecycle:
             JournalError: if the journal cannot be opened.
             FlusherDied: if it crashes at once; with the reason as its cause.
         """
+        await load_anyio()
         if backend := self._bind():
             backend.spawn(self._serve)
         while self.state is ClientState.RUNNING and not self._is_under_way:
