@@ -1,4 +1,4 @@
-"""Processor time of one request, of this source tree and of another one, alternating; nothing is saved.
+"""Processor time and long steps of one request, of this source tree and of another one, alternating; nothing is saved.
 
 ::
 
@@ -25,34 +25,38 @@ from .server import local_server
 
 RUNTIMES = ("asyncio", "trio", "uvloop", "asyncio, TLS", "trio, TLS", "uvloop, TLS")
 
+STEPS = "asyncio, long steps"
+"""How many steps of the event loop take more than half a millisecond of processor time, for each request."""
+
 
 def measure(tree: Path, runtime: str, url: str, authority: Path, requests: int) -> float:
-    """Microseconds of processor time of one request.
+    """Microseconds of processor time of one request; or long steps for each, see `STEPS`.
 
     Args:
         tree: where `gameball_async` is.
-        runtime: a name in `RUNTIMES`.
+        runtime: a name in `RUNTIMES`, or `STEPS`.
         url: of the server.
         authority: the certificate that the server's is signed with.
         requests: how many are sent.
     """
     command = [sys.executable, str(ROOT / "benchmarks" / "request_client.py"), runtime.split(",", maxsplit=1)[0], url]
     environment = {**os.environ, "PYTHONPATH": str(tree.resolve()), "SSL_CERT_FILE": str(authority)}
-    done = subprocess.run([*command, str(requests)], env=environment, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 our own module
+    command += [str(requests), "steps" if runtime == STEPS else "cpu"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 our own module
     return float(done.stdout)
 
 
 def run(before: Path, rounds: int, requests: int) -> dict[str, list[tuple[float, float]]]:
     """The figures of both trees, for each runtime and round."""
-    figures: dict[str, list[tuple[float, float]]] = {runtime: [] for runtime in RUNTIMES}
+    figures: dict[str, list[tuple[float, float]]] = {runtime: [] for runtime in (*RUNTIMES, STEPS)}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         urls = [stack.enter_context(local_server(certificate)) for certificate in (None, _certificate(folder))]
         for _ in range(rounds):
-            for runtime in RUNTIMES:
+            for runtime, pairs in figures.items():
                 url = urls["TLS" in runtime]
                 pair = [measure(tree, runtime, url, folder / "authority.pem", requests) for tree in (before, ROOT)]
-                figures[runtime].append((pair[0], pair[1]))
+                pairs.append((pair[0], pair[1]))
     return figures
 
 
@@ -68,12 +72,19 @@ def _certificate(folder: Path) -> Path:
 def table(figures: dict[str, list[tuple[float, float]]]) -> list[str]:
     """A table: the medians, and the median and the range of the ratios of each round."""
     lines = ["| CPU µs/request | before | now | ratio (range) |", "|---|---|---|---|"]
-    for runtime, pairs in figures.items():
+    for runtime in RUNTIMES:
+        pairs = figures[runtime]
         before, now = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratios = [new / old for old, new in pairs]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
         lines.append(f"| {runtime} | {before:.0f} | {now:.0f} | {spread} |")
-    return lines
+    return [*lines, "", *_table_of_steps(figures[STEPS])]
+
+
+def _table_of_steps(pairs: list[tuple[float, float]]) -> list[str]:
+    before, now = (statistics.median(column) for column in zip(*pairs, strict=True))
+    lines = ["| steps of the event loop above 0.5 ms of CPU, for each request | before | now |", "|---|---|---|"]
+    return [*lines, f"| asyncio | {before:.2f} | {now:.2f} |"]
 
 
 def main() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import backlog, instructions, report, request
+from benchmarks import backlog, handler_cost, instructions, report, request
 from benchmarks.catalogue import BENCHMARKS
 from benchmarks.harness import ROOT, Benchmark, Measurement, run_together
 from benchmarks.report import Runs
@@ -35,8 +36,23 @@ def test_each_measurement_brings_figures(benchmark: Benchmark, server: str) -> N
 
 
 @pytest.mark.parametrize("row", instructions.BENCHMARK.measurements, ids=lambda row: row.label)
-def test_what_callgrind_counts_can_be_run(row: Measurement) -> None:
-    subprocess.run(instructions.program(row.label, 5), cwd=ROOT, check=True)
+def test_what_callgrind_counts_can_be_run(row: Measurement, server: str) -> None:
+    subprocess.run(instructions.program(row.label, 5, server), cwd=ROOT, check=True)
+
+
+def test_the_comparison_of_instructions_fails_above_five_per_cent() -> None:
+    before = {"a": 1_000, "b": 1_000}
+    assert instructions.growth(before, {"a": 1_050.0, "b": 900.0, "new": 1.0})[1] is False
+    lines, has_grown = instructions.growth(before, {"a": 1_051.0, "b": 900.0})
+    assert has_grown
+    assert [line.endswith("grown |") for line in lines[2:]] == [True, False]
+
+
+def test_what_is_counted_is_known_of_the_latest_version() -> None:
+    kept = json.loads(instructions.KEPT.read_text(encoding="utf-8"))
+    labels = {row.label for row in instructions.BENCHMARK.measurements}
+    assert kept
+    assert all(set(counts) <= labels for versions in kept.values() for counts in versions.values())
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
@@ -67,7 +83,16 @@ def test_a_table_shows_the_median_the_spread_and_the_ratio_of_each_round() -> No
 
 def test_the_cpu_of_a_request_is_compared_for_each_runtime() -> None:
     lines = request.table(request.run(ROOT, rounds=1, requests=10))
-    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == list(request.RUNTIMES)
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2 : 2 + len(request.RUNTIMES)]] == list(
+        request.RUNTIMES
+    )
+
+
+@pytest.mark.parametrize("flat_out", [False, True])
+def test_the_cost_of_a_handler_is_measured_with_two_trees(*, flat_out: bool) -> None:
+    pytest.importorskip("fastapi")
+    lines = handler_cost.table(handler_cost.run(ROOT, rounds=1, calls=20, flat_out=flat_out))
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| without tracking", "| before", "| now"]
 
 
 def test_a_backlog_is_written_killed_and_drained() -> None:
