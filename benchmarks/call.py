@@ -17,7 +17,7 @@ import attrs
 from gameball_async import AsyncGameball, validate_event
 from gameball_async._core.events import encode_event
 
-from .harness import Benchmark, Column, Figures, Goal, Measurement, Setting
+from .harness import Benchmark, Column, Figures, Measurement, Setting
 from .peers import AsyncPosthog, OfficialCall, Peer, Segment, Snowplow
 from .shop import METADATA, events
 
@@ -112,29 +112,6 @@ BENCHMARK = Benchmark(
             "gameball-python, one blocking request",
             partial(_call_of, OfficialCall, full=2_000),
             needs=OfficialCall.library,
-        ),
-    ),
-    goals=(
-        Goal(
-            text="await track(): at most 1/10 of snowplow-tracker's call",
-            label=_OURS,
-            figure="median",
-            beside="snowplow-tracker",
-            at_most=0.1,
-        ),
-        Goal(
-            text="await track(): at most 1/10 of segment's call",
-            label=_OURS,
-            figure="median",
-            beside="segment-analytics-python",
-            at_most=0.1,
-        ),
-        Goal(
-            text="await track(), stretch: within 2x of validating and encoding alone",
-            label=_OURS,
-            figure="median",
-            beside=_ALONE,
-            at_most=2.0,
         ),
     ),
 )

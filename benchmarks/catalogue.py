@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import call, choices, drain, durable, growth, handler, imports, instructions, lag, memory, pipeline, wakeups
+from . import (
+    call,
+    drain,
+    durable,
+    growth,
+    handler,
+    imports,
+    instructions,
+    lag,
+    linger,
+    memory,
+    pipeline,
+)
 
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
@@ -14,10 +26,9 @@ BENCHMARKS = {
         lag,
         handler,
         drain,
+        linger,
         imports,
         instructions,
-        choices,
-        wakeups,
         durable,
     )
 }

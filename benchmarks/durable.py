@@ -24,7 +24,7 @@ from zlib import crc32
 
 from gameball_async import AsyncGameball, Batching
 
-from .harness import Benchmark, Column, Figures, Goal, Measurement, Setting
+from .harness import Benchmark, Column, Figures, Measurement, Setting
 from .shop import ENCODED, METADATA, NAMES, UNREACHABLE
 
 _CALLERS = (1, 10, 100)
@@ -217,13 +217,4 @@ BENCHMARK = Benchmark(
         Column(figure="sync", heading="fdatasync µs", digits=0),
     ),
     measurements=tuple(_rows()),
-    goals=(
-        Goal(
-            text="durable track() of 100 callers: at least half of the bare group commit",
-            label="durable track(), 100 callers",
-            figure="per_second",
-            beside="bare group commit, 100 callers",
-            at_least=0.5,
-        ),
-    ),
 )

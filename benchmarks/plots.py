@@ -7,7 +7,7 @@ import re
 from importlib import import_module
 from typing import Any
 
-from . import call, growth, pipeline
+from . import call, growth, linger, pipeline
 from .drain import least
 from .harness import ROOT
 from .report import RESULTS
@@ -15,6 +15,7 @@ from .report import RESULTS
 FOLDER = ROOT / "docs" / "images"
 
 _OURS, _OTHERS = "#0b6e4f", "#9aa5b1"
+_SHADES = ("#d98e04", _OURS, "#3b5b92")
 _SETTINGS = {
     "font.size": 9,
     "svg.fonttype": "none",  # text stays text: small files, and the reader can search them
@@ -38,6 +39,8 @@ def draw() -> None:
         _growth(kept)
     if "drain" in kept:
         _drain(kept)
+    if "linger" in kept:
+        _linger(kept)
 
 
 def _library() -> Any:  # noqa: ANN401 matplotlib is not where the types are checked
@@ -93,3 +96,20 @@ def _drain(kept: Results) -> None:
     axes.set(title="Draining a backlog under 100 a second and 1,200 in 30 seconds", xlabel="seconds", ylabel="requests")
     axes.legend(frameon=False)
     _save(drawn, "drain")
+
+
+def _linger(kept: Results) -> None:
+    """The delay by visits per second, a panel for each gap."""
+    rows: Results = kept["linger"]["rows"]
+    drawn, panels = _library().subplots(1, len(linger.GAPS), figsize=(8.4, 2.9), sharey=True)
+    for gap, axes in zip(linger.GAPS, panels, strict=True):
+        for seconds, colour in zip(linger.LINGERS, _SHADES, strict=True):
+            row = rows[linger.label(seconds, gap)]
+            for figure, style in (("p99", "o-"), ("p50", "o:")):
+                delays = [row[f"{figure} at {rate}"]["median"] for rate in linger.RATES]
+                label = f"linger {seconds:g} s, {figure}"
+                axes.plot(linger.RATES, delays, style, color=colour, markersize=3, label=label)
+        axes.set(title=f"about {gap:g} s between events", xlabel="visits per second", ylim=(0, 40))
+    panels[0].set(ylabel="delay of an event, s")
+    panels[0].legend(frameon=False, fontsize=7)
+    _save(drawn, "linger")

@@ -68,15 +68,15 @@ def test_rows_and_goals_are_beside_rows_that_exist(benchmark: Benchmark) -> None
 
 
 def test_a_table_shows_the_median_the_spread_and_the_ratio_of_each_round() -> None:
-    benchmark = BENCHMARKS["durable"]
+    benchmark = BENCHMARKS["pipeline"]
     ours, bare = benchmark.goals[0].label, benchmark.goals[0].beside or ""
     figures = {
-        ours: [{"per_second": 50.0}, {"per_second": 20.0}, {"per_second": 90.0}],
-        bare: [{"per_second": 100.0}, {"per_second": 50.0}, {"per_second": 100.0}],
+        ours: [{"cpu": 50.0}, {"cpu": 20.0}, {"cpu": 90.0}],
+        bare: [{"cpu": 100.0}, {"cpu": 50.0}, {"cpu": 100.0}],
     }
     runs = Runs(benchmark, figures)
     lines = "\n".join(report.table(runs))
-    assert "50 (20–90)" in lines
+    assert "50.0 (20.0–90.0)" in lines
     assert f"0.50 of {bare}" in lines
     assert "0.5 | met" in "\n".join(report.goals([runs])).replace("  ", " ").replace("  ", " ")
 
