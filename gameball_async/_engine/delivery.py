@@ -276,7 +276,7 @@ class OwnExchange(Exchange):
         transport: sends the request.
     """
 
-    _transport: Transport = attrs.field(kw_only=True)
+    _transport: Transport = attrs.field(alias="transport", kw_only=True)
 
     @property
     def is_unsent(self) -> bool:
@@ -310,7 +310,7 @@ class ClientExchange(Exchange):
         is_built: whether the client has built the request.
     """
 
-    _client: httpx.AsyncClient = attrs.field(kw_only=True)
+    _client: httpx.AsyncClient = attrs.field(alias="client", kw_only=True)
     _is_built: bool = attrs.field(default=False, init=False)
 
     @property
