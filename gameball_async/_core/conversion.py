@@ -51,7 +51,7 @@ def _add_entries(
         is_scalar = conversion.nested == "reject" or issubclass(type(value), (list, tuple))
         if not is_scalar and (below := entries_of(value)) is not None:
             if depth == _MOST_DEPTH:
-                raise place.error(f"nested more than {_MOST_DEPTH} times: flatten it before.")
+                raise place.error(f"nested deeper than {_MOST_DEPTH} levels: flatten it before.")
             _add_entries(plain, below, place, conversion, depth + 1)
             continue
         if place.key in plain:

@@ -105,7 +105,6 @@ async def test_send_refuses_more_events_than_a_request_may_hold(sandbox: Sandbox
         ({"base_url": "https://api.gameball.co?x=1"}, "base_url"),
         ({"base_url": "https://api.gameball.co:99999"}, "base_url"),
         ({"base_url": "https://api.gameball.co/api/v3.0"}, "base_url ends in '/api/v3.0'"),
-        ({"base_url": None}, "base_url"),
         ({"batching": None}, r"batching.*Batching\(\.\.\.\)"),
         ({"retry": 3}, "retry.*int"),
         (

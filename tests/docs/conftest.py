@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from gameball_async import AsyncGameball
 from gameball_async._loop_thread import close_all
 from gameball_async.sandbox import Sandbox
 
@@ -37,12 +36,10 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def gameball_is_the_sandbox(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """What `docs/index.md` tells: a key in the environment, and another default for `base_url`; no more."""
+    """What `docs/index.md` tells: a key and an address in the environment; no more."""
     monkeypatch.setenv("GAMEBALL_API_KEY", "test-key")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "examples.django_shop.settings")
-    defaults = AsyncGameball.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "base_url", sandbox.url)
+    monkeypatch.setenv("GAMEBALL_BASE_URL", sandbox.url)
     yield sandbox
     close_all()  # synchronous clients, which some examples leave to the interpreter's exit
 

@@ -178,7 +178,7 @@ def commands(block: Block) -> list[list[str]]:
 
 
 def gameball_async(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the command in this process, where the default of `base_url` is the sandbox's."""
+    """Run the command in this process, whose environment has the sandbox's address."""
     monkeypatch.setattr(sys, "argv", ["gameball-async", *arguments])
     with pytest.raises(SystemExit) as caught:
         cli.main()

@@ -159,6 +159,7 @@ class Oracle:
         """Add the numbers that the client tells to the fingerprint whenever they have changed."""
         stats = self.gameball.stats()
         numbers = {name: value for name, value in attrs.asdict(stats).items() if type(value) is int}
+        del numbers["filtered"], numbers["invalid"]  # which nothing here brings about
         facts = (*numbers.items(), stats.paused_until is not None, stats.halted is not None)
         if facts != self._observed:
             self._observed = facts

@@ -199,7 +199,7 @@ def test_everything_else_is_refused_with_the_path(conversion: Conversion, metada
 def test_a_dict_in_itself_is_refused() -> None:
     endless: dict[str, Any] = {}
     endless["a"] = endless
-    assert "nested more than 20 times" in refusal(endless, ALL)
+    assert "nested deeper than 20 levels" in refusal(endless, ALL)
 
 
 def test_a_boolean_of_numpy_is_converted_too() -> None:
