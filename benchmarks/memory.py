@@ -29,7 +29,9 @@ async def _filled(count: int, track: Callable[[str, str, Body], object]) -> Figu
 
 
 async def _ours(setting: Setting) -> Figures:
-    gameball = AsyncGameball("key", base_url=UNREACHABLE, batching=Batching(buffer_events=_EVENTS, linger=3600))
+    gameball = AsyncGameball(
+        "key", base_url=UNREACHABLE, batching=Batching(buffer_events=_EVENTS, buffer_bytes=2**40, linger=3600)
+    )
     await gameball.start()
     return await _filled(setting.of(_EVENTS), gameball.track_nowait)
 
