@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Literal, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from ._config import Batching, Journal, PathLike, Retry
 from ._core.draft import BeforeSend
@@ -72,7 +73,7 @@ def checked_observer(observer: Observer) -> Observer:
 
 
 def checked_http_client(http_client: HTTPClient) -> HTTPClient:
-    from ._engine.delivery import HTTPClient  # noqa: PLC0415 likewise
+    from ._engine.delivery import HTTPClient  # noqa: PLC0415 it imports httpx
 
     return checked_type("http_client", http_client, HTTPClient)
 
@@ -101,7 +102,10 @@ def checked_before_send(before_send: BeforeSend | None) -> BeforeSend | None:
         return None
     if not callable(before_send):
         raise ConfigurationError(f"before_send is of type {type(before_send).__name__}: give a function.")
-    if any(map(inspect.iscoroutinefunction, (before_send, type(before_send).__call__))):
+    called: object = before_send
+    while isinstance(called, partial):
+        called = cast("partial[object]", called).func
+    if any(map(inspect.iscoroutinefunction, (called, type(called).__call__))):
         raise ConfigurationError("before_send is a coroutine function: give a plain one, it is not awaited.")
     return before_send
 

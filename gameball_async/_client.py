@@ -289,6 +289,7 @@ class AsyncGameball:
         for each in not_sent:
             self._settle_not_sent(each)
         outcomes = [] if shared is None else [await shared.wait(event.name) for event in request]
+        not_sent.sort(key=lambda each: each.is_meant)
         return _joint_outcome([*outcomes, *(each.error for each in not_sent)])
 
     async def _offer_request(self, request: list[EncodedEvent]) -> SharedOutcome:

@@ -46,9 +46,10 @@ def _add_entries(
 ) -> None:
     for key, value in entries.items():
         place = parent.below(check_key(parent.name, key))
-        if value is None and conversion.none == "omit":
+        if conversion.none == "omit" and (value.value if isinstance(value, Enum) else value) is None:
             continue
-        is_scalar = conversion.nested == "reject" or issubclass(type(value), (list, tuple))
+        is_array = issubclass(type(value), (list, tuple)) and not hasattr(type(value), "_asdict")
+        is_scalar = conversion.nested == "reject" or is_array
         if not is_scalar and (below := entries_of(value)) is not None:
             if depth == _MOST_DEPTH:
                 raise place.error(f"nested deeper than {_MOST_DEPTH} levels: flatten it before.")
@@ -62,7 +63,20 @@ def _add_entries(
 
 
 def entries_of(value: object) -> Mapping[object, object] | None:
-    """The entries of a mapping, or the fields of a record of a common kind; None if it is neither."""
+    """The entries of a mapping, or the fields of a record of a common kind; None if it is neither.
+
+    Raises:
+        InvalidEvent: if the record's own code raises.
+    """
+    try:
+        return _entries_of(value)
+    except Exception as error:
+        raise InvalidEvent(
+            f"the fields of {kind(value)} cannot be read, it raised {type(error).__name__}: correct it, or pass a dict."
+        ) from error
+
+
+def _entries_of(value: object) -> Mapping[object, object] | None:
     if isinstance(value, Mapping):
         return cast("Mapping[object, object]", value)
     record = cast("type[Any]", type(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import attrs
@@ -41,6 +42,7 @@ class EventDraft:
     metadata: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
     mobile: str | None = attrs.field(default=None, repr=False)
     email: str | None = attrs.field(default=None, repr=False)
+    _is_used: bool = attrs.field(default=False, init=False, repr=False, eq=False)
 
     @property
     def player_unique_id(self) -> str:
@@ -188,6 +190,11 @@ class Preparation:
             if not self._reports_invalid:
                 raise
             raise self._invalid(player, name, metadata, mobile, email, error) from None
+        except Exception as error:  # of the user's objects, such as one whose attributes cannot be read
+            if not self._reports_invalid or isinstance(error, NotSent):
+                raise
+            invalid = InvalidEvent(f"the event cannot be read, its metadata raised {type(error).__name__}: correct it.")
+            raise self._invalid(player, name, metadata, mobile, email, invalid) from None
         return event
 
     def _encoded(
@@ -215,11 +222,14 @@ class Preparation:
             raise NotSent(
                 sendable_part(player, name, merged, mobile, email, self._conversion), _failed(raised)
             ) from None
+        is_new = isinstance(changed, EventDraft) and not changed._is_used  # noqa: SLF001 the same module's own
+        draft._is_used = True  # noqa: SLF001 likewise
         if changed is None:
             error = Dropped("before_send dropped the event.", reason=DropReason.FILTERED)
             raise NotSent(sendable_part(player, name, None, None, None), error)
-        if not isinstance(changed, EventDraft) or changed.player_unique_id != draft.player_unique_id:
+        if not isinstance(changed, EventDraft) or not is_new or changed.player_unique_id != draft.player_unique_id:
             raise NotSent(sendable_part(player, name, merged, mobile, email, self._conversion), _misused(changed))
+        changed._is_used = True  # noqa: SLF001 likewise
         return encode(
             player, changed.name, changed.metadata, changed.mobile, changed.email, on_padded, self._conversion
         )
@@ -242,9 +252,10 @@ class Preparation:
     ) -> NotSent:
         error = Dropped(str(invalid), reason=DropReason.INVALID)
         error.__cause__ = invalid.with_traceback(None)  # which holds the event
-        return NotSent(
-            sendable_part(player, name, self._with_defaults(metadata), mobile, email, self._conversion), error
-        )
+        merged: Metadata | MetadataRecord | None = self._defaults
+        with suppress(InvalidEvent):
+            merged = self._with_defaults(metadata)
+        return NotSent(sendable_part(player, name, merged, mobile, email, self._conversion), error)
 
     def _with_defaults(self, metadata: Metadata | MetadataRecord | None) -> Metadata | MetadataRecord | None:
         if not self._defaults:
@@ -285,7 +296,7 @@ def _failed(raised: Exception) -> Dropped:
 
 
 def _misused(returned: object) -> Dropped:
-    what = "the draft of another player" if isinstance(returned, EventDraft) else kind(returned)
+    what = "the draft of another event" if isinstance(returned, EventDraft) else kind(returned)
     return Dropped(
         f"before_send returned {what}, so the event is not sent: return the draft, or None to drop the event.",
         reason=DropReason.BEFORE_SEND_FAILED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,8 @@ def track(*, player: str, event: str, metadata: tuple[str, ...], **options: Any)
 
     Exit codes: 0 Gameball accepted the event, 1 it did not, 2 wrong usage, 130 interrupted.
     """
+    if math.isnan(options["timeout"]):
+        raise UsageProblem("--timeout is not a number: give seconds.")
     with reported_errors():
         draft = Draft(player, event, parse_metadata(metadata), options["mobile"], options["email"])
         _check(draft)

@@ -191,6 +191,19 @@ def test_without_a_base_url_it_is_the_client_s_own(sandbox: Sandbox, monkeypatch
     assert sandbox.url in doctor()["address"]["words"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("GAMEBALL_API_VERSION", "v4.1"), ("GAMEBALL_BASE_URL", "foo"), ("GAMEBALL_ENABLED", "maybe")],
+)
+def test_the_environment_makes_no_key_a_bad_one(
+    variable: str, value: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("GAMEBALL_SECRET_KEY", "a-secret-key-0123456789")
+    found = doctor("--base-url", sandbox.url)
+    assert "fail" not in verdicts(found, "api_key", "secret_key")
+
+
 def test_a_switch_in_the_environment_is_warned_of(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "switch" not in doctor("--base-url", sandbox.url)
     monkeypatch.setenv("GAMEBALL_ENABLED", "0")

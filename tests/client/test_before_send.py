@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio.to_thread
 import pytest
@@ -340,6 +341,40 @@ async def test_what_a_hook_makes_of_the_events_of_a_request_must_fit_together(ma
 # ---------------------------------------------------------------- a hook that fails
 
 
+async def test_the_draft_of_an_earlier_event_is_not_sent_again(sandbox: Sandbox) -> None:
+    drafts: list[EventDraft] = []
+
+    def return_the_first(draft: EventDraft) -> EventDraft:
+        drafts.append(draft)
+        return drafts[0]
+
+    async with client(sandbox, before_send=return_the_first) as gameball:
+        await gameball.track("player123", "first")
+        receipt = await gameball.track("player123", "second")
+        with pytest.raises(Dropped, match="returned the draft of another event"):
+            await receipt
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["first"]
+
+
+async def test_send_raises_a_failure_before_what_the_hook_has_dropped(sandbox: Sandbox) -> None:
+    def drop_or_fail(draft: EventDraft) -> EventDraft | None:
+        return None if draft.name == "dropped" else fail(draft)
+
+    async with client(sandbox, before_send=drop_or_fail) as gameball:
+        with pytest.raises(Dropped) as caught:
+            await gameball.send("player123", {"dropped": None, "fails": None})
+    assert caught.value.reason is DropReason.BEFORE_SEND_FAILED
+
+
+def test_a_partial_of_a_coroutine_function_is_refused() -> None:
+    class Hook:
+        async def __call__(self, prefix: str, draft: EventDraft) -> EventDraft:
+            raise AssertionError(prefix, draft)
+
+    with pytest.raises(ConfigurationError, match="before_send is a coroutine function"):
+        AsyncGameball("key", before_send=cast("Any", partial(Hook(), "prefix")))
+
+
 def give_dict(draft: EventDraft) -> Any:
     return draft.metadata
 
@@ -359,7 +394,7 @@ def give_other_player(draft: EventDraft) -> EventDraft:
         (
             give_other_player,
             (
-                "before_send returned the draft of another player, so the event is not sent: return the draft, or None "
+                "before_send returned the draft of another event, so the event is not sent: return the draft, or None "
                 "to drop the event."
             ),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -51,6 +52,32 @@ async def test_an_invalid_event_is_reported_and_the_handler_goes_on(make: Make, 
     assert failures.seen == [(failures.seen[0][0], error)]
     event = failures.seen[0][0]
     assert (event.player_unique_id, event.name, event.metadata) == ("player123", "review", {"rating": 4.5})
+
+
+@dataclass(init=False)
+class Unset:
+    rating: int
+
+
+class Unreadable:
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize("metadata", [Unset(), {"a": Unreadable()}], ids=["record", "value"])
+@pytest.mark.parametrize("settings", [{}, {"defaults": {"channel": "web"}}, {"before_send": lambda draft: draft}])
+async def test_metadata_that_cannot_be_read_breaks_no_handler(
+    settings: dict[str, Any], metadata: Any, sandbox: Sandbox
+) -> None:
+    failures = Failures()
+    async with quick_client(sandbox, on_invalid="report", on_failure=failures.add, **settings) as gameball:
+        assert (await outcome_of(await gameball.track("player123", "review", metadata))).reason is DropReason.INVALID
+        with pytest.raises(Dropped):
+            await gameball.send("player123", {"review": metadata, "visit": None})
+        assert gameball.stats().invalid == 2
+        assert_conserved(gameball.stats())
+    assert [event.name for event in sandbox.holdings()["player123"]] == ["visit"]
+    assert len(failures.seen) == 2
 
 
 HANDED_BACK: list[Any] = [

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -200,6 +201,18 @@ def test_a_dict_in_itself_is_refused() -> None:
     endless: dict[str, Any] = {}
     endless["a"] = endless
     assert "nested deeper than 20 levels" in refusal(endless, ALL)
+
+
+def test_a_nested_named_tuple_keeps_its_names() -> None:
+    flat = sent({"pair": Pair(1, "b")}, ALL)
+    assert flat == {f"pair.{name}": value for name, value in zip(Pair._fields, (1, "b"), strict=True)}
+
+
+def test_a_member_of_an_enum_without_a_value_is_omitted_as_none_is() -> None:
+    class Gift(Enum):
+        NOTHING = None
+
+    assert sent({"gift": Gift.NOTHING, "rating": 5}, ALL) == {"rating": 5}
 
 
 def test_a_boolean_of_numpy_is_converted_too() -> None:

@@ -180,7 +180,7 @@ def _key_finding(check: str, key: str) -> Finding:
 def _is_valid(key: str) -> bool:
     """Whether the client accepts a key."""
     try:
-        AsyncGameball(key, secret_key="")
+        AsyncGameball(key, secret_key="", base_url=DEFAULT_BASE_URL, api_version=DEFAULT_API_VERSION, enabled=True)
     except ConfigurationError:
         return False
     return True
