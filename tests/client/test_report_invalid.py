@@ -59,13 +59,17 @@ class Unset:
     rating: int
 
 
+def unchanged(draft: EventDraft) -> EventDraft:
+    return draft
+
+
 class Unreadable:
     def __getattr__(self, name: str) -> object:
         raise RuntimeError(name)
 
 
 @pytest.mark.parametrize("metadata", [Unset(), {"a": Unreadable()}], ids=["record", "value"])
-@pytest.mark.parametrize("settings", [{}, {"defaults": {"channel": "web"}}, {"before_send": lambda draft: draft}])
+@pytest.mark.parametrize("settings", [{}, {"defaults": {"channel": "web"}}, {"before_send": unchanged}])
 async def test_metadata_that_cannot_be_read_breaks_no_handler(
     settings: dict[str, Any], metadata: Any, sandbox: Sandbox
 ) -> None:
