@@ -19,7 +19,11 @@ FOLDER = Path(os.environ.get("QUEUE", "queue"))
 FOLDER.mkdir(exist_ok=True)
 
 app = Celery("shop", broker=os.environ.get("CELERY_BROKER_URL", "filesystem://"))
-app.conf.broker_transport_options = {"data_folder_in": str(FOLDER), "data_folder_out": str(FOLDER)}
+app.conf.broker_transport_options = {
+    "data_folder_in": str(FOLDER),
+    "data_folder_out": str(FOLDER),
+    "control_folder": str(FOLDER / "control"),
+}
 app.conf.worker_concurrency = CHILDREN
 
 gameball = Gameball(rate=RateLimit(share=1 / CHILDREN))

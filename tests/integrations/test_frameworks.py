@@ -113,7 +113,11 @@ def test_what_celerys_tasks_have_tracked_arrives_when_the_worker_stops(sandbox: 
     process = start("celery_worker", "celery", sandbox, tmp_path, QUEUE=tmp_path / "queue")
     queue = Celery(broker="filesystem://")
     folder = str(tmp_path / "queue")
-    queue.conf.broker_transport_options = {"data_folder_in": folder, "data_folder_out": folder}
+    queue.conf.broker_transport_options = {
+        "data_folder_in": folder,
+        "data_folder_out": folder,
+        "control_folder": f"{folder}/control",
+    }
     process.wait_for(b"ready.")
     for number in range(ORDERS):
         queue.send_task("reward", [f"customer{number % CUSTOMERS}", {"order_id": number}])
