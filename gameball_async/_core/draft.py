@@ -134,9 +134,12 @@ class Preparation:
             InvalidEvent: if it cannot be sent as it is.
             NotSent: if it has its outcome already.
         """
-        event = self._reported(player, name, metadata, mobile, email, on_padded)
+        try:
+            event = self._reported(player, name, metadata, mobile, email, on_padded)
+        except NotSent as not_sent:
+            raise self._unless_off(not_sent) from None
         if self._switched_off_by is not None:
-            raise self._off(event)
+            raise self._off(as_event(event))
         return event
 
     def encode_request(
@@ -158,7 +161,7 @@ class Preparation:
                 try:
                     prepared.append(self._reported(player, name, metadata, mobile, email, on_padded))
                 except NotSent as not_sent:
-                    prepared.append(not_sent)
+                    prepared.append(self._unless_off(not_sent))
             if together := [event for event in prepared if isinstance(event, EncodedEvent)]:
                 _check_together(together)
                 if self._ends_here:
@@ -169,7 +172,7 @@ class Preparation:
             named = list(events.items()) if isinstance(events, Mapping) and events else [("", None)]
             return [self._invalid(player, name, metadata, mobile, email, error) for name, metadata in named]
         if self._switched_off_by is not None:
-            return [self._off(event) if isinstance(event, EncodedEvent) else event for event in prepared]
+            return [self._off(as_event(event)) if isinstance(event, EncodedEvent) else event for event in prepared]
         return prepared
 
     def _reported(
@@ -234,12 +237,17 @@ class Preparation:
             player, changed.name, changed.metadata, changed.mobile, changed.email, on_padded, self._conversion
         )
 
-    def _off(self, event: EncodedEvent) -> NotSent:
+    def _unless_off(self, not_sent: NotSent) -> NotSent:
+        """A failure of the hook is none if nothing is sent anyway."""
+        is_off = self._switched_off_by is not None and not_sent.error.reason is DropReason.BEFORE_SEND_FAILED
+        return self._off(not_sent.event) if is_off else not_sent
+
+    def _off(self, event: Event) -> NotSent:
         error = Dropped(
             f"the client is switched off by {self._switched_off_by}, so the event is not sent.",
             reason=DropReason.DISABLED,
         )
-        return NotSent(as_event(event), error)
+        return NotSent(event, error)
 
     def _invalid(
         self,
@@ -263,7 +271,12 @@ class Preparation:
         if metadata is None:
             return self._defaults
         entries = cast("Metadata | None", entries_of(metadata))
-        return metadata if entries is None else {**self._defaults, **entries}
+        if entries is None:
+            return metadata
+        defaults = self._defaults
+        if self._conversion.nested == "flatten":  # an event's own dict takes the place of that of the defaults
+            defaults = {key: value for key, value in defaults.items() if key.partition(".")[0] not in entries}
+        return {**defaults, **entries}
 
 
 def _checked_defaults(defaults: object, conversion: Conversion) -> dict[str, Any]:

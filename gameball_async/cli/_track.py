@@ -57,15 +57,18 @@ def track(*, player: str, event: str, metadata: tuple[str, ...], **options: Any)
 
     Exit codes: 0 Gameball accepted the event, 1 it did not, 2 wrong usage, 130 interrupted.
     """
-    if math.isnan(options["timeout"]):
-        raise UsageProblem("--timeout is not a number: give seconds.")
     with reported_errors():
+        if math.isnan(options["timeout"]):
+            raise UsageProblem("--timeout is not a number: give seconds.")
         draft = Draft(player, event, parse_metadata(metadata), options["mobile"], options["email"])
         _check(draft)
         keys = required_keys(options["keys_file"], remedy=" A sandbox accepts any key.")
         client = ClientOptions.with_access(options, keys)
         single = SingleEvent(client, draft, options["timeout"])
-        asyncio.run(single.run())
+        try:
+            asyncio.run(single.run())
+        except InvalidEvent as error:  # it is too large, which only the client knows
+            raise UsageProblem(str(error)) from None
         with exiting(EXIT_CODE if single.is_interrupted else None):
             single.report()
 

@@ -142,3 +142,11 @@ def test_ctrl_c_ends_the_wait(sandbox: Sandbox) -> None:
     process.interrupt()
     assert process.end() == 130
     assert b"Interrupted: the event was sent and no answer came, so it may have arrived" in process.out
+
+
+def test_a_timeout_that_is_no_number_and_an_event_that_is_too_large_are_wrong_usage(sandbox: Sandbox) -> None:
+    result = track(sandbox, "player123", "review", "--timeout", "nan")
+    assert (result.exit_code, "--timeout is not a number" in result.stderr) == (2, True)
+    result = track(sandbox, "player123", "review", f"text={'x' * 300_000}")
+    assert (result.exit_code, "shorten its values" in " ".join(result.stderr.split())) == (2, True)
+    assert sandbox.requests == []

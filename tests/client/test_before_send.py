@@ -21,6 +21,7 @@ from gameball_async import (
     Batching,
     ClientClosed,
     ConfigurationError,
+    Conversion,
     Dropped,
     DropReason,
     EventDraft,
@@ -336,6 +337,17 @@ async def test_what_a_hook_makes_of_the_events_of_a_request_must_fit_together(ma
         with pytest.raises(InvalidEvent, match="different values of mobile"):
             await other.send("player123", {"a": None, "b": None})
         assert other.stats().accepted == 0
+
+
+async def test_an_events_own_dict_takes_the_place_of_that_of_the_defaults(sandbox: Sandbox) -> None:
+    defaults: Any = {"address": {"city": "Cairo", "zip": "11511"}, "channel": "web"}
+    own: Any = {"address": {"city": "Alexandria"}}
+    async with client(sandbox, defaults=defaults, conversion=Conversion(nested="flatten")) as gameball:
+        await gameball.track("player123", "review", own)
+        await gameball.track("player123", "visit")
+    review, visit = sandbox.holdings()["player123"]
+    assert review.metadata == {"channel": "web", "address.city": "Alexandria"}
+    assert visit.metadata == {"channel": "web", "address.city": "Cairo", "address.zip": "11511"}
 
 
 # ---------------------------------------------------------------- a hook that fails

@@ -16,6 +16,7 @@ from gameball_async import (
     ConfigurationError,
     Dropped,
     DropReason,
+    EventDraft,
     InvalidEvent,
     NotStarted,
 )
@@ -40,6 +41,21 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ---------------------------------------------------------------- the switch
+
+
+async def test_a_hook_that_fails_is_no_failure_if_nothing_is_sent_anyway(make: Make, call: Call) -> None:
+    failures = Failures()
+
+    def fail(draft: EventDraft) -> EventDraft:
+        raise KeyError(draft.name)
+
+    async with make(enabled=False, before_send=fail, on_failure=failures.add) as gameball:
+        assert (await outcome_of(await call(gameball, "player123", "review"))).reason is DropReason.DISABLED
+        with pytest.raises(Dropped) as caught:
+            await gameball.send("player123", {"review": None})
+        assert caught.value.reason is DropReason.DISABLED
+        assert_conserved(gameball.stats())
+    assert failures.seen == []
 
 
 async def test_nothing_is_sent_and_every_event_has_its_outcome_at_once(
