@@ -22,6 +22,7 @@ MODULES = (
     "gameball_async.integrations.fastapi",
     "gameball_async.integrations.otel",
     "gameball_async.integrations.starlette",
+    "gameball_async.outbox",
 )
 PACKAGE = gameball_async.__name__
 PUBLIC = {name for module in MODULES for name in getattr(importlib.import_module(module), "__all__", ())}

@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_client"}),
     frozenset({"__init__"}),
     frozenset({"_loop_thread"}),
+    frozenset({"outbox"}),
     frozenset({"sandbox", "cli", "integrations", "sync", "testing"}),
     frozenset({"__main__"}),
 )
@@ -35,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 EDGES = frozenset({"sandbox", "cli", "integrations", "sync", "testing"})
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 PURE = frozenset({"_core"})
-PUBLIC = frozenset({"__init__", "errors", "sandbox", "sync", "testing"})
+PUBLIC = frozenset({"__init__", "errors", "outbox", "sandbox", "sync", "testing"})
 """The parts whose names users import, and so the edges."""
 
 SHARED = {
@@ -81,6 +82,10 @@ LIBRARIES = {
     "uvicorn": {"sandbox"},
     "click": {"cli"},
     "rich": {"cli"},
+    "psycopg": {"outbox"},
+    "asyncpg": {"outbox.asyncpg"},
+    "sqlalchemy": {"outbox.sqlalchemy"},
+    "django": {"outbox.django"},
 }
 """Libraries and the only parts or modules that may import them."""
 
