@@ -59,9 +59,9 @@ def unprivileged() -> dict[str, Any]:
 def initialise(data: Path) -> None:
     """Make an empty data folder, as `initdb` does."""
     make_accessible(data)
-    options = "--auth trust --encoding UTF8 --locale C.UTF-8 --wal-segsize 1 --no-sync --no-instructions".split()
+    options = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--wal-segsize=1", "--no-sync"]
     subprocess.run(
-        [str(programs() / "initdb"), "--pgdata", str(data), "--username", SUPERUSER, *options],
+        [str(programs() / "initdb"), f"--pgdata={data}", f"--username={SUPERUSER}", *options],
         check=True,
         stdout=subprocess.DEVNULL,
         **unprivileged(),
@@ -88,15 +88,16 @@ class PostgresServer:
 
     def __init__(self, data: Path, settings: dict[str, str] | None = None) -> None:
         self.data = data
-        self.socket_folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket's path has at most 107 bytes
+        self.socket_folder = Path(tempfile.gettempdir(), f"pg{os.getpid()}-{id(self):x}")  # at most 107 bytes
         self._settings = SETTINGS | (settings or {})
         self._guard: subprocess.Popen[str] | None = None
         self._numbers = count(1)
         make_accessible(data)
-        make_accessible(self.socket_folder)
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
+        self.socket_folder.mkdir(mode=0o700)
+        make_accessible(self.socket_folder)
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         server = [str(programs() / "postgres"), "-D", str(self.data), "-k", str(self.socket_folder), *options]
         with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
@@ -128,6 +129,7 @@ class PostgresServer:
         if self._guard is not None:
             self._guard.communicate(how.name.removeprefix("SIG") + "\n")
             self._guard = None
+            shutil.rmtree(self.socket_folder)
 
     def restart(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop the server and start it again, with its data."""
@@ -138,7 +140,6 @@ class PostgresServer:
         """Stop the server and delete its data."""
         self.stop()
         shutil.rmtree(self.data)
-        shutil.rmtree(self.socket_folder)
 
     def dsn(self, database: str, user: str = SUPERUSER, *, driver: str = "") -> str:
         """The address of a database: for drivers, or with `driver` for SQLAlchemy."""
@@ -167,4 +168,4 @@ class PostgresServer:
         """Create the template "outbox", a database with the outbox's tables."""
         self.execute("CREATE DATABASE {}", "outbox")
         with self.connect("outbox") as connection:
-            connection.execute(schema())  # pyright: ignore[reportArgumentType] no literal
+            connection.execute(schema().encode())

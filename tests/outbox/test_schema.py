@@ -13,7 +13,7 @@ from .postgres import PostgresServer
 
 
 def run(connection: psycopg.Connection, statement: str) -> None:
-    connection.execute(statement)  # pyright: ignore[reportArgumentType] no literal
+    connection.execute(statement.encode())
 
 
 def tables(connection: psycopg.Connection) -> set[str]:
