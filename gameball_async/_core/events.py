@@ -100,6 +100,11 @@ def as_event(event: EncodedEvent) -> Event:
     return Event(event.player, event.name, event.mobile, event.email, event.encoded)
 
 
+def metadata_json(event: EncodedEvent) -> bytes:
+    """Return the metadata of an encoded event as JSON, without the name before it."""
+    return event.encoded[len(_encode(event.name)) + 1 :]
+
+
 def sendable_part(
     player: object,
     name: object,

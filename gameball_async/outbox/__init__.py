@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._append import OutboxEvent
 from ._tables import drop_schema, grants, schema
 
-__all__ = ["drop_schema", "grants", "schema"]
+__all__ = ["OutboxEvent", "drop_schema", "grants", "schema"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._core.texts import without_surrogates
 from ..errors import ConfigurationError
 
 VERSION = 1
@@ -13,6 +14,8 @@ APPENDED = ("player", "name", "metadata", "mobile", "email")
 """The columns that applications write."""
 
 LONGEST_PLAYER = 512  # bytes; the primary key's index takes rows of up to 2,704
+
+_LONGEST_ROLE = 63  # bytes, PostgreSQL's own limit; it would shorten a longer name
 
 _COMMENT = "gameball_async outbox, version "
 
@@ -145,8 +148,11 @@ def grants(*, application: str | None = None, relay: str | None = None) -> str:
 
 
 def _quoted(role: str) -> str:
-    if not isinstance(role, str) or not role or "\0" in role or len(role.encode(errors="replace")) > 63:  # noqa: PLR2004 PostgreSQL's limit
-        raise ConfigurationError(f"{role!r} cannot be the name of a role: pass 1 to 63 bytes of text without NUL.")
+    has_surrogates = isinstance(role, str) and without_surrogates(role) != role
+    if not isinstance(role, str) or has_surrogates or "\0" in role or not 1 <= len(role.encode()) <= _LONGEST_ROLE:
+        raise ConfigurationError(
+            f"{role!r} cannot be the name of a role: pass a text of 1 to {_LONGEST_ROLE} bytes of UTF-8 without NUL."
+        )
     return '"' + role.replace('"', '""') + '"'
 
 

@@ -23,6 +23,10 @@ MODULES = (
     "gameball_async.integrations.otel",
     "gameball_async.integrations.starlette",
     "gameball_async.outbox",
+    "gameball_async.outbox.asyncpg",
+    "gameball_async.outbox.django",
+    "gameball_async.outbox.psycopg",
+    "gameball_async.outbox.sqlalchemy",
 )
 PACKAGE = gameball_async.__name__
 PUBLIC = {name for module in MODULES for name in getattr(importlib.import_module(module), "__all__", ())}

@@ -83,9 +83,9 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
     "psycopg": {"outbox"},
-    "asyncpg": {"outbox.asyncpg"},
     "sqlalchemy": {"outbox.sqlalchemy"},
     "django": {"outbox.django"},
+    "asgiref": {"outbox.django"},
 }
 """Libraries and the only parts or modules that may import them."""
 
