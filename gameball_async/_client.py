@@ -11,7 +11,6 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import anyio
 import anyio.abc
 
 from ._arguments import (
@@ -30,6 +29,7 @@ from ._config import REJECTING, Batching, Conversion, Journal, PathLike, RateLim
 from ._core.buffer import Buffer
 from ._core.draft import BeforeSend, NotSent, Preparation
 from ._core.events import EncodedEvent, Metadata, MetadataRecord, encode
+from ._core.pacing import Pacing
 from ._core.receipts import Delivered, Outcome, Receipt, SharedOutcome
 from ._core.stats import CloseReport, Observer, Stats
 from ._endpoint import Endpoint
@@ -108,7 +108,7 @@ class AsyncGameball:
         self._endpoint = Endpoint.checked(api_key, secret_key, api_version, base_url, enabled=enabled)
         self._batching = checked_type("batching", batching, Batching)
         self._retry = checked_retry(retry, self._batching)
-        self._rate = None if rate is None else checked_type("rate", rate, RateLimit)
+        self._limits = () if rate is None else checked_type("rate", rate, RateLimit).windows()
         self._journal = checked_journal(journal, self._batching)
         self._on_failure = on_failure
         self._observer = None if observer is None else checked_observer(observer)
@@ -434,7 +434,7 @@ class AsyncGameball:
         flusher = Flusher(
             batching=self._batching,
             retry=self._retry,
-            rate=self._rate,
+            pacing=Pacing(self._limits),
             make_storage=self._make_storage,
             endpoint=self._endpoint,
             # not a method: the engine must not keep the client alive

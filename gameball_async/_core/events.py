@@ -175,6 +175,44 @@ def encode(
     return EncodedEvent(player, name, encoded, mobile, email)
 
 
+_StoredMetadata = dict[str, str | int | float | list[str | int | float]]
+_decode_stored = msgspec.json.Decoder(_StoredMetadata).decode
+
+
+def stored_event(
+    player: str, name: str, metadata: bytes, mobile: str | None, email: str | None, *, check: bool = True
+) -> EncodedEvent:
+    """Return an event that was stored as text and JSON, perhaps by another program.
+
+    Args:
+        player: the player's id.
+        name: the event's name.
+        metadata: a JSON object; it is sent as it is.
+        mobile: the player's mobile number, if it was given.
+        email: the player's e-mail address, if it was given.
+        check: whether to check all of it.
+
+    Raises:
+        InvalidEvent: if it cannot be sent.
+    """
+    if check:
+        text(PLAYER, player)
+        text(NAME, name)
+        contact("mobile", mobile)
+        contact("email", email)
+        try:
+            for key in _decode_stored(metadata):
+                check_key(name, key)
+        except msgspec.ValidationError:
+            raise InvalidEvent(
+                f"event {name!r}: its metadata is no JSON object of numbers, strings, or arrays of these; insert "
+                "events with gameball_async.outbox, which checks them."
+            ) from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise InvalidEvent(f"event {name!r}: its metadata is no JSON that can be sent.") from None
+    return EncodedEvent(player, name, _encode(name) + b":" + metadata, mobile, email)
+
+
 def named_events(
     events: Mapping[str, Metadata | MetadataRecord | None],
 ) -> ItemsView[str, Metadata | MetadataRecord | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 from .outcome import ServerHealth
@@ -61,6 +61,11 @@ class RateWindows:
         for _, _, completed in self._windows:
             completed.append(now)
 
+    def resize(self, limits: Iterable[tuple[int, float]]) -> None:
+        """Change how many requests each window allows, none perhaps; what was sent in them counts on."""
+        requests = [requests for requests, _ in limits]
+        self._windows = [(most, *window[1:]) for most, window in zip(requests, self._windows, strict=True)]
+
 
 class Spacing:
     """Spreads requests over time: else what a window allows is sent in one burst, again and again.
@@ -73,8 +78,12 @@ class Spacing:
     """
 
     def __init__(self, limits: Iterable[tuple[int, float]]) -> None:
-        self._distance = _SPREAD * min((seconds / requests for requests, seconds in limits), default=0.0)
         self._next = -math.inf
+        self.resize(limits)
+
+    def resize(self, limits: Iterable[tuple[int, float]]) -> None:
+        """Spread requests over other limits from the next one on; a limit of no request needs no distance."""
+        self._distance = _SPREAD * min((seconds / requests for requests, seconds in limits if requests), default=0.0)
 
     def free_at(self) -> float:
         """When the next request may start."""
@@ -82,6 +91,27 @@ class Spacing:
 
     def start(self, now: float) -> None:
         self._next = now + self._distance
+
+
+class Pacing:
+    """The windows of a rate limit, and the spacing in them.
+
+    Args:
+        limits: (requests, seconds) of each window; without any, nothing is paced.
+
+    Attributes:
+        windows: None if nothing is paced.
+    """
+
+    def __init__(self, limits: Sequence[tuple[int, float]]) -> None:
+        self.windows = RateWindows(limits) if limits else None
+        self.spacing = Spacing(limits)
+
+    def resize(self, limits: Sequence[tuple[int, float]]) -> None:
+        """Change the limits; what was sent counts on."""
+        if self.windows is not None:
+            self.windows.resize(limits)
+            self.spacing.resize(limits)
 
 
 _SPREAD = 0.5

@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import cast
 
@@ -23,7 +23,7 @@ from .._core.redaction import redact_message
 from .._endpoint import Proxy, proxy_for
 from ..errors import ConfigurationError
 from .backends import interruption, running_task
-from .network import Transport
+from .network import Transport, always
 
 HTTPClient = httpx.AsyncClient
 
@@ -58,6 +58,7 @@ class Delivery:
         timeout: seconds without progress after which an attempt is given up.
         secrets: what must not appear in any words.
         http_client: the user's own client; it is used as it is, and not closed.
+        may_send: is asked right before the first byte of a request on the client's own connections.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Delivery:
         timeout: float,
         secrets: tuple[str, ...],
         http_client: HTTPClient | None = None,
+        may_send: Callable[[], bool] = always,
     ) -> None:
         self._url = url
         self._parsed_url = httpx.URL(url)  # once: for a string httpx does it with each request
@@ -79,6 +81,7 @@ class Delivery:
         self._timeout = timeout
         self._secrets = secrets
         self._injected = http_client
+        self._may_send = may_send
         self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for http: verifies, and trusts no authority
         self._free: list[Transport] = []  # the last one used is the next: so no more are open than are needed
 
@@ -162,7 +165,7 @@ class Delivery:
         )
 
     def _new_transport(self) -> Transport:
-        return Transport(self._parsed_url, self._ssl, proxy_for(self._url))
+        return Transport(self._parsed_url, self._ssl, proxy_for(self._url), self._may_send)
 
 
 def _described(error: BaseException, secrets: tuple[str, ...]) -> str:

@@ -19,12 +19,12 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .._config import Batching, RateLimit, Retry
+from .._config import Batching, Retry
 from .._core.batch import Batch
 from .._core.buffer import Buffer
 from .._core.events import Event
 from .._core.outcome import Answer, Decision
-from .._core.pacing import BreakerState, CircuitBreaker, RateWindows, Spacing
+from .._core.pacing import BreakerState, CircuitBreaker, Pacing
 from .._core.receipts import Notifier
 from .._core.stats import ObservedClient, Observer, Stats
 from .._endpoint import Endpoint
@@ -68,7 +68,7 @@ class Flusher:
     Args:
         batching: how events are merged and how many are held.
         retry: when and how long a request is tried again.
-        rate: the two windows; None switches pacing off.
+        pacing: the windows of the rate limit.
         make_storage: makes the storage of accepted events.
         endpoint: where requests go, and how they look.
         make_delivery: opens the connections; called when `run` begins.
@@ -85,7 +85,7 @@ class Flusher:
         *,
         batching: Batching,
         retry: Retry,
-        rate: RateLimit | None,
+        pacing: Pacing,
         make_storage: MakeStorage,
         endpoint: Endpoint,
         make_delivery: Callable[[], Delivery],
@@ -118,9 +118,8 @@ class Flusher:
         self._has_warned = False
         self._dialect = dialect
         self._make_delivery = make_delivery
-        limits = rate.windows() if rate is not None else ()
-        self._windows = RateWindows(limits) if limits else None
-        self._spacing = Spacing(limits)
+        self._windows = pacing.windows
+        self._spacing = pacing.spacing
         self.now: Callable[[], float] = lambda: -math.inf
         self._wake = Notifier()
         self._progress = Notifier()
@@ -260,6 +259,10 @@ class Flusher:
         if self.settlement.halted is not None:
             raise self.settlement.halted.with_traceback(None)
         await self._progress.wait()
+
+    def wake(self) -> None:
+        """Look again what may be sent: a limit or a pause has changed."""
+        self._wake.ring()
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Fail waiting receipts with `error`; None resumes."""

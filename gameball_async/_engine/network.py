@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any, cast
 
 import anyio
@@ -47,6 +47,12 @@ _REQUEST_LINE = b"POST "
 _CLOSING = 1.0
 """Seconds that closing a connection may take."""
 
+
+def always() -> bool:
+    """Allow each request."""
+    return True
+
+
 _ERRORS: dict[type[BaseException], type[httpx.TransportError]] = {
     httpcore.ConnectError: httpx.ConnectError,
     httpcore.ConnectTimeout: httpx.ConnectTimeout,
@@ -76,13 +82,16 @@ class Transport(httpx.AsyncBaseTransport):
         url: of every request.
         context: for TLS.
         proxy: a proxy on the way, or None.
+        may_send: is asked right before the first byte of a request.
 
     Attributes:
         network: what the connection reads from and writes to.
     """
 
-    def __init__(self, url: httpx.URL, context: ssl.SSLContext, proxy: Proxy | None) -> None:
-        self.network = Network()
+    def __init__(
+        self, url: httpx.URL, context: ssl.SSLContext, proxy: Proxy | None, may_send: Callable[[], bool] = always
+    ) -> None:
+        self.network = Network(may_send)
         self._context = context
         self._proxy = None if proxy is None else httpx.Proxy(proxy.url)
         self._template = httpcore.Request("POST", _core_url(url))  # which takes longer to check than to copy
@@ -178,14 +187,18 @@ def _core_url(url: httpx.URL) -> httpcore.URL:
 class Network(httpcore.AsyncNetworkBackend):
     """The connections of one HTTP transport, one at a time. It belongs to the loop in which it is made.
 
+    Args:
+        may_send: is asked right before the first byte of a request.
+
     Attributes:
         now: returns the seconds of the loop's clock; `anyio.current_time` looks for the loop each time.
         is_unsent: whether a connection was being opened and no byte of the request has been written.
         stream: what the latest request was written to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, may_send: Callable[[], bool] = always) -> None:
         self.now = current_backend().now
+        self.may_send = may_send
         self.is_unsent = False
         self.stream: Stream | None = None
         self._ends_at = math.inf
@@ -338,6 +351,8 @@ class Stream(httpcore.AsyncNetworkStream):
             raise
 
     def _begin_request(self) -> None:
+        if not self._network.may_send():
+            raise httpcore.ConnectError("the request may not be sent any more")
         if self._is_used:
             if not (self._is_fresh and self.is_quiet):
                 raise httpcore.ConnectionNotAvailable  # the transport opens another one

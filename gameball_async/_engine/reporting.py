@@ -256,11 +256,11 @@ class LogReporter:
         for level, arguments, extra in [loss.line(count) for count, loss in losses if count]:
             _log.log(level, "%s %s, %s%r: %s", *arguments, extra=extra)
 
-    def kept(self, why: str) -> None:
-        """The client ends, and what waits is kept in the journal."""
+    def kept(self, why: str, where: str) -> None:
+        """The client ends, and what waits is kept somewhere."""
         if waiting := self._waiting():
             text, extra = counted(waiting, "event", "are"), fields("kept", cause=why, events=waiting)
-            _log.warning("%s; %s kept in the journal for the next client.", why, text, extra=extra)
+            _log.warning("%s; %s kept %s.", why, text, where, extra=extra)
 
 
 @attrs.define(eq=False, weakref_slot=False)

@@ -102,6 +102,14 @@ class Settlement:
             self._on_breaker_change(answer, now)
         self._reporting.look_at(self._breaker, answer, health, self.halted, now)
 
+    def pause(self, seconds: float, now: float) -> None:
+        """Pause: Gameball asked another process to, which shares the account's limit."""
+        answer, before = Answer(verdict=Decision.RATE_LIMITED, words=_ANOTHER_WAITS), self._breaker.state
+        self._breaker.finish(ServerHealth.PAUSE, None, probe=False, now=now, pause=seconds)
+        if self._breaker.state is not before:
+            self._on_breaker_change(answer, now)
+        self._reporting.look_at(self._breaker, answer, ServerHealth.PAUSE, self.halted, now)
+
     def _note_failure(self, batch: Batch, answer: Answer) -> None:
         if answer.verdict in FAILURES or answer.verdict is Decision.RATE_LIMITED:
             batch.last_failure = self._last_failure = answer.summary
@@ -219,8 +227,8 @@ class Settlement:
         self.is_ending = True
         if not self._storage.is_persistent:
             self._settle_the_rest(reason, why, now)
-        elif not self._has_given_up:
-            self._reporting.log.kept(_because(why, self.last_failure))
+        elif self._storage.kept_where and not self._has_given_up:
+            self._reporting.log.kept(_because(why, self.last_failure), self._storage.kept_where)
         self._has_given_up = True
         self._reporting.log.log_all(now)
 
@@ -248,6 +256,7 @@ def _refused(why: str, halted: ClientHalted) -> str:
 
 
 CLOSED = "the client was closed before delivery"
+_ANOTHER_WAITS = "another relay was asked to wait"
 _AGAIN = "track it again if it still matters."
 _ASK = "look in Gameball's dashboard before you track it again."
 

@@ -46,9 +46,11 @@ class Storage(ABC):
 
     Attributes:
         is_persistent: whether events without an outcome are kept for the next client.
+        kept_where: where, for the log; empty if that is not logged.
     """
 
     is_persistent: ClassVar[bool] = False
+    kept_where: ClassVar[str] = ""
 
     # ---------------------------------------------------------------- events
 

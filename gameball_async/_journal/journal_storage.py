@@ -55,6 +55,7 @@ class JournalStorage(Storage):
     """
 
     is_persistent = True
+    kept_where = "in the journal for the next client"
 
     def __init__(
         self, writer: JournalWriter, journal: Journal, buffer: Buffer, batching: Batching, callbacks: StorageCallbacks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._append import OutboxEvent
+from ._relay import Relay
 from ._tables import drop_schema, grants, schema
 
-__all__ = ["OutboxEvent", "drop_schema", "grants", "schema"]
+__all__ = ["OutboxEvent", "Relay", "drop_schema", "grants", "schema"]

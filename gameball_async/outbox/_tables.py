@@ -17,7 +17,8 @@ LONGEST_PLAYER = 512  # bytes; the primary key's index takes rows of up to 2,704
 
 _LONGEST_ROLE = 63  # bytes, PostgreSQL's own limit; it would shorten a longer name
 
-_COMMENT = "gameball_async outbox, version "
+COMMENT = "gameball_async outbox, version "
+"""The comment on `gameball_event` before the version."""
 
 # `seq` has CACHE 1, PostgreSQL's default: with more, the order of two sessions' events would not be that of their seqs.
 # `metadata` is json: jsonb would reorder keys and rewrite numbers. Tables of short-lived rows are vacuumed by count,
@@ -57,6 +58,7 @@ CREATE TABLE gameball_sent (
   shard smallint NOT NULL,
   first bigint NOT NULL,
   seqs bigint[] NOT NULL,
+  player text COLLATE "C" NOT NULL,
   mobile text,
   email text,
   relay bigint NOT NULL,
@@ -101,7 +103,7 @@ def schema(since: int = 0) -> str:
         raise ConfigurationError(f"the outbox has no version {since!r}; pass a number from 0 to {VERSION}.")
     if since == VERSION:
         return ""
-    comment = f"'{_COMMENT}{since}'" if since else "NULL"
+    comment = f"'{COMMENT}{since}'" if since else "NULL"
     steps = "\n".join(_VERSIONS[version] for version in range(since + 1, VERSION + 1))
     return _one_statement(
         f"""\
@@ -112,7 +114,7 @@ IF obj_description(to_regclass('gameball_event'), 'pg_class') IS DISTINCT FROM {
     || '; ask schema() for the SQL since that version';
 END IF;
 {steps}
-COMMENT ON TABLE gameball_event IS '{_COMMENT}{VERSION}';"""
+COMMENT ON TABLE gameball_event IS '{COMMENT}{VERSION}';"""
     )
 
 

@@ -322,9 +322,9 @@ def test_a_name_is_shortened_and_breaks_no_line(log: Log) -> None:
 
 
 def test_what_a_journal_keeps_is_told_if_there_is_anything(log: Log) -> None:
-    log.lines.kept("the client was closed before delivery")
+    log.lines.kept("the client was closed before delivery", "in the journal for the next client")
     log.waiting = 0
-    log.lines.kept("the client was closed before delivery")
+    log.lines.kept("the client was closed before delivery", "in the journal for the next client")
     assert log.told() == [
         ("WARNING", "the client was closed before delivery; 7 events are kept in the journal for the next client.")
     ]

@@ -1,0 +1,484 @@
+"""The relay: owns shards of the outbox by a lease, and runs the flusher on their events."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import anyio
+import attrs
+
+from .._arguments import checked_observer, checked_retry, checked_timeout, checked_type
+from .._config import Batching, RateLimit, Retry
+from .._core.pacing import BreakerState, Pacing
+from .._core.receipts import Delivered, Notifier
+from .._core.stats import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart, Stats
+from .._endpoint import Endpoint
+from .._engine.backends import current_backend, load_anyio
+from .._engine.callbacks import OnFailure
+from .._engine.flusher import Flusher
+from .._log import fields, logger
+from ..errors import ConfigurationError, DeliveryError
+from ._outbox_storage import Lease, OutboxStorage, Repeating
+from ._port import SHARDS, Membership, OutboxDatabase, RelayReport
+
+if TYPE_CHECKING:
+    from .._engine.delivery import Delivery
+
+_T = TypeVar("_T")
+
+_log = logger("gameball_async.relay")
+
+QUIET = 30.0
+"""Seconds before another relay may use the part of the rate limit that belongs to a shard: the longest window."""
+
+HANDOVER_TIMEOUT = 10.0
+"""Seconds that requests in flight may take when shards are handed over; orchestrators commonly kill after thirty."""
+
+_LEAST_LEASE = 1.0
+
+
+class Relay:
+    """Delivers the events of an outbox, beside any number of other relays.
+
+    Args:
+        dsn: where the database is, as libpq takes it: ``postgresql://user@host/name``.
+        api_key: the account's API key; by default the environment's ``GAMEBALL_API_KEY``.
+        secret_key: as for `AsyncGameball`.
+        api_version: as for `AsyncGameball`.
+        base_url: as for `AsyncGameball`.
+        lease: seconds after which other relays take over the shards of one that has died. Ten outlive a restart of the
+            database, and any pause of the interpreter.
+        rate: the account's limits. All relays share them by their shards, so `share` is the part that is left to
+            relays if other programs send events too; None switches pacing off.
+        batching: how events are merged and how many are held in memory.
+        retry: when and how long a failed request is tried again; the age of an event counts from its insertion.
+        on_failure: is called with each event that will not arrive, beside the row in `gameball_dead`.
+        observer: is called with what the relay does, see `Observer`.
+        timeout: seconds without progress after which an attempt is given up.
+        name: how `relay status` calls this relay; by default the host's name and the process's id.
+
+    Raises:
+        ConfigurationError: if a key, the address, the version or a setting cannot work.
+    """
+
+    def __init__(  # noqa: PLR0913 the settings of a client, as `AsyncGameball` has them
+        self,
+        dsn: str | OutboxDatabase,
+        api_key: str | None = None,
+        *,
+        secret_key: str | None = None,
+        api_version: str | None = None,
+        base_url: str | None = None,
+        lease: float = 10.0,
+        rate: RateLimit | None = RateLimit(),  # noqa: B008 frozen
+        batching: Batching = Batching(),  # noqa: B008 frozen
+        retry: Retry = Retry(),  # noqa: B008 frozen
+        on_failure: OnFailure | None = None,
+        observer: Observer | None = None,
+        timeout: float = 30.0,
+        name: str | None = None,
+    ) -> None:
+        self._endpoint = Endpoint.checked(api_key, secret_key, api_version, base_url)
+        if self._endpoint.switched_off_by is not None:
+            raise ConfigurationError(
+                f"{self._endpoint.switched_off_by} switches sending off, and a relay only sends: unset it, or stop the "
+                "relay."
+            )
+        self._lease_seconds = checked_timeout(lease)
+        if not _LEAST_LEASE <= self._lease_seconds < math.inf:
+            raise ConfigurationError(f"lease={lease:g} cannot work: give at least {_LEAST_LEASE:g} seconds.")
+        self._limits = () if rate is None else checked_type("rate", rate, RateLimit).windows()
+        self._batching = checked_type("batching", batching, Batching)
+        self._retry = checked_retry(retry, self._batching)
+        self._on_failure = on_failure
+        self._timeout = checked_timeout(timeout)
+        self._name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._database = _connected(dsn, self._lease_seconds) if isinstance(dsn, str) else dsn
+        self._repeating = Repeating()
+        self._pacing = Pacing(self._limits)
+        self._usable = SHARDS
+        self._observed = ObservedClient(
+            base_url=self._endpoint.base_url, api_version=self._endpoint.dialect.version, stats=self.stats
+        )
+        self._observer = None if observer is None else _RelayObserver(checked_observer(observer), self._observed)
+        self._flusher: Flusher | None = None
+        self._storage: OutboxStorage | None = None
+        self._ended = _NOTHING
+        self._is_ending = False  # whether the present flusher starts no further request
+        self._is_stopping = False
+        self._stopped = Notifier()
+        self._membership: Membership | None = None
+        self._clock = suspension_proof_clock
+        self._renewing = anyio.Lock()
+        self._rate_meter = _RateMeter()
+
+    # ---------------------------------------------------------------- public
+
+    async def run(self) -> None:
+        """Deliver until `stop` was called, or the task is cancelled; asyncio only.
+
+        While the database is unavailable it tries again. When it was declared dead by other relays, because it was
+        suspended or cut off for longer than its lease, it starts over.
+
+        Raises:
+            ConfigurationError: if the tables are missing or may not be used, or no HTTP client can be made.
+        """
+        await load_anyio()
+        if self._observer is not None:
+            self._observer.begin()
+        try:
+            await self._unless_stopped(self._database.check)
+            while not self._is_stopping:
+                await self._run_with_lease()
+        except BaseExceptionGroup as errors:
+            raise _innermost(errors) from None
+        finally:
+            with anyio.move_on_after(1, shield=True):
+                await self._database.close()
+            if self._observer is not None:
+                self._observer.end()
+
+    def stop(self) -> None:
+        """Start no further request, finish those in flight, hand over the shards, and let `run` return.
+
+        Takes ten seconds at most. What a request in flight has not answered by then counts as ambiguous.
+        """
+        self._is_stopping = True
+        self._stopped.ring()
+        self._end_flusher()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this relay is registered, and reads every shard that it owns."""
+        return self._membership is not None and not self._is_stopping
+
+    @property
+    def shards(self) -> int:
+        """The number of shards that this relay owns."""
+        return 0 if self._membership is None else len(self._membership.shards)
+
+    def stats(self) -> Stats:
+        """An immutable snapshot of what the relay has done and holds, since its start.
+
+        Events count as accepted when they are read. Those that it hands over unsettled are counted out again.
+        """
+        return self._ended if self._flusher is None else _sum(self._ended, self._flusher.stats())
+
+    def __repr__(self) -> str:
+        return f"<Relay {self._name!r} {self._endpoint.dialect.version} at {self._endpoint.base_url}>"
+
+    # ---------------------------------------------------------------- with one lease
+
+    async def _run_with_lease(self) -> None:
+        """Register, and deliver until `stop` was called or the lease is lost."""
+        relay = await self._unless_stopped(partial(self._database.register, self._name, self._lease_seconds))
+        if relay is None:
+            return
+        lease = Lease(relay, self._clock)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancel_when, lease.lost, tasks.cancel_scope)
+                await self._repeating(partial(self._renew, lease))
+                tasks.start_soon(self._renew_forever, lease)
+                while not self._is_stopping:
+                    await self._run_flusher(lease)
+                    await self._release_surplus(lease)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._membership = None
+            with anyio.move_on_after(1, shield=True):
+                if not lease.is_lost:
+                    await self._hand_over(lease)
+        if lease.is_lost:
+            _log.warning(
+                "other relays have declared this one dead, because it was suspended or cut off from the database for "
+                "longer than its lease of %g s: it starts over.",
+                self._lease_seconds,
+                extra=fields("relay", cause="lease lost"),
+            )
+
+    async def _run_flusher(self, lease: Lease) -> None:
+        """Run one flusher, until `stop` was called or shards have to be released."""
+        flusher = Flusher(
+            batching=self._batching,
+            retry=self._retry,
+            pacing=self._pacing,
+            make_storage=partial(OutboxStorage, self._database, self._repeating, lease),
+            endpoint=self._endpoint,
+            make_delivery=partial(self._make_delivery, lease),
+            on_failure=self._on_failure,
+            observer=self._observer,
+        )
+        backend, storage = current_backend(), cast("OutboxStorage", flusher.storage)
+        flusher.now = backend.now
+        self._flusher, self._storage, self._is_ending = flusher, storage, False
+        if self._membership is not None:
+            storage.add(self._membership.shards)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(storage.run)
+                await flusher.run(backend, lambda: None)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._ended, self._flusher, self._storage = _without_pending(self.stats()), None, None
+
+    def _end_flusher(self) -> None:
+        """Let the present flusher start no further request, and end."""
+        if self._flusher is not None and not self._is_ending:
+            self._is_ending = True
+            self._flusher.sends_new = False
+            self._flusher.close(self._flusher.now() + HANDOVER_TIMEOUT)
+
+    async def _release_surplus(self, lease: Lease) -> None:
+        """Release the shards that other relays are to have; no request of theirs is in flight any more."""
+        if self._membership is None or self._is_stopping:
+            return
+        async with self._renewing:  # a renewal that began before would still list these shards
+            surplus = sorted(self._membership.shards)[_fair_share(self._membership) :]
+            await self._repeating(partial(self._database.release, lease.relay, surplus, self._quiet))
+        await self._repeating(partial(self._renew, lease))
+
+    async def _hand_over(self, lease: Lease) -> None:
+        """Release all shards and leave, so that no relay has to wait for the end of the lease."""
+        try:
+            await self._database.release(lease.relay, range(SHARDS), self._quiet)
+            await self._database.declare_dead(lease.relay)
+        except Exception as error:  # noqa: BLE001 then the others wait for the lease
+            cause = type(error).__name__
+            _log.warning("the shards could not be handed over (%s)", cause, extra=fields("relay", cause=cause))
+
+    @property
+    def _quiet(self) -> float:
+        return QUIET if self._limits else 0.0
+
+    # ---------------------------------------------------------------- membership
+
+    async def _renew_forever(self, lease: Lease) -> None:
+        interval = min(0.5, self._lease_seconds / 4)
+        while True:
+            await anyio.sleep(interval)
+            await self._repeating(partial(self._renew, lease))
+
+    async def _renew(self, lease: Lease) -> None:
+        """Renew the lease, and act on what has changed among the relays."""
+        async with self._renewing:
+            while True:
+                began = self._clock()
+                membership = await self._database.renew(lease.relay, self._lease_seconds, self._report())
+                if membership is None:
+                    lease.lose()
+                    return
+                lease.extend(began + self._lease_seconds)
+                if membership.expired:
+                    await self._database.declare_dead()
+                elif not await self._claim(lease, membership):
+                    break
+        self._take_note(lease, membership)
+
+    async def _claim(self, lease: Lease, membership: Membership) -> bool:
+        """Claim free shards; False if there are none, or this relay has enough."""
+        wanted = min(_fair_share(membership) - len(membership.shards), membership.free)
+        if wanted <= 0 or self._is_ending or self._is_stopping:
+            return False
+        return bool(await self._database.claim(lease.relay, wanted, self._quiet))
+
+    def _take_note(self, lease: Lease, membership: Membership) -> None:
+        known = set(self._membership.shards) if self._membership is not None else set[int]()
+        self._membership = membership
+        self._use_limits(sum(quiet <= 0 for quiet in membership.shards.values()))
+        if self._flusher is None or self._storage is None:
+            return
+        if known - set(membership.shards):
+            lease.lose()  # the owners were changed by hand
+            return
+        if new := sorted(set(membership.shards) - known):
+            self._storage.add(new)
+        if len(membership.shards) > _fair_share(membership):
+            self._end_flusher()
+        own = self._paused(self._flusher)
+        if membership.paused > own + 1:
+            self._flusher.settlement.pause(membership.paused, self._flusher.now())
+            self._flusher.wake()
+
+    def _use_limits(self, usable: int) -> None:
+        """Use the parts of the rate limit that belong to this many shards."""
+        if usable != self._usable:
+            self._usable = usable
+            self._pacing.resize([(requests * usable // SHARDS, seconds) for requests, seconds in self._limits])
+            if self._flusher is not None:
+                self._flusher.wake()
+
+    def _report(self) -> RelayReport:
+        delivered = self.stats().delivered
+        paused = 0.0 if self._flusher is None else self._paused(self._flusher)
+        return RelayReport(paused=paused, delivered=delivered, rate=self._rate_meter.rate(delivered, self._clock()))
+
+    @staticmethod
+    def _paused(flusher: Flusher) -> float:
+        """Seconds for which Gameball asked not to send."""
+        breaker = flusher.breaker
+        return max(0.0, breaker.until - flusher.now()) if breaker.state is BreakerState.PAUSED else 0.0
+
+    # ---------------------------------------------------------------- making
+
+    async def _unless_stopped(self, statement: Callable[[], Awaitable[_T]]) -> _T | None:
+        """Run a statement, and repeat it for as long as the database is unavailable; None if `stop` is called."""
+        results: list[_T] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_when, self._stopped_once, tasks.cancel_scope)
+            results.append(await self._repeating(statement))
+            tasks.cancel_scope.cancel()
+        return results[0] if results else None
+
+    async def _stopped_once(self) -> None:
+        while not self._is_stopping:
+            await self._stopped.wait()
+
+    def _make_delivery(self, lease: Lease) -> Delivery:
+        from .._engine.delivery import Delivery  # noqa: PLC0415 it imports httpx, see `Flusher._load_delivery`
+
+        endpoint = self._endpoint
+        return Delivery(
+            endpoint.url,
+            endpoint.headers,
+            timeout=self._timeout,
+            secrets=endpoint.secrets,
+            may_send=lambda: lease.is_valid,
+        )
+
+
+async def _cancel_when(happens: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+    await happens()
+    scope.cancel()
+
+
+def suspension_proof_clock() -> float:
+    """Return seconds that count on while the machine sleeps."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+def _connected(dsn: str, lease: float) -> OutboxDatabase:
+    from ._postgres import PostgresOutbox  # noqa: PLC0415 it imports psycopg
+
+    return PostgresOutbox(dsn, timeout=lease / 2)
+
+
+def _fair_share(membership: Membership) -> int:
+    """Shards that a relay owns at most."""
+    return math.ceil(SHARDS / membership.relays)
+
+
+# ---------------------------------------------------------------- looking
+
+
+_NOTHING = Stats(
+    accepted=0,
+    delivered=0,
+    rejected=0,
+    dropped=0,
+    unknown=0,
+    buffered_events=0,
+    buffered_bytes=0,
+    oldest_age=0.0,
+    in_flight=0,
+    requests=0,
+    retries=0,
+    ambiguous=0,
+    paused_until=None,
+    halted=None,
+)
+
+_COUNTERS = (
+    "accepted",
+    "delivered",
+    "rejected",
+    "dropped",
+    "unknown",
+    "requests",
+    "retries",
+    "ambiguous",
+    "filtered",
+    "invalid",
+)
+
+
+def _sum(ended: Stats, present: Stats) -> Stats:
+    """Add the counters of flushers that have ended to those of the present one."""
+    return attrs.evolve(present, **{name: getattr(ended, name) + getattr(present, name) for name in _COUNTERS})
+
+
+def _without_pending(stats: Stats) -> Stats:
+    """Count events out that have no outcome: another relay reads them."""
+    counters = {name: getattr(stats, name) for name in _COUNTERS}
+    return attrs.evolve(_NOTHING, **counters | {"accepted": stats.accepted - stats.pending})
+
+
+class _RateMeter:
+    """Measures how many events are delivered per second, over the last ten seconds or so."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def rate(self, delivered: int, now: float) -> float:
+        """Add a sample, and return the rate."""
+        self._samples.append((now, delivered))
+        while self._samples[0][0] < now - _RATE_SECONDS and len(self._samples) > 1:
+            self._samples.popleft()
+        began, before = self._samples[0]
+        return (delivered - before) / (now - began) if now > began else 0.0
+
+
+_RATE_SECONDS = 10.0
+
+
+class _RelayObserver(Observer):
+    """Shows the user's observer one client for all flushers of a relay.
+
+    Args:
+        observer: the user's.
+        client: the relay as it knows it.
+    """
+
+    def __init__(self, observer: Observer, client: ObservedClient) -> None:
+        self._observer = observer
+        self._client = client
+
+    def begin(self) -> None:
+        """The relay starts."""
+        self._observer.on_start(self._client)
+
+    def end(self) -> None:
+        """The relay has ended."""
+        self._observer.on_close(self._client)
+
+    def on_request_start(self, client: ObservedClient, start: RequestStart) -> None:  # noqa: ARG002 a flusher's
+        self._observer.on_request_start(self._client, start)
+
+    def on_request_end(self, client: ObservedClient, start: RequestStart, end: RequestEnd) -> None:  # noqa: ARG002
+        self._observer.on_request_end(self._client, start, end)
+
+    def on_settled(self, client: ObservedClient, events: int, outcome: Delivered | DeliveryError) -> None:  # noqa: ARG002
+        self._observer.on_settled(self._client, events, outcome)
+
+    def on_pause(self, client: ObservedClient, reason: PauseReason) -> None:  # noqa: ARG002
+        self._observer.on_pause(self._client, reason)
+
+    def on_resume(self, client: ObservedClient, reason: PauseReason, seconds: float) -> None:  # noqa: ARG002
+        self._observer.on_resume(self._client, reason, seconds)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The first error that task groups have wrapped."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error

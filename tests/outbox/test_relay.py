@@ -1,0 +1,205 @@
+"""A relay delivers what commits in the outbox: merged, in order, once. What cannot be sent becomes a dead letter."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from gameball_async import Batching, ConfigurationError, DeliveryError, Event, Retry
+from gameball_async.outbox import Relay
+from gameball_async.sandbox import Fault, Sandbox
+
+from .postgres import PostgresServer
+from .relays import append, arrived, by_player, count, duplicates, relay, running, until
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(limits=None) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def table(dsn: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+def shop(players: int, events: int) -> list[tuple[str, str, int]]:
+    """Events of many players in turn, with names that repeat after eight."""
+    return [(f"player{number % players}", f"event{number // players % 8}", number) for number in range(events)]
+
+
+async def test_a_backlog_is_merged_and_arrives_in_order(dsn: str, table: psycopg.Connection, sandbox: Sandbox) -> None:
+    events = shop(50, 1200)  # 24 of each player, so three requests
+    append(table, events)
+    async with running(it := relay(dsn, sandbox)) as tasks:
+        await until(lambda: not count(table, "gameball_event"), *tasks)
+        assert arrived(sandbox) == by_player(events)
+        assert len(sandbox.requests) == 150
+        assert (it.stats().accepted, it.stats().delivered, it.stats().pending) == (1200, 1200, 0)
+        assert count(table, "gameball_sent") == 0
+
+
+async def test_events_that_commit_while_it_runs_are_delivered(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    async with running(it := relay(dsn, sandbox)) as tasks:
+        await until(lambda: it.shards == 64, *tasks)
+        for number in range(5):
+            append(table, [("anna", "visit", number)])
+            await until(lambda: not count(table, "gameball_event"), *tasks)
+    assert arrived(sandbox) == {"anna": [("visit", number) for number in range(5)]}
+
+
+async def test_a_late_commit_and_a_long_writer_hold_up_nothing(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    with psycopg.connect(dsn) as writer, psycopg.connect(dsn) as reader:
+        append(writer, [("late", "visit", 1)])  # not committed yet
+        reader.execute("SELECT pg_current_xact_id()")  # a transaction that holds the horizon back
+        async with running(relay(dsn, sandbox)) as tasks:
+            append(table, shop(10, 100))
+            await until(lambda: not count(table, "gameball_event"), *tasks)
+            assert arrived(sandbox) == by_player(shop(10, 100))
+            append(table, shop(10, 100))
+            await until(lambda: not count(table, "gameball_event"), *tasks)
+            writer.commit()
+            await until(lambda: "late" in arrived(sandbox), *tasks)
+    assert sum(map(len, arrived(sandbox).values())) == 201
+
+
+async def test_nothing_of_a_rolled_back_transaction_or_savepoint_is_sent(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    async with running(relay(dsn, sandbox)) as tasks:
+        with psycopg.connect(dsn) as writer:
+            append(writer, [("anna", "refused", 1)])
+            writer.rollback()
+            append(writer, [("anna", "order", 2)])
+            with writer.transaction():
+                append(writer, [("anna", "refused", 3)])
+                raise psycopg.Rollback
+            writer.commit()
+        await until(lambda: arrived(sandbox), *tasks)
+        append(table, [("anna", "review", 4)])
+        await until(lambda: not count(table, "gameball_event"), *tasks)
+    assert arrived(sandbox) == {"anna": [("order", 2), ("review", 4)]}
+
+
+async def test_invalid_rows_of_other_programs_become_dead_letters(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures: list[tuple[Event, DeliveryError]] = []
+
+    def note(event: Event, error: DeliveryError) -> None:
+        failures.append((event, error))
+
+    table.execute(
+        """INSERT INTO gameball_event (player, name, metadata) VALUES
+        ('anna', 'array', '[1]'), ('anna', 'nested', '{"a": {"b": 1}}'), ('anna', 'boolean', '{"a": true}'),
+        ('anna', 'nothing', '{"a": null}'), ('anna', 'huge', '{"a": 1e999}'), ('anna', ' ', '{}'), ('', 'nobody', '{}'),
+        ('anna', 'blank key', '{" ": 1}'), ('anna', 'surrogate', '{"a": "\\ud800"}'), ('anna', 'large', '{"a": "%s"}')
+        """.replace("%s", "x" * 10_000).encode()
+    )
+    append(table, [("anna", "order", 1)])
+    small = Batching(linger=0.01, max_bytes=10_000)
+    async with running(relay(dsn, sandbox, batching=small, on_failure=note)) as tasks:
+        await until(lambda: not count(table, "gameball_event"), *tasks)
+    assert arrived(sandbox) == {"anna": [("order", 1)]}
+    assert count(table, "gameball_dead") == len(failures) == 10
+    kinds = {row[0] for row in table.execute("SELECT kind FROM gameball_dead")}
+    assert kinds == {"Dropped"}
+    assert "anna" not in caplog.text
+
+
+async def test_a_refused_event_is_isolated_and_becomes_a_dead_letter(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    sandbox.script(Fault.status(400, events="event3"))
+    events = shop(1, 8)
+    append(table, events)
+    async with running(it := relay(dsn, sandbox)) as tasks:
+        await until(lambda: not count(table, "gameball_event"), *tasks)
+        assert it.stats().rejected == 1
+    assert arrived(sandbox) == by_player(event for event in events if event[1] != "event3")
+    dead = table.execute("SELECT player, name, metadata, kind, status FROM gameball_dead").fetchall()
+    assert dead == [("player0", "event3", {"number": 3}, "Rejected", 400)]
+    assert count(table, "gameball_sent") == 0
+
+
+async def test_what_is_too_old_is_given_up_from_the_time_of_its_insertion(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    sandbox.script(Fault.status(503, players="anna"))
+    append(table, [("anna", "old", 1)])
+    table.execute("UPDATE gameball_event SET accepted_at = accepted_at - interval '2 days'")
+    async with running(relay(dsn, sandbox, retry=Retry(initial=0.02, maximum=0.2, give_up_after=86_400))) as tasks:
+        await until(lambda: count(table, "gameball_dead"), *tasks)
+    assert table.execute("SELECT kind FROM gameball_dead").fetchall() == [("Dropped",)]
+
+
+async def test_relays_share_the_shards_and_give_them_back(
+    dsn: str, sandbox: Sandbox, table: psycopg.Connection
+) -> None:
+    first, second, third = (relay(dsn, sandbox, name=name) for name in ("first", "second", "third"))
+    async with running(first) as tasks:
+        await until(lambda: first.shards == 64, *tasks)
+        async with running(second, third) as others:
+            await until(lambda: sorted(it.shards for it in (first, second, third)) == [20, 22, 22], *tasks, *others)
+            events = shop(40, 400)
+            append(table, events)
+            await until(lambda: not count(table, "gameball_event"), *tasks, *others)
+            assert duplicates(sandbox, events) == set()
+            assert all(it.stats().delivered for it in (first, second, third))
+        await until(lambda: first.shards == 64, *tasks)
+    assert count(table, "gameball_shard WHERE relay IS NOT NULL") == 0
+    assert count(table, "gameball_relay WHERE NOT dead") == 0
+
+
+async def test_a_relay_that_the_others_have_declared_dead_starts_over(
+    dsn: str, sandbox: Sandbox, table: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(it := relay(dsn, sandbox)) as tasks:
+        await until(lambda: it.shards == 64, *tasks)
+        table.execute("UPDATE gameball_relay SET dead = true")
+        append(table, shop(5, 10))
+        await until(lambda: not count(table, "gameball_event"), *tasks)
+    assert duplicates(sandbox, shop(5, 10)) == set()
+    lines = [record for record in caplog.records if getattr(record, "gameball_cause", None) == "lease lost"]
+    assert [record.levelno for record in lines] == [logging.WARNING]
+
+
+async def test_a_database_without_the_tables_is_named(empty_database: str, postgres: PostgresServer) -> None:
+    with pytest.raises(ConfigurationError, match="relay schema"):
+        await Relay(postgres.dsn(empty_database), "test-key").run()
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://user:secret@host:port:5/x y z'", "host='a"])
+async def test_an_address_that_cannot_be_read_is_refused_and_not_shown(dsn: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Relay(dsn, "test-key")
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_relay_that_is_switched_off_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAMEBALL_ENABLED", "0")
+    with pytest.raises(ConfigurationError, match="GAMEBALL_ENABLED"):
+        Relay("postgresql:///x", "test-key")
+
+
+@pytest.mark.parametrize("lease", [0, 0.5, -1, math.inf, math.nan, True])
+async def test_a_lease_that_cannot_work_is_refused(lease: float) -> None:
+    with pytest.raises(ConfigurationError):
+        Relay("postgresql:///x", "test-key", lease=lease)
+
+
+async def test_stop_before_the_database_answers_ends_the_run(sandbox: Sandbox) -> None:
+    async with running(it := relay("postgresql://user@127.0.0.1:1/x", sandbox)):
+        assert not it.is_ready
