@@ -152,8 +152,7 @@ class Relay:
         Takes ten seconds at most. What a request in flight has not answered by then counts as ambiguous.
         """
         self._is_stopping = True
-        self._stopped.ring()
-        self._end_flusher()
+        self._stopped.ring()  # and a task of `run` acts on it: this may be called by a signal handler of the loop
 
     @property
     def is_ready(self) -> bool:
@@ -225,10 +224,15 @@ class Relay:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(storage.run)
+                tasks.start_soon(self._end_when_stopped)
                 await flusher.run(backend, lambda: None)
                 tasks.cancel_scope.cancel()
         finally:
             self._ended, self._flusher, self._storage = _without_pending(self.stats()), None, None
+
+    async def _end_when_stopped(self) -> None:
+        await self._stopped_once()
+        self._end_flusher()
 
     def _end_flusher(self) -> None:
         """Let the present flusher start no further request, and end."""
