@@ -315,7 +315,8 @@ class OutboxStorage(Storage):
 
     async def _scan(self, scan: _Scan, limit: int) -> bool:
         number = self._begin_read()
-        page = await self._database.scan(scan.shard, scan.after, limit)
+        within = None if scan.baseline is None else scan.baseline[1]
+        page = await self._database.scan(scan.shard, scan.after, limit, within)
         scan.baseline = scan.baseline or (number, page.snapshot)
         for row in page.rows:
             if not self._load(row):
@@ -333,8 +334,11 @@ class OutboxStorage(Storage):
         """Read new events; False if there are none, or there is no room for them."""
         assert self._baseline is not None, "a scan has set it"  # noqa: S101 an invariant
         number = self._begin_read()
-        page = await self._database.tail(self._tailed, self._baseline[1], self._passed, limit)
         if self._passed == 0:
+            self._pass = None
+        within = None if self._pass is None else self._pass[1]
+        page = await self._database.tail(self._tailed, self._baseline[1], self._passed, limit, within)
+        if self._pass is None:
             self._pass = number, page.snapshot
         assert self._pass is not None, "the first page has set it"  # noqa: S101 an invariant
         for row in page.rows:

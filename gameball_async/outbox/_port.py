@@ -202,12 +202,21 @@ class OutboxDatabase(ABC):
         """
 
     @abstractmethod
-    async def scan(self, shard: int, after: tuple[str, int], limit: int) -> OutboxPage:
-        """Read events of a shard in order of player and seq, beginning after that place; ("", 0) is the beginning."""
+    async def scan(self, shard: int, after: tuple[str, int], limit: int, within: str | None) -> OutboxPage:
+        """Read events of a shard in order of player and seq, beginning after that place; ("", 0) is the beginning.
+
+        Only what was visible in the snapshot `within`, if it is given: else a page could hold an event whose
+        predecessor has committed behind the page before.
+        """
 
     @abstractmethod
-    async def tail(self, shards: Collection[int], snapshot: str, after: int, limit: int) -> OutboxPage:
-        """Read events that were not visible in an earlier snapshot, in order of seq, beginning after a seq."""
+    async def tail(
+        self, shards: Collection[int], snapshot: str, after: int, limit: int, within: str | None
+    ) -> OutboxPage:
+        """Read events that were not visible in an earlier snapshot, in order of seq, beginning after a seq.
+
+        Only what was visible in the snapshot `within`, as for `scan`.
+        """
 
     @abstractmethod
     async def write(self, relay: int, changes: Changes) -> bool:

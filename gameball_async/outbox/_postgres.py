@@ -88,6 +88,8 @@ WHERE relay = %(relay)s AND shard = ANY(%(shards)s::smallint[])"""
 _EVENT = """e.seq, e.shard, e.player, e.name, e.metadata::text, e.mobile, e.email,
   extract(epoch FROM clock_timestamp() - e.accepted_at)::float8"""
 
+_WITHIN = "(%(within)s::pg_snapshot IS NULL OR pg_visible_in_snapshot(e.xid, %(within)s::pg_snapshot))"
+
 _SEALED = f"""
 SELECT s.shard, s.player, s.seqs, s.mobile, s.email, {_EVENT}
 FROM gameball_sent s CROSS JOIN unnest(s.seqs) WITH ORDINALITY u(seq, place)
@@ -97,7 +99,7 @@ WHERE s.shard = ANY(%(shards)s::smallint[]) ORDER BY s.shard, s.first, u.place""
 _SCAN = f"""
 SELECT pg_current_snapshot()::text, e.* FROM (SELECT) one LEFT JOIN LATERAL (
   SELECT {_EVENT} FROM gameball_event e
-  WHERE e.shard = %(shard)s::smallint AND (e.player, e.seq) > (%(player)s::text, %(seq)s::bigint)
+  WHERE e.shard = %(shard)s::smallint AND (e.player, e.seq) > (%(player)s::text, %(seq)s::bigint) AND {_WITHIN}
   ORDER BY e.player, e.seq LIMIT %(limit)s
 ) e ON true"""
 
@@ -106,7 +108,7 @@ SELECT pg_current_snapshot()::text, e.* FROM (SELECT) one LEFT JOIN LATERAL (
   SELECT {_EVENT} FROM gameball_event e
   WHERE e.xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
     AND NOT pg_visible_in_snapshot(e.xid, %(snapshot)s::pg_snapshot)
-    AND e.seq > %(after)s::bigint AND e.shard = ANY(%(shards)s::smallint[])
+    AND e.seq > %(after)s::bigint AND e.shard = ANY(%(shards)s::smallint[]) AND {_WITHIN}
   ORDER BY e.seq LIMIT %(limit)s
 ) e ON true"""
 
@@ -207,16 +209,16 @@ class PostgresOutbox(OutboxDatabase):
             rows += _rows([event])
         return list(batches.items())
 
-    async def scan(self, shard: int, after: tuple[str, int], limit: int) -> OutboxPage:
+    async def scan(self, shard: int, after: tuple[str, int], limit: int, within: str | None) -> OutboxPage:
         player, seq = after
-        return _page(await self._reader.execute(_SCAN, {"shard": shard, "player": player, "seq": seq, "limit": limit}))
+        place = {"shard": shard, "player": player, "seq": seq}
+        return _page(await self._reader.execute(_SCAN, {**place, "limit": limit, "within": within}))
 
-    async def tail(self, shards: Collection[int], snapshot: str, after: int, limit: int) -> OutboxPage:
-        return _page(
-            await self._reader.execute(
-                _TAIL, {"shards": list(shards), "snapshot": snapshot, "after": after, "limit": limit}
-            )
-        )
+    async def tail(
+        self, shards: Collection[int], snapshot: str, after: int, limit: int, within: str | None
+    ) -> OutboxPage:
+        place = {"shards": list(shards), "snapshot": snapshot, "after": after}
+        return _page(await self._reader.execute(_TAIL, {**place, "limit": limit, "within": within}))
 
     async def write(self, relay: int, changes: Changes) -> bool:
         seals, settled, dead = changes.seals.values(), changes.settled, changes.dead_letters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import math
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ import pytest
 
 from gameball_async import Batching, ConfigurationError, DeliveryError, Event, Retry
 from gameball_async.outbox import Relay
+from gameball_async.outbox._port import OutboxPage
+from gameball_async.outbox._postgres import PostgresOutbox
 from gameball_async.sandbox import Fault, Sandbox
 
 from .postgres import PostgresServer
@@ -198,6 +202,58 @@ async def test_a_relay_that_is_switched_off_refuses(monkeypatch: pytest.MonkeyPa
 async def test_a_lease_that_cannot_work_is_refused(lease: float) -> None:
     with pytest.raises(ConfigurationError):
         Relay("postgresql:///x", "test-key", lease=lease)
+
+
+async def test_stop_may_be_called_by_a_signal_handler_of_the_loop(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    it = relay(dsn, sandbox)
+    task = asyncio.create_task(it.run())
+    await until(lambda: it.shards == 64, task)
+    errors: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    loop.call_soon(it.stop)  # a callback is no task, as the handler of `add_signal_handler`
+    await task
+    assert not errors
+    assert not count(table, "gameball_event")
+    assert not table.execute("SELECT FROM gameball_shard WHERE relay IS NOT NULL").fetchall()
+
+
+async def test_a_page_holds_nothing_whose_predecessor_may_have_committed_behind_the_page_before(
+    dsn: str, table: psycopg.Connection
+) -> None:
+    outbox = PostgresOutbox(dsn, timeout=60)
+    append(table, [("other", "visit", 0)])
+    shard = shard_of(table, "anna")
+    nothing = await outbox.tail(range(64), (await outbox.scan(shard, ("", 0), 9, None)).snapshot, 0, 9, None)
+    with psycopg.connect(dsn) as late:
+        append(late, [("anna", "visit", 1)])
+        append(table, [("anna", "visit", 2), ("anna", "visit", 3)])
+        scanned = await outbox.scan(shard, ("", 0), 1, None)
+        tailed = await outbox.tail(range(64), nothing.snapshot, 0, 1, None)
+        late.commit()
+    append(table, [("anna", "visit", 4)])
+    # visit 1 has committed behind the first pages, and so they do not go on to visit 4
+    assert not nothing.rows
+    assert numbers(scanned) == numbers(tailed) == [2]
+    for page, rest in (
+        (scanned, await outbox.scan(shard, ("anna", scanned.rows[0].seq), 9, scanned.snapshot)),
+        (tailed, await outbox.tail(range(64), nothing.snapshot, tailed.rows[0].seq, 9, tailed.snapshot)),
+    ):
+        assert numbers(rest) == [3]
+        assert numbers(await outbox.tail(range(64), page.snapshot, 0, 9, None)) == [1, 4]
+    await outbox.close()
+
+
+def numbers(page: OutboxPage) -> list[int]:
+    return [json.loads(row.metadata)["number"] for row in page.rows]
+
+
+def shard_of(table: psycopg.Connection, player: str) -> int:
+    row = table.execute("SELECT hashtextextended(%s, 0) & 63", (player,)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def test_stop_before_the_database_answers_ends_the_run(sandbox: Sandbox) -> None:
