@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from . import AsyncGameball, ClientClosed, CloseReport, FlusherDied, NotStarted, WrongLoop
+from ._core.receipts import check_stack
 from ._engine.backends import Backend, current_backend
 from ._engine.lifecycle import CLOSE_TIMEOUT
 from ._log import counted, fields, logger
@@ -114,6 +115,7 @@ class LoopThread:
             finally:
                 self._ends.set()
 
+        check_stack()
         with suppress(RuntimeError):  # the loop has ended, and with it the client
             self.backend.call_soon_from_thread(partial(self.backend.spawn, close, "gameball_async close"))
 

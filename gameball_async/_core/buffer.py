@@ -11,7 +11,7 @@ from .._config import Batching
 from ..errors import Dropped, InvalidEvent, LifecycleError
 from .batch import Batch, BatchState, Overhead, contact_bytes, contact_of, new_batch, request_bytes
 from .events import EncodedEvent, Event
-from .receipts import Counters, Outcome, SharedOutcome
+from .receipts import Counters, Outcome, SharedOutcome, check_stack
 from .schedule import AgeIndex, Player, PlayerState, Schedule
 
 _P = ParamSpec("_P")
@@ -35,12 +35,16 @@ class NonReentrant(Protocol):
 
 
 def non_reentrant(method: Callable[Concatenate[_N, _P], _T]) -> Callable[Concatenate[_N, _P], _T]:
-    """Refuse to begin a change during another, which only a finalizer or a signal handler can try."""
+    """Refuse to begin a change during another, which only a finalizer or a signal handler can try.
+
+    Nor does a change begin where the stack might have no room for its end.
+    """
 
     @wraps(method)
     def change(changed: _N, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         if changed.is_changing:
             raise reentrant()
+        check_stack()
         changed.is_changing = True
         try:
             return method(changed, *args, **kwargs)
@@ -104,8 +108,11 @@ class Buffer:
     ) -> SharedOutcome | None:
         """Accept one event into its player's last batch, or into a new one; None when full.
 
+        This runs for every event, so it does not call `check_stack`: what may raise comes before the first change.
+
         Raises:
             InvalidEvent: if the event alone is larger than a request may be.
+            RecursionError: if the stack has no room for the calls; the event is not accepted.
         """
         if self.is_changing:
             raise reentrant()
@@ -119,8 +126,8 @@ class Buffer:
             if (
                 batch.stage is not _OPEN
                 or name in batch.events
-                or len(batch.events) >= batching.max_events
-                or batch.size + size >= batching.max_bytes
+                or len(batch.events) + 1 >= batching.max_events
+                or batch.size + size + 1 >= batching.max_bytes
                 or batch.segment != segment
             ):
                 return self._offer_slowly(player, event, now, segment, seqs)
@@ -136,8 +143,6 @@ class Buffer:
             counts.accepted += 1
             counts.pending += 1
             counts.pending_bytes += held
-            if player.player_state is _LINGERING and self._is_full(batch):
-                self._schedule.make_ready(player)
             return batch.shared
         finally:
             self.is_changing = False
@@ -157,11 +162,18 @@ class Buffer:
         contact_growth = batch.contact_growth(event.mobile, event.email)
         if not self.has_room(1, held + contact_growth):
             return None
+        if batch.epoch != self._epoch:
+            batch.begin_epoch(self._epoch)
+        if player is not None and player.player_state is _LINGERING and self._is_full(batch, event, growth):
+            self._schedule.make_ready(player)
         batch.adopt(event.mobile, event.email, growth)
         batch.seqs += seqs
-        self._add(batch, (event,), held + contact_growth)
-        if player is not None and player.player_state is PlayerState.LINGERING and self._is_full(batch):
-            self._schedule.make_ready(player)
+        batch.events[event.name] = event.encoded
+        batch.size += len(event.encoded) + 1
+        counts = self.counts
+        counts.accepted += 1
+        counts.pending += 1
+        counts.pending_bytes += held + contact_growth
         return batch.shared
 
     @non_reentrant
@@ -263,31 +275,31 @@ class Buffer:
         batch.mobile, batch.email, batch.segment, batch.seqs = mobile, email, segment, seqs
         batch.shared.check = self.check_waiting
         batch.stage = stage
-        self._by_age[batch.number] = batch
-        self._add(batch, events, held)
-        if player is None:
-            player = self._players[player_unique_id] = Player(batch, batch)
-            self._place_head(player, now)
-            return batch
-        player.tail.following = batch
-        player.tail = batch
-        if player.player_state is PlayerState.LINGERING:
-            self._schedule.make_ready(player)  # nothing can merge into its head any more
-        return batch
-
-    def _add(self, batch: Batch, events: Sequence[EncodedEvent], held: int) -> None:
-        if batch.epoch != self._epoch:
-            batch.begin_epoch(self._epoch)
         for event in events:
             batch.events[event.name] = event.encoded
             batch.size += len(event.encoded) + 1  # with its comma
+        if player is None:
+            player = Player(batch, batch)
+            self._place_head(player, now)
+            self._players[player_unique_id] = player
+        else:
+            if player.player_state is _LINGERING:
+                self._schedule.make_ready(player)  # nothing can merge into its head any more
+            player.tail.following = batch
+            player.tail = batch
+        self._by_age[batch.number] = batch
         counts = self.counts
         counts.accepted += len(events)
         counts.pending += len(events)
         counts.pending_bytes += held
+        return batch
 
-    def _is_full(self, batch: Batch) -> bool:
-        return len(batch.events) >= self._batching.max_events or batch.size >= self._batching.max_bytes
+    def _is_full(self, batch: Batch, event: EncodedEvent | None = None, growth: int = 0) -> bool:
+        """Whether a batch takes no further event, or will not once it has this one."""
+        events, size = len(batch.events), batch.size + growth
+        if event is not None:
+            events, size = events + 1, size + len(event.encoded) + 1
+        return events >= self._batching.max_events or size >= self._batching.max_bytes
 
     # ---------------------------------------------------------------- due, take
 

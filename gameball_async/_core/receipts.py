@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Generator
 from contextlib import suppress
 from typing import Any, cast
@@ -13,6 +14,20 @@ import msgspec
 from ..errors import DeliveryError, Dropped, LifecycleError, OutcomeUnknown, Rejected
 
 
+def check_stack(frames: int = 50) -> None:
+    """Raise RecursionError unless this many calls may be nested here: before a change that must not end half-way."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 5)  # noqa: SLF001 documented; nested calls would cost five times as much
+    except ValueError:
+        return  # nearly always: the stack is far from its limit
+    _call_nested(frames)
+
+
+def _call_nested(frames: int) -> None:
+    if frames:
+        _call_nested(frames - 1)
+
+
 class Notifier(msgspec.Struct, eq=False):
     """Wakes all tasks that wait at this moment. Reusable; not bound to one event loop."""
 
@@ -20,7 +35,7 @@ class Notifier(msgspec.Struct, eq=False):
     _waiting: int = 0
 
     def ring(self) -> None:
-        """Wake all waiting tasks."""
+        """Wake all waiting tasks; where the stack may be deep, callers call `check_stack` first."""
         if self._event is not None:
             with suppress(RuntimeError):  # the waiters' loop has ended, or runs in another thread
                 self._event.set()

@@ -34,14 +34,16 @@ class TimerHeap(Generic[_T]):
 
     def add(self, item: _T, at: float) -> None:
         """Let an item wait that does not wait yet."""
-        number = self._entry_of[item] = next(self._numbers)
+        number = next(self._numbers)
         heapq.heappush(self.heap, (at, number, item))
+        self._entry_of[item] = number
 
     def remove(self, item: _T) -> None:
-        del self._entry_of[item]
         if len(self.heap) > 2 * len(self._entry_of) + _FEW:
-            self.heap = [entry for entry in self.heap if self._entry_of.get(entry[2]) == entry[1]]
-            heapq.heapify(self.heap)
+            heap = [entry for entry in self.heap if self._entry_of.get(entry[2]) == entry[1]]
+            heapq.heapify(heap)
+            self.heap = heap
+        del self._entry_of[item]
 
     def soonest(self) -> tuple[float, _T] | None:
         """Return the soonest time and its item; None if nothing waits."""
@@ -113,6 +115,8 @@ class Player(msgspec.Struct, eq=False):
 class Schedule:
     """The players by place.
 
+    A change calls `on_due` first: if that raises for lack of stack, nothing has changed.
+
     Args:
         on_due: called with a time, when something becomes due at it that may be the earliest.
     """
@@ -130,22 +134,22 @@ class Schedule:
 
     def linger(self, player: Player, until: float) -> None:
         """Let the head wait for more events."""
+        self._on_due(until)
         self.move(player, PlayerState.LINGERING)
         self._lingering.add(player, until)
-        self._on_due(until)
 
     def make_ready(self, player: Player) -> None:
         """Let the head be taken as soon as its turn comes."""
+        self._on_due(-math.inf)
         self.move(player, PlayerState.READY)
         queue = self._tried if player.head.attempts else self._untried
         queue[player] = next(self._order)
-        self._on_due(-math.inf)
 
     def back_off(self, player: Player, until: float) -> None:
         """Let the head wait for its next try."""
+        self._on_due(until)
         self.move(player, PlayerState.BACKING_OFF)
         self._backing_off.add(player, until)
-        self._on_due(until)
 
     def move(self, player: Player, player_state: PlayerState) -> None:
         """Change a player's state, and leave the queue of its previous one."""

@@ -13,13 +13,16 @@ from .._core.batch import request_bytes
 from .._core.buffer import Buffer
 from .._core.draft import NotSent
 from .._core.events import EncodedEvent, Event, as_event
-from .._core.receipts import SharedOutcome
+from .._core.receipts import SharedOutcome, check_stack
 from ..errors import Dropped, DropReason
 from .callbacks import FailureCallbacks
 from .reporting import Reporting
 from .storage import Storage
 
 _T = TypeVar("_T")
+
+_REPORTING = 100
+"""Nested calls that a log handler or an observer may need, beside those of the buffer."""
 
 
 class FairQueue:
@@ -104,6 +107,8 @@ class Admission:
         """Accept an event, or return None when full, or other callers wait for room already."""
         if self.queue.turns:
             return None
+        if self._is_observed:
+            check_stack(_REPORTING)
         shared = self._storage.accept(event, now)
         if shared is None and self._drops:
             shared = self._offer_dropping(event, now)
@@ -115,6 +120,7 @@ class Admission:
         """Accept events as one request, or return None as `offer` does; none of these is dropped."""
         if self.queue.turns:
             return None
+        check_stack(_REPORTING)
         if self._batching.when_full == "drop_oldest":
             self._buffer.check_batch(events)
             self._drop_oldest(events, now)
@@ -133,6 +139,7 @@ class Admission:
         """
         if self._batching.when_full != "wait":
             return None
+        check_stack(_REPORTING)
         storage = self._storage
 
         def attempt() -> SharedOutcome | None:
@@ -147,6 +154,7 @@ class Admission:
 
     def settle_not_sent(self, not_sent: NotSent, now: float) -> SharedOutcome:
         """Count an event that has its outcome already; log and report it unless that was meant."""
+        check_stack(_REPORTING)
         event, error = not_sent.event, not_sent.error
         shared = SharedOutcome()
         shared.settle(error)
@@ -166,6 +174,7 @@ class Admission:
         return shared
 
     def _offer_dropping(self, event: EncodedEvent, now: float) -> SharedOutcome:
+        check_stack(_REPORTING)
         shared = None
         if self._batching.when_full == "drop_oldest" and self._drop_oldest((event,), now):
             shared = self._storage.accept(event, now)

@@ -17,6 +17,7 @@ import anyio
 import anyio.lowlevel
 import sniffio
 
+from .._core.receipts import check_stack
 from ..errors import FlusherDied
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Backend(ABC):
         Raises:
             FlusherDied: if the loop ends before it is done.
         """
+        check_stack()
         call, context = _ThreadCall(function), contextvars.copy_context()
 
         def begin() -> None:
@@ -201,6 +203,8 @@ class TrioBackend(Backend):
     def _running(self) -> object:
         try:
             return self._trio.lowlevel.current_trio_token()
+        except RecursionError:
+            raise
         except RuntimeError:
             return None
 

@@ -25,7 +25,7 @@ from .._core.buffer import Buffer
 from .._core.events import Event
 from .._core.outcome import Answer, Decision
 from .._core.pacing import BreakerState, CircuitBreaker, Pacing
-from .._core.receipts import Notifier
+from .._core.receipts import Notifier, check_stack
 from .._core.stats import ObservedClient, Observer, Stats
 from .._endpoint import Endpoint
 from .._log import counted, fields, logger
@@ -306,6 +306,7 @@ class Flusher:
                 self._awaits_answer = allowed_at == math.inf
                 with anyio.move_on_after(min(may_go_at, expires_at) - now):
                     await self._wake.wait()
+                self._idle_until = -math.inf
 
     def _is_finished(self) -> bool:
         if not self.sends_new or self.settlement.halted is not None:
@@ -325,6 +326,7 @@ class Flusher:
 
     def _on_due(self, at: float) -> None:
         if at < self._idle_until:
+            check_stack()  # an `asyncio.Event` that was set in part could not be set again
             self._idle_until = at
             self._wake.ring()
 

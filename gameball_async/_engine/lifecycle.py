@@ -13,7 +13,7 @@ from weakref import WeakSet
 import anyio
 import anyio.abc
 
-from .._core.receipts import Notifier
+from .._core.receipts import Notifier, check_stack
 from .._core.stats import CloseReport
 from .._log import counted, fields, logger, reminder
 from ..errors import (
@@ -38,6 +38,9 @@ CLOSE_TIMEOUT = 10.0
 
 _FIXABLE = (ConfigurationError, JournalError)
 """Errors that keep a client from starting and that the user can fix; the message says how."""
+
+_STACK = 100
+"""Nested calls that a start or a close needs, at most."""
 
 _CUT_SHORT = "the close was cut short"
 _NOT_CLOSED = "the client was not closed before its event loop ended (use `async with`, or await aclose())"
@@ -147,6 +150,7 @@ class Lifecycle:
 
     def _bind_to_current(self) -> Backend:
         """Bind to the caller's loop; if it is another one than before, the clock continues."""
+        check_stack(_STACK)
         backend, flusher = current_backend(), self.flusher
         if self._backend is None:
             flusher.now = backend.now
@@ -262,12 +266,13 @@ class Lifecycle:
         """Start no further request, and begin the close: it ends when the requests in flight have ended."""
         if self.state in (ClientState.RUNNING, ClientState.CLOSING):
             self._check_loop()
-            self.flusher.sends_new = False
             self._begin_close(math.inf)
+            self.flusher.sends_new = False
         else:
             self.flusher.sends_new = False
 
     def _begin_close(self, timeout: float) -> None:
+        check_stack(_STACK)
         self.state = ClientState.CLOSING
         self.flusher.close(self.flusher.now() + timeout)
 
@@ -305,6 +310,7 @@ class Lifecycle:
     def _watch_waiting(self) -> None:
         """Log in a few seconds if events still wait and nothing sends them."""
         if not self._is_watched:
+            check_stack()
             self._is_watched = True
             reminder.call_later(self._log_waiting)
 

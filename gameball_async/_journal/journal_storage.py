@@ -29,7 +29,7 @@ from .._config import Batching, Journal
 from .._core.batch import Batch, request_bytes
 from .._core.buffer import Buffer, non_reentrant, reentrant
 from .._core.events import EncodedEvent
-from .._core.receipts import Notifier, SharedOutcome
+from .._core.receipts import Notifier, SharedOutcome, check_stack
 from .._engine.backends import Backend, Signal
 from .._engine.storage import Storage, StorageCallbacks
 from .._log import counted
@@ -38,6 +38,9 @@ from .loader import Loader
 from .pending_appends import PendingAppend, PendingAppends
 from .records import DeadLetterEntry, SegmentInfo, StoredEvent, new_row
 from .writer import JournalWriter
+
+_STACK = 100
+"""Nested calls that an event needs until it is in the buffer: `durable` continues where `accept` was called."""
 
 _LONGEST_CLOSE = 2.0
 """Seconds that a close waits for the disk."""
@@ -207,6 +210,7 @@ class JournalStorage(Storage):
             JournalError: if nothing can be stored at present.
             NotStarted: if the client was not started yet.
         """
+        check_stack(_STACK)
         self._buffer.check_size((event,))
         size = request_bytes((event,))
         if self.is_changing:
