@@ -22,7 +22,7 @@ from .remedies import is_missing, kind, leave_out, quoted
 from .texts import is_blank
 
 LEAST_INT, GREATEST_INT = -(2**63), 2**63 - 1
-_MOST_DEPTH = 20  # of nested dicts, which may contain themselves
+MOST_DEPTH = 20  # of nested dicts, which may contain themselves
 _DECIMAL_DIGITS = 28  # the precision of Decimal's default context, and what a .NET decimal holds
 
 
@@ -51,8 +51,8 @@ def _add_entries(
         is_array = issubclass(type(value), (list, tuple)) and not hasattr(type(value), "_asdict")
         is_scalar = conversion.nested == "reject" or is_array
         if not is_scalar and (below := entries_of(value)) is not None:
-            if depth == _MOST_DEPTH:
-                raise place.error(f"nested deeper than {_MOST_DEPTH} levels: flatten it before.")
+            if depth == MOST_DEPTH:
+                raise place.error(f"nested deeper than {MOST_DEPTH} levels: flatten it before.")
             _add_entries(plain, below, place, conversion, depth + 1)
             continue
         if place.key in plain:

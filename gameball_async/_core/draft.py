@@ -10,17 +10,16 @@ import attrs
 
 from .._config import REJECTING, Conversion
 from ..errors import ConfigurationError, Dropped, DropReason, InvalidEvent
-from .conversion import entries_of, plain_values
+from .conversion import MOST_DEPTH, entries_of, plain_values
 from .events import (
     EncodedEvent,
     Event,
     Metadata,
     MetadataRecord,
+    RawEvent,
     as_event,
-    encode,
     encode_event,
     named_events,
-    sendable_part,
 )
 from .remedies import kind
 from .texts import NAME, PLAYER, OnPadded, contact, text
@@ -135,7 +134,7 @@ class Preparation:
             NotSent: if it has its outcome already.
         """
         try:
-            event = self._reported(player, name, metadata, mobile, email, on_padded)
+            event = self._reported(RawEvent(player, name, metadata, mobile, email), on_padded)
         except NotSent as not_sent:
             raise self._unless_off(not_sent) from None
         if self._switched_off_by is not None:
@@ -159,83 +158,65 @@ class Preparation:
             prepared: list[EncodedEvent | NotSent] = []
             for name, metadata in named_events(events):
                 try:
-                    prepared.append(self._reported(player, name, metadata, mobile, email, on_padded))
+                    prepared.append(self._reported(RawEvent(player, name, metadata, mobile, email), on_padded))
                 except NotSent as not_sent:
                     prepared.append(self._unless_off(not_sent))
             if together := [event for event in prepared if isinstance(event, EncodedEvent)]:
                 _check_together(together)
                 if self._ends_here:
                     self._check(together)
-        except InvalidEvent as error:
+        except Exception as error:
             if not self._reports_invalid:
                 raise
-            named = list(events.items()) if isinstance(events, Mapping) and events else [("", None)]
-            return [self._invalid(player, name, metadata, mobile, email, error) for name, metadata in named]
+            what = "the events cannot be read, the mapping"
+            return [
+                self._invalid(RawEvent(player, name, metadata, mobile, email), _as_invalid(error, what))
+                for name, metadata in _readable(events)
+            ]
         if self._switched_off_by is not None:
             return [self._off(as_event(event)) if isinstance(event, EncodedEvent) else event for event in prepared]
         return prepared
 
-    def _reported(
-        self,
-        player: str,
-        name: str,
-        metadata: Metadata | MetadataRecord | None,
-        mobile: str | None,
-        email: str | None,
-        on_padded: OnPadded,
-    ) -> EncodedEvent:
+    def _reported(self, raw: RawEvent, on_padded: OnPadded) -> EncodedEvent:
         if not self._ends_here:
-            return self._encoded(player, name, metadata, mobile, email, on_padded)
+            return self._encoded(raw, on_padded)
         try:
-            event = self._encoded(player, name, metadata, mobile, email, on_padded)
+            event = self._encoded(raw, on_padded)
             self._check((event,))
-        except InvalidEvent as error:
-            if not self._reports_invalid:
-                raise
-            raise self._invalid(player, name, metadata, mobile, email, error) from None
-        except Exception as error:  # of the user's objects, such as one whose attributes cannot be read
+        except Exception as error:
             if not self._reports_invalid or isinstance(error, NotSent):
                 raise
-            invalid = InvalidEvent(f"the event cannot be read, its metadata raised {type(error).__name__}: correct it.")
-            raise self._invalid(player, name, metadata, mobile, email, invalid) from None
+            what = "the event cannot be read, its metadata"
+            raise self._invalid(raw, _as_invalid(error, what)) from None
         return event
 
-    def _encoded(
-        self,
-        player: str,
-        name: str,
-        metadata: Metadata | MetadataRecord | None,
-        mobile: str | None,
-        email: str | None,
-        on_padded: OnPadded,
-    ) -> EncodedEvent:
-        merged = self._with_defaults(metadata)
+    def _encoded(self, raw: RawEvent, on_padded: OnPadded) -> EncodedEvent:
+        raw.metadata = self._with_defaults(raw.metadata)
         if self._before_send is None:
-            return encode(player, name, merged, mobile, email, on_padded, self._conversion)
+            return raw.encode(on_padded, self._conversion)
         draft = EventDraft(
-            text(PLAYER, player, on_padded),
-            text(NAME, name, on_padded),
-            _copied(name, merged),
-            contact("mobile", mobile, on_padded),
-            contact("email", email, on_padded),
+            text(PLAYER, raw.player, on_padded),
+            text(NAME, raw.name, on_padded),
+            _copied(raw.name, raw.metadata),
+            contact("mobile", raw.mobile, on_padded),
+            contact("email", raw.email, on_padded),
         )
         try:
             changed: object = self._before_send(draft)
+            is_new = isinstance(changed, EventDraft) and not changed._is_used  # noqa: SLF001 the same module's own
         except Exception as raised:  # noqa: BLE001 the user's hook may raise anything
-            raise NotSent(
-                sendable_part(player, name, merged, mobile, email, self._conversion), _failed(raised)
-            ) from None
-        is_new = isinstance(changed, EventDraft) and not changed._is_used  # noqa: SLF001 the same module's own
-        draft._is_used = True  # noqa: SLF001 likewise
+            raise NotSent(raw.sendable_part(self._conversion), _failed(raised)) from None
+        finally:
+            draft._is_used = True  # noqa: SLF001 likewise
         if changed is None:
+            raw.metadata = raw.mobile = raw.email = None
             error = Dropped("before_send dropped the event.", reason=DropReason.FILTERED)
-            raise NotSent(sendable_part(player, name, None, None, None), error)
+            raise NotSent(raw.sendable_part(self._conversion), error)
         if not isinstance(changed, EventDraft) or not is_new or changed.player_unique_id != draft.player_unique_id:
-            raise NotSent(sendable_part(player, name, merged, mobile, email, self._conversion), _misused(changed))
+            raise NotSent(raw.sendable_part(self._conversion), _misused(changed))
         changed._is_used = True  # noqa: SLF001 likewise
-        return encode(
-            player, changed.name, changed.metadata, changed.mobile, changed.email, on_padded, self._conversion
-        )
+        changed_event = RawEvent(raw.player, changed.name, changed.metadata, changed.mobile, changed.email)
+        return changed_event.encode(on_padded, self._conversion)
 
     def _unless_off(self, not_sent: NotSent) -> NotSent:
         """A failure of the hook is none if nothing is sent anyway."""
@@ -249,21 +230,14 @@ class Preparation:
         )
         return NotSent(event, error)
 
-    def _invalid(
-        self,
-        player: str,
-        name: str,
-        metadata: Metadata | MetadataRecord | None,
-        mobile: str | None,
-        email: str | None,
-        invalid: InvalidEvent,
-    ) -> NotSent:
+    def _invalid(self, raw: RawEvent, invalid: InvalidEvent) -> NotSent:
         error = Dropped(str(invalid), reason=DropReason.INVALID)
         error.__cause__ = invalid.with_traceback(None)  # which holds the event
-        merged: Metadata | MetadataRecord | None = self._defaults
-        with suppress(InvalidEvent):
-            merged = self._with_defaults(metadata)
-        return NotSent(sendable_part(player, name, merged, mobile, email, self._conversion), error)
+        try:
+            raw.metadata = self._with_defaults(raw.metadata)
+        except Exception:  # noqa: BLE001 of the user's objects
+            raw.metadata = self._defaults
+        return NotSent(raw.sendable_part(self._conversion), error)
 
     def _with_defaults(self, metadata: Metadata | MetadataRecord | None) -> Metadata | MetadataRecord | None:
         if not self._defaults:
@@ -289,13 +263,37 @@ def _checked_defaults(defaults: object, conversion: Conversion) -> dict[str, Any
 
 
 def _copied(name: str, metadata: object) -> dict[str, Any]:
-    """A copy that the hook may change, arrays included."""
+    """A copy that the hook may change, nested dicts and arrays included."""
     if metadata is None:
         return {}
     if (entries := entries_of(metadata)) is None:
         encode_event(name, metadata)  # raises
-    values = cast("Mapping[str, Any]", entries)
-    return {key: value.copy() if type(value) is list else value for key, value in values.items()}
+    return {key: _copied_value(value, MOST_DEPTH) for key, value in cast("Mapping[str, Any]", entries).items()}
+
+
+def _copied_value(value: object, depth: int) -> object:
+    """A copy of nested dicts and lists, down to where they are refused as too deep."""
+    if depth and isinstance(value, dict):
+        entries = cast("dict[object, object]", value).items()
+        return {key: _copied_value(item, depth - 1) for key, item in entries}
+    if depth and isinstance(value, list):
+        return [_copied_value(item, depth - 1) for item in cast("list[object]", value)]
+    return value
+
+
+def _as_invalid(error: Exception, what: str) -> InvalidEvent:
+    """The error itself, or one that says what the user's own object raised; without its text, which may quote it."""
+    if isinstance(error, InvalidEvent):
+        return error
+    return InvalidEvent(f"{what} raised {type(error).__name__}: correct it.")
+
+
+def _readable(events: object) -> list[tuple[Any, Any]]:
+    """The events of a request as pairs, or a nameless one if they cannot be read."""
+    with suppress(Exception):
+        if isinstance(events, Mapping) and events:
+            return [(name, metadata) for name, metadata in cast("Mapping[object, object]", events).items()]
+    return [("", None)]
 
 
 def _failed(raised: Exception) -> Dropped:

@@ -105,19 +105,24 @@ def metadata_json(event: EncodedEvent) -> bytes:
     return event.encoded[len(_encode(event.name)) + 1 :]
 
 
-def sendable_part(
-    player: object,
-    name: object,
-    metadata: object,
-    mobile: object,
-    email: object,
-    conversion: Conversion = REJECTING,
-) -> Event:
-    """Return an event with what of it can be sent; an id or a name that is no text is empty."""
-    plain_name = without_surrogates(name) or ""
-    encoded = _encode({plain_name: sendable_values(metadata, conversion)})[1:-1]
-    player = without_surrogates(player) or ""
-    return Event(player, plain_name, without_surrogates(mobile), without_surrogates(email), encoded)
+class RawEvent(msgspec.Struct):
+    """One event as it was passed to `track`: nothing is checked yet, so anything may be in it."""
+
+    player: str
+    name: str
+    metadata: Metadata | MetadataRecord | None
+    mobile: str | None
+    email: str | None
+
+    def encode(self, on_padded: OnPadded, conversion: Conversion) -> EncodedEvent:
+        """Check and encode it, as the function `encode` does."""
+        return encode(self.player, self.name, self.metadata, self.mobile, self.email, on_padded, conversion)
+
+    def sendable_part(self, conversion: Conversion) -> Event:
+        """Return what of it can be sent; an id or a name that is no text is empty."""
+        name, player = without_surrogates(self.name) or "", without_surrogates(self.player) or ""
+        encoded = _encode({name: sendable_values(self.metadata, conversion)})[1:-1]
+        return Event(player, name, without_surrogates(self.mobile), without_surrogates(self.email), encoded)
 
 
 def validate_event(

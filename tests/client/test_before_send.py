@@ -368,6 +368,35 @@ async def test_the_draft_of_an_earlier_event_is_not_sent_again(sandbox: Sandbox)
     assert [event.name for event in sandbox.holdings()["player123"]] == ["first"]
 
 
+async def test_the_draft_of_a_hook_that_raised_is_not_sent_later(sandbox: Sandbox) -> None:
+    drafts: list[EventDraft] = []
+
+    def fail_first(draft: EventDraft) -> EventDraft:
+        drafts.append(draft)
+        return drafts[0] if len(drafts) > 1 else fail(draft)
+
+    async with client(sandbox, before_send=fail_first) as gameball:
+        for words in ("before_send raised KeyError", "returned the draft of another event"):
+            receipt = await gameball.track("player123", "review")
+            with pytest.raises(Dropped, match=words):
+                await receipt
+    assert sandbox.holdings() == {}
+
+
+async def test_a_hook_that_changes_nested_dicts_leaves_the_callers_as_they_are(sandbox: Sandbox) -> None:
+    def hide(draft: EventDraft) -> EventDraft:
+        draft.metadata["customer"]["address"]["street"] = "hidden"
+        draft.metadata["lines"] = len([draft.metadata["lines"].pop().clear()])
+        return draft
+
+    own: Any = {"customer": {"address": {"street": "Baker Street"}}, "lines": [{"sku": 1}]}
+    async with client(sandbox, before_send=hide, conversion=Conversion(nested="flatten")) as gameball:
+        await gameball.track("player123", "review", own)
+    assert own == {"customer": {"address": {"street": "Baker Street"}}, "lines": [{"sku": 1}]}
+    [event] = sandbox.holdings()["player123"]
+    assert event.metadata == {"customer.address.street": "hidden", "lines": 1}
+
+
 async def test_send_raises_a_failure_before_what_the_hook_has_dropped(sandbox: Sandbox) -> None:
     def drop_or_fail(draft: EventDraft) -> EventDraft | None:
         return None if draft.name == "dropped" else fail(draft)

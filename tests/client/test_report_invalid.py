@@ -149,6 +149,17 @@ async def test_send_sends_the_others(make: Make) -> None:
     assert [event.name for event, _ in failures.seen] == ["review", "", "", "a", "b"]
 
 
+async def test_a_mapping_that_cannot_be_read_breaks_no_handler(make: Make) -> None:
+    failures = Failures()
+    async with make(on_invalid="report", on_failure=failures.add) as gameball:
+        with pytest.raises(Dropped, match="the events cannot be read, the mapping raised RuntimeError: correct it"):
+            await gameball.send("player123", Broken(review=None))
+        assert gameball.stats().invalid == 1
+        await gameball.flush()
+    [(event, _)] = failures.seen
+    assert (event.player_unique_id, event.name) == ("player123", "")
+
+
 async def test_a_closed_client_raises_as_ever(make: Make) -> None:
     gameball = make(on_invalid="report")
     async with gameball:
