@@ -14,7 +14,7 @@ from gameball_async.sandbox import Fault, Sandbox
 
 from .conftest import SOAK
 from .gateway import NETWORK, Gateway, Mood, through
-from .storm import REFUSAL, Figures, Storm
+from .storm import ENOUGH, REFUSAL, Figures, Storm
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400 + 10 * SOAK)]
 
@@ -111,7 +111,8 @@ async def test_a_close_in_the_midst_of_it_reports_whatever_did_not_arrive(sandbo
         report = CloseReport()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(storm.rage, 1.0)
-            await anyio.sleep(0.7)
+            while storm.gameball.stats().accepted < ENOUGH // 2:  # noqa: ASYNC110 what is waited for sets no event
+                await anyio.sleep(0.01)
             storm.is_closing = True
             report = await storm.gameball.aclose(timeout=0.2)
         assert await storm.check_closed(sandbox, report) > 0

@@ -8,6 +8,7 @@ import gc
 import logging
 import re
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ async def test_the_task_that_started_it_may_be_cancelled(sandbox: Sandbox) -> No
     with anyio.CancelScope() as scope:
         await gameball.start()
         scope.cancel()
-        await anyio.sleep(1)
+        await checkpoint()
+    assert scope.cancelled_caught
     assert (await gameball.send("player123", {"event": None})).status == 200
     await gameball.aclose()
 
@@ -498,11 +500,14 @@ def test_a_forgotten_close_warns_with_the_count(sandbox: Sandbox, anyio_backend:
 
 
 async def test_a_closed_or_unused_client_goes_silently(sandbox: Sandbox) -> None:
-    AsyncGameball("test-key")
-    async with client(sandbox) as gameball:
-        await gameball.track("player123", "event")
-    del gameball
-    gc.collect()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        AsyncGameball("test-key")
+        async with client(sandbox) as gameball:
+            await gameball.track("player123", "event")
+        del gameball
+        gc.collect()
+    assert [warning for warning in caught if isinstance(warning.source, AsyncGameball)] == []
 
 
 async def test_events_left_by_a_loop_that_ended_can_still_be_closed(sandbox: Sandbox, anyio_backend: str) -> None:
@@ -522,7 +527,7 @@ async def test_on_failure_that_meets_a_cancelled_task_harms_nothing(sandbox: San
     sandbox.script(Fault.status(400, code=3000, times=1))
 
     async def on_failure(*_: object) -> None:
-        task = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+        task = asyncio.get_running_loop().create_task(anyio.sleep_forever())
         task.cancel()
         await task
 

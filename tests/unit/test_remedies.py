@@ -23,6 +23,7 @@ import pydantic
 import pytest
 
 from gameball_async import InvalidEvent, validate_event
+from gameball_async._core.events import encode_event
 
 KEY = "address"
 MOST_STEPS = 8
@@ -497,7 +498,8 @@ def test_a_row_of_pandas_is_metadata_as_its_dict() -> None:
 
 def test_a_timestamp_of_pandas_is_sent_to_the_nanosecond() -> None:
     pandas = pytest.importorskip("pandas")
-    validate_event("player123", "e", {"at": pandas.Timestamp("2026-01-31T12:00:00.000000001Z")})
+    encoded = encode_event("e", {"at": pandas.Timestamp("2026-01-31T12:00:00.000000001Z")})
+    assert encoded == b'"e":{"at":"2026-01-31T12:00:00.000000001+00:00"}'
 
 
 def test_a_secret_of_pydantic_is_not_suggested_as_its_asterisks() -> None:

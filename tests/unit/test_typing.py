@@ -22,6 +22,7 @@ import pytest
 from gameball_async import (
     AsyncGameball,
     Batching,
+    ClientClosed,
     CloseReport,
     ConfigurationError,
     Conversion,
@@ -107,12 +108,15 @@ async def test_a_client_can_be_started_and_run_in_these_ways() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(accept)) as http:
         started = client_of(http)
         assert_type(await started.start(), None)
+        assert started.stats().accepted == 0
         await started.aclose(timeout=1)
 
         running = client_of(http)
         async with anyio.create_task_group() as tasks:
             await tasks.start(running.run)
             await running.aclose()
+        with pytest.raises(ClientClosed):
+            await running.track("player123", "review")
 
 
 def test_metadata_may_hold_whatever_is_converted() -> None:
@@ -206,6 +210,7 @@ def test_errors_tell_their_facts_with_these_types() -> None:
     assert_type(dropped.may_have_arrived, bool)
     assert_type(FlushTimeout("later", unsettled=1).unsettled, int)
     assert_type(ClientHalted("no", status=401, code=None).status, int)
+    assert (dropped.reason, dropped.status, dropped.may_have_arrived) == (DropReason.EXPIRED, None, False)
 
 
 def test_an_event_is_handed_back_with_these_types() -> None:
@@ -215,3 +220,4 @@ def test_an_event_is_handed_back_with_these_types() -> None:
     assert_type(event.name, str)
     assert_type(event.mobile, str | None)
     assert_type(event.metadata, dict[str, Any])
+    assert event.metadata == {"rooms": 2}
