@@ -33,7 +33,8 @@ def event(
 ) -> TextClause:
     """Return a statement that appends one event: ``await session.execute(event(...))``.
 
-    The session does not flush, refresh or expire anything because of it. The arguments are those of `OutboxEvent`.
+    The arguments are those of `OutboxEvent`. The session neither refreshes nor expires any object. From version 2.1 on,
+    SQLAlchemy flushes pending objects before every statement, unless in `session.no_autoflush`.
 
     Raises:
         InvalidEvent: if the event cannot be stored or sent as it is. The transaction is not affected.

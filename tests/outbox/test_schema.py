@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from gameball_async import ConfigurationError
-from gameball_async.outbox import drop_schema, schema
+from gameball_async.outbox import _tables, drop_schema, schema
 from gameball_async.outbox._tables import TABLES, VERSION
 
 from .postgres import PostgresServer
@@ -47,6 +47,50 @@ def test_a_foreign_table_of_that_name_is_left_alone(postgres: PostgresServer, em
             run(connection, schema())
 
         assert tables(connection) == {"gameball_event"}
+
+
+@pytest.fixture
+def later_version(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A version that adds a column, as if it were the latest."""
+    later = VERSION + 1
+    monkeypatch.setitem(_tables._VERSIONS, later, "ALTER TABLE gameball_event ADD later int;")
+    monkeypatch.setattr(_tables, "VERSION", later)
+    return later
+
+
+def test_an_upgrade_adds_what_is_new_and_keeps_the_events(
+    postgres: PostgresServer, database: str, later_version: int
+) -> None:
+    with postgres.connect(database) as connection:
+        run(connection, "INSERT INTO gameball_event (player, name) VALUES ('player123', 'review')")
+        run(connection, schema(since=VERSION))
+
+        assert connection.execute("SELECT name, later FROM gameball_event").fetchall() == [("review", None)]
+        with pytest.raises(psycopg.errors.RaiseException, match=f"not at version {VERSION}, .*version {later_version}"):
+            run(connection, schema(since=VERSION))
+
+
+def test_a_new_database_gets_the_latest_version(
+    postgres: PostgresServer, empty_database: str, later_version: int
+) -> None:
+    with postgres.connect(empty_database) as connection:
+        with pytest.raises(psycopg.errors.RaiseException, match=f"not at version {VERSION}, but at none"):
+            run(connection, schema(since=VERSION))
+        run(connection, schema())
+
+        comment = connection.execute("SELECT obj_description('gameball_event'::regclass, 'pg_class')").fetchone()
+        assert comment == (f"gameball_async outbox, version {later_version}",)
+
+
+def test_a_failing_step_leaves_nothing_behind(
+    postgres: PostgresServer, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_tables._VERSIONS, VERSION, _tables._VERSIONS[VERSION] + "\nSELECT 1 / 0;")
+    with postgres.connect(empty_database) as connection:
+        with pytest.raises(psycopg.Error):
+            run(connection, schema())
+
+        assert tables(connection) == set()
 
 
 def test_nothing_is_left_to_do_since_the_latest_version() -> None:
