@@ -63,7 +63,7 @@ maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
 nitpick_ignore_regex = [
     # Other projects' names: without a network nobody can look up where they are documented.
-    (r"py:.*", r"(aiohttp|anyio|attrs|fastapi|httpx|opentelemetry|pytest|starlette)\..*"),
+    (r"py:.*", r"(aiohttp|anyio|attrs|fastapi|httpx|opentelemetry|pytest|sqlalchemy|starlette)\..*"),
     (r"py:.*", r"(collections|contextlib|datetime|decimal|enum|os|pathlib|time|types|typing|uuid)\..*"),
     (r"py:obj", r"Decimal|UUID|Enum"),
     (r"py:class", r"datetime"),

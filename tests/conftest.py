@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gameball_async._platform import locked_folder
+
+if TYPE_CHECKING:
+    from outbox.postgres import PostgresServer
 
 # The signals that tests send to the processes they start. Processes inherit what is ignored or blocked here, as it is
 # under nohup or in the background of a script, so nothing is: they start as they would from a shell.
@@ -48,3 +53,39 @@ def build_once(
         return folder
 
     return build
+
+
+@pytest.fixture(scope="session")
+def new_server(
+    build_once: Callable[[str, Callable[[Path], None]], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], PostgresServer]]:
+    """Start a PostgreSQL server of one's own, to kill or to restart; it has the template "outbox"."""
+    from outbox.postgres import PostgresServer, initialise  # noqa: PLC0415 few tests need it
+
+    servers: list[PostgresServer] = []
+
+    def initialise_with_template(folder: Path) -> None:
+        data = folder / "data"
+        data.mkdir(mode=0o700)
+        initialise(data)
+        server = PostgresServer(data)
+        server.start()
+        server.create_template()
+        server.stop(signal.SIGINT)
+
+    def start() -> PostgresServer:
+        data = tmp_path_factory.mktemp("postgres") / "data"
+        shutil.copytree(build_once("postgres", initialise_with_template) / "data", data)
+        servers.append(PostgresServer(data))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.delete()
+
+
+@pytest.fixture(scope="session")
+def postgres(new_server: Callable[[], PostgresServer]) -> PostgresServer:
+    """The PostgreSQL server that the tests of a process share; roles belong to it as a whole."""
+    return new_server()

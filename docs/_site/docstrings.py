@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
-_PLACES = ("", "gameball_async.", "gameball_async.AsyncGameball.")
+_PLACES = ("", "gameball_async.", "gameball_async.AsyncGameball.", "gameball_async.outbox.")
 """Where a name is looked for, beside the class and the module that the docstring is in."""
 
 _ALIAS = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")

@@ -83,7 +83,7 @@ CREATE TABLE gameball_dead (
 """What brings the tables from the version before to each version."""
 
 
-def schema(since: int = 0) -> str:
+def schema(since: int = 0, to: int = VERSION) -> str:
     """Return the SQL that creates the outbox's tables or brings them up to date, for psql or a migration.
 
     It is one statement, so every driver and migration tool can run it, completely or not at all. Tables are created in
@@ -92,19 +92,22 @@ def schema(since: int = 0) -> str:
     Args:
         since: the version that the database has. 0, the default: none. The comment on the table `gameball_event`
             names it.
+        to: the version that it gets, by default the latest. Pass it in migrations, which must not change with releases.
 
     Returns:
-        The SQL, or an empty string if `since` is the latest version.
+        The SQL, or an empty string if `since` is `to`.
 
     Raises:
-        ConfigurationError: if `since` is no version of the tables.
+        ConfigurationError: if a version is unknown, or the later one is first.
     """
-    if since not in range(VERSION + 1):
-        raise ConfigurationError(f"the outbox has no version {since!r}; pass a number from 0 to {VERSION}.")
-    if since == VERSION:
+    if since not in range(VERSION + 1) or to not in range(since, VERSION + 1):
+        raise ConfigurationError(
+            f"the outbox cannot go from version {since!r} to {to!r}: pass numbers from 0 to {VERSION}, the lower first."
+        )
+    if since == to:
         return ""
     comment = f"'{COMMENT}{since}'" if since else "NULL"
-    steps = "\n".join(_VERSIONS[version] for version in range(since + 1, VERSION + 1))
+    steps = "\n".join(_VERSIONS[version] for version in range(since + 1, to + 1))
     return _one_statement(
         f"""\
 IF obj_description(to_regclass('gameball_event'), 'pg_class') IS DISTINCT FROM {comment}
@@ -114,7 +117,7 @@ IF obj_description(to_regclass('gameball_event'), 'pg_class') IS DISTINCT FROM {
     || '; ask schema() for the SQL since that version';
 END IF;
 {steps}
-COMMENT ON TABLE gameball_event IS '{COMMENT}{VERSION}';"""
+COMMENT ON TABLE gameball_event IS '{COMMENT}{to}';"""
     )
 
 

@@ -1,4 +1,4 @@
-"""Append events to the outbox with SQLAlchemy: `AsyncSession`, `Session` and connections, with any of its drivers."""
+"""Append events to the outbox with SQLAlchemy: sessions and connections, asynchronous or not, with any driver."""
 
 from __future__ import annotations
 

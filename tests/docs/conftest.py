@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from outbox.postgres import SUPERUSER, PostgresServer
 
 from gameball_async._loop_thread import close_all
 from gameball_async.sandbox import Sandbox
@@ -42,6 +43,16 @@ def gameball_is_the_sandbox(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("GAMEBALL_BASE_URL", sandbox.url)
     yield sandbox
     close_all()  # synchronous clients, which some examples leave to the interpreter's exit
+
+
+@pytest.fixture
+def shop_database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the examples of the outbox name: a database "shop" with the outbox's tables, and its server by default."""
+    monkeypatch.setenv("PGHOST", str(postgres.socket_folder))
+    monkeypatch.setenv("PGUSER", SUPERUSER)
+    postgres.execute("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", "shop", "outbox")
+    yield
+    postgres.drop_database("shop")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -33,6 +33,9 @@ CONSOLE = [block for page in PAGES for block in page.blocks() if block.info == "
 INFOS = {"python", "python mistake", "console", "json", "text", "text log", "text output", "yaml"}
 """Every block is one of these, so that none is forgotten."""
 
+WITH_DATABASE = {"docs/outbox.md"}
+"""Pages whose examples need a database."""
+
 EVENTS = next(block.text for page in PAGES for block in page.blocks() if block.info == "json")
 """The file that the console examples name."""
 
@@ -41,9 +44,14 @@ EXPORTED = "refused.ndjson"
 
 
 @pytest.fixture(autouse=True)
-def _here(gameball_is_the_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _here(
+    gameball_is_the_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     del gameball_is_the_sandbox
     monkeypatch.chdir(tmp_path)
+    block: Block | None = getattr(request.node, "callspec", None) and request.node.callspec.params.get("block")
+    if block is not None and block.page in WITH_DATABASE:
+        request.getfixturevalue("shop_database")
 
 
 def run(block: Block) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def public_functions() -> dict[str, list[Callable[..., Any]]]:
 
 
 def public_modules() -> Iterator[str]:
-    folders = ("sandbox", "testing", "integrations")
+    folders = ("sandbox", "testing", "integrations", "outbox")
     for folder in folders:
         package = importlib.import_module(f"gameball_async.{folder}")
         yield package.__name__

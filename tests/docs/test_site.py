@@ -100,7 +100,7 @@ def test_the_site_begins_with_what_it_is_for_how_to_install_it_an_example_and_a_
 def public_modules() -> Iterator[ModuleType]:
     """The package and the modules that users import; the command line is used otherwise."""
     yield gameball_async
-    for folder in ("gameball_async", "gameball_async.integrations"):
+    for folder in ("gameball_async", "gameball_async.integrations", "gameball_async.outbox"):
         for found in pkgutil.iter_modules(importlib.import_module(folder).__path__, f"{folder}."):
             name = found.name.rpartition(".")[2]
             if not name.startswith("_") and name != "cli":

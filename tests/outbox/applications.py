@@ -280,21 +280,22 @@ def on_async_session(address: Address, driver: str) -> Generator[Application]:
 
 
 @contextmanager
-def on_django(address: Address) -> Generator[Application]:
+def on_django(address: Address, alias: str = DJANGO_ALIAS) -> Generator[Application]:
     """Django's settings are those of the examples, which have no database; it gets one for as long as this runs."""
     django.setup()
     options = conninfo_to_dict(address(""))
-    given = {"NAME": options["dbname"], "USER": options["user"], "HOST": options["host"]}
+    database = {"ENGINE": "django.db.backends.postgresql", "NAME": options["dbname"]}
+    database |= {"USER": options["user"], "HOST": options["host"]}
     databases: Any = connections.settings
-    databases |= connections.configure_settings(
-        {"default": {}, DJANGO_ALIAS: {"ENGINE": "django.db.backends.postgresql", **given}}
-    )
+    before = dict(databases)
+    databases |= connections.configure_settings({"default": {}, alias: database})
     try:
         yield Django()
     finally:
-        connections[DJANGO_ALIAS].close()
-        del connections[DJANGO_ALIAS]
-        del databases[DJANGO_ALIAS]
+        connections[alias].close()
+        del connections[alias]
+        databases.clear()
+        databases |= before
 
 
 APPLICATIONS: dict[str, Callable[[Address], AbstractContextManager[Application]]] = {

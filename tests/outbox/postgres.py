@@ -88,7 +88,7 @@ class PostgresServer:
 
     def __init__(self, data: Path, settings: dict[str, str] | None = None) -> None:
         self.data = data
-        self.socket_folder = Path(tempfile.gettempdir(), f"pg{os.getpid()}-{id(self):x}")  # at most 107 bytes
+        self.socket_folder = Path(tempfile.gettempdir(), f"gameball-{os.getpid()}-{id(self):x}")  # at most 107 bytes
         self._settings = SETTINGS | (settings or {})
         self._guard: subprocess.Popen[str] | None = None
         self._numbers = count(1)

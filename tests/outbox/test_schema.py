@@ -51,7 +51,7 @@ def test_a_foreign_table_of_that_name_is_left_alone(postgres: PostgresServer, em
 
 @pytest.fixture
 def later_version(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A version that adds a column, as if it were the latest."""
+    """A version that adds a column."""
     later = VERSION + 1
     monkeypatch.setitem(_tables._VERSIONS, later, "ALTER TABLE gameball_event ADD later int;")
     monkeypatch.setattr(_tables, "VERSION", later)
@@ -63,11 +63,11 @@ def test_an_upgrade_adds_what_is_new_and_keeps_the_events(
 ) -> None:
     with postgres.connect(database) as connection:
         run(connection, "INSERT INTO gameball_event (player, name) VALUES ('player123', 'review')")
-        run(connection, schema(since=VERSION))
+        run(connection, schema(since=VERSION, to=later_version))
 
         assert connection.execute("SELECT name, later FROM gameball_event").fetchall() == [("review", None)]
         with pytest.raises(psycopg.errors.RaiseException, match=f"not at version {VERSION}, .*version {later_version}"):
-            run(connection, schema(since=VERSION))
+            run(connection, schema(since=VERSION, to=later_version))
 
 
 def test_a_new_database_gets_the_latest_version(
@@ -75,11 +75,18 @@ def test_a_new_database_gets_the_latest_version(
 ) -> None:
     with postgres.connect(empty_database) as connection:
         with pytest.raises(psycopg.errors.RaiseException, match=f"not at version {VERSION}, but at none"):
-            run(connection, schema(since=VERSION))
-        run(connection, schema())
+            run(connection, schema(since=VERSION, to=later_version))
+        run(connection, schema(to=later_version))
 
         comment = connection.execute("SELECT obj_description('gameball_event'::regclass, 'pg_class')").fetchone()
         assert comment == (f"gameball_async outbox, version {later_version}",)
+
+
+def test_a_migration_of_a_version_does_the_same_after_the_next_one(later_version: int) -> None:
+    first, second = schema(to=VERSION), schema(since=VERSION, to=later_version)
+    assert "later" not in first
+    assert f"version {VERSION}'" in first
+    assert "later" in second
 
 
 def test_a_failing_step_leaves_nothing_behind(
@@ -99,8 +106,15 @@ def test_nothing_is_left_to_do_since_the_latest_version() -> None:
 
 @pytest.mark.parametrize("since", [-1, VERSION + 1, "1", None], ids=repr)
 def test_a_version_that_does_not_exist_is_refused(since: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"from 0 to {VERSION}"):
+    with pytest.raises(ConfigurationError, match=f"numbers from 0 to {VERSION}"):
         schema(since)
+    with pytest.raises(ConfigurationError, match=f"numbers from 0 to {VERSION}"):
+        schema(to=since)
+
+
+def test_no_version_is_taken_back() -> None:
+    with pytest.raises(ConfigurationError, match="the lower first"):
+        schema(since=VERSION, to=VERSION - 1)
 
 
 def test_the_sql_has_no_character_that_drivers_take_for_a_parameter() -> None:
