@@ -68,7 +68,7 @@ nitpick_ignore_regex = [
     (r"py:obj", r"Decimal|UUID|Enum"),
     (r"py:class", r"datetime"),
     # Types that stand for what everybody knows or what the docstring tells.
-    (r"py:class", r"(gameball_async\.[\w.]+\.)?(PathLike|When|Kind|_App)"),
+    (r"py:class", r"(gameball_async\.[\w.]+\.)?(PathLike|When|Kind|_App|OutboxDatabase)"),
 ]
 
 # ---------------------------------------------------------------- the look
