@@ -20,7 +20,7 @@ EXIT_CODE = 130
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # Windows has no SIGHUP; only Windows has SIGBREAK
 STOP_SIGNALS = [signal.Signals[name] for name in _NAMES if name in signal.Signals.__members__]
 
-_EXTRAS = {"click": "cli", "rich": "cli", "starlette": "sandbox", "uvicorn": "sandbox"}
+_EXTRAS = {"click": "cli", "rich": "cli", "psycopg": "outbox", "starlette": "sandbox", "uvicorn": "sandbox"}
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from ._options import (
     required_keys,
 )
 from ._presets import mapping_of, mapping_options
+from ._relay_commands import relay
 from ._sandbox_command import sandbox
 from ._send import SendOptions, dry_run, send
 from ._track import track
@@ -218,6 +219,7 @@ def doctor(*, as_json: bool, keys_file: Path | None, **options: Any) -> None:  #
 
 app.add_command(dead_letters)
 app.add_command(journal)
+app.add_command(relay)
 app.add_command(sandbox)
 app.add_command(track)
 keep_words_whole(app)

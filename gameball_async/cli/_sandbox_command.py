@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ import click
 
 from .._log import counted
 from ._options import API_KEY, SECRET_KEY, examples, parsed, reported_errors
+from ._ready_file import ready_file
 from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted, wait_for_signal
 
 if TYPE_CHECKING:
@@ -55,14 +54,13 @@ def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is a separate extra, i
 )
 @click.option(
     "--ready-file",
+    "path",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Written when the sandbox accepts requests, and removed when it ends: its address, and keys that it accepts, "
     "as NAME=value lines for the environment of a service.",
 )
-def sandbox(
-    host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Fault, ...], ready_file: Path | None
-) -> None:
+def sandbox(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Fault, ...], path: Path | None) -> None:
     """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
     from ..sandbox import Limits, Sandbox  # noqa: PLC0415 a separate extra
 
@@ -78,8 +76,8 @@ def sandbox(
         on_request=lambda record: log(_request_line(record)),
     )
     with reported_errors():
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)  # of a sandbox that was killed
+        if path is not None:
+            path.unlink(missing_ok=True)  # of a sandbox that was killed
         try:
             server.start()
         except OSError as error:
@@ -88,8 +86,8 @@ def sandbox(
     with ExitStack() as stack, suppress(KeyboardInterrupt), keyboard_interrupts():
         stack.callback(server.stop)
         server.script(*faults)
-        if ready_file is not None:
-            stack.enter_context(_ready(ready_file, server.url))
+        if path is not None:
+            stack.enter_context(ready_file(path, _environment(server.url)))
         log(f"The sandbox listens at {server.url} and accepts any key. Ctrl-C stops it.")
         log(
             f"Watch it in a browser at {server.url}/_sandbox/ or send to it, with any key in GAMEBALL_API_KEY: "
@@ -103,22 +101,11 @@ def sandbox(
     )
 
 
-@contextmanager
-def _ready(path: Path, url: str) -> Generator[None]:
-    """Keep a file with the variables of a service that uses the sandbox; it appears complete."""
+def _environment(url: str) -> str:
+    """Return the variables of a service that uses the sandbox."""
     for unspecified, loopback in _LOOPBACK.items():
         url = url.replace(f"//{unspecified}:", f"//{loopback}:")
-    text = f"{BASE_URL}={url}\n{API_KEY}=sandbox\n{SECRET_KEY}=sandbox\n"
-    incomplete = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with reported_errors():
-        incomplete.write_text(text, encoding="utf-8")
-        incomplete.replace(path)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            if path.read_text(encoding="utf-8") == text:  # another sandbox may have replaced it
-                path.unlink()
+    return f"{BASE_URL}={url}\n{API_KEY}=sandbox\n{SECRET_KEY}=sandbox\n"
 
 
 def _cannot_listen(error: OSError, host: str, port: int) -> str:

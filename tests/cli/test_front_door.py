@@ -31,7 +31,12 @@ BY_NAME = "import _gameball_async_cli; _gameball_async_cli.main()"
 @pytest.mark.parametrize("entry", [BY_NAME, BY_MODULE], ids=["gameball-async", "python -m gameball_async"])
 @pytest.mark.parametrize(
     ("package", "args", "extras"),
-    [("click", ["--help"], "cli"), ("rich", ["--help"], "cli"), ("uvicorn", ["sandbox"], "cli,sandbox")],
+    [
+        ("click", ["--help"], "cli"),
+        ("rich", ["--help"], "cli"),
+        ("uvicorn", ["sandbox"], "cli,sandbox"),
+        ("psycopg", ["relay", "status", "--dsn", "service=shop"], "cli,outbox"),
+    ],
 )
 def test_a_missing_extra_is_named_with_what_installs_it(entry: str, package: str, args: list[str], extras: str) -> None:
     done = python(f"import sys; sys.modules[{package!r}] = None; {entry}", *args)

@@ -18,6 +18,7 @@ import trustme
 from gameball_async import AsyncGameball
 from gameball_async.cli import doctor as checks
 from gameball_async.cli._main import app
+from gameball_async.cli._relay_commands import relay
 from gameball_async.cli.doctor import _connectivity
 from gameball_async.cli.doctor._findings import CheckStatus
 from gameball_async.sandbox import Sandbox
@@ -191,8 +192,16 @@ def test_every_command_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(("command", "heading"), [("send", "Option"), ("track", "Option of `track`")])
 def test_every_option_of_a_command_is_in_its_table(command: str, heading: str) -> None:
+    check_options(app.commands[command], heading)
+
+
+def test_every_option_of_a_relay_is_in_its_table() -> None:
+    check_options(relay.commands["run"], "Option of `relay run`")
+
+
+def check_options(command: click.Command, heading: str) -> None:
     named = {option for row in cells(heading) for option in row}
-    options = [parameter for parameter in app.commands[command].params if isinstance(parameter, click.Option)]
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     assert named == {max(option.opts, key=len) for option in options}
 
 

@@ -30,7 +30,7 @@ from .pages import PAGES, README, ROOT, Block
 
 PYTHON = [block for page in PAGES for block in page.blocks() if block.info == "python"]
 CONSOLE = [block for page in PAGES for block in page.blocks() if block.info == "console"]
-INFOS = {"python", "python mistake", "console", "json", "text", "text log", "text output", "yaml"}
+INFOS = {"python", "python mistake", "console", "ini", "json", "text", "text log", "text output", "yaml"}
 """Every block is one of these, so that none is forgotten."""
 
 WITH_DATABASE = {"docs/outbox.md"}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .pages import PAGES, ROOT
+from .pages import DOCS, ROOT
 
 FOLDER = ROOT / "examples" / "sandbox_ci"
 WORKFLOW, COMPOSE = FOLDER / "workflow.yml", FOLDER / "compose.yaml"
@@ -22,7 +22,7 @@ CHECK, SHOW = "No rule was broken", "Show what has arrived"
 
 
 def test_the_pages_show_the_files() -> None:
-    shown = [block.text for page in PAGES for block in page.blocks() if block.info == "yaml"]
+    shown = [block.text for block in DOCS["sandbox"].blocks() if block.info == "yaml"]
     assert shown == [WORKFLOW.read_text("utf-8"), COMPOSE.read_text("utf-8")]
 
 

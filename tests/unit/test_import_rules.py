@@ -45,6 +45,7 @@ SHARED = {
     "gameball_async._endpoint": "which proxy a request goes through",
     "gameball_async._log": "singular and plural in messages",
     "gameball_async._platform": "how to lock and sync a file",
+    "gameball_async.outbox._operations": "the state of an outbox, and its dead letters",
 }
 """What the command line uses besides public names, with what is defined there once."""
 
