@@ -24,7 +24,7 @@ PORTABLE := gameball_async _gameball_async_cli.py _gameball_async_pytest.py exam
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo test soak soak-journal mutants bench dist screenshots coverage docs lint format clean
+.PHONY: help demo demo-relay test soak soak-journal mutants bench dist screenshots coverage docs lint format clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +44,9 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## real shop data through an embedded sandbox, with faults, compared one by one
 	$(BIN)/python -m examples.demo
+
+demo-relay: $(READY) .venv/.group-demo-relay ## real orders in an embedded PostgreSQL, delivered by two relays of which one is killed
+	$(BIN)/python -m examples.demo_relay
 
 # Many tests wait most of their time, so there are twice as many processes as a small machine has processors.
 test: $(TEST_TOOLS) ## every test, in several processes: make test JOBS=8
