@@ -32,8 +32,6 @@ from ._relay_commands import relay
 from ._sandbox_command import sandbox
 from ._send import SendOptions, dry_run, send
 from ._track import track
-from .doctor import Checks
-from .doctor._findings import Report
 
 
 def _delimiter(text: str) -> str:
@@ -205,6 +203,9 @@ def doctor(*, as_json: bool, keys_file: Path | None, **options: Any) -> None:  #
 
     Exit codes: 0 nothing has failed, 1 something has, 2 wrong usage.
     """
+    from .doctor import Checks  # noqa: PLC0415 it imports httpx, which other commands need later or not at all
+    from .doctor._findings import Report  # noqa: PLC0415 likewise
+
     report = Report()
     with reported_errors():
         exposed = keys_file if keys_file is not None and readable_by_others(keys_file) else None

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.anyio
 
 _T = TypeVar("_T")
 
-LEFT = range(1, 131)
-"""Frames that a call has left; further up nothing differs from an ordinary call."""
+LEFT = (*range(1, 40), *range(40, 131, 6))
+"""Frames that a call has left: each number with which it may fail half-way, and some with which it is refused early."""
 
 
 def below(frames: int, call: Callable[[], _T]) -> _T:
@@ -49,6 +49,9 @@ class Accepted:
     Args:
         gameball: the client.
         is_awaited: whether `track` is called, rather than `track_nowait`.
+
+    Attributes:
+        deepest: frames that a call may have left, at most.
     """
 
     def __init__(self, gameball: AsyncGameball, *, is_awaited: bool = False) -> None:
@@ -56,12 +59,12 @@ class Accepted:
         self.receipts: dict[int, Receipt] = {}
         self.calls = 0
         self._is_awaited = is_awaited
-        self._deepest = deepest() - 4  # the frames between `try_with` and the call
+        self.deepest = deepest() - 4  # the frames between `try_with` and the call
 
     async def try_with(self, left: int, player: str, name: str, **contact: str) -> Receipt | None:
         """Track with so many frames left; None if that raised."""
         self.calls += 1
-        number, frames = self.calls, self._deepest - left
+        number, frames = self.calls, self.deepest - left
 
         def track_nowait() -> Receipt:
             return self.gameball.track_nowait(player, name, {"number": number}, **contact)
@@ -110,11 +113,12 @@ async def test_events_that_wait_are_counted_exactly(
     journal, batching = tmp_path if has_journal else None, Batching(linger=3600, max_events=3)
     async with client(sandbox, batching=batching, journal=journal) as gameball:
         accepted = Accepted(gameball, is_awaited=is_awaited)
-        far = 400
+        far = accepted.deepest - 10
         for left in LEFT:
             await accepted.try_with(left, f"new{left}", "first")
-            for name in ("first", "second", "third", "fourth"):  # merges, fills a batch, begins another
-                await accepted.try_with(far if name == "first" else left, f"filled{left}", name)
+            await accepted.try_with(far, f"filled{left}", "first")
+            for name in ("second", "third", "fourth"):  # merges, fills the batch, begins another
+                await accepted.try_with(left, f"filled{left}", name)
             await accepted.try_with(far, f"contact{left}", "first")
             await accepted.try_with(left, f"contact{left}", "second", email="ann@example.com")
             await accepted.try_with(left, f"contact{left}", "third", email="bob@example.com")
