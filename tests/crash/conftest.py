@@ -11,7 +11,7 @@ import pytest
 from .children import Child
 from .oracle import Figures
 
-CRASHES = int(os.environ.get("GAMEBALL_CRASHES", "60"))
+CRASHES = int(os.environ.get("GAMEBALL_CRASHES", "30"))
 """How many rounds with kill -9 are run; 60 in `make test`."""
 
 SEED = int(os.environ.get("GAMEBALL_SEED", "1"))

@@ -8,8 +8,8 @@ import pytest
 
 from .soak import run
 
-ROUNDS = int(os.environ.get("GAMEBALL_FUZZ", "200"))
-"""How many rounds are run; 200 in `make test`."""
+ROUNDS = int(os.environ.get("GAMEBALL_FUZZ", "100"))
+"""How many rounds are run; 100 in `make test`."""
 
 GROUP = 20
 

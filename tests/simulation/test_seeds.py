@@ -1,4 +1,4 @@
-"""Five hundred lives of a client, on both loops, in every kind of weather; and those that ended badly once."""
+"""Three hundred lives of a client, on both loops, in every kind of weather; and those that ended badly once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .loops import BACKENDS
 from .seeds import FAILED
 from .simulation import simulate
 
-SEEDS = 500
+SEEDS = 300
 CHUNK = 20
 
 
