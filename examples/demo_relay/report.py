@@ -146,7 +146,13 @@ def answers(outcome: Outcome) -> list[tuple[str, str]]:
             if outcome.misordered
             else "yes, for every customer",
         ),
-        ("What happened to the relays?", "; ".join(incident.what for incident in outcome.incidents)),
+        (
+            "What happened to the relays?",
+            "; ".join(
+                f"{incident.what} while it sent {counted(len(incident.sealed), 'event')}"
+                for incident in outcome.incidents
+            ),
+        ),
         ("How long did the takeovers take?", ", ".join(f"{incident.seconds:.1f} s" for incident in outcome.incidents)),
         ("How many requests?", f"{held.requests:,}"),
         ("Were the limits kept?", f"no, {counted(held.too_fast, 'request')} came too fast" if held.too_fast else "yes"),

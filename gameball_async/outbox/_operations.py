@@ -9,20 +9,17 @@ from typing import Any, LiteralString, Self
 
 import attrs
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
 
-from ..errors import ConfigurationError, GameballError
+from ..errors import GameballError
+from ._port import DatabaseUnavailable
+from ._postgres import mapped_errors, parse_dsn
 
 MOST_COUNTED = 1_000_000
 """Waiting events are counted up to here: a count reads all of them, and probes ask often."""
 
 _PAGE = 1000  # dead letters in one statement
 _CONNECT_TIMEOUT = 10  # seconds, if the DSN has no connect_timeout
-_NO_TABLES = (
-    "the outbox's tables are not in this database, or not on the role's search_path: create them with the SQL of "
-    "`gameball-async relay schema`."
-)
 
 
 class OutboxUnreachable(GameballError):
@@ -217,7 +214,7 @@ class OutboxOperations:
     """
 
     def __init__(self, dsn: str) -> None:
-        with _errors_mapped():
+        with _reachable():
             self._connection = psycopg.connect(
                 dsn,
                 autocommit=True,
@@ -233,7 +230,7 @@ class OutboxOperations:
 
     def state(self) -> OutboxState:
         """Return the state of the outbox."""
-        with _errors_mapped():
+        with _reachable():
             with self._connection.cursor(row_factory=class_row(OutboxState)) as cursor:
                 state = cursor.execute(_STATE, {"most": MOST_COUNTED}).fetchone()
             assert state is not None, "it is one row"  # noqa: S101 an invariant
@@ -245,7 +242,7 @@ class OutboxOperations:
         after = 0
         while True:
             parameters = {**chosen.parameters(), "after": after, "limit": _PAGE}
-            with _errors_mapped(), self._connection.cursor(row_factory=class_row(OutboxLetter)) as cursor:
+            with _reachable(), self._connection.cursor(row_factory=class_row(OutboxLetter)) as cursor:
                 page = cursor.execute(_LETTERS, parameters).fetchall()
             yield from page
             if len(page) < _PAGE:
@@ -254,7 +251,7 @@ class OutboxOperations:
 
     def count(self, chosen: LetterFilter) -> int:
         """Return the number of dead letters."""
-        with _errors_mapped():
+        with _reachable():
             row = self._connection.execute(_COUNT, {**chosen.parameters(), "after": 0}).fetchone()
         return row[0] if row else 0
 
@@ -273,7 +270,7 @@ class OutboxOperations:
         done = after = 0
         while True:
             parameters = {**chosen.parameters(), "after": after, "limit": _PAGE}
-            with _errors_mapped():
+            with _reachable():
                 row = self._connection.execute(statement, parameters).fetchone()
             count, last = row or (0, None)
             if last is None:
@@ -281,35 +278,10 @@ class OutboxOperations:
             done, after = done + count, last
 
 
-def parse_dsn(dsn: str) -> dict[str, Any]:
-    """Return the parts of a DSN.
-
-    Raises:
-        ConfigurationError: if it cannot be read; the message does not quote it, because it may hold a password.
-    """
-    try:
-        return conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        hint = ""
-        if dsn.startswith("postgres") and "+" in dsn.partition(":")[0]:
-            hint = " Leave the driver out: postgresql:// instead of postgresql+...://."
-        raise ConfigurationError(
-            "the DSN cannot be read: write postgresql://user@host/database or host=... dbname=... user=..., and encode "
-            f"special characters of an URL, such as %25 for %.{hint}"
-        ) from None
-
-
 @contextmanager
-def _errors_mapped() -> Generator[None]:
+def _reachable() -> Generator[None]:
     try:
-        yield
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
-        raise ConfigurationError(_NO_TABLES) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise ConfigurationError(
-            f"{error.diag.message_primary}: grant the role what the relay needs, with the SQL of "
-            "`gameball-async relay schema --grants APPLICATION RELAY`."
-        ) from None
-    except psycopg.Error as error:
-        lines = " ".join(str(error).split())
-        raise OutboxUnreachable(f"the outbox's database cannot be used: {lines}") from None
+        with mapped_errors():
+            yield
+    except DatabaseUnavailable as error:
+        raise OutboxUnreachable(f"the outbox's database cannot be used: {error}.") from None

@@ -153,12 +153,7 @@ class PostgresOutbox(OutboxDatabase):
     """
 
     def __init__(self, dsn: str, timeout: float) -> None:
-        try:
-            conninfo.conninfo_to_dict(dsn)
-        except psycopg.ProgrammingError:  # its message quotes the address, which may hold a password
-            raise ConfigurationError(
-                "the database's address cannot be read: give one such as postgresql://user@host:5432/name."
-            ) from None
+        parse_dsn(dsn)
         self._control, self._reader, self._writer = (_Link(dsn, timeout) for _ in range(3))
 
     async def check(self) -> None:
@@ -297,7 +292,7 @@ class _Link:
         """
         async with self._turn:
             try:
-                with _mapped_errors():
+                with mapped_errors():
                     connection = self._connection or await self._connect()
                     with _shut_down_after(self._timeout, connection):
                         cursor = await connection.execute(statement, parameters)
@@ -352,8 +347,26 @@ def _shut_down_after(seconds: float, connection: psycopg.AsyncConnection) -> Gen
         timer.cancel()
 
 
+def parse_dsn(dsn: str) -> dict[str, Any]:
+    """Return the parts of a database's address.
+
+    Raises:
+        ConfigurationError: if it cannot be read; the message does not quote it, because it may hold a password.
+    """
+    try:
+        return conninfo.conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        has_driver = dsn.startswith("postgres") and "+" in dsn.partition(":")[0]
+        hint = ", without the driver" if has_driver else ""
+        raise ConfigurationError(
+            "the database's address cannot be read: give one such as postgresql://user@host:5432/name"
+            f"{hint}, with special characters encoded, or host=... dbname=... user=..."
+        ) from None
+
+
 @contextmanager
-def _mapped_errors() -> Generator[None]:
+def mapped_errors() -> Generator[None]:
+    """Convert psycopg's errors to ConfigurationError, or to DatabaseUnavailable if the statement can be repeated."""
     try:
         yield
     except (errors.InsufficientPrivilege, errors.UndefinedTable, errors.UndefinedColumn) as error:

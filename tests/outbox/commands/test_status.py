@@ -151,7 +151,7 @@ def test_without_a_privilege_it_names_the_grants(postgres: PostgresServer, datab
 
     assert result.exit_code == 2
     assert "permission denied for table gameball_" in result.stderr
-    assert "relay schema --grants" in result.stderr
+    assert "gameball-async relay schema" in result.stderr
 
 
 def test_the_relays_own_role_may_do_everything(postgres: PostgresServer, database: str) -> None:
