@@ -377,7 +377,7 @@ class Buffer:
             del self._pending_of_epoch[epoch]
 
     def _unlink(self, batch: Batch, now: float) -> None:
-        """Take a batch out of its player's chain: the head, or the one behind a head that is sealed."""
+        """Take a batch out of its player's chain."""
         batch.stage = BatchState.SETTLED
         if self._by_age.get(batch.number) is batch:  # the next part of what it was split from takes its place
             following = batch.following
@@ -397,11 +397,14 @@ class Buffer:
 
     @staticmethod
     def _unlink_behind(player: Player, batch: Batch) -> None:
-        head = player.head
-        assert head.following is batch, "only a sealed head can be older than what leaves"  # noqa: S101 an invariant
-        head.following = batch.following
+        """Take out a batch that is not the head: one dropped behind a sealed head, or one restored at the tail."""
+        previous = player.head
+        while previous.following is not batch:
+            assert previous.following is not None, "the batch is in its player's chain"  # noqa: S101 an invariant
+            previous = previous.following
+        previous.following = batch.following
         if player.tail is batch:
-            player.tail = head
+            player.tail = previous
 
     # ---------------------------------------------------------------- places
 

@@ -48,6 +48,10 @@ class Bench:
         shared = self.buffer.offer(event, at)
         return None if shared is None else Receipt(shared, name)
 
+    def restore(self, player: str, *names: str, at: float = 0.0) -> Batch:
+        events = [EncodedEvent(player, name, encode_event(name, None), None, None) for name in names]
+        return self.buffer.restore(events, at, 2, tuple(range(len(names))))
+
     def take(self, at: float, **how: bool) -> Batch:
         batch = self.buffer.take(at, **how)
         assert batch is not None
@@ -515,6 +519,46 @@ def test_behind_a_sealed_half_the_other_half_can_be_dropped() -> None:
 
     assert dropped is not None
     assert dropped.name == "b"
+
+
+@pytest.mark.parametrize("head", ["lingers", "waits", "is sent", "backs off", "was split"])
+@pytest.mark.parametrize("queued", [1, 2, 3])
+def test_a_restored_batch_leaves_its_player_s_queue_wherever_the_others_are(head: str, queued: int) -> None:
+    bench = Bench(linger=10.0 if head == "lingers" else 0.0)
+    for name in ("a", "b"):
+        bench.offer("p", name)
+    first = bench.take(10.0) if head in ("is sent", "backs off", "was split") else None
+    for name in ("c", "d")[: queued - 1]:
+        bench.offer("p", name)
+        bench.offer("p", name)
+    if first is not None and head == "backs off":
+        bench.buffer.requeue(first, 20.0)
+    if first is not None and head == "was split":
+        bench.buffer.split(first)
+
+    lost = bench.restore("p", "a", "x")
+    bench.buffer.settle(lost, OutcomeUnknown("lost"), 10.0)
+    bench.offer("p", "y", at=10.0)
+    if first is not None and head == "is sent":
+        bench.buffer.settle(first, DELIVERED, 10.0)
+
+    sent = [name for _, names in bench.taken(100.0) for name in names]
+    expected = ["a", "b", *("c", "c", "d", "d")[: 2 * (queued - 1)], "y"]
+    assert sent == (expected[2:] if head == "is sent" else expected)
+    assert (bench.buffer.counts.unknown, bench.buffer.counts.pending) == (2, 0)
+    assert bench.buffer.oldest_at() is None
+
+
+def test_a_restored_batch_leaves_from_between_two_others() -> None:
+    bench = Bench(linger=0)
+    bench.offer("p", "a")
+    earlier, lost, later = bench.restore("p", "b"), bench.restore("p", "c"), bench.restore("p", "d")
+    bench.offer("p", "e")
+
+    bench.buffer.settle(lost, OutcomeUnknown("lost"), 0.0)
+
+    assert bench.taken(0.0) == [("p", ["a"]), ("p", ["b"]), ("p", ["d"]), ("p", ["e"])]
+    assert earlier.stage is later.stage is lost.stage is BatchState.SETTLED
 
 
 def test_the_newest_event_can_be_refused_and_is_counted() -> None:

@@ -57,7 +57,7 @@ class ModelBatch:
     opened_at: float
     events: list[ModelEvent] = attrs.Factory(list["ModelEvent"])
     stage: BatchState = BatchState.OPEN
-    is_half: bool = False
+    is_restored: bool = False
     attempts: int = 0
     body: bytes | None = None
     real: Batch | None = None
@@ -289,6 +289,22 @@ class BufferMachine(RuleBasedStateMachine):
         for name, encoded in events.items():
             self.add(batch, name, encoded, Receipt(shared, name))
 
+    @rule(player=players, given=st.lists(names, min_size=1, unique=True), is_lost=st.booleans())
+    def restore(self, player: str, given: list[str], is_lost: bool) -> None:  # noqa: FBT001 drawn
+        """An earlier process may have sent it: it comes behind all others, and may leave from there at once."""
+        events = {name: encode_event(name, None) for name in given}
+        request = [EncodedEvent(player, name, encoded, None, None) for name, encoded in events.items()]
+        real = self.buffer.restore(request, self.now, segment=1, seqs=tuple(range(len(given))))
+        assert real.ambiguous
+        batch = self.open(player, None, None)
+        batch.stage, batch.is_restored = BatchState.CLOSED, True
+        for name, encoded in events.items():
+            self.add(batch, name, encoded, Receipt(real.shared, name))
+        self.match_chains()
+        if is_lost:
+            self.settle_places()
+            self.settle(batch, OUTCOMES[3])
+
     def refuse_newest(self, name: str) -> None:
         model_event = ModelEvent(name, encode_event(name, None), self.epoch, outcome=FULL)
         self.all.append(model_event)
@@ -360,7 +376,9 @@ class BufferMachine(RuleBasedStateMachine):
         self.buffer.split(real)
         middle = len(batch.events) // 2
         halves = [
-            ModelBatch(batch.player, batch.mobile, batch.email, batch.opened_at, part, BatchState.CLOSED, is_half=True)
+            ModelBatch(
+                batch.player, batch.mobile, batch.email, batch.opened_at, part, BatchState.CLOSED, batch.is_restored
+            )
             for part in (batch.events[:middle], batch.events[middle:])
         ]
         self.order[self.order.index(batch) : self.order.index(batch) + 1] = halves
@@ -473,8 +491,10 @@ class BufferMachine(RuleBasedStateMachine):
                 assert list(real.events.items()) == [(each.name, each.encoded) for each in batch.events]
                 assert (real.mobile, real.email, real.stage) == (batch.mobile, batch.email, batch.stage)
                 assert real.opened_at == batch.opened_at
-                assert real.size == len(batch.wire()) <= self.batching.max_bytes
-                assert len(real.events) <= self.batching.max_events
+                assert real.size == len(batch.wire())
+                if not batch.is_restored:
+                    assert real.size <= self.batching.max_bytes
+                    assert len(real.events) <= self.batching.max_events
                 assert real.first_epoch == batch.events[0].epoch
 
     @invariant()
@@ -546,7 +566,8 @@ TestBufferMachine.settings = examples(60, steps=40)
 
 def walk(machine: BufferMachine, pick: random.Random) -> None:
     """One step of a random walk, much quicker than hypothesis takes it, and so many more of them."""
-    match pick.choice(["offer"] * 5 + ["take"] * 3 + ["conclude"] * 3 + ["time"] * 2 + ["send", "now and then"]):
+    steps = ["offer"] * 5 + ["take"] * 3 + ["conclude"] * 3 + ["time"] * 2 + ["send", "restore", "now and then"]
+    match pick.choice(steps):
         case "offer":
             contact = pick.choice(CONTACTS), pick.choice(CONTACTS)
             machine.offer(pick.choice(PLAYERS), pick.choice(NAMES), pick.choice(PADDINGS), *contact)
@@ -560,6 +581,9 @@ def walk(machine: BufferMachine, pick: random.Random) -> None:
         case "send":
             given = dict.fromkeys(pick.sample(NAMES, pick.randint(1, 3)), 0)
             machine.offer_batch(pick.choice(PLAYERS), given, pick.choice(CONTACTS))
+        case "restore":
+            restored = pick.sample(NAMES, pick.randint(1, len(NAMES)))
+            machine.restore(pick.choice(PLAYERS), restored, is_lost=pick.random() < 0.5)
         case _:
             machine.now_and_then(pick.choice(RARITIES), pick.choice(AGES))
 
