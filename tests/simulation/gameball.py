@@ -115,17 +115,21 @@ class SimulatedTransport(Transport):
         self.network = Network()
         self._server = server
         self._timeout = timeout
+        self._response: httpx.Response | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Take one request, on a new connection."""
         stream = Stream(httpcore.AsyncMockStream([]), self.network)
         self.network.is_unsent = True
         with anyio.move_on_after(PHASES * self._timeout):
-            return await self._server.answer(request, lambda: self.network.write_begins(stream))
+            self._response = await self._server.answer(request, lambda: self.network.write_begins(stream))
+            return self._response
         raise httpx.ReadTimeout("simulated: the network's own limit")
 
     async def aclose(self) -> None:
-        """There is nothing to close."""
+        """Close the connection; a response that was still being read ends with it."""
+        if self._response is not None:
+            await self._response.aclose()
 
 
 @attrs.define(eq=False)

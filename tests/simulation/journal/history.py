@@ -90,12 +90,12 @@ class History:
         self._fail = fail
 
     def applied(self, story: Story) -> None:
-        """Note that the server counted an event."""
+        """Note that the server counted an event; later ones wait for it, until an earlier life has given it up."""
         story.applied += 1
         if story.applied > 1 or story.key is None:
             return
         player = story.asked.player
-        if story.key < self._firsts.get(player, (0, 0)):
+        if story.key < self._firsts.get(player, (0, 0)) and not story.outcomes:
             self._fail(f"event {story.asked.number} arrives for the first time after a later one of {player}")
         self._firsts[player] = max(story.key, self._firsts.get(player, (0, 0)))
 

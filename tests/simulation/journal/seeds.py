@@ -33,5 +33,7 @@ FAILED = {
     10754: "behind a file that held sealed batches alone nothing was read before one of them was settled",
     10927: "the same behind a file whose only batch was given up as unclear",
     20150: "SQLite truncated a -wal in a commit that failed, and the journal took that for another program's work",
+    23992: "a restored batch of unknown outcome lay behind two others of its player, and the journal stopped reading",
+    24300: "the oracle did not know that a response ends with its connection, when a close cancels its reading",
 }
 """What was wrong, by seed."""
