@@ -24,7 +24,7 @@ PORTABLE := gameball_async _gameball_async_cli.py _gameball_async_pytest.py exam
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo demo-relay test soak soak-journal mutants bench dist screenshots coverage docs lint format clean
+.PHONY: help demo demo-relay test soak soak-journal soak-relay mutants bench dist screenshots coverage docs lint format clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +62,11 @@ soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many cra
 
 soak-journal: $(READY) ## a backlog written to a journal, killed and drained: make soak-journal EVENTS=10000000
 	$(BIN)/python -m benchmarks.backlog --events $(EVENTS)
+
+soak-relay: $(TEST_TOOLS) ## many simulated relays on one outbox: make soak-relay SEEDS=20000
+	@set -e; export GAMEBALL_SEED=$${GAMEBALL_SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
+	  echo "soak from seed $$GAMEBALL_SEED: repeat it with GAMEBALL_SEED=$$GAMEBALL_SEED make soak-relay"; set -x; \
+	  $(BIN)/python -m tests.simulation --outbox --first $$GAMEBALL_SEED --seeds $(SEEDS)
 
 mutants: $(TEST_TOOLS) ## random small changes of the core, and which of them no test notices: make mutants MUTANTS=98 SEED=7
 	$(BIN)/python -m tests.mutants --mutants $(MUTANTS) $(if $(SEED),--seed $(SEED))

@@ -7,6 +7,7 @@
     python -m tests.simulation --seeds 20000                 many of both kinds, on both loops, from a random seed on
     python -m tests.simulation --seeds 20000 --first 0       the same ones again
     python -m tests.simulation --seeds 20000 --journal       many with a journal
+    python -m tests.simulation --seeds 20000 --outbox        many of relays that share an outbox
     python -m tests.simulation --trace-hash --seeds 500      what is observable of them, compared with the record
 """
 
@@ -19,7 +20,8 @@ import sys
 
 from . import traces
 from .loops import BACKENDS
-from .soak import KINDS, run_timed, say, soak
+from .outbox.simulation import BACKEND
+from .soak import CLIENT_KINDS, OUTBOX, run_timed, say, soak
 
 MOST_SEEDS = 1_000_000_000
 """A random first seed is below this: short enough to type."""
@@ -29,16 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what is asked for; the exit status says whether every seed passed."""
     options = _options(arguments)
     backends: list[str] = [options.backend] if options.backend else list(BACKENDS)
-    kinds = list(KINDS)
+    kinds = list(CLIENT_KINDS)
+    if options.outbox:
+        backends, kinds = [BACKEND], [OUTBOX]
+    elif options.journal:
+        kinds = kinds[-1:]
     if options.seed is not None:
-        return _replay(options.seed, backends, kinds[-1] if options.journal else kinds[0])
+        return _replay(options.seed, backends, kinds[0])
     if options.trace_hash:
-        wanted = traces.blocks(kinds[-1:] if options.journal else kinds, backends, options.seeds)
+        wanted = traces.blocks(kinds, backends, options.seeds)
         return _compare_traces(traces.fingerprints(wanted, options.jobs), write=options.write)
     first = random.randrange(MOST_SEEDS) if options.first is None else options.first
     say(f"seeds {first} to {first + options.seeds - 1}: repeat them with --first {first} --seeds {options.seeds}")
     seeds = range(first, first + options.seeds)
-    return not soak(seeds, backends, options.jobs, kinds[-1:] if options.journal else kinds)
+    return not soak(seeds, backends, options.jobs, kinds)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -48,8 +54,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--first", type=int, help="beginning with this one (default: a random one)")
     parser.add_argument("--backend", choices=BACKENDS, help="one loop only (default: both)")
     parser.add_argument(
-        "--journal", action="store_true", help="with a journal (default: soak through both kinds, replay without one)"
+        "--journal",
+        action="store_true",
+        help="with a journal (default: soak through both kinds of clients)",
     )
+    parser.add_argument("--outbox", action="store_true", help="relays that share an outbox, on asyncio")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per CPU)")
     parser.add_argument("--trace-hash", action="store_true", help="compare what is observable with what is recorded")
     parser.add_argument("--write", action="store_true", help="with --trace-hash: record it")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from .journal.simulation import simulate_journal
+from .outbox.simulation import simulate_outbox
 from .simulation import Result, simulate
 
 CHUNK = 20
@@ -20,11 +21,19 @@ LONGEST = 60
 """Seconds of real time for one seed, of which most take a fortieth of one: more is a loop without an await."""
 
 
-KINDS: dict[str, Callable[[int, str], Result]] = {"without a journal": simulate, "with a journal": simulate_journal}
+CLIENT_KINDS: dict[str, Callable[[int, str], Result]] = {
+    "without a journal": simulate,
+    "with a journal": simulate_journal,
+}
 """The simulations, by what a client in them is."""
 
+OUTBOX = "of an outbox"
 
-def soak(seeds: range, backends: Sequence[str], jobs: int, kinds: Sequence[str] = tuple(KINDS)) -> bool:
+KINDS = CLIENT_KINDS | {OUTBOX: simulate_outbox}
+"""All simulations."""
+
+
+def soak(seeds: range, backends: Sequence[str], jobs: int, kinds: Sequence[str] = tuple(CLIENT_KINDS)) -> bool:
     """Run the seeds of each kind on each of the loops; returns whether all passed."""
     passed = [_soak_kind(kind, seeds, backends, jobs) for kind in kinds]
     return all(passed)

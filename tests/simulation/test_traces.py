@@ -11,11 +11,11 @@ import pytest
 from .loops import BACKENDS
 from .plan import make_plan
 from .simulation import simulate
-from .soak import KINDS
+from .soak import CLIENT_KINDS
 from .traces import BLOCK, blocks, fingerprint, recorded
 
 SEEDS = 500
-SAMPLE = [*blocks(list(KINDS)[:1], BACKENDS, 3 * BLOCK), *blocks(list(KINDS)[1:], BACKENDS, BLOCK)]
+SAMPLE = [*blocks(list(CLIENT_KINDS)[:1], BACKENDS, 3 * BLOCK), *blocks(list(CLIENT_KINDS)[1:], BACKENDS, BLOCK)]
 
 
 @pytest.mark.parametrize("block", SAMPLE, ids=lambda block: "-".join(map(str, block)).replace(" ", "_"))
@@ -27,7 +27,7 @@ def test_the_traces_of_a_block_of_seeds_are_those_that_are_recorded(block: tuple
 
 
 def test_all_blocks_are_recorded_and_differ() -> None:
-    assert set(recorded()) == set(blocks(KINDS, BACKENDS, SEEDS))
+    assert set(recorded()) == set(blocks(CLIENT_KINDS, BACKENDS, SEEDS))
     assert len(set(recorded().values())) == len(recorded())
 
 

@@ -1,0 +1,12 @@
+"""Seeds of relays that failed once, and what they found; kept like those of clients.
+
+What a seed means is drawn by `plan.py`: after a change there, a seed of this list is merely one more seed.
+"""
+
+from __future__ import annotations
+
+FAILED = {
+    0: "a callback of the loop could not stop a relay",
+    10: "a page held an event whose predecessor had committed behind the page before",
+}
+"""What was wrong, by seed."""

@@ -1,0 +1,48 @@
+"""The oracle of the outbox bites: each broken relay is caught, for the right reason."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ..mutants import Mutant
+from . import test_outbox_seeds
+from .mutants import MUTANTS
+from .simulation import simulate_outbox
+
+SEEDS = range(60)
+
+CAUGHT_BY = {
+    "renews after its death": 3,
+    "does not check its lease before a request": 2,
+    "counts its lease too long": 13,
+    "tails by seq": 6,
+    "reads past what its first page saw": 10,
+    "uses new shards at once": 5,
+    "leaves no quiet time": 5,
+    "forgets events before their deletion": 7,
+}
+"""The seeds that caught mutants which few seeds catch; they are tried first."""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.name))
+def test_a_mutant_is_caught(mutant: Mutant) -> None:
+    others: list[str] = []
+    for seed in sorted(SEEDS, key=lambda seed: seed != CAUGHT_BY.get(mutant.name)):
+        with mutant.applied():
+            failures = simulate_outbox(seed).failures
+        if failures and re.search(mutant.finding, failures[0]):
+            return
+        others += failures[:1]
+    pytest.fail(f"no seed says {mutant.finding!r} of a relay that {mutant.name}, but {others[:3]}")
+
+
+def test_the_relay_itself_has_to_pass_the_same_seeds() -> None:
+    assert SEEDS.stop <= test_outbox_seeds.SEEDS
+
+
+def test_every_mutant_has_a_name_of_its_own() -> None:
+    names = {mutant.name for mutant in MUTANTS}
+    assert len(names) == len(MUTANTS) >= 10
+    assert names >= CAUGHT_BY.keys()
