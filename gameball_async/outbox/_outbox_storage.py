@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -100,6 +101,7 @@ class Lease:
         self.is_lost = False
         self._clock = clock
         self._until = -math.inf
+        self._writes = 0
         self._changed = Notifier()
 
     @property
@@ -116,6 +118,11 @@ class Lease:
         """Note that this relay was declared dead."""
         self.is_lost = True
         self._changed.ring()
+
+    def next_write(self) -> int:
+        """Number a group of changes."""
+        self._writes += 1
+        return self._writes
 
     async def valid(self) -> None:
         """Wait until requests may be sent; forever, if this relay was declared dead."""
@@ -418,9 +425,11 @@ class OutboxStorage(Storage):
         while not self._lease.is_lost:
             while not self._changes:
                 await self._has_changes.wait()
-            changes, self._changes, number = self._changes, Changes(), self._writes_queued
-            if await self._repeating(lambda: self._database.write(self._lease.relay, changes)):  # noqa: B023 awaited
-                self._writes_done = number
+            changes, self._changes, queued = self._changes, Changes(), self._writes_queued
+            if await self._repeating(
+                partial(self._database.write, self._lease.relay, self._lease.next_write(), changes)
+            ):
+                self._writes_done = queued
                 self._deleted.extend(seq for settled in changes.settled for seq in settled.seqs)
                 self._written.ring()
             else:

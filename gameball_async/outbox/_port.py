@@ -219,8 +219,12 @@ class OutboxDatabase(ABC):
         """
 
     @abstractmethod
-    async def write(self, relay: int, changes: Changes) -> bool:
-        """Write a group of changes; False, and nothing is written, if the relay was declared dead."""
+    async def write(self, relay: int, number: int, changes: Changes) -> bool:
+        """Write a group of changes; False, and nothing is written, if the relay was declared dead.
+
+        Each group of a relay has a higher number than the one before. So a group that the network delivers late, after
+        its repetition and others, neither removes nor replaces a seal that was written since.
+        """
 
     @abstractmethod
     async def close(self) -> None:

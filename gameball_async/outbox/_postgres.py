@@ -113,20 +113,23 @@ SELECT pg_current_snapshot()::text, e.* FROM (SELECT) one LEFT JOIN LATERAL (
 ) e ON true"""
 
 # `FOR SHARE` waits for a declaration of death that has begun, and one that comes later waits for this statement: what
-# is written here was written by a living relay.
+# is written here was written by a living relay. The numbers are for a statement that the network delivers late, when
+# the relay has given it up, repeated it and gone on: it must not remove or replace a later seal.
 _WRITE = """
 WITH me AS MATERIALIZED (
   SELECT id FROM gameball_relay WHERE id = %(relay)s AND NOT dead FOR SHARE
 ), unsealed AS (
   DELETE FROM gameball_sent s USING me, unnest(%(unsealed_shards)s::smallint[], %(unsealed)s::bigint[]) u(shard, first)
-  WHERE s.shard = u.shard AND s.first = u.first
+  WHERE s.shard = u.shard AND s.first = u.first AND CASE WHEN s.relay = me.id THEN s.number < %(number)s
+    ELSE EXISTS (SELECT FROM gameball_shard own WHERE own.shard = s.shard AND own.relay = me.id) END
 ), sealed AS (
-  INSERT INTO gameball_sent (shard, first, seqs, player, mobile, email, relay)
-  SELECT b.shard, (b.seqs::bigint[])[1], b.seqs::bigint[], b.player, b.mobile, b.email, me.id
+  INSERT INTO gameball_sent (shard, first, seqs, player, mobile, email, relay, number)
+  SELECT b.shard, (b.seqs::bigint[])[1], b.seqs::bigint[], b.player, b.mobile, b.email, me.id, %(number)s
   FROM me, unnest(%(sealed_shards)s::smallint[], %(sealed)s::text[], %(sealed_players)s::text[], %(mobiles)s::text[],
     %(emails)s::text[]) b(shard, seqs, player, mobile, email)
   ON CONFLICT (shard, first) DO UPDATE SET seqs = excluded.seqs, mobile = excluded.mobile, email = excluded.email,
-    relay = excluded.relay
+    relay = excluded.relay, number = excluded.number
+  WHERE gameball_sent.relay <> excluded.relay OR gameball_sent.number <= excluded.number
 ), deleted AS (
   DELETE FROM gameball_event e
   USING me, unnest(%(shards)s::smallint[], %(players)s::text[], %(seqs)s::bigint[]) d(shard, player, seq)
@@ -215,13 +218,14 @@ class PostgresOutbox(OutboxDatabase):
         place = {"shards": list(shards), "snapshot": snapshot, "after": after}
         return _page(await self._reader.execute(_TAIL, {**place, "limit": limit, "within": within}))
 
-    async def write(self, relay: int, changes: Changes) -> bool:
+    async def write(self, relay: int, number: int, changes: Changes) -> bool:
         seals, settled, dead = changes.seals.values(), changes.settled, changes.dead_letters
         unsealed = [*changes.unseals, *((batch.shard, batch.seqs[0]) for batch in settled)]
         ((is_alive,),) = await self._writer.execute(
             _WRITE,
             {
                 "relay": relay,
+                "number": number,
                 "unsealed_shards": [shard for shard, _ in unsealed],
                 "unsealed": [first for _, first in unsealed],
                 "sealed_shards": [batch.shard for batch in seals],

@@ -62,6 +62,7 @@ CREATE TABLE gameball_sent (
   mobile text,
   email text,
   relay bigint NOT NULL,
+  number bigint NOT NULL DEFAULT 0,
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (shard, first)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);

@@ -13,7 +13,7 @@ import pytest
 
 from gameball_async import Batching, ConfigurationError, DeliveryError, Event, Retry
 from gameball_async.outbox import Relay
-from gameball_async.outbox._port import OutboxPage
+from gameball_async.outbox._port import Changes, OutboxPage, SealedBatch
 from gameball_async.outbox._postgres import PostgresOutbox
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -243,6 +243,33 @@ async def test_a_page_holds_nothing_whose_predecessor_may_have_committed_behind_
     ):
         assert numbers(rest) == [3]
         assert numbers(await outbox.tail(range(64), page.snapshot, 0, 9, None)) == [1, 4]
+    await outbox.close()
+
+
+async def test_a_late_group_of_changes_neither_removes_nor_replaces_a_later_seal(
+    dsn: str, table: psycopg.Connection
+) -> None:
+    outbox = PostgresOutbox(dsn, timeout=60)
+    me, other = [await outbox.register(name, 60) for name in ("me", "other")]
+    (shard,) = await outbox.claim(me, 1, 0)
+    whole, half = (SealedBatch(shard, "anna", seqs, None, None) for seqs in ((1, 2), (1,)))
+
+    async def write(relay: int, number: int, seal: SealedBatch | None = None) -> list[int]:
+        changes = Changes(unseals={(shard, 1)}) if seal is None else Changes(seals={(shard, 1): seal})
+        assert await outbox.write(relay, number, changes)
+        return [seq for (seqs,) in table.execute("SELECT seqs FROM gameball_sent") for seq in seqs]
+
+    assert await write(me, 1, whole) == [1, 2]
+    assert await write(me, 2) == []
+    assert await write(me, 2) == []  # a repetition
+    assert await write(me, 3, half) == [1]
+    assert await write(me, 1, whole) == [1]  # late
+    assert await write(me, 2) == [1]  # late
+    assert await write(other, 9) == [1]  # of a former owner
+    await outbox.release(me, [shard], 0)
+    assert len(await outbox.claim(other, 64, 0)) == 64
+    assert await write(me, 2) == [1]
+    assert await write(other, 1) == []  # the new owner has restored the batch
     await outbox.close()
 
 

@@ -109,10 +109,10 @@ class SimulatedOutbox(OutboxDatabase):
         read = frozenset(shards)
         return await self._read(lambda now: self._tables.tail(now, read, snapshot, after, limit, within))
 
-    async def write(self, relay: int, changes: Changes) -> bool:
+    async def write(self, relay: int, number: int, changes: Changes) -> bool:
         written = Changes(dict(changes.seals), set(changes.unseals), list(changes.settled), list(changes.dead_letters))
         return await self._execute(
-            lambda transaction, snapshot: self._tables.write(transaction, snapshot, relay, written)
+            lambda transaction, snapshot: self._tables.write(transaction, snapshot, relay, number, written)
         )
 
     async def close(self) -> None:

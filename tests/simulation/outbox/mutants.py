@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from gameball_async._core.batch import Batch
@@ -81,6 +82,12 @@ async def _send_before_the_seal(_: Mutate, storage: OutboxStorage, batch: Batch)
     await storage._lease.valid()
 
 
+def _unseal_whatever_is_there(
+    unseal: Mutate, tables: Tables, transaction: Transaction, snapshot: Snapshot, relay: int, _number: int, keys: Any
+) -> Any:
+    return unseal(tables, transaction, snapshot, relay, sys.maxsize, keys)
+
+
 async def _wait_for_nothing(_: Mutate, __: OutboxStorage) -> None:
     """Returns at once."""
 
@@ -120,5 +127,6 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant("sends before the seal", "was not sealed", (OutboxStorage, "seal", _send_before_the_seal)),
     _mutant("uses new shards at once", "requests in", (Relay, "_use_limits", _use_all_shards)),
     _mutant("leaves no quiet time", "requests in", (Relay, "_quiet", _no_quiet)),
+    _mutant("lets a late statement remove a seal", "was not sealed", (Tables, "_unseal", _unseal_whatever_is_there)),
     _mutant("hands over before its deletions", "which it delivered", (OutboxStorage, "close", _wait_for_nothing)),
 )

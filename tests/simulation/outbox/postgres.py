@@ -290,9 +290,10 @@ class Server:
         table: Table[T],
         is_same: Callable[[T], bool],
         values: T,
+        may_replace: Callable[[T], bool],
         part: int,
     ) -> Steps[bool]:
-        """Insert a row, or replace the one with the same key; whether it was inserted."""
+        """Insert a row, or replace the one with the same key if it may be; whether it was inserted."""
         while True:
             transaction.check()
             versions = [v for v in table.versions((part,)) if is_same(v.values)]
@@ -304,7 +305,8 @@ class Server:
             if version.creator.ending is None and version.creator is not transaction:
                 yield version.creator.ended
             elif (locked := (yield from self.lock(transaction, version, lambda _: True))) is not None:
-                self.update(transaction, table, locked, values)
+                if may_replace(locked.values):
+                    self.update(transaction, table, locked, values)
                 return False
 
 

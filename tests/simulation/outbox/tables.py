@@ -81,6 +81,7 @@ class SentRow:
 
     batch: SealedBatch
     relay: int
+    number: int
 
     @property
     def key(self) -> tuple[int, int]:
@@ -302,25 +303,36 @@ class Tables:
 
     # ---------------------------------------------------------------- writing
 
-    def write(self, transaction: Transaction, snapshot: Snapshot, relay: int, changes: Changes) -> Steps[bool]:
+    def write(
+        self, transaction: Transaction, snapshot: Snapshot, relay: int, number: int, changes: Changes
+    ) -> Steps[bool]:
         yield self.work()
         if (yield from self._lock_relay(transaction, snapshot, relay, share=True)) is None:
             return False
         yield self.work()
         removed = changes.unseals | {(settled.shard, settled.seqs[0]) for settled in changes.settled}
-        yield from self._unseal(transaction, snapshot, removed)
+        yield from self._unseal(transaction, snapshot, relay, number, removed)
         letters = {letter.seq: letter for letter in changes.dead_letters}
         for settled in changes.settled:
             yield from self._delete(transaction, snapshot, settled, letters)
         for batch in changes.seals.values():
-            yield from self._seal(transaction, relay, batch)
+            yield from self._seal(transaction, relay, number, batch)
         yield self.work()
         return True
 
-    def _unseal(self, transaction: Transaction, snapshot: Snapshot, keys: set[tuple[int, int]]) -> Steps[None]:
+    def _unseal(
+        self, transaction: Transaction, snapshot: Snapshot, relay: int, number: int, keys: set[tuple[int, int]]
+    ) -> Steps[None]:
+        """Remove seals of former owners of this relay's shards, and its own earlier ones."""
+        shards = [version.values for version in self.server.select(self.shards, snapshot)]
+        own = {row.shard for row in shards if row.relay == relay}
+
+        def is_due(row: SentRow) -> bool:
+            return row.number < number if row.relay == relay else row.batch.shard in own
+
         for version in self.server.select(self.sent, snapshot, sorted({shard for shard, _ in keys})):
-            if version.values.key in keys:
-                locked = yield from self.server.lock(transaction, version, lambda _: True)
+            if version.values.key in keys and is_due(version.values):
+                locked = yield from self.server.lock(transaction, version, is_due)
                 if locked is not None:
                     self.server.delete(transaction, locked)
 
@@ -340,9 +352,16 @@ class Tables:
                 self.server.insert(transaction, self.dead, row)
                 self._on_commit(transaction, self._history.buried, row)
 
-    def _seal(self, transaction: Transaction, relay: int, batch: SealedBatch) -> Steps[None]:
-        row = SentRow(batch, relay)
-        yield from self.server.upsert(transaction, self.sent, lambda other: other.key == row.key, row, part=batch.shard)
+    def _seal(self, transaction: Transaction, relay: int, number: int, batch: SealedBatch) -> Steps[None]:
+        row = SentRow(batch, relay, number)
+
+        def is_same(other: SentRow) -> bool:
+            return other.key == row.key
+
+        def may_replace(other: SentRow) -> bool:
+            return other.relay != relay or other.number <= number
+
+        yield from self.server.upsert(transaction, self.sent, is_same, row, may_replace, part=batch.shard)
         transaction.on_commit.append(lambda: self._history.sealed(relay, batch))
 
     @staticmethod
