@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    append,
     call,
     drain,
     durable,
@@ -30,5 +31,6 @@ BENCHMARKS = {
         imports,
         instructions,
         durable,
+        append,
     )
 }
