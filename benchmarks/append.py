@@ -20,7 +20,6 @@ from typing import Any, cast
 from gameball_async.outbox import asyncpg as for_asyncpg
 from gameball_async.outbox import psycopg as for_psycopg
 from gameball_async.outbox import schema
-from gameball_async.outbox import sqlalchemy as for_sqlalchemy
 
 from .harness import Benchmark, Column, Figures, Measurement, Setting
 from .shop import METADATA
@@ -171,6 +170,8 @@ def _asyncpg(setting: Setting, *, has_event: bool) -> Figures:
 def _sqlalchemy(setting: Setting, *, has_event: bool) -> Figures:
     from sqlalchemy import text  # noqa: PLC0415 see above
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine  # noqa: PLC0415 see above
+
+    from gameball_async.outbox import sqlalchemy as for_sqlalchemy  # noqa: PLC0415 it imports SQLAlchemy
 
     order = text(_ORDER.format(":customer", ":total"))
 

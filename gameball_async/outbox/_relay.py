@@ -372,8 +372,12 @@ def suspension_proof_clock() -> float:
 
 
 def _connected(dsn: str, lease: float) -> OutboxDatabase:
-    from ._postgres import PostgresOutbox  # noqa: PLC0415 it imports psycopg
-
+    try:
+        from ._postgres import PostgresOutbox  # noqa: PLC0415 it imports psycopg
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'A relay needs {error.name}: pip install "gameball-async[outbox]"', name=error.name
+        ) from error
     return PostgresOutbox(dsn, timeout=lease / 2)
 
 

@@ -49,7 +49,11 @@ def test_the_first_example_of_the_readme_runs_in_a_fresh_environment(bare: Envir
     assert sandbox.violations == []
 
 
-DOORS = {"cli": ["-m", "gameball_async"], "sandbox": ["-c", "import gameball_async.sandbox"]}
+DOORS = {
+    "cli": ["-m", "gameball_async"],
+    "outbox": ["-c", "from gameball_async.outbox import Relay; Relay('dbname=shop', 'a-key')"],
+    "sandbox": ["-c", "import gameball_async.sandbox"],
+}
 """How an extra is entered that is no integration."""
 
 

@@ -215,3 +215,21 @@ def test_a_database_that_is_not_postgresql_is_refused() -> None:
     databases |= connections.configure_settings({"default": {}, **lite})
     with pytest.raises(ConfigurationError, match="'lite' is sqlite, the outbox needs PostgreSQL"):
         for_django.track("player123", "review", using="lite")
+
+
+# ---------------------------------------------------------------- psycopg is missing
+
+
+def test_a_relay_without_psycopg_names_the_extra_and_appending_needs_none() -> None:
+    code = """
+import sys
+sys.modules["psycopg"] = None
+from gameball_async.outbox import OutboxEvent, Relay
+from gameball_async.outbox.psycopg import event
+print(len(event("player123", "review")))
+Relay("dbname=shop", "a-key")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "2\n"
+    assert done.stderr.endswith('ModuleNotFoundError: A relay needs psycopg: pip install "gameball-async[outbox]"\n')
