@@ -189,6 +189,21 @@ def test_a_database_that_is_down_is_waited_for(tmp_path: Path, gameball: Sandbox
     assert b"secret-1" not in process.err + process.out
 
 
+def test_a_database_that_cannot_be_written_to_is_waited_for(
+    connection: psycopg.Connection, database: str, gameball: Sandbox, tmp_path: Path
+) -> None:
+    """As after a failover, when the address leads to a replica."""
+    connection.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on".encode())
+    process = Process("relay", "run", "--no-limits", "--ready-file", tmp_path / "ready")
+    process.wait_for(b"the database is unavailable")
+    connection.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = off".encode())
+    append(connection, 1)
+    wait_until(lambda: is_empty(connection))
+    process.interrupt()
+    assert process.end() == 0
+    assert sum(map(len, gameball.holdings().values())) == 1
+
+
 def test_without_the_tables_it_ends_and_says_what_to_do(
     postgres: PostgresServer, empty_database: str, gameball: Sandbox
 ) -> None:
