@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
@@ -286,6 +287,7 @@ class _Link:
         self._timeout = timeout
         self._connection: psycopg.AsyncConnection | None = None
         self._turn = asyncio.Lock()
+        self._abandoned: set[asyncio.Task[Any]] = set()  # statements that nothing waits for; each closes its connection
 
     async def execute(self, statement: LiteralString, parameters: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
         """Execute a statement and return its rows.
@@ -295,15 +297,24 @@ class _Link:
             ConfigurationError: if the tables are not there, or this role may not use them.
         """
         async with self._turn:
-            try:
-                with mapped_errors():
-                    connection = self._connection or await self._connect()
-                    with _shut_down_after(self._timeout, connection):
-                        cursor = await connection.execute(statement, parameters)
-                        return await cursor.fetchall() if cursor.description else ()
-            except BaseException:
-                await self.close()
-                raise
+            with mapped_errors():
+                connection = self._connection or await self._connect()
+                # psycopg answers a cancellation by asking the server to cancel, perhaps over a network that is gone
+                task = asyncio.create_task(_execute(connection, statement, parameters))
+                timer = asyncio.get_running_loop().call_later(self._timeout, _shut_down, connection)
+                began = time.monotonic()
+                try:
+                    return await asyncio.shield(task)
+                except BaseException as error:
+                    _shut_down(connection)
+                    self._connection = None
+                    self._abandoned.add(task)
+                    task.add_done_callback(self._forget)
+                    if isinstance(error, psycopg.Error) and time.monotonic() - began >= self._timeout:
+                        raise DatabaseUnavailable(f"no answer within {self._timeout:g} s") from None
+                    raise
+                finally:
+                    timer.cancel()
 
     async def _connect(self) -> psycopg.AsyncConnection:
         try:
@@ -324,31 +335,31 @@ class _Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+        while self._abandoned:
+            await asyncio.wait(self._abandoned)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()  # which asyncio would log, if nothing looked at it
 
 
-@contextmanager
-def _shut_down_after(seconds: float, connection: psycopg.AsyncConnection) -> Generator[None]:
-    """Shut the connection's socket down if a statement takes longer.
-
-    Cancelling it instead would ask the server to, over the network that does not answer.
-    """
-    has_expired = False
-
-    def shut_down() -> None:
-        nonlocal has_expired
-        has_expired = True
-        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
-
-    timer = asyncio.get_running_loop().call_later(seconds, shut_down)
+async def _execute(
+    connection: psycopg.AsyncConnection, statement: LiteralString, parameters: Mapping[str, Any]
+) -> Sequence[tuple[Any, ...]]:
+    """Execute a statement; a connection on which it fails is closed."""
     try:
-        yield
-    except psycopg.Error:
-        if has_expired:
-            raise DatabaseUnavailable(f"no answer within {seconds:g} s") from None
+        cursor = await connection.execute(statement, parameters)
+        return await cursor.fetchall() if cursor.description else ()
+    except BaseException:
+        await connection.close()
         raise
-    finally:
-        timer.cancel()
+
+
+def _shut_down(connection: psycopg.AsyncConnection) -> None:
+    """Let the statement that waits for an answer fail."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 def parse_dsn(dsn: str) -> dict[str, Any]:

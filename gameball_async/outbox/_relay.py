@@ -149,7 +149,8 @@ class Relay:
     def stop(self) -> None:
         """Start no further request, finish those in flight, hand over the shards, and let `run` return.
 
-        Takes ten seconds at most. What a request in flight has not answered by then counts as ambiguous.
+        Takes ten seconds at most. What a request in flight has not answered by then counts as ambiguous. To be called
+        in the loop's thread, by ``loop.add_signal_handler(signal.SIGTERM, relay.stop)`` for one.
         """
         self._is_stopping = True
         self._stopped.ring()  # and a task of `run` acts on it: this may be called by a signal handler of the loop

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import psycopg
 
@@ -84,3 +88,47 @@ def duplicates(sandbox: Sandbox, events: Iterable[tuple[str, str, int]]) -> set[
     seen = arrived(sandbox)
     assert {player: list(dict.fromkeys(them)) for player, them in seen.items()} == by_player(events)
     return {number for them in seen.values() for _, number in them if them.count((_, number)) > 1}
+
+
+class RelayProcess:
+    """A relay in a process of its own; it is killed when the block ends."""
+
+    def __init__(self, dsn: str, url: str, **settings: Any) -> None:
+        self._settings = {"dsn": dsn, "url": url, **settings}
+        self._process: subprocess.Popen[str]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.outbox.relay_process", json.dumps(self._settings)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def wait_for(self, line: str) -> None:
+        """Wait until the process has written a line."""
+        assert self._process.stdout is not None
+        for written in self._process.stdout:
+            if written.strip() == line:
+                return
+        raise AssertionError(self.log())
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it, if it still runs."""
+        self._process.kill()
+        self._process.communicate()
+
+    def log(self) -> str:
+        """Wait for its end, and return what it has logged."""
+        return self._process.communicate()[1]
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
