@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import os
@@ -33,7 +34,7 @@ def suspend_once_after(owner: Any, method: str) -> None:
         original(*arguments)
         suspend()
 
-    replacement = call_and_suspend if asyncio.iscoroutinefunction(original) else call_and_suspend_at_once
+    replacement = call_and_suspend if inspect.iscoroutinefunction(original) else call_and_suspend_at_once
     setattr(owner, method, replacement)
 
 

@@ -20,6 +20,8 @@ from gameball_async.sandbox import Sandbox
 
 SOON = Batching(linger=0.01)
 QUICK = Retry(initial=0.02, maximum=0.2)
+INSERT = "INSERT INTO gameball_event (player, name, metadata) VALUES (%s, %s, json_build_object('number', %s::int))"
+
 LEASE = 2.0
 """Seconds: short, so that a takeover takes little of a test's time."""
 
@@ -61,10 +63,7 @@ def count(connection: psycopg.Connection, table: str) -> int:
 def append(connection: psycopg.Connection, events: Iterable[tuple[str, str, int]]) -> None:
     """Insert events, each with a number that no other event has, as a program without this package would."""
     with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO gameball_event (player, name, metadata) VALUES (%s, %s, json_build_object('number', %s::int))",
-            list(events),
-        )
+        cursor.executemany(INSERT, list(events))
 
 
 def arrived(sandbox: Sandbox) -> dict[str, list[tuple[str, int]]]:
