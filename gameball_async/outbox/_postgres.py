@@ -287,7 +287,7 @@ class _Link:
         self._timeout = timeout
         self._connection: psycopg.AsyncConnection | None = None
         self._turn = asyncio.Lock()
-        self._abandoned: set[asyncio.Task[Any]] = set()  # statements that nothing waits for; each closes its connection
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def execute(self, statement: LiteralString, parameters: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
         """Execute a statement and return its rows.
@@ -308,8 +308,9 @@ class _Link:
                 except BaseException as error:
                     _shut_down(connection)
                     self._connection = None
-                    self._abandoned.add(task)
-                    task.add_done_callback(self._forget)
+                    closing = asyncio.create_task(_close_after(task, connection))
+                    self._closing.add(closing)
+                    closing.add_done_callback(self._closing.discard)
                     if isinstance(error, psycopg.Error) and time.monotonic() - began >= self._timeout:
                         raise DatabaseUnavailable(f"no answer within {self._timeout:g} s") from None
                     raise
@@ -335,25 +336,22 @@ class _Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
-        while self._abandoned:
-            await asyncio.wait(self._abandoned)
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._abandoned.discard(task)
-        if not task.cancelled():
-            task.exception()  # which asyncio would log, if nothing looked at it
+        while self._closing:
+            await asyncio.wait(self._closing)
 
 
 async def _execute(
     connection: psycopg.AsyncConnection, statement: LiteralString, parameters: Mapping[str, Any]
 ) -> Sequence[tuple[Any, ...]]:
-    """Execute a statement; a connection on which it fails is closed."""
-    try:
-        cursor = await connection.execute(statement, parameters)
-        return await cursor.fetchall() if cursor.description else ()
-    except BaseException:
-        await connection.close()
-        raise
+    cursor = await connection.execute(statement, parameters)
+    return await cursor.fetchall() if cursor.description else ()
+
+
+async def _close_after(statement: asyncio.Task[Any], connection: psycopg.AsyncConnection) -> None:
+    """Close a connection that was shut down, when the statement on it has ended."""
+    with suppress(psycopg.Error):
+        await statement
+    await connection.close()
 
 
 def _shut_down(connection: psycopg.AsyncConnection) -> None:
