@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -24,15 +23,9 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(limits=None) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def table(dsn: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
+def dsn(relay_dsn: str) -> str:
+    """The address for relays and for the transactions of applications."""
+    return relay_dsn
 
 
 def shop(players: int, events: int) -> list[tuple[str, str, int]]:

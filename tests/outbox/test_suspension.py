@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from typing import Literal
 
 import attrs
@@ -18,15 +17,9 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(limits=None) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def table(dsn: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
+def dsn(relay_dsn: str) -> str:
+    """The address for relays and for the transactions of applications."""
+    return relay_dsn
 
 
 @pytest.mark.parametrize(
