@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 
@@ -40,7 +40,7 @@ class PgBouncer:
     def __init__(self, server: PostgresServer, folder: Path) -> None:
         self._server = server
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any]
 
     def dsn(self, database: str) -> str:
         """The address of a database."""
@@ -66,6 +66,5 @@ class PgBouncer:
         raise TimeoutError("pgbouncer does not accept connections")
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
