@@ -12,6 +12,7 @@ SEEDS ?= 2000
 CRASHES ?= 2000
 DAMAGES ?= 5000
 STORM ?= 15
+STORMS ?= 100
 EVENTS ?= 1000000
 ROUNDS ?= 5
 MUTANTS ?= 98
@@ -63,10 +64,14 @@ soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many cra
 soak-journal: $(READY) ## a backlog written to a journal, killed and drained: make soak-journal EVENTS=10000000
 	$(BIN)/python -m benchmarks.backlog --events $(EVENTS)
 
-soak-relay: $(TEST_TOOLS) ## many simulated relays on one outbox: make soak-relay SEEDS=20000
+soak-relay: $(TEST_TOOLS) ## many simulated relays, storms with real ones, the windows in real time, a drain: make soak-relay SEEDS=20000 STORMS=100 EVENTS=1000000
 	@set -e; export GAMEBALL_SEED=$${GAMEBALL_SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
 	  echo "soak from seed $$GAMEBALL_SEED: repeat it with GAMEBALL_SEED=$$GAMEBALL_SEED make soak-relay"; set -x; \
-	  $(BIN)/python -m tests.simulation --outbox --first $$GAMEBALL_SEED --seeds $(SEEDS)
+	  $(BIN)/python -m tests.simulation --outbox --first $$GAMEBALL_SEED --seeds $(SEEDS); \
+	  $(BIN)/python -m tests.outbox.storm --first $$GAMEBALL_SEED --rounds $(STORMS); \
+	  $(BIN)/python -m tests.outbox.saturation; \
+	  $(BIN)/python -m benchmarks.relay_drain --events $(EVENTS); \
+	  $(BIN)/python -m benchmarks.relay_drain --events $(EVENTS) --kill
 
 mutants: $(TEST_TOOLS) ## random small changes of the core, and which of them no test notices: make mutants MUTANTS=98 SEED=7
 	$(BIN)/python -m tests.mutants --mutants $(MUTANTS) $(if $(SEED),--seed $(SEED))
