@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from .report import Held, Incident, Outcome, answers, compare
 
 
 @pytest.mark.long
+@pytest.mark.skipif(os.name == "nt", reason="Windows can suspend no process with a signal")
 def test_every_committed_event_arrives_though_one_relay_is_suspended_and_one_killed(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

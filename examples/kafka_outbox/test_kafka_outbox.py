@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,6 +20,8 @@ from .consumer import TABLE, TOPIC, Record, consume, store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the server listens at a Unix socket")
 
 kafka: Any = importlib.import_module("aiokafka")  # it has no types
 
