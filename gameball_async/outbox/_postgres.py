@@ -115,7 +115,7 @@ SELECT pg_current_snapshot()::text, e.* FROM (SELECT) one LEFT JOIN LATERAL (
 
 # `FOR SHARE` waits for a declaration of death that has begun, and one that comes later waits for this statement: what
 # is written here was written by a living relay. The numbers are for a statement that the network delivers late, when
-# the relay has given it up, repeated it and gone on: it must not remove or replace a later seal.
+# the relay has given it up, repeated it and continued: it must not remove or replace a later seal.
 _WRITE = """
 WITH me AS MATERIALIZED (
   SELECT id FROM gameball_relay WHERE id = %(relay)s AND NOT dead FOR SHARE

@@ -29,6 +29,11 @@ NEVER_ONE = {
     "_COLUMNS": "part of an SQL statement",
     "self.rows": "more than the rows that were counted",
     "self.rate": "a rate, with the unit events/s",
+    "state.rate": "likewise",
+    "length": "more than the outbox's limit for an id",
+    "LONGEST_PLAYER": "a constant",
+    "_LONGEST_ROLE": "a constant",
+    "size": "the bytes of a request",
 }
 """Numbers that may stand before a plural, with the reason."""
 
