@@ -43,7 +43,7 @@ WITH me AS (
     delivered = %(delivered)s, rate = %(rate)s
   WHERE id = %(relay)s AND NOT dead RETURNING id
 ), others AS (
-  SELECT until < clock_timestamp() AS expired, paused_until FROM gameball_relay WHERE NOT dead AND id <> %(relay)s
+  SELECT until < clock_timestamp() AS expired FROM gameball_relay WHERE NOT dead AND id <> %(relay)s
 ), own AS (
   SELECT shard, coalesce(greatest(0, extract(epoch FROM quiet_until - clock_timestamp())), 0)::float8 AS quiet
   FROM gameball_shard WHERE relay = %(relay)s
@@ -51,7 +51,8 @@ WITH me AS (
 SELECT (SELECT count(*) FROM me),
   (SELECT count(*) + 1 FROM others),
   (SELECT count(*) FROM others WHERE expired),
-  (SELECT coalesce(greatest(0, extract(epoch FROM max(paused_until) - clock_timestamp())), 0)::float8 FROM others),
+  (SELECT coalesce(greatest(0, extract(epoch FROM max(paused_until) - clock_timestamp())), 0)::float8
+    FROM gameball_relay WHERE id <> %(relay)s),
   (SELECT count(*) FROM gameball_shard s
     WHERE NOT EXISTS (SELECT FROM gameball_relay r WHERE r.id = s.relay AND NOT r.dead)),
   (SELECT coalesce(array_agg(shard), '{}') FROM own),

@@ -247,7 +247,7 @@ class Relay:
         if self._membership is None or self._is_stopping:
             return
         async with self._renewing:  # a renewal that began before would still list these shards
-            surplus = sorted(self._membership.shards)[_fair_share(self._membership) :]
+            surplus = sorted(self._membership.shards)[self._fair_share(self._membership) :]
             await self._repeating(partial(self._database.release, lease.relay, surplus, self._quiet))
         await self._repeating(partial(self._renew, lease))
 
@@ -259,6 +259,9 @@ class Relay:
         except Exception as error:  # noqa: BLE001 then the others wait for the lease
             cause = type(error).__name__
             _log.warning("the shards could not be handed over (%s)", cause, extra=fields("relay", cause=cause))
+
+    def _fair_share(self, membership: Membership) -> int:
+        return fair_share(membership.relays, min((requests for requests, _ in self._limits), default=SHARDS))
 
     @property
     def _quiet(self) -> float:
@@ -290,7 +293,7 @@ class Relay:
 
     async def _claim(self, lease: Lease, membership: Membership) -> bool:
         """Claim free shards; False if there are none, or this relay has enough."""
-        wanted = min(_fair_share(membership) - len(membership.shards), membership.free)
+        wanted = min(self._fair_share(membership) - len(membership.shards), membership.free)
         if wanted <= 0 or self._is_ending or self._is_stopping:
             return False
         return bool(await self._database.claim(lease.relay, wanted, self._quiet))
@@ -306,7 +309,7 @@ class Relay:
             return
         if new := sorted(set(membership.shards) - known):
             self._storage.add(new)
-        if len(membership.shards) > _fair_share(membership):
+        if len(membership.shards) > self._fair_share(membership):
             self._end_flusher()
         own = self._paused(self._flusher)
         if membership.paused > own + 1:
@@ -382,9 +385,21 @@ def _connected(dsn: str, lease: float) -> OutboxDatabase:
     return PostgresOutbox(dsn, timeout=lease / 2)
 
 
-def _fair_share(membership: Membership) -> int:
-    """Shards that a relay owns at most."""
-    return math.ceil(SHARDS / membership.relays)
+def fair_share(relays: int, fewest: int) -> int:
+    """Return the shards that a relay owns at most.
+
+    Each relay that owns any must have a request in each window. So of many relays some own none, and stand by.
+
+    Args:
+        relays: those that live.
+        fewest: requests that the account has in the smaller window.
+    """
+    for owners in range(relays, 1, -1):
+        share = math.ceil(SHARDS / owners)
+        rest = (SHARDS - 1) % share + 1  # what is left for the last one
+        if fewest * rest >= SHARDS:
+            return share
+    return SHARDS
 
 
 # ---------------------------------------------------------------- looking

@@ -10,10 +10,11 @@ import math
 import psycopg
 import pytest
 
-from gameball_async import Batching, ConfigurationError, DeliveryError, Event, Retry
+from gameball_async import Batching, ConfigurationError, DeliveryError, Event, RateLimit, Retry
 from gameball_async.outbox import Relay
 from gameball_async.outbox._port import Changes, OutboxPage, SealedBatch
 from gameball_async.outbox._postgres import PostgresOutbox
+from gameball_async.outbox._relay import fair_share
 from gameball_async.sandbox import Fault, Sandbox
 
 from .postgres import PostgresServer
@@ -274,6 +275,29 @@ def shard_of(table: psycopg.Connection, player: str) -> int:
     row = table.execute("SELECT hashtextextended(%s, 0) & 63", (player,)).fetchone()
     assert row is not None
     return int(row[0])
+
+
+@pytest.mark.parametrize("fewest", [1, 2, 3, 5, 8, 40, 64, 100])
+@pytest.mark.parametrize("relays", [1, 2, 3, 4, 7, 10, 33, 64, 100])
+async def test_each_relay_that_owns_shards_has_a_request_in_each_window(relays: int, fewest: int) -> None:
+    share = fair_share(relays, fewest)
+    owners, rest = divmod(64, share)
+    smallest = rest or share
+    assert fewest * smallest // 64 >= 1
+    assert owners + (rest > 0) <= relays
+    if fewest >= 64:
+        assert share == -(-64 // relays)  # no relay stands by without need
+
+
+async def test_relays_stand_by_that_would_have_no_request_in_a_window(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    relays = [relay(dsn, sandbox, rate=RateLimit(per_second=1), name=name) for name in ("one", "another")]
+    async with running(*relays) as tasks:
+        await until(lambda: any(each.shards == 64 for each in relays), *tasks)
+        append(table, [("anna", "visit", 1)])
+        await until(lambda: not count(table, "gameball_event"), *tasks)
+    assert arrived(sandbox) == {"anna": [("visit", 1)]}
 
 
 async def test_stop_before_the_database_answers_ends_the_run(sandbox: Sandbox) -> None:

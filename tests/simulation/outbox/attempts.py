@@ -210,7 +210,7 @@ class Attempts:
     def _check_in_flight(self, attempt: Attempt) -> None:
         in_flight = [other for other in self.all if other.is_in_flight]
         for other in in_flight:
-            if other.player == attempt.player and not other.was_suspended:
+            if other.player == attempt.player and not (other.was_suspended or self._is_dead(other.relay)):
                 self._fail(f"#{attempt.number}: two requests in flight for {attempt.player}, beside {other}")
         if sum(other.process is attempt.process for other in in_flight) >= CONNECTIONS:
             self._fail(f"#{attempt.number}: more than {CONNECTIONS} requests in flight")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
 from gameball_async._core.batch import Batch
 from gameball_async.outbox._outbox_storage import Lease, OutboxStorage, _Scan
+from gameball_async.outbox._port import SHARDS, Membership
 from gameball_async.outbox._relay import Relay
 
 from ..mutants import Mutant, Mutate, _mutant
@@ -104,6 +106,10 @@ def _no_quiet(_: Any, __: Relay) -> float:
     return 0.0
 
 
+def _share_evenly(_: Mutate, __: Relay, membership: Membership) -> int:
+    return math.ceil(SHARDS / membership.relays)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     _mutant("renews after its death", "although it was declared dead", (Tables, "_lock_relay", _find_the_dead)),
     _mutant(
@@ -126,7 +132,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant("forgets events before their deletion", "again", (OutboxStorage, "ack", _forget_at_once)),
     _mutant("sends before the seal", "was not sealed", (OutboxStorage, "seal", _send_before_the_seal)),
     _mutant("uses new shards at once", "requests in", (Relay, "_use_limits", _use_all_shards)),
+    _mutant("owns shards that it cannot send", "left are", (Relay, "_fair_share", _share_evenly)),
     _mutant("leaves no quiet time", "requests in", (Relay, "_quiet", _no_quiet)),
     _mutant("lets a late statement remove a seal", "was not sealed", (Tables, "_unseal", _unseal_whatever_is_there)),
-    _mutant("hands over before its deletions", "which it delivered", (OutboxStorage, "close", _wait_for_nothing)),
+    _mutant("hands over before its deletions", "it delivered|again after", (OutboxStorage, "close", _wait_for_nothing)),
 )

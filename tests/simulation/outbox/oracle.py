@@ -176,7 +176,7 @@ class Oracle(History):
         """Seconds in which everything has to be delivered once the faults have stopped."""
         plan, events = self._plan, len(self._truths.by_seq)
         limits = plan.rate.windows()
-        pacing = sum(seconds * (3 * events / (most // 4) + 2) for most, seconds in limits)
+        pacing = sum(seconds * (3 * events / max(1, most // 4) + 2) for most, seconds in limits)
         halted = HALT_PAUSE if any(attempt.meaning is Meaning.HALT for attempt in self._attempts.all) else 0.0
         writing = max(0.0, writers_end(plan) - self._world.now)
         return (

@@ -149,7 +149,7 @@ class _Planner:
         random = self._random
         relays = random.choice([1, 2, 2, 3, 4])
         per_second, per_30_seconds = random.choice([(100, 1200), (100, 1200), (32, 200), (8, 80)])
-        return OutboxPlan(
+        plan = OutboxPlan(
             seed=self._seed,
             lease=self._lease,
             page=random.choice([2, 5, 20, 500]),
@@ -170,6 +170,9 @@ class _Planner:
             most_requests=random.choice([30, 100, 300]),
             latest=random.choice([0.1, 1.0, self._lease]),
         )
+        if self._chance(0.3) and len(plan.writings) < _FEW:  # more of them would take hours
+            plan = attrs.evolve(plan, rate=RateLimit(per_second=random.choice([1, 3]), per_30_seconds=30))
+        return plan
 
     def _retry(self) -> Retry:
         random = self._random
@@ -292,6 +295,9 @@ class _Planner:
         """A number of any magnitude between the two."""
         return math.exp(self._random.uniform(math.log(low), math.log(high)))
 
+
+_FEW = 20
+"""Transactions whose events can be sent at one request per second."""
 
 _LONG = frozenset({"limited_endless", "unavailable_later"})
 """Replies that ask for minutes, in which the relays would only poll."""

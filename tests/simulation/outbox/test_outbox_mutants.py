@@ -23,6 +23,8 @@ CAUGHT_BY = {
     "uses new shards at once": 5,
     "leaves no quiet time": 5,
     "forgets events before their deletion": 7,
+    "hands over before its deletions": 15,
+    "owns shards that it cannot send": 50,
     "lets a late statement remove a seal": 377,
 }
 """The seeds that caught mutants which few seeds catch; they are tried first."""
