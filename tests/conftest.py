@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,32 +58,33 @@ def build_once(
 
 @pytest.fixture(scope="session")
 def new_server(
-    build_once: Callable[[str, Callable[[Path], None]], Path], tmp_path_factory: pytest.TempPathFactory
+    build_once: Callable[[str, Callable[[Path], None]], Path],
 ) -> Iterator[Callable[[], PostgresServer]]:
     """Start a PostgreSQL server of one's own, to kill or to restart; it has the template "outbox"."""
-    from outbox.postgres import PostgresServer, initialise  # noqa: PLC0415 few tests need it
+    from outbox.postgres import PostgresServer, initialise, server_folder  # noqa: PLC0415 few tests need it
 
-    servers: list[PostgresServer] = []
+    def initialise_with_template(built: Path) -> None:
+        with server_folder("postgres") as folder:
+            data = folder / "data"
+            data.mkdir(mode=0o700)
+            initialise(data)
+            server = PostgresServer(data)
+            server.start()
+            server.create_template()
+            server.stop(signal.SIGINT)
+            shutil.copytree(data, built / "data")
 
-    def initialise_with_template(folder: Path) -> None:
-        data = folder / "data"
-        data.mkdir(mode=0o700)
-        initialise(data)
-        server = PostgresServer(data)
-        server.start()
-        server.create_template()
-        server.stop(signal.SIGINT)
+    with ExitStack() as stack:
 
-    def start() -> PostgresServer:
-        data = tmp_path_factory.mktemp("postgres") / "data"
-        shutil.copytree(build_once("postgres", initialise_with_template) / "data", data)
-        servers.append(PostgresServer(data))
-        servers[-1].start()
-        return servers[-1]
+        def start() -> PostgresServer:
+            data = stack.enter_context(server_folder("postgres")) / "data"
+            shutil.copytree(build_once("postgres", initialise_with_template) / "data", data)
+            server = PostgresServer(data)
+            stack.callback(server.stop)
+            server.start()
+            return server
 
-    yield start
-    for server in servers:
-        server.delete()
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ settled    it has its outcome                                       its deletion
                                                                     began before is outstanding
 =========  =======================================================  ================================================
 
-A shard is scanned once, player by player, so that whole backlogs merge. From then on only new events are read.
+A shard is scanned once, player by player, so that whole backlogs merge. From then on new events are read; and once a
+minute all of them, which finds nothing else unless the database has lost commits.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ _log = logger("gameball_async.relay")
 POLL = 0.2
 """Seconds between two looks for new events. A look takes the database 0.3 ms, and a notification for each event would
 cost the application most of its transactions."""
+
+RESCAN = 60.0
+"""Seconds between two scans of shards from their beginning. New events are found by the numbers of their transactions;
+after a failover to a replica that had not received everything, such numbers are used again."""
 
 _PAGE = 500
 """Events of one read, at most: placing them takes the loop about 2 ms."""
@@ -186,6 +191,7 @@ class OutboxStorage(Storage):
         self._baseline: tuple[int, str] | None = None  # what was visible to the last complete pass over new events
         self._pass: tuple[int, str] | None = None  # what was visible to the first page of the present pass
         self._passed = 0  # the last seq that the present pass has read
+        self._rescan_at = math.inf
         self._held: set[int] = set()
         self._deleted: list[int] = []  # held events whose deletion has committed
         self._has_work = Notifier()
@@ -288,6 +294,9 @@ class OutboxStorage(Storage):
         if self._claimed:
             await self._take_over(self._claimed.copy())
             return True
+        if self._passed == 0 and self._rescan_at <= self._callbacks.now():
+            self._rescan_at = math.inf
+            self._scans.extend(map(_Scan, self._tailed))
         has_scanned = has_tailed = False
         if self._scans and (room := self._room()):
             has_scanned = await self._scan(self._scans[0], room)
@@ -331,7 +340,10 @@ class OutboxStorage(Storage):
             scan.after = row.player, row.seq
         if len(page.rows) < limit:
             self._scans.popleft()
-            self._tailed.append(scan.shard)
+            if scan.shard not in self._tailed:
+                self._tailed.append(scan.shard)
+            if not self._scans:
+                self._rescan_at = self._callbacks.now() + RESCAN
             # what has committed behind the scan is read with the new events, and what is read twice is held
             self._baseline = scan.baseline if self._baseline is None else min(self._baseline, scan.baseline)
             self._pass, self._passed = None, 0

@@ -11,7 +11,7 @@ import pytest
 from gameball_async.sandbox import Sandbox
 
 from .pgbouncer import PgBouncer
-from .postgres import PostgresServer
+from .postgres import PostgresServer, server_folder
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def dsn(postgres: PostgresServer, database: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def pgbouncer(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgBouncer]:
+def pgbouncer(postgres: PostgresServer) -> Iterator[PgBouncer]:
     """Connections to the same server through pgbouncer: transaction mode, four connections for each database."""
     if shutil.which("pgbouncer") is None:
         pytest.skip("needs pgbouncer")
-    with PgBouncer(postgres, tmp_path_factory.mktemp("pgbouncer")) as pgbouncer:
+    with server_folder("pgbouncer") as folder, PgBouncer(postgres, folder) as pgbouncer:
         yield pgbouncer
 
 

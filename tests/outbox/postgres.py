@@ -8,6 +8,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -66,6 +68,16 @@ def initialise(data: Path) -> None:
         stdout=subprocess.DEVNULL,
         **unprivileged(),
     )
+
+
+@contextmanager
+def server_folder(name: str) -> Generator[Path]:
+    """Make a folder for a server's files.
+
+    Not one of pytest: each process of pytest that starts closes those to other users, and so to the server.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"gameball-{name}-") as folder:
+        yield Path(folder)
 
 
 def make_accessible(folder: Path) -> None:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from gameball_async import Batching, ConfigurationError, DeliveryError, Event, RateLimit, Retry
-from gameball_async.outbox import Relay
+from gameball_async.outbox import Relay, _outbox_storage
 from gameball_async.outbox._port import Changes, OutboxPage, SealedBatch
 from gameball_async.outbox._postgres import PostgresOutbox
 from gameball_async.outbox._relay import fair_share
@@ -71,6 +71,23 @@ async def test_a_late_commit_and_a_long_writer_hold_up_nothing(
             writer.commit()
             await until(lambda: "late" in arrived(sandbox), *tasks)
     assert sum(map(len, arrived(sandbox).values())) == 201
+
+
+async def test_events_with_the_numbers_of_old_transactions_are_found(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a failover to a replica that lacks the last commits: the new primary uses their numbers again."""
+    monkeypatch.setattr(_outbox_storage, "RESCAN", 0.5)
+    async with running(relay(dsn, sandbox)) as tasks:
+        append(table, [("anna", "visit", 1)])
+        await until(lambda: not count(table, "gameball_event"), *tasks)
+        table.execute(
+            "INSERT INTO gameball_event (player, name, metadata, xid)"
+            """ VALUES ('anna', 'order', '{"number": 2}', '4')"""
+        )
+        append(table, [("bert", "visit", 3)])
+        await until(lambda: not count(table, "gameball_event"), *tasks)
+    assert arrived(sandbox) == {"anna": [("visit", 1), ("order", 2)], "bert": [("visit", 3)]}
 
 
 async def test_nothing_of_a_rolled_back_transaction_or_savepoint_is_sent(
