@@ -167,8 +167,8 @@ class PostgresOutbox(OutboxDatabase):
             raise DatabaseUnavailable("it is a replica that cannot be written to")
         if not exists:
             raise ConfigurationError(
-                "the database has no outbox: apply what `gameball-async relay schema` prints, or check the address and "
-                "its search_path."
+                "the database has no outbox: apply what `gameball-async relay schema` prints, or check the address, "
+                "its search_path, and that the role has USAGE on the schema."
             )
         if comment != f"{COMMENT}{VERSION}":
             raise ConfigurationError(
@@ -368,14 +368,25 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
         ConfigurationError: if it cannot be read; the message does not quote it, because it may hold a password.
     """
     try:
-        return conninfo.conninfo_to_dict(dsn)
+        parts = conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
+        parts = None
+    if parts is None or _is_torn(parts):
         has_driver = dsn.startswith("postgres") and "+" in dsn.partition(":")[0]
         hint = ", without the driver" if has_driver else ""
         raise ConfigurationError(
             "the database's address cannot be read: give one such as postgresql://user@host:5432/name"
-            f"{hint}, with special characters encoded, or host=... dbname=... user=..."
-        ) from None
+            f"{hint}, with special characters encoded (@ as %40), or host=... dbname=... user=..."
+        )
+    return parts
+
+
+def _is_torn(parts: dict[str, Any]) -> bool:
+    """Whether the host or the port holds a part of a password in which `@` or `/` was not encoded."""
+    hosts = str(parts.get("host", "")).split(",")
+    ports = str(parts.get("port", "")).split(",")
+    has_password = any("@" in host and not host.startswith("/") for host in hosts)
+    return has_password or not all(port.strip().isdecimal() for port in ports if port)
 
 
 @contextmanager
@@ -383,10 +394,16 @@ def mapped_errors() -> Generator[None]:
     """Convert psycopg's errors to ConfigurationError, or to DatabaseUnavailable if the statement can be repeated."""
     try:
         yield
-    except (errors.InsufficientPrivilege, errors.UndefinedTable, errors.UndefinedColumn) as error:
+    except errors.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"the outbox cannot be used ({_first_line(error)}): apply what `gameball-async relay schema` prints, and "
-            "grant the relay's role its privileges, see `gameball-async relay schema --help`."
+            f"the outbox cannot be used ({_first_line(error)}): as the owner of the tables, apply what "
+            f"`gameball-async relay schema --since {VERSION} --grants APPLICATION RELAY` prints, with the names of the "
+            "application's and the relay's role."
+        ) from None
+    except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+        raise ConfigurationError(
+            f"the outbox cannot be used ({_first_line(error)}): apply what `gameball-async relay schema` prints, or "
+            "check the address, its search_path, and that the role has USAGE on the schema."
         ) from None
     except (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction) as error:
         raise DatabaseUnavailable(_first_line(error)) from None

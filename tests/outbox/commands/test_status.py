@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from cli.conftest import invoke
+from psycopg import sql
 
 from ..postgres import PostgresServer
 
@@ -141,17 +142,24 @@ def test_without_the_tables_it_says_how_to_create_them(postgres: PostgresServer,
     assert "gameball-async relay schema" in result.stderr
 
 
-def test_without_a_privilege_it_names_the_grants(postgres: PostgresServer, database: str) -> None:
+def test_without_a_privilege_it_names_the_command_that_grants_it(postgres: PostgresServer, database: str) -> None:
     role = f"nothing_{database}"
     postgres.execute("CREATE ROLE {} LOGIN", role)
     try:
         result = invoke("relay", "status", "--dsn", postgres.dsn(database, role))
+        granting = invoke("relay", "schema", "--since", 1, "--grants", role, role)
+        with postgres.connect(database) as owner:
+            owner.execute(granting.stdout.encode())
+        repeated = invoke("relay", "status", "--dsn", postgres.dsn(database, role))
+        with postgres.connect(database) as owner:
+            owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
     finally:
         postgres.execute("DROP ROLE {}", role)
 
     assert result.exit_code == 2
     assert "permission denied for table gameball_" in result.stderr
-    assert "gameball-async relay schema" in result.stderr
+    assert "`gameball-async relay schema --since 1 --grants APPLICATION RELAY`" in result.stderr
+    assert "no relay is running" in repeated.stderr + repeated.stdout
 
 
 def test_the_relays_own_role_may_do_everything(postgres: PostgresServer, database: str) -> None:
@@ -198,8 +206,10 @@ def test_a_database_that_cannot_be_reached_is_not_well() -> None:
         "postgres//shop:secret-1@db/shop",
         "postgresql+asyncpg://shop:secret-1@db/shop",
         "postgresql://shop:secret-1%z@db",
+        "postgresql://shop:p@secret-1@db/shop",
+        "postgresql://shop:secret-1/x@db/shop",
     ],
-    ids=["no colon", "a driver", "a percent sign"],
+    ids=["no colon", "a driver", "a percent sign", "an at sign", "a slash"],
 )
 def test_an_address_that_cannot_be_read_is_not_printed(dsn: str) -> None:
     result = invoke("relay", "status", "--dsn", dsn)
@@ -207,6 +217,13 @@ def test_an_address_that_cannot_be_read_is_not_printed(dsn: str) -> None:
     assert result.exit_code == 2
     assert "cannot be read" in result.stderr
     assert "secret-1" not in result.output
+
+
+def test_an_address_with_several_folders_and_ports_can_be_read() -> None:
+    result = invoke("relay", "status", "--dsn", "postgresql://shop@:6543,/shop?host=/none,/no%40ne")
+
+    assert result.exit_code == 1
+    assert "the outbox's database cannot be used: connection" in result.stderr
 
 
 def test_without_an_address_it_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
