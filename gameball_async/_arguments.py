@@ -89,10 +89,10 @@ def checked_journal(journal: str | PathLike | Journal | None, batching: Batching
     return journal if isinstance(journal, Journal) else Journal(journal)
 
 
-def checked_timeout(timeout: float, *, zero: bool = False) -> float:
+def checked_timeout(timeout: float, name: str = "timeout", *, zero: bool = False) -> float:
     is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     if not is_number or not (timeout > 0 or (zero and timeout == 0)):
-        raise ConfigurationError(f"timeout is {timeout!r}: give a number of seconds.")
+        raise ConfigurationError(f"{name} is {timeout!r}: give a number of seconds.")
     return timeout
 
 

@@ -92,7 +92,7 @@ class Relay:
                 f"{self._endpoint.switched_off_by} switches sending off, and a relay only sends: unset it, or stop the "
                 "relay."
             )
-        self._lease_seconds = checked_timeout(lease)
+        self._lease_seconds = checked_timeout(lease, "lease")
         if not _LEAST_LEASE <= self._lease_seconds < math.inf:
             raise ConfigurationError(f"lease={lease:g} cannot work: give at least {_LEAST_LEASE:g} seconds.")
         self._limits = () if rate is None else checked_type("rate", rate, RateLimit).windows()

@@ -211,7 +211,7 @@ async def test_a_relay_that_is_switched_off_refuses(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("lease", [0, 0.5, -1, math.inf, math.nan, True])
 async def test_a_lease_that_cannot_work_is_refused(lease: float) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="lease"):
         Relay("postgresql:///x", "test-key", lease=lease)
 
 
