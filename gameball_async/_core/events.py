@@ -207,7 +207,8 @@ def stored_event(
         contact("email", email)
         try:
             for key in _decode_stored(metadata):
-                check_key(name, key)
+                if key < "!" or not key.isascii():  # else it is not blank
+                    check_key(name, key)
         except msgspec.ValidationError:
             raise InvalidEvent(
                 f"event {name!r}: its metadata is no JSON object of numbers, strings, or arrays of these; insert "
