@@ -18,7 +18,7 @@ import attrs
 from _gameball_async_cli import EXIT_CODE
 
 from .. import Stats
-from .._log import counted
+from .._log import counted, fields
 from ._ready_file import ready_file
 from ._terminal import Interrupts, printable
 
@@ -54,7 +54,10 @@ class RelayRun:
                 if watch.done():  # the ready file cannot be written
                     watch.result()
                 if not work.done():
-                    _log.info("Stopping: requests in flight are finished, then the shards are handed over.")
+                    _log.info(
+                        "Stopping: requests in flight are finished, then the shards are handed over.",
+                        extra=fields("relay"),
+                    )
                     relay.stop()
                     await asyncio.wait({work, second}, return_when=asyncio.FIRST_COMPLETED)
                 if not work.done():
@@ -64,7 +67,7 @@ class RelayRun:
                 for task in (work, first, second, watch):
                     task.cancel()
                 await asyncio.wait({work, first, second, watch}, timeout=_LONGEST_CANCEL)
-        _log.info("Stopped. %s", summary(relay.stats()))
+        _log.info("Stopped. %s", summary(relay.stats()), extra=fields("relay"))
         return 0
 
     async def _watch(self, relay: Relay) -> None:
@@ -76,7 +79,7 @@ class RelayRun:
             while True:
                 if relay.shards != shards:
                     shards = relay.shards
-                    _log.info("This relay has %d of 64 shards.", shards, extra={"gameball_shards": shards})
+                    _log.info("This relay has %d of 64 shards.", shards, extra=fields("relay", shards=shards))
                 if self.path is not None:
                     with suppress(OSError):
                         os.utime(self.path)
