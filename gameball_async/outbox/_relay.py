@@ -7,27 +7,27 @@ import os
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import anyio
-import attrs
 
 from .._arguments import checked_observer, checked_retry, checked_timeout, checked_type
 from .._config import Batching, RateLimit, Retry
 from .._core.pacing import BreakerState, Pacing
-from .._core.receipts import Delivered, Notifier
-from .._core.stats import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart, Stats
+from .._core.receipts import Notifier
+from .._core.stats import ObservedClient, Observer, Stats
 from .._endpoint import Endpoint
 from .._engine.backends import current_backend, load_anyio
 from .._engine.callbacks import OnFailure
 from .._engine.flusher import Flusher
+from .._engine.reporting import Reporting
 from .._log import fields, logger
-from ..errors import ConfigurationError, DeliveryError
+from ..errors import ConfigurationError
 from ._outbox_storage import Lease, OutboxStorage, Repeating
 from ._port import SHARDS, Membership, OutboxDatabase, RelayReport
+from ._relay_stats import NOTHING, RateMeter, RelayObserver, summed, without_pending
 
 if TYPE_CHECKING:
     from .._engine.delivery import Delivery
@@ -108,17 +108,18 @@ class Relay:
         self._observed = ObservedClient(
             base_url=self._endpoint.base_url, api_version=self._endpoint.dialect.version, stats=self.stats
         )
-        self._observer = None if observer is None else _RelayObserver(checked_observer(observer), self._observed)
+        self._observer = None if observer is None else RelayObserver(checked_observer(observer), self._observed)
+        self._reporting = Reporting(observer, self._observed, lambda: self.stats().pending)  # of its start and end
         self._flusher: Flusher | None = None
         self._storage: OutboxStorage | None = None
-        self._ended = _NOTHING
+        self._ended = NOTHING
         self._is_ending = False  # whether the present flusher starts no further request
         self._is_stopping = False
         self._stopped = Notifier()
         self._membership: Membership | None = None
         self._clock = suspension_proof_clock
         self._renewing = anyio.Lock()
-        self._rate_meter = _RateMeter()
+        self._rate_meter = RateMeter()
 
     # ---------------------------------------------------------------- public
 
@@ -132,8 +133,7 @@ class Relay:
             ConfigurationError: if the tables are missing or may not be used, or no HTTP client can be made.
         """
         await load_anyio()
-        if self._observer is not None:
-            self._observer.begin()
+        self._reporting.started()
         try:
             await self._unless_stopped(self._database.check)
             while not self._is_stopping:
@@ -143,8 +143,7 @@ class Relay:
         finally:
             with anyio.move_on_after(1, shield=True):
                 await self._database.close()
-            if self._observer is not None:
-                self._observer.end()
+            self._reporting.closed(anyio.current_time())
 
     def stop(self) -> None:
         """Start no further request, finish those in flight, hand over the shards, and let `run` return.
@@ -170,7 +169,7 @@ class Relay:
 
         Events count as accepted when they are read. Those that it hands over unsettled are counted out again.
         """
-        return self._ended if self._flusher is None else _sum(self._ended, self._flusher.stats())
+        return self._ended if self._flusher is None else summed(self._ended, self._flusher.stats())
 
     def __repr__(self) -> str:
         return f"<Relay {self._name!r} {self._endpoint.dialect.version} at {self._endpoint.base_url}>"
@@ -229,7 +228,7 @@ class Relay:
                 await flusher.run(backend, lambda: None)
                 tasks.cancel_scope.cancel()
         finally:
-            self._ended, self._flusher, self._storage = _without_pending(self.stats()), None, None
+            self._ended, self._flusher, self._storage = without_pending(self.stats()), None, None
 
     async def _end_when_stopped(self) -> None:
         await self._stopped_once()
@@ -400,105 +399,6 @@ def fair_share(relays: int, fewest: int) -> int:
         if fewest * rest >= SHARDS:
             return share
     return SHARDS
-
-
-# ---------------------------------------------------------------- looking
-
-
-_NOTHING = Stats(
-    accepted=0,
-    delivered=0,
-    rejected=0,
-    dropped=0,
-    unknown=0,
-    buffered_events=0,
-    buffered_bytes=0,
-    oldest_age=0.0,
-    in_flight=0,
-    requests=0,
-    retries=0,
-    ambiguous=0,
-    paused_until=None,
-    halted=None,
-)
-
-_COUNTERS = (
-    "accepted",
-    "delivered",
-    "rejected",
-    "dropped",
-    "unknown",
-    "requests",
-    "retries",
-    "ambiguous",
-    "filtered",
-    "invalid",
-)
-
-
-def _sum(ended: Stats, present: Stats) -> Stats:
-    """Add the counters of flushers that have ended to those of the present one."""
-    return attrs.evolve(present, **{name: getattr(ended, name) + getattr(present, name) for name in _COUNTERS})
-
-
-def _without_pending(stats: Stats) -> Stats:
-    """Count events out that have no outcome: another relay reads them."""
-    counters = {name: getattr(stats, name) for name in _COUNTERS}
-    return attrs.evolve(_NOTHING, **counters | {"accepted": stats.accepted - stats.pending})
-
-
-class _RateMeter:
-    """Measures how many events are delivered per second, over the last ten seconds or so."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def rate(self, delivered: int, now: float) -> float:
-        """Add a sample, and return the rate."""
-        self._samples.append((now, delivered))
-        while self._samples[0][0] < now - _RATE_SECONDS and len(self._samples) > 1:
-            self._samples.popleft()
-        began, before = self._samples[0]
-        return (delivered - before) / (now - began) if now > began else 0.0
-
-
-_RATE_SECONDS = 10.0
-
-
-class _RelayObserver(Observer):
-    """Shows the user's observer one client for all flushers of a relay.
-
-    Args:
-        observer: the user's.
-        client: the relay as it knows it.
-    """
-
-    def __init__(self, observer: Observer, client: ObservedClient) -> None:
-        self._observer = observer
-        self._client = client
-
-    def begin(self) -> None:
-        """The relay starts."""
-        self._observer.on_start(self._client)
-
-    def end(self) -> None:
-        """The relay has ended."""
-        self._observer.on_close(self._client)
-
-    def on_request_start(self, client: ObservedClient, start: RequestStart) -> None:  # noqa: ARG002 a flusher's
-        self._observer.on_request_start(self._client, start)
-
-    def on_request_end(self, client: ObservedClient, start: RequestStart, end: RequestEnd) -> None:  # noqa: ARG002
-        self._observer.on_request_end(self._client, start, end)
-
-    def on_settled(self, client: ObservedClient, events: int, outcome: Delivered | DeliveryError) -> None:  # noqa: ARG002
-        self._observer.on_settled(self._client, events, outcome)
-
-    def on_pause(self, client: ObservedClient, reason: PauseReason) -> None:  # noqa: ARG002
-        self._observer.on_pause(self._client, reason)
-
-    def on_resume(self, client: ObservedClient, reason: PauseReason, seconds: float) -> None:  # noqa: ARG002
-        self._observer.on_resume(self._client, reason, seconds)
 
 
 def _innermost(error: BaseException) -> BaseException:

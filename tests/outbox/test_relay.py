@@ -10,7 +10,17 @@ import math
 import psycopg
 import pytest
 
-from gameball_async import Batching, ConfigurationError, DeliveryError, Event, RateLimit, Retry
+from gameball_async import (
+    Batching,
+    ConfigurationError,
+    Delivered,
+    DeliveryError,
+    Event,
+    ObservedClient,
+    Observer,
+    RateLimit,
+    Retry,
+)
 from gameball_async.outbox import Relay, _outbox_storage
 from gameball_async.outbox._port import Changes, OutboxPage, SealedBatch
 from gameball_async.outbox._postgres import PostgresOutbox
@@ -189,6 +199,43 @@ async def test_a_relay_that_the_others_have_declared_dead_starts_over(
     assert duplicates(sandbox, shop(5, 10)) == set()
     lines = [record for record in caplog.records if getattr(record, "gameball_cause", None) == "lease lost"]
     assert [record.levelno for record in lines] == [logging.WARNING]
+
+
+class CountingObserver(Observer):
+    """Notes what it is called for, and raises at the start and the end."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.clients: set[int] = set()
+
+    def on_start(self, client: ObservedClient) -> None:
+        self._note("start", client)
+        raise ZeroDivisionError
+
+    def on_settled(self, client: ObservedClient, events: int, outcome: Delivered | DeliveryError) -> None:  # noqa: ARG002
+        self._note(f"settled {events}", client)
+
+    def on_close(self, client: ObservedClient) -> None:
+        self._note(f"close {client.stats().delivered}", client)
+        raise ZeroDivisionError
+
+    def _note(self, call: str, client: ObservedClient) -> None:
+        self.calls.append(call)
+        self.clients.add(id(client))
+
+
+async def test_an_observer_sees_one_client_however_often_the_relay_starts_over(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    observer = CountingObserver()
+    async with running(it := relay(dsn, sandbox, observer=observer)) as tasks:
+        for number in range(2):
+            append(table, [("anna", "visit", number)])
+            await until(lambda: not count(table, "gameball_event"), *tasks)
+            table.execute("UPDATE gameball_relay SET dead = true")
+        await until(lambda: it.shards == 64, *tasks)
+    assert observer.calls == ["start", "settled 1", "settled 1", "close 2"]
+    assert len(observer.clients) == 1
 
 
 async def test_a_database_without_the_tables_is_named(empty_database: str, postgres: PostgresServer) -> None:
