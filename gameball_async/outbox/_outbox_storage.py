@@ -75,8 +75,8 @@ class Repeating:
                 if self._failed_since == -math.inf:
                     self._failed_since = anyio.current_time()
                     _log.warning(
-                        "the database is unavailable (%s): nothing new is sent, and the relay tries again. If this lasts, check "
-                        "the database, and the relay's address, role and password for it.",
+                        "the database is unavailable (%s): nothing new is sent, and the relay tries again. If this "
+                        "lasts, check the database, and the relay's address, role and password for it.",
                         error,
                         extra=fields("database", cause=str(error)),
                     )
