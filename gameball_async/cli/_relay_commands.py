@@ -37,6 +37,7 @@ DSN = "GAMEBALL_OUTBOX_DSN"
 _KINDS = {"rejected": "Rejected", "dropped": "Dropped", "unknown": "OutcomeUnknown"}
 _LONGEST_REASON = 100  # characters of a reason in a line
 _MASK = "***"
+_NEW_LOOP = asyncio.SelectorEventLoop if sys.platform == "win32" else None  # psycopg cannot use Windows' default
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -169,8 +170,11 @@ def run_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
 
         if options["path"] is not None:
             options["path"].unlink(missing_ok=True)  # of a relay that was killed
-        with logging_to_stderr(as_json=options["log_json"], verbose=options["verbose"]):
-            code = asyncio.run(RelayRun(made, options["path"]).run())
+        with (
+            logging_to_stderr(as_json=options["log_json"], verbose=options["verbose"]),
+            asyncio.Runner(loop_factory=_NEW_LOOP) as runner,
+        ):
+            code = runner.run(RelayRun(made, options["path"]).run())
     sys.exit(code)
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
@@ -357,7 +356,10 @@ async def _close_after(statement: asyncio.Task[Any], connection: psycopg.AsyncCo
 
 def _shut_down(connection: psycopg.AsyncConnection) -> None:
     """Let the statement that waits for an answer fail."""
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy,  # of whatever family it is
+    ):
         copy.shutdown(socket.SHUT_RDWR)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import socket
@@ -19,12 +20,12 @@ from .._core.pacing import BreakerState, Pacing
 from .._core.receipts import Notifier
 from .._core.stats import ObservedClient, Observer, Stats
 from .._endpoint import Endpoint
-from .._engine.backends import current_backend, load_anyio
+from .._engine.backends import AsyncioBackend, current_backend, load_anyio
 from .._engine.callbacks import OnFailure
 from .._engine.flusher import Flusher
 from .._engine.reporting import Reporting
 from .._log import fields, logger
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, LifecycleError
 from ._outbox_storage import Lease, OutboxStorage, Repeating
 from ._port import SHARDS, Membership, OutboxDatabase, RelayReport
 from ._relay_stats import NOTHING, RateMeter, RelayObserver, summed, without_pending
@@ -115,6 +116,7 @@ class Relay:
         self._ended = NOTHING
         self._is_ending = False  # whether the present flusher starts no further request
         self._is_stopping = False
+        self._has_run = False
         self._stopped = Notifier()
         self._membership: Membership | None = None
         self._clock = suspension_proof_clock
@@ -130,8 +132,14 @@ class Relay:
         suspended or cut off for longer than its lease, it starts over.
 
         Raises:
-            ConfigurationError: if the tables are missing or may not be used, or no HTTP client can be made.
+            ConfigurationError: if the tables are missing or may not be used, no HTTP client can be made, or the event
+                loop is one that psycopg cannot use: trio's, or on Windows asyncio's default.
+            LifecycleError: if it runs already, or has run.
         """
+        _check_loop()
+        if self._has_run:
+            raise LifecycleError("a relay runs once: make a new one.")
+        self._has_run = True
         await load_anyio()
         self._reporting.started()
         try:
@@ -372,6 +380,16 @@ def suspension_proof_clock() -> float:
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
+
+
+def _check_loop() -> None:
+    """Refuse event loops that psycopg cannot use; it would say so at each connection."""
+    if not isinstance(current_backend(), AsyncioBackend):
+        raise ConfigurationError("a relay needs asyncio: run it with asyncio.run().")
+    if sys.platform == "win32" and isinstance(asyncio.get_running_loop(), asyncio.ProactorEventLoop):
+        raise ConfigurationError(
+            "on Windows a relay needs another event loop: asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)."
+        )
 
 
 def _connected(dsn: str, lease: float) -> OutboxDatabase:

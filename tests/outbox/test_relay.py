@@ -6,9 +6,11 @@ import asyncio
 import json
 import logging
 import math
+import re
 
 import psycopg
 import pytest
+import trio
 
 from gameball_async import (
     Batching,
@@ -16,6 +18,7 @@ from gameball_async import (
     Delivered,
     DeliveryError,
     Event,
+    LifecycleError,
     ObservedClient,
     Observer,
     RateLimit,
@@ -236,6 +239,20 @@ async def test_an_observer_sees_one_client_however_often_the_relay_starts_over(
         await until(lambda: it.shards == 64, *tasks)
     assert observer.calls == ["start", "settled 1", "settled 1", "close 2"]
     assert len(observer.clients) == 1
+
+
+async def test_a_relay_runs_once(dsn: str, sandbox: Sandbox) -> None:
+    async with running(it := relay(dsn, sandbox)) as tasks:
+        await until(lambda: it.is_ready, *tasks)
+        with pytest.raises(LifecycleError, match="make a new one"):
+            await it.run()
+    with pytest.raises(LifecycleError, match="make a new one"):
+        await it.run()
+
+
+async def test_a_relay_under_trio_names_asyncio(sandbox: Sandbox) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape("asyncio.run()")):
+        await asyncio.to_thread(trio.run, relay("postgresql:///x", sandbox).run)
 
 
 async def test_a_database_without_the_tables_is_named(empty_database: str, postgres: PostgresServer) -> None:
