@@ -120,7 +120,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "counts its lease too long", "after the lease was over|declared dead", (Lease, "extend", _extend_generously)
     ),
-    _mutant("tails by seq", "left are", (OutboxStorage, "_tail", _tail_by_seq)),
+    _mutant("tails by seq", "left are|carries event", (OutboxStorage, "_tail", _tail_by_seq)),
     _mutant(
         "reads past what its first page saw",
         "carries event|is not in order",
