@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -116,7 +117,8 @@ class ResponseWriter:
             case ResponseMode.RESET:
                 end()
                 connection: socket.socket = self._transport.get_extra_info("socket")
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                with suppress(OSError):  # the client was quicker, and its socket is closed
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                 self._transport.abort()
                 await self.gone()
             case ResponseMode.NEVER:

@@ -110,6 +110,17 @@ def test_a_broken_connection_logs_no_error(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+def test_a_client_that_leaves_before_its_connection_is_reset_logs_no_error(
+    sandbox: Sandbox, calls: Calls, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.script(Fault.latency(0.05), Fault.reset_after())
+    calls.open().close()
+    sandbox.wait_for(lambda tally: tally.arrived == 1 and tally.in_flight == 0)
+    sandbox.stop()
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_stopping_twice_is_stopping_once(sandbox: Sandbox) -> None:
     sandbox.stop()
     sandbox.stop()
