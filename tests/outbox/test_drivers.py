@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -28,6 +28,7 @@ from gameball_async.outbox import psycopg as for_psycopg
 from gameball_async.outbox import sqlalchemy as for_sqlalchemy
 
 from .applications import DJANGO_ALIAS, on_django
+from .pgbouncer import PgBouncer
 from .postgres import PostgresServer
 
 DRIVERS = {"psycopg", "psycopg2", "asyncpg", "sqlalchemy", "django"}
@@ -233,3 +234,37 @@ Relay("dbname=shop", "a-key")
 
     assert done.stdout == "2\n"
     assert done.stderr.endswith('ModuleNotFoundError: A relay needs psycopg: pip install "gameball-async[outbox]"\n')
+
+
+# ---------------------------------------------------------------- behind pgbouncer
+
+
+async def psycopg_behind_pgbouncer(dsn: str) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn, prepare_threshold=None) as connection:
+        for number in range(20):
+            async with connection.transaction(force_rollback=number % 2 == 1):
+                await connection.execute(*for_psycopg.event("anna", "visit", {"number": number}))
+
+
+async def asyncpg_behind_pgbouncer(dsn: str) -> None:
+    connection = await cast("Any", asyncpg).connect(dsn, statement_cache_size=0)
+    try:
+        for number in range(20):
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute(*for_asyncpg.event("anna", "visit", {"number": number}))
+            await (transaction.rollback() if number % 2 else transaction.commit())
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("append", [psycopg_behind_pgbouncer, asyncpg_behind_pgbouncer])
+def test_ten_applications_append_through_four_connections(
+    append: Callable[[str], Coroutine[Any, Any, None]], pgbouncer: PgBouncer, database: str, table: psycopg.Connection
+) -> None:
+    async def append_ten_times() -> None:
+        await asyncio.gather(*(append(pgbouncer.dsn(database)) for _ in range(10)))
+
+    asyncio.run(append_ten_times())
+    query = "SELECT (metadata->>'number')::int, count(*) FROM gameball_event GROUP BY 1 ORDER BY 1"
+    assert table.execute(query).fetchall() == [(number, 10) for number in range(0, 20, 2)]
