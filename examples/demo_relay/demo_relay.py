@@ -285,6 +285,7 @@ def _shop(dsn: str, plan: Plan) -> Generator[subprocess.Popen[bytes]]:
 def _suspend(relay: RelayProcess, other: RelayProcess, outbox: Outbox, receiver: Receiver, delivered: int) -> Incident:
     """Suspend a relay until the other one has taken over, and resume it."""
     _wait(lambda: receiver.delivered() >= delivered or outbox.is_empty(), "deliveries")
+    _wait(lambda: outbox.shards_of(relay.name) > 0, "shards of the relay")
     _wait(lambda: bool(outbox.sealed_lines(relay.name)) or outbox.is_empty(), "a request in flight")
     began = time.monotonic()
     relay.process.send_signal(signal.Signals["SIGSTOP"])  # by name, as Windows has neither
@@ -300,6 +301,7 @@ def _suspend(relay: RelayProcess, other: RelayProcess, outbox: Outbox, receiver:
 def _kill(relay: RelayProcess, other: RelayProcess, outbox: Outbox, receiver: Receiver, delivered: int) -> Incident:
     """Kill a relay, and wait until the other one has taken over."""
     _wait(lambda: receiver.delivered() >= delivered or outbox.is_empty(), "deliveries")
+    _wait(lambda: outbox.shards_of(relay.name) > 0, "shards of the relay")
     _wait(lambda: bool(outbox.sealed_lines(relay.name)) or outbox.is_empty(), "a request in flight")
     began = time.monotonic()
     relay.process.kill()
