@@ -193,7 +193,7 @@ class Relay:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancel_when, lease.lost, tasks.cancel_scope)
-                await self._repeating(partial(self._renew, lease))
+                await self._unless_stopped(partial(self._renew, lease))
                 tasks.start_soon(self._renew_forever, lease)
                 while not self._is_stopping:
                     await self._run_flusher(lease)
@@ -255,8 +255,8 @@ class Relay:
             return
         async with self._renewing:  # a renewal that began before would still list these shards
             surplus = sorted(self._membership.shards)[self._fair_share(self._membership) :]
-            await self._repeating(partial(self._database.release, lease.relay, surplus, self._quiet))
-        await self._repeating(partial(self._renew, lease))
+            await self._unless_stopped(partial(self._database.release, lease.relay, surplus, self._quiet))
+        await self._unless_stopped(partial(self._renew, lease))
 
     async def _hand_over(self, lease: Lease) -> None:
         """Release all shards and leave, so that no relay has to wait for the end of the lease."""

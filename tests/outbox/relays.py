@@ -16,6 +16,7 @@ import psycopg
 
 from gameball_async import Batching, Retry
 from gameball_async.outbox import Relay
+from gameball_async.outbox._port import OutboxDatabase
 from gameball_async.sandbox import Sandbox
 
 SOON = Batching(linger=0.01)
@@ -26,7 +27,7 @@ LEASE = 2.0
 """Seconds: short, so that a takeover takes little of a test's time."""
 
 
-def relay(dsn: str, sandbox: Sandbox, **settings: Any) -> Relay:
+def relay(dsn: str | OutboxDatabase, sandbox: Sandbox, **settings: Any) -> Relay:
     """A relay of the sandbox that loses no time, without pacing."""
     usual: dict[str, Any] = {"rate": None, "lease": LEASE, "batching": SOON, "retry": QUICK}
     return Relay(dsn, "test-key", base_url=sandbox.url, **{**usual, **settings})

@@ -25,7 +25,14 @@ from gameball_async import (
     Retry,
 )
 from gameball_async.outbox import Relay, _outbox_storage
-from gameball_async.outbox._port import Changes, OutboxPage, SealedBatch
+from gameball_async.outbox._port import (
+    Changes,
+    DatabaseUnavailable,
+    Membership,
+    OutboxPage,
+    RelayReport,
+    SealedBatch,
+)
 from gameball_async.outbox._postgres import PostgresOutbox
 from gameball_async.outbox._relay import fair_share
 from gameball_async.sandbox import Fault, Sandbox
@@ -239,6 +246,21 @@ async def test_an_observer_sees_one_client_however_often_the_relay_starts_over(
         await until(lambda: it.shards == 64, *tasks)
     assert observer.calls == ["start", "settled 1", "settled 1", "close 2"]
     assert len(observer.clients) == 1
+
+
+class Unrenewable(PostgresOutbox):
+    """A database that fails at each renewal of a lease."""
+
+    async def renew(self, relay: int, lease: float, report: RelayReport) -> Membership | None:  # noqa: ARG002
+        raise DatabaseUnavailable("it has gone")
+
+
+async def test_stop_ends_a_relay_whose_database_has_gone_after_the_registration(
+    dsn: str, table: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    async with running(relay(Unrenewable(dsn, timeout=1), sandbox)) as tasks:
+        await until(lambda: count(table, "gameball_relay"), *tasks)
+    assert count(table, "gameball_relay WHERE NOT dead") == 0
 
 
 async def test_a_relay_runs_once(dsn: str, sandbox: Sandbox) -> None:
