@@ -16,6 +16,7 @@ import msgspec
 from .._config import REJECTING, Conversion
 from ..errors import InvalidEvent
 from .conversion import GREATEST_INT, LEAST_INT, check_key, converted, sendable_values
+from .remedies import quoted
 from .texts import NAME, PLAYER, OnPadded, contact, text, without_surrogates
 
 Number = int | float | Decimal
@@ -211,11 +212,11 @@ def stored_event(
                     check_key(name, key)
         except msgspec.ValidationError:
             raise InvalidEvent(
-                f"event {name!r}: its metadata is no JSON object of numbers, strings, or arrays of these; insert "
+                f"event {quoted(name)}: its metadata is no JSON object of numbers, strings, or arrays of these; insert "
                 "events with gameball_async.outbox, which checks them."
             ) from None
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise InvalidEvent(f"event {name!r}: its metadata is no JSON that can be sent.") from None
+            raise InvalidEvent(f"event {quoted(name)}: its metadata is no JSON that can be sent.") from None
     return EncodedEvent(player, name, _encode(name) + b":" + metadata, mobile, email)
 
 

@@ -358,7 +358,7 @@ def _shut_down(connection: psycopg.AsyncConnection) -> None:
     """Let the statement that waits for an answer fail."""
     with (
         suppress(OSError, psycopg.Error),
-        socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy,  # of whatever family it is
+        socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy,  # it may be of any family
     ):
         copy.shutdown(socket.SHUT_RDWR)
 
