@@ -9,7 +9,21 @@ except ModuleNotFoundError as error:
         f'The sandbox needs {error.name}: pip install "gameball-async[sandbox]"', name=error.name
     ) from error
 from ._faults import Fault
+from ._jobs import FailedItem, JobRecord, Jobs
 from ._memory import HeldEvent, RequestRecord, Tally, Violation
+from ._preview import Reward
 from ._rules import Limits
 
-__all__ = ["Fault", "HeldEvent", "Limits", "RequestRecord", "Sandbox", "Tally", "Violation"]
+__all__ = [
+    "FailedItem",
+    "Fault",
+    "HeldEvent",
+    "JobRecord",
+    "Jobs",
+    "Limits",
+    "RequestRecord",
+    "Reward",
+    "Sandbox",
+    "Tally",
+    "Violation",
+]

@@ -29,6 +29,11 @@ Kind = _Literal[
 
 _KINDS = ", ".join(get_args(Kind))
 
+RouteName = _Literal["events", "batch", "status", "stop", "preview"]
+"""What a request asks of the API, in any version: to track events, or one of the requests beside that."""
+
+_ROUTES = ", ".join(get_args(RouteName))
+
 
 class When(TypedDict, total=False):
     """The keyword arguments of all faults; see `Fault`."""
@@ -39,6 +44,7 @@ class When(TypedDict, total=False):
     times: int | None
     players: Collection[str] | None
     events: Collection[str] | None
+    routes: Collection[RouteName] | None
 
 
 # informational answers are not final, and there is no status above 599
@@ -61,15 +67,17 @@ def _names(value: Iterable[str] | str | None) -> frozenset[str] | None:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One fault. Create it with its classmethods, which also take the first six arguments.
+    """One fault. Create it with its classmethods, which also take the first seven arguments.
 
     Args:
         probability: the share of the matching requests that it affects, 0 to 1.
         start: seconds after the script was set when it begins.
         duration: seconds until it ends.
         times: the maximum number of requests that it affects, or None.
-        players: the players that it affects, or None for all.
+        players: it affects only requests for one of these players; None for all.
         events: it affects only requests with one of these event names; None for all.
+        routes: it affects only these requests: `"events"`, `"batch"` (a bulk request),
+            `"status"` and `"stop"` (of a job), `"preview"`; None for all.
         kind: the name of its classmethod.
         http_status: the status of the answer, if the kind has one.
         code: Gameball's code in the answer; None leaves the body empty.
@@ -91,6 +99,7 @@ class Fault:
     times: int | None = attrs.field(default=None, validator=_whole_number)
     players: frozenset[str] | None = attrs.field(default=None, converter=_names)
     events: frozenset[str] | None = attrs.field(default=None, converter=_names)
+    routes: frozenset[str] | None = attrs.field(default=None, converter=_names)
     kind: Kind
     http_status: int = attrs.field(default=500, validator=attrs.validators.instance_of(int))
     code: int | None = attrs.field(default=None, validator=_whole_number)
@@ -106,6 +115,8 @@ class Fault:
         _require(0 <= self.probability <= 1, f"probability={self.probability!r}", "a share from 0 to 1")
         _require(0 <= self.start < math.inf, f"start={self.start!r}", "seconds of at least 0")
         _require(self.duration > 0, f"duration={self.duration!r}", "seconds above 0")
+        unknown = (self.routes or frozenset()) - frozenset(get_args(RouteName))
+        _require(not unknown, f"routes={sorted(self.routes or ())!r}", f"some of {_ROUTES}")
         _require(self.times is None or self.times > 0, f"times={self.times!r}", "a count of at least 1, or None")
         _require(
             _LOWEST_STATUS <= self.http_status <= _HIGHEST_STATUS,
@@ -323,12 +334,12 @@ class FaultScript:
         """Return how many requests a fault has affected, or None if it is not in the script or used up."""
         return next((entry.hits for entry in self._entries if entry.fault == fault and not entry.is_used_up), None)
 
-    def plan(self, player: str | None, events: Collection[str], now: float) -> Plan:
-        """Decide what happens to a request of a player (None if unknown) that arrived at `now`."""
+    def plan(self, route: RouteName, players: Collection[str], events: Collection[str], now: float) -> Plan:
+        """Decide what happens to a request that arrived at `now`, for these players with these event names."""
         fault, delay = None, 0.0
         for entry in self._entries:
             is_latency = entry.fault.kind == "latency"
-            if (fault is not None and not is_latency) or not self._matches(entry, player, events, now):
+            if (fault is not None and not is_latency) or not self._matches(entry, route, players, events, now):
                 continue
             if is_latency:
                 delay += self._generator.uniform(entry.fault.seconds, entry.fault.up_to)
@@ -336,12 +347,15 @@ class FaultScript:
                 fault = entry.fault
         return Plan(fault, delay)
 
-    def _matches(self, entry: _Entry, player: str | None, events: Collection[str], now: float) -> bool:
+    def _matches(
+        self, entry: _Entry, route: RouteName, players: Collection[str], events: Collection[str], now: float
+    ) -> bool:
         fault = entry.fault
         matches = (
             fault.start <= now - entry.since < fault.start + fault.duration
             and not entry.is_used_up
-            and (fault.players is None or player in fault.players)
+            and (fault.routes is None or route in fault.routes)
+            and (fault.players is None or not fault.players.isdisjoint(players))
             and (fault.events is None or not fault.events.isdisjoint(events))
             and (fault.probability >= 1 or self._generator.random() < fault.probability)
         )

@@ -10,21 +10,32 @@ from uuid import uuid4
 
 import attrs
 
+from ._faults import RouteName
+from ._jobs import AppliedItem, JobRecord, JobStore
 from ._responses import Refusal
 from ._rules import Metadata, ParsedRequest
 
 _SECONDS = 60
+_WITH_EVENTS: frozenset[RouteName | None] = frozenset({"events", "batch", None})
+_FIRST_ERROR = 400
 
 
 @attrs.frozen
 class ActivityCounts:
-    """Requests that have ended: those whose events were applied, and the others."""
+    """Requests that have ended.
+
+    Args:
+        applied: those whose events were applied or accepted as a job.
+        unapplied: those that were refused or not answered.
+        others: successful requests about a job, and previews.
+    """
 
     applied: int = 0
     unapplied: int = 0
+    others: int = 0
 
-    def plus(self, *, applied: bool) -> ActivityCounts:
-        return ActivityCounts(self.applied + applied, self.unapplied + (not applied))
+    def plus(self, *, applied: int = 0, unapplied: int = 0, others: int = 0) -> ActivityCounts:
+        return ActivityCounts(self.applied + applied, self.unapplied + unapplied, self.others + others)
 
 
 class Activity:
@@ -36,14 +47,20 @@ class Activity:
         self._players: dict[str, ActivityCounts] = {}
         self._seconds: deque[tuple[int, ActivityCounts]] = deque(maxlen=_SECONDS)
 
-    def add(self, player: str | None, end: float, *, applied: bool) -> None:
-        """Count a request that ended at a time in seconds."""
-        self.all = self.all.plus(applied=applied)
-        if player is not None:
-            self._players[player] = self._players.pop(player, ActivityCounts()).plus(applied=applied)
-        second = int(end)
+    def add(self, record: RequestRecord) -> None:
+        """Count a request that has ended."""
+        is_other = record.route not in _WITH_EVENTS and record.status is not None and record.status < _FIRST_ERROR
+        more = {"applied" if record.applied else "others" if is_other else "unapplied": 1}
+        self.all = self.all.plus(**more)
+        if record.player is not None and record.route == "events":
+            self._players[record.player] = self._players.pop(record.player, ActivityCounts()).plus(**more)
+        second = int(record.end)
         counts = self._seconds.pop()[1] if self._seconds and self._seconds[-1][0] == second else ActivityCounts()
-        self._seconds.append((second, counts.plus(applied=applied)))
+        self._seconds.append((second, counts.plus(**more)))
+
+    def add_item(self, player: str) -> None:
+        """Count an item of a player whose events were applied."""
+        self._players[player] = self._players.pop(player, ActivityCounts()).plus(applied=1)
 
     def seconds(self, now: float) -> list[tuple[int, ActivityCounts]]:
         """Return the counts of each second of the last minute in which requests ended."""
@@ -84,15 +101,20 @@ class RequestRecord:
         start: when its body had arrived, in seconds of `time.monotonic`.
         end: just before the last byte of the answer was sent, in the same seconds.
         path: the route that was asked for.
-        player: the player's id, or None if it cannot be read.
-        events: the names of its events, in order, if they can be read.
+        player: the player's id, or None if it cannot be read, and for bulk requests.
+        events: the names of its events, in order, if they can be read; those of a bulk request
+            without repetitions.
         status: the HTTP status of the answer, or None if there was none.
         code: Gameball's code in the answer, or None.
-        applied: whether its events were applied.
+        applied: whether its events were applied, or accepted as a job.
         fault: the kind of the fault that determined its answer, or None.
         digest: SHA-256 of the body, in hexadecimal: equal digests are equal bytes.
         left: whether the client disconnected before the end.
         reason: why it was refused, without keys, contacts or the player's id, or the fault's message; or None.
+        route: what it asked for: `"events"`, `"batch"` (a bulk request), `"status"`, `"stop"` or
+            `"preview"`; None if there is nothing at its path.
+        items: how many items a bulk request had, if they can be read.
+        job: the id of the job that it created or was about, or None.
     """
 
     number: int
@@ -108,6 +130,9 @@ class RequestRecord:
     digest: str
     left: bool
     reason: str | None = None
+    route: RouteName | None = None
+    items: int = 0
+    job: int | None = None
 
 
 @attrs.frozen
@@ -132,11 +157,15 @@ class Tally:
     Args:
         arrived: requests whose body has been read.
         in_flight: requests among them that have not ended.
-        applied: requests among them whose events were applied.
+        applied: requests among them whose events were applied, or accepted as a job.
         events: events held.
         players: players who hold events.
         violations: rules broken.
         statuses: how often each HTTP status was answered; `None` counts the requests without an answer.
+        jobs: jobs accepted.
+        unfinished_jobs: jobs among them that are not completed, failed or stopped.
+        items: items of jobs that have been processed, failed ones included.
+        failed_items: items among them that failed.
     """
 
     arrived: int
@@ -146,6 +175,10 @@ class Tally:
     players: int
     violations: int
     statuses: Mapping[int | None, int]
+    jobs: int = 0
+    unfinished_jobs: int = 0
+    items: int = 0
+    failed_items: int = 0
 
 
 @attrs.frozen
@@ -158,6 +191,7 @@ class LatestChanges:
         records: the latest requests that have ended since the earlier position, in order.
         ended: the counts of all requests that have ended.
         seconds: the counts of each second of the last minute.
+        jobs: the latest jobs.
         tally: all counts.
     """
 
@@ -166,6 +200,7 @@ class LatestChanges:
     records: list[RequestRecord]
     ended: ActivityCounts
     seconds: list[tuple[int, ActivityCounts]]
+    jobs: list[JobRecord]
     tally: Tally
 
 
@@ -185,9 +220,12 @@ class SandboxMemory:
         self._changed = threading.Condition()
         self._number = 0
         self._in_flight = 0
+        self.jobs = JobStore(self._changed, self._apply_items)
         self._clear()
 
     def _clear(self) -> None:
+        self.jobs.clear()
+        self._names: set[str] = set()
         self._holdings: dict[str, list[HeldEvent]] = {}
         self._requests: list[RequestRecord] = []
         self._violations: list[Violation] = []
@@ -218,9 +256,35 @@ class SandboxMemory:
         held = [HeldEvent(name, metadata, *contact, number) for name, metadata in parsed.events.items()]
         with self._changed:
             self._holdings.setdefault(player, []).extend(held)
+            self._names.update(parsed.events)
             self._applied += 1
             self._events += len(held)
             self._changed.notify_all()
+
+    def accepted(self) -> None:
+        """Count a bulk request that was accepted as a job."""
+        with self._changed:
+            self._applied += 1
+            self._changed.notify_all()
+
+    def _apply_items(self, number: int, items: list[AppliedItem]) -> None:
+        """Record the events of a job's items as applied; its bulk request has this number. Needs the lock."""
+        for player, events in items:
+            held = [HeldEvent(name, metadata, None, None, number) for name, metadata in events]
+            self._holdings.setdefault(player, []).extend(held)
+            self._names.update(event.name for event in held)
+            self._events += len(held)
+            self._activity.add_item(player)
+
+    def holds(self, player: str) -> bool:
+        """Whether a player holds an event."""
+        with self._changed:
+            return player in self._holdings
+
+    def has_received(self, name: str) -> bool:
+        """Whether an event of a name was applied."""
+        with self._changed:
+            return name in self._names
 
     def violate(self, number: int, refusal: Refusal) -> None:
         """Record a broken rule."""
@@ -232,7 +296,7 @@ class SandboxMemory:
             self._requests.append(record)
             self._statuses[record.status] += 1
             self._in_flight -= 1
-            self._activity.add(record.player, record.end, applied=record.applied)
+            self._activity.add(record)
             self._changed.notify_all()
 
     def holdings(self) -> dict[str, list[HeldEvent]]:
@@ -251,14 +315,20 @@ class SandboxMemory:
         with self._changed:
             return self._tally()
 
-    def changes_since(self, era: str, position: int, *, most: int, now: float) -> LatestChanges:
-        """Return what changed since a position of an era, with at most `most` records."""
+    def changes_since(self, era: str, position: int, *, most: int, most_jobs: int, now: float) -> LatestChanges:
+        """Return what changed since a position of an era, with at most `most` records and the latest `most_jobs`."""
         with self._changed:
             end = len(self._requests)
             since = min(max(position, 0), end) if era == self._era else 0
             records = self._requests[max(since, end - most) :]
             return LatestChanges(
-                self._era, end, records, self._activity.all, self._activity.seconds(now), self._tally()
+                era=self._era,
+                position=end,
+                records=records,
+                ended=self._activity.all,
+                seconds=self._activity.seconds(now),
+                jobs=self.jobs.records(most_jobs),
+                tally=self._tally(),
             )
 
     def players(self, like: str, most: int) -> list[PlayerSummary]:
@@ -289,4 +359,8 @@ class SandboxMemory:
             players=len(self._holdings),
             violations=len(self._violations),
             statuses=dict(self._statuses),
+            jobs=len(self.jobs),
+            unfinished_jobs=self.jobs.unfinished,
+            items=self.jobs.items,
+            failed_items=self.jobs.failed_items,
         )

@@ -143,6 +143,7 @@ _GUARDS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 # ---------------------------------------------------------------- the page's data
 
 MOST_RECORDS = 100
+MOST_JOBS = 20
 MOST_PLAYERS = 50
 MOST_HELD = 200
 _MOST_NAMES = 12
@@ -158,7 +159,7 @@ _OUTCOMES: Mapping[str, str] = {
 }
 
 
-def _changes(found: LatestChanges, use: Sequence[Use], *, since_1970: float) -> dict[str, object]:
+def _changes(found: LatestChanges, use: tuple[list[Use], list[Use]], *, since_1970: float) -> dict[str, object]:
     """Return the latest changes; `since_1970` converts monotonic seconds to those since 1970."""
     tally = found.tally
     return {
@@ -169,8 +170,9 @@ def _changes(found: LatestChanges, use: Sequence[Use], *, since_1970: float) -> 
         "applied": found.ended.applied,
         "unapplied": found.ended.unapplied,
         "violations": tally.violations,
-        "windows": [attrs.asdict(window) for window in use],
-        "seconds": [[second, counts.applied, counts.unapplied] for second, counts in found.seconds],
+        "windows": [attrs.asdict(window) for window in use[0]],
+        "otherWindows": [attrs.asdict(window) for window in use[1]],
+        "seconds": [[second, counts.applied, counts.unapplied, counts.others] for second, counts in found.seconds],
         "rows": [_row(record, since_1970) for record in found.records],
     }
 
@@ -304,7 +306,9 @@ class _EventSource:
     def next(self) -> bytes:
         """Return the next message, or empty bytes if nothing has changed."""
         now = time.monotonic()
-        found = self._handler.memory.changes_since(self._era, self._position, most=MOST_RECORDS, now=now)
+        found = self._handler.memory.changes_since(
+            self._era, self._position, most=MOST_RECORDS, most_jobs=MOST_JOBS, now=now
+        )
         state = {
             "isFresh": found.era != self._era,
             **_changes(found, self._handler.use(), since_1970=time.time() - now),

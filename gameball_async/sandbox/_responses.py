@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from typing import Literal
 
 import attrs
 
-from ._faults import Fault
+from ._faults import Fault, RouteName
 
 # ---------------------------------------------------------------- the API's versions
 
@@ -62,6 +63,59 @@ DIALECTS = (
     _v4("v4.1", needs_secret=True),
 )
 
+# ---------------------------------------------------------------- routes
+
+Pair = Literal["openapi", "tutorial"]
+"""The two documented pairs of paths of a job: those of Gameball's OpenAPI file, and those of its tutorials."""
+
+
+@attrs.frozen(kw_only=True)
+class ApiRoute:
+    """What requests with one method at one path ask for.
+
+    Args:
+        name: what they ask for.
+        method: the HTTP method.
+        path: the path; with `{job}` for a job's id.
+        dialect: the API version.
+        needs_secret: whether the SecretKey header is required.
+        pair: the pair that it belongs to, if it is about a job.
+    """
+
+    name: RouteName
+    method: str
+    path: str
+    dialect: Dialect
+    needs_secret: bool
+    pair: Pair | None = None
+
+
+def _routes(dialect: Dialect) -> Iterator[ApiRoute]:
+    """Return the routes of a version; bulk requests need both keys, and exist only in v4."""
+    yield ApiRoute(name="events", method="POST", path=dialect.path, dialect=dialect, needs_secret=dialect.needs_secret)
+    if dialect.is_v3:
+        return
+    bulk: list[tuple[RouteName, str, str, Pair | None]] = [
+        ("batch", "POST", "batch/events", None),
+        ("status", "GET", "batches/{job}/status", "openapi"),
+        ("stop", "POST", "batches/{job}/stop", "openapi"),
+        ("status", "GET", "batch/{job}", "tutorial"),
+        ("stop", "DELETE", "batch/{job}", "tutorial"),
+    ]
+    base = f"/api/{dialect.version}/integrations"
+    for name, method, path, pair in bulk:
+        yield ApiRoute(name=name, method=method, path=f"{base}/{path}", dialect=dialect, needs_secret=True, pair=pair)
+    yield ApiRoute(
+        name="preview",
+        method="POST",
+        path=f"{base}/events/reward-preview",
+        dialect=dialect,
+        needs_secret=dialect.needs_secret,
+    )
+
+
+ROUTES = tuple(route for dialect in DIALECTS for route in _routes(dialect))
+
 # ---------------------------------------------------------------- errors
 
 
@@ -111,6 +165,12 @@ ERRORS: Mapping[str, Error] = {
     "bad_number":         Error(422, 7,    422, 3003),
     "bad_text":           Error(422, 7,    422, 3003),
     "empty_name":         Error(422, 12,   422, 3006),
+    # of bulk requests and previews, which exist only in v4
+    "missing_items":      Error(400, 4,    400, 3000),
+    "too_many_items":     Error(400, 13,   400, 3016),
+    "long_player":        Error(400, 13,   400, 3016),
+    "no_job":             Error(404, 3,    404, 4004),
+    "no_customer":        Error(404, 101,  404, 7000),
 }  # fmt: skip
 
 # by the thousands of a v4 code; spelled as in live answers

@@ -6,7 +6,7 @@ import json
 import math
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import takewhile
 from types import NoneType
 from typing import NoReturn, TypeGuard, cast
@@ -49,6 +49,8 @@ class ParsedRequest:
         mobile: the phone number, or None.
         email: the e-mail address, or None.
         refusal: the first rule broken, or None.
+        items: the items of a bulk request, each with its own refusal; empty in a refused body.
+        invalid: why events of a preview cannot be evaluated, by name.
     """
 
     player: str | None = None
@@ -57,6 +59,15 @@ class ParsedRequest:
     mobile: str | None = attrs.field(default=None, repr=False)
     email: str | None = attrs.field(default=None, repr=False)
     refusal: Refusal | None = None
+    items: tuple[ParsedRequest, ...] = attrs.field(default=(), repr=False)
+    invalid: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+
+    @property
+    def players(self) -> Collection[str]:
+        """The ids of all players that can be read."""
+        if self.items:
+            return {item.player for item in self.items if item.player is not None}
+        return () if self.player is None else (self.player,)
 
 
 class _Object(dict[str, object]):
@@ -67,19 +78,58 @@ class _Object(dict[str, object]):
 
 def read(dialect: Dialect, content_type: str, body: bytes) -> ParsedRequest:
     """Parse and validate a request's body; return its events, or the first refusal with what could be read."""
+    payload = _payload(content_type, body)
+    if isinstance(payload, Refusal):
+        return ParsedRequest(refusal=payload)
+    return _parsed(dialect, payload, _FIELDS)
+
+
+def read_bulk(dialect: Dialect, content_type: str, body: bytes) -> ParsedRequest:
+    """Parse a bulk request's body; only its envelope can be refused as a whole, each item is refused by itself."""
+    payload = _payload(content_type, body)
+    refusal = payload if isinstance(payload, Refusal) else next(_rules_of_envelope(payload), None)
+    if isinstance(payload, Refusal) or refusal is not None:
+        return ParsedRequest(refusal=refusal)
+    items = tuple(_parsed(dialect, item, _ITEM_FIELDS) for item in cast("list[_Object]", payload["body"]))
+    return ParsedRequest(items=items, names=tuple(dict.fromkeys(name for item in items for name in item.names)))
+
+
+def read_preview(dialect: Dialect, content_type: str, body: bytes) -> ParsedRequest:
+    """Parse a preview's body; an event with invalid metadata does not refuse the others."""
+    payload = _payload(content_type, body)
+    refusal = payload if isinstance(payload, Refusal) else next(_rules_of_preview(dialect, payload), None)
+    if isinstance(payload, Refusal) or refusal is not None:
+        return ParsedRequest(refusal=refusal)
+    events = cast("Mapping[str, object]", payload["events"])
+    invalid: dict[str, str] = {}
+    for name, metadata in events.items():
+        if (broken := next(_rules_of_previewed(name, metadata), None)) is not None:
+            invalid[name] = broken.detail
+    return ParsedRequest(player=cast("str", payload[dialect.id_field]), names=tuple(events), invalid=invalid)
+
+
+_FIELDS = ("events", "mobile", "email")
+
+# https://developer.gameball.co, "Batch events": an item has no contact
+_ITEM_FIELDS = ("events",)
+
+_MOST_ITEMS = 1000
+
+_LONGEST_PREVIEWED_PLAYER = 100  # characters
+
+
+def _payload(content_type: str, body: bytes) -> _Object | Refusal:
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        return ParsedRequest(refusal=Refusal("content_type", "The Content-Type must be application/json."))
+        return Refusal("content_type", "The Content-Type must be application/json.")
     try:
         payload = _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
-        return ParsedRequest(refusal=Refusal("not_json", f"The body is not JSON: {_reason(error)}."))
-    if not isinstance(payload, _Object):
-        return ParsedRequest(refusal=Refusal("not_an_object", "The body must be a JSON object."))
-    return _parsed(dialect, payload)
+        return Refusal("not_json", f"The body is not JSON: {_reason(error)}.")
+    return payload if isinstance(payload, _Object) else Refusal("not_an_object", "The body must be a JSON object.")
 
 
-def _parsed(dialect: Dialect, payload: _Object) -> ParsedRequest:
-    refusal = next(_broken_rules(dialect, payload), None)
+def _parsed(dialect: Dialect, payload: _Object, fields: Collection[str]) -> ParsedRequest:
+    refusal = next(_broken_rules(dialect, payload, fields), None)
     player, events = payload.get(dialect.id_field), payload.get("events")
     sound: Mapping[str, Metadata] = cast("Mapping[str, Metadata]", events) if refusal is None else {}
     return ParsedRequest(
@@ -92,16 +142,59 @@ def _parsed(dialect: Dialect, payload: _Object) -> ParsedRequest:
     )
 
 
-def _broken_rules(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
+def _broken_rules(dialect: Dialect, payload: _Object, fields: Collection[str]) -> Iterator[Refusal]:
     yield from _rules_of_player(dialect, payload)
-    if payload.repeated is not None:
-        yield Refusal("duplicate_field", f"The field {payload.repeated!r} occurs twice in the body.")
-    for field in payload:
-        if field not in {dialect.id_field, "events", "mobile", "email"}:
-            yield Refusal("unknown_field", f"The field {field!r} is not known to {dialect.version}.")
+    yield from _rules_of_fields(dialect, payload, (dialect.id_field, *fields))
     yield from _rules_of_contact(payload, "mobile")
     yield from _rules_of_contact(payload, "email")
     yield from _rules_of_events(payload)
+
+
+def _rules_of_envelope(payload: _Object) -> Iterator[Refusal]:
+    if payload.repeated is not None:
+        yield Refusal("duplicate_field", f"The field {payload.repeated!r} occurs twice in the body.")
+    items = payload.get("body", [])
+    if items == []:
+        yield Refusal("missing_items", "The field 'body' is required: an array of 1 to 1000 objects.")
+    elif not isinstance(items, list):
+        yield _not_a("an array", items, "The field 'body'")
+    else:
+        yield from _rules_of_items(cast("list[object]", items))
+    for field in payload:
+        if field != "body":
+            yield Refusal("unknown_field", f"The field {field!r} is not known: a bulk request has only 'body'.")
+
+
+def _rules_of_items(items: list[object]) -> Iterator[Refusal]:
+    if len(items) > _MOST_ITEMS:
+        yield Refusal("too_many_items", f"The body has {len(items)} items, more than {_MOST_ITEMS}.")
+    for position, item in enumerate(items):
+        if not isinstance(item, _Object):
+            yield _not_a("an object", item, f"Item {position}")
+
+
+def _rules_of_preview(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
+    yield from _rules_of_player(dialect, payload)
+    if len(cast("str", payload[dialect.id_field])) > _LONGEST_PREVIEWED_PLAYER:
+        yield Refusal("long_player", f"{dialect.id_field} is longer than {_LONGEST_PREVIEWED_PLAYER} characters.")
+    yield from _rules_of_fields(dialect, payload, (dialect.id_field, *_FIELDS))
+    yield from _rules_of_contact(payload, "mobile")
+    yield from _rules_of_contact(payload, "email")
+    yield from _rules_of_names(payload)
+
+
+def _rules_of_previewed(name: str, metadata: object) -> Iterator[Refusal]:
+    yield from _rules_of_name(name, "The name of an event")
+    if metadata is not None:  # which means that it has none
+        yield from _rules_of_event(name, metadata)
+
+
+def _rules_of_fields(dialect: Dialect, payload: _Object, fields: Collection[str]) -> Iterator[Refusal]:
+    if payload.repeated is not None:
+        yield Refusal("duplicate_field", f"The field {payload.repeated!r} occurs twice in the body.")
+    for field in payload:
+        if field not in fields:
+            yield Refusal("unknown_field", f"The field {field!r} is not known to {dialect.version}.")
 
 
 def _rules_of_player(dialect: Dialect, payload: _Object) -> Iterator[Refusal]:
@@ -130,23 +223,26 @@ def _rules_of_text(value: object, what: str) -> Iterator[Refusal]:
 
 
 def _rules_of_events(payload: _Object) -> Iterator[Refusal]:
+    yield from _rules_of_names(payload)
+    for name, metadata in cast("_Object", payload["events"]).items():
+        yield from _rules_of_name(name, "The name of an event")
+        yield from _rules_of_event(name, metadata)
+
+
+def _rules_of_names(payload: _Object) -> Iterator[Refusal]:
     events = payload.get("events", {})
     if events == {}:
         yield Refusal("missing_events", "The Events field is required.")
     elif not isinstance(events, _Object):
-        yield _not_an_object(events, "The field 'events'")
-    else:
-        if events.repeated is not None:
-            yield Refusal("duplicate_event", f"The event {events.repeated!r} occurs twice in the request.")
-        for name, metadata in events.items():
-            yield from _rules_of_event(name, metadata)
+        yield _not_a("an object", events, "The field 'events'")
+    elif events.repeated is not None:
+        yield Refusal("duplicate_event", f"The event {events.repeated!r} occurs twice in the request.")
 
 
 def _rules_of_event(name: str, metadata: object) -> Iterator[Refusal]:
     what = f"The event {name!r}"
-    yield from _rules_of_name(name, "The name of an event")
     if not isinstance(metadata, _Object):
-        yield _not_an_object(metadata, what)
+        yield _not_a("an object", metadata, what)
         return
     if metadata.repeated is not None:
         yield Refusal("duplicate_key", f"{what} has the key {metadata.repeated!r} twice.")
@@ -180,10 +276,10 @@ def _rules_of_scalar(value: object, what: str) -> Iterator[Refusal]:
         yield Refusal("bad_number", f"{what} is a number beyond 64 bits.")
 
 
-def _not_an_object(value: object, what: str) -> Refusal:
+def _not_a(wanted: str, value: object, what: str) -> Refusal:
     if value is None:
         return Refusal("null_value", f"{what} is null.")
-    return Refusal("bad_type", f"{what} is {_named(value)}, not an object.")
+    return Refusal("bad_type", f"{what} is {_named(value)}, not {wanted}.")
 
 
 def _is_text(value: object) -> TypeGuard[str]:
@@ -235,13 +331,16 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_consta
 
 @attrs.frozen
 class Limits:
-    """The two windows of the API's rate limit for events; both apply at once.
+    """The API's rate limits: two windows for events, and two for all other requests together; both of each apply.
 
     Args:
-        per_second: requests in any one second, at most (100 in Gameball's "Rate Limiting" page).
-        per_30_seconds: requests in any thirty seconds, at most (1200 in the same page).
+        per_second: requests with events in any one second, at most (100 in Gameball's "Rate Limiting" page).
+        per_30_seconds: requests with events in any thirty seconds, at most (1200 in the same page).
         retry_after: the Retry-After header of a 429: seconds, or a text to send as it is. None, the
             default, sends none: the documentation names no such header.
+        others_per_second: bulk requests, requests about jobs and previews in any one second, at most
+            (30 for "Others" in the same page).
+        others_per_30_seconds: the same in any thirty seconds (360 in the same page).
 
     Raises:
         ValueError: if a window would allow no request.
@@ -250,9 +349,11 @@ class Limits:
     per_second: int = 100
     per_30_seconds: int = 1200
     retry_after: float | str | None = None
+    others_per_second: int = 30
+    others_per_30_seconds: int = 360
 
     def __attrs_post_init__(self) -> None:
-        if min(self.per_second, self.per_30_seconds) < 1:
+        if min(self.per_second, self.per_30_seconds, self.others_per_second, self.others_per_30_seconds) < 1:
             raise ValueError(f"{self!r} allows no request: use counts of at least 1, or limits=None for no limits.")
 
 
@@ -284,14 +385,13 @@ class Use:
 
 
 class LimitWindows:
-    """Both windows. Refused requests do not count, so a client that waits is admitted again.
+    """The two windows of one kind of requests. Refused requests do not count, so a client that waits is admitted again.
 
     Pass a `now` that never decreases.
     """
 
-    def __init__(self, limits: Limits | None) -> None:
-        counts = () if limits is None else ((limits.per_second, 1.0), (limits.per_30_seconds, 30.0))
-        self._windows = [_LimitWindow(count, seconds) for count, seconds in counts]
+    def __init__(self, per_second: int, per_30_seconds: int) -> None:
+        self._windows = [_LimitWindow(per_second, 1.0), _LimitWindow(per_30_seconds, 30.0)]
 
     def admit(self, now: float) -> str | None:
         """Count a request and return None, or return which window is full."""

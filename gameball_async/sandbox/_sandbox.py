@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
@@ -9,8 +10,9 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
-from types import TracebackType
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType, TracebackType
 from typing import Self, cast
 
 import attrs
@@ -21,16 +23,19 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from ._faults import Fault
-from ._handler import AcceptedKeys, RequestHandler
+from ._handler import AcceptedKeys, InFlight, RequestHandler
+from ._jobs import Job, JobRecord, Jobs
 from ._memory import HeldEvent, RequestRecord, Tally, Violation
 from ._page import PATH, AccessGuard, Json, Page, RootRedirect, bad_request, headers_of
-from ._responses import DIALECTS, Dialect
+from ._preview import Reward
+from ._responses import ROUTES, ApiRoute, PlannedResponse
 from ._rules import Limits
 from ._server import InterruptibleSleep, ResponseWriter, ServerThread, Stopped, listen
 
 _log = logging.getLogger(__name__)
 
 _GAMEBALLS_LIMITS = Limits()
+_USUAL_JOBS = Jobs()
 
 
 class Sandbox:
@@ -49,13 +54,15 @@ class Sandbox:
         port: the port; 0 selects a free one, which a later `start` uses again.
         api_key: the only APIKey accepted; None accepts any that is not empty.
         secret_key: the only SecretKey accepted; None accepts any that is not empty.
-        limits: the rate limit; None for none.
-        seed: the seed of the faults' random numbers.
+        limits: the rate limits; None for none.
+        jobs: what becomes of bulk requests; see also `set_jobs`.
+        rewards: what previews answer, by event name: points, a `Reward`, or several.
+        seed: the seed of the random numbers of faults and jobs.
         on_request: called with each request's record in the sandbox's thread, just
             before the end of its answer; exceptions are logged.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 all are optional
         self,
         *,
         host: str = "127.0.0.1",
@@ -63,13 +70,21 @@ class Sandbox:
         api_key: str | None = None,
         secret_key: str | None = None,
         limits: Limits | None = _GAMEBALLS_LIMITS,
+        jobs: Jobs = _USUAL_JOBS,
+        rewards: Mapping[str, int | Reward | Sequence[Reward]] = MappingProxyType({}),
         seed: int = 0,
         on_request: Callable[[RequestRecord], None] | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._handler = RequestHandler(
-            keys=AcceptedKeys(api_key, secret_key), limits=limits, seed=seed, on_request=on_request, now=time.monotonic
+            keys=AcceptedKeys(api_key, secret_key),
+            limits=limits,
+            jobs=jobs,
+            rewards=rewards,
+            seed=seed,
+            on_request=on_request,
+            now=time.monotonic,
         )
         self._thread: ServerThread | None = None
         # set by `stop` to end a downtime; None while there is none
@@ -183,6 +198,15 @@ class Sandbox:
         """The rules that were broken, in order. A snapshot."""
         return self._handler.memory.violations()
 
+    @property
+    def jobs(self) -> list[JobRecord]:
+        """The jobs of bulk requests, in the order they were accepted. A snapshot."""
+        return self._handler.memory.jobs.records()
+
+    def set_jobs(self, jobs: Jobs) -> None:
+        """Replace the settings of jobs; those accepted before keep theirs, but for `paths`."""
+        self._handler.jobs = jobs
+
     def stats(self) -> Tally:
         """All counts. A snapshot."""
         return self._handler.memory.tally()
@@ -191,7 +215,7 @@ class Sandbox:
         """Block this thread until the sandbox's counts satisfy a condition.
 
         Args:
-            condition: called whenever a request arrives or ends.
+            condition: called whenever a request arrives or ends, or a job changes.
             timeout: seconds.
 
         Raises:
@@ -213,22 +237,29 @@ class Sandbox:
         self._handler.set_script(*faults)
 
     def reset(self) -> None:
-        """Delete events, requests, violations and the rate windows, but not the script."""
+        """Delete events, jobs, requests, violations and the rate windows, but not the script."""
         self._handler.reset()
 
 
 # ---------------------------------------------------------------- the app
+
+# seconds between two steps of a job: short enough for tests, long enough to process many items in one step
+_SHORTEST_WAIT = 0.01
 
 
 def create_app(
     handler: RequestHandler, host: str, refuse_connections: Callable[[float], None], sleeps: InterruptibleSleep
 ) -> Starlette:
     """Make the app. It needs a server that puts each connection's `transport` into the scope's state."""
-    not_found = _Events(handler, sleeps, None)
+    worker = JobWorker(handler, sleeps)
+    not_found = _Api(handler, sleeps, worker, {})
     guarded = Router([*_Control(handler).routes(), *Page(handler, sleeps, refuse_connections).routes()])
+    methods: dict[str, dict[str, ApiRoute]] = {}
+    for route in ROUTES:
+        methods.setdefault(route.path, {})[route.method] = route
     return Starlette(
         routes=[
-            *(Route(dialect.path, _Events(handler, sleeps, dialect)) for dialect in DIALECTS),
+            *(Route(path, _Api(handler, sleeps, worker, by_method)) for path, by_method in methods.items()),
             Mount(PATH, AccessGuard(guarded, host)),
             *(Route(path, RootRedirect(not_found)) for path in ("/", PATH.rstrip("/"))),
             Mount("/", not_found),
@@ -236,30 +267,65 @@ def create_app(
     )
 
 
-class _Events:
-    """The event route of a version, or, without a version, a 404."""
+class JobWorker:
+    """Processes jobs in the server's event loop; those of an earlier run of the server continue."""
 
-    def __init__(self, handler: RequestHandler, sleeps: InterruptibleSleep, dialect: Dialect | None) -> None:
+    def __init__(self, handler: RequestHandler, sleeps: InterruptibleSleep) -> None:
         self._handler = handler
         self._sleeps = sleeps
-        self._dialect = dialect
+        self._tasks: set[asyncio.Task[None]] = set()
+        for job in handler.memory.jobs.active():
+            self.start(job)
+
+    def start(self, job: Job) -> None:
+        task = asyncio.create_task(self._work(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, job: Job) -> None:
+        with suppress(Stopped):
+            while (wait := self._handler.advance(job)) is not None:
+                await self._sleeps.sleep(max(wait, _SHORTEST_WAIT))
+
+
+class _Api:
+    """The API at one path, by method; anything else is a 404."""
+
+    def __init__(
+        self,
+        handler: RequestHandler,
+        sleeps: InterruptibleSleep,
+        worker: JobWorker,
+        routes: Mapping[str, ApiRoute],
+    ) -> None:
+        self._handler = handler
+        self._sleeps = sleeps
+        self._worker = worker
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive)
         if body is None:
             return
         writer = ResponseWriter(scope, receive, send, self._sleeps)
-        dialect = self._dialect if scope["method"] == "POST" else None
-        request = self._handler.arrive(dialect, scope["path"], headers_of(scope), body, writer.is_gone)
+        route = self._routes.get(scope["method"])
+        job_id = scope.get("path_params", {}).get("job", "")
+        request = self._handler.arrive(route, scope["path"], job_id, headers_of(scope), body, writer.is_gone)
         try:
             await self._sleeps.sleep(request.plan.delay / 2)
-            response = self._handler.decide(request)
+            response = self._decide(request)
             await self._sleeps.sleep(request.plan.delay / 2)
             await writer.write(response, lambda: self._handler.end(request, response))
         except Stopped:
             await writer.gone()
         finally:
             self._handler.end(request, None)  # if the sandbox stopped, there was no response
+
+    def _decide(self, request: InFlight) -> PlannedResponse:
+        response = self._handler.decide(request)
+        if request.job is not None and request.job.request == request.number:
+            self._worker.start(request.job)
+        return response
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -285,6 +351,9 @@ class _Control:
             Route("/holdings", self.holdings),
             Route("/requests", self.requests),
             Route("/violations", self.violations),
+            Route("/jobs", self.jobs),
+            Route("/job-settings", self.job_settings),
+            Route("/job-settings", self.set_jobs, methods=["POST"]),
             Route("/stats", self.stats),
             Route("/faults", self.faults),
             Route("/faults", self.script, methods=["POST"]),
@@ -301,6 +370,19 @@ class _Control:
 
     async def violations(self, _: Request) -> Response:
         return Json(_plain(self._handler.memory.violations()))
+
+    async def jobs(self, _: Request) -> Response:
+        return Json(_plain(self._handler.memory.jobs.records()))
+
+    async def job_settings(self, _: Request) -> Response:
+        return Json(self._handler.jobs.to_json())
+
+    async def set_jobs(self, request: Request) -> Response:
+        try:
+            self._handler.jobs = Jobs.from_json(json.loads(await request.body()))
+        except (ValueError, RecursionError) as error:
+            return bad_request(str(error))
+        return Json(self._handler.jobs.to_json())
 
     async def stats(self, _: Request) -> Response:
         tally = attrs.asdict(self._handler.memory.tally())

@@ -56,3 +56,38 @@ def received(connection: socket.socket) -> bytes:
     while part := connection.recv(65536):
         parts.append(part)
     return b"".join(parts)
+
+
+SECRET = {"SecretKey": "secret"}
+
+
+def item(player: str = "p", *names: str) -> dict[str, object]:
+    """One item of a bulk request, with `review` if no event is named."""
+    return {"customerId": player, "events": {name: {} for name in names or ("review",)}}
+
+
+def send_bulk(http: httpx.Client, *items: object, version: str = "v4.0") -> httpx.Response:
+    return http.post(f"/api/{version}/integrations/batch/events", json={"body": items}, headers=SECRET)
+
+
+def job_of(http: httpx.Client, *items: object) -> int:
+    """Send a bulk request, and return the id of its job."""
+    answer = send_bulk(http, *items)
+    assert answer.status_code == 200, answer.text
+    job: int = answer.json()["jobId"]
+    return job
+
+
+def status(
+    http: httpx.Client, job: object, path: str = "batches/{}/status", *, version: str = "v4.0"
+) -> httpx.Response:
+    return http.get(f"/api/{version}/integrations/{path.format(job)}", headers=SECRET)
+
+
+def stop(http: httpx.Client, job: object, *, version: str = "v4.0") -> httpx.Response:
+    return http.post(f"/api/{version}/integrations/batches/{job}/stop", headers=SECRET)
+
+
+def finish_jobs(sandbox: Sandbox) -> None:
+    """Wait until all jobs have finished."""
+    sandbox.wait_for(lambda tally: tally.unfinished_jobs == 0, timeout=60)

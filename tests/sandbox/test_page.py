@@ -255,7 +255,7 @@ def test_the_first_message_says_how_things_are(http: httpx.Client, sandbox: Sand
         {"used": 1, "count": 100, "seconds": 1.0},
         {"used": 1, "count": 1200, "seconds": 30.0},
     ]
-    assert [counts for _, *counts in told["seconds"]] == [[1, 0]]
+    assert [counts for _, *counts in told["seconds"]] == [[1, 0, 0]]
 
 
 def test_a_later_message_holds_only_the_requests_that_are_new(http: httpx.Client, sandbox: Sandbox) -> None:

@@ -26,11 +26,11 @@ def _make(arguments: dict[str, Any]) -> Fault:
 
 
 def _strikes(script: FaultScript, now: float = 0.0, player: str | None = "p", events: tuple[str, ...] = ("e",)) -> bool:
-    return script.plan(player, events, now).fault is not None
+    return script.plan("events", () if player is None else (player,), events, now).fault is not None
 
 
 def test_without_faults_nothing_goes_wrong() -> None:
-    plan = _script().plan("p", (), 0.0)
+    plan = _script().plan("events", ("p",), (), 0.0)
 
     assert (plan.fault, plan.delay) == (None, 0.0)
 
@@ -101,7 +101,7 @@ def test_the_same_seed_strikes_the_same_requests_and_another_one_others() -> Non
 def test_the_first_fault_that_strikes_wins_and_uses_up_no_other_count() -> None:
     script = _script(Fault.busy(times=1), Fault.html(times=1))
 
-    kinds = [plan.fault.kind if (plan := script.plan("p", (), 0.0)).fault else None for _ in range(3)]
+    kinds = [plan.fault.kind if (plan := script.plan("events", ("p",), (), 0.0)).fault else None for _ in range(3)]
 
     assert kinds == ["busy", "html", None]
 
@@ -109,7 +109,7 @@ def test_the_first_fault_that_strikes_wins_and_uses_up_no_other_count() -> None:
 def test_latencies_add_up_and_are_drawn_between_their_ends() -> None:
     script = _script(Fault.latency(1.0), Fault.busy(), Fault.latency(0.25, 0.5))
 
-    delays = [script.plan("p", (), 0.0).delay for _ in range(200)]
+    delays = [script.plan("events", ("p",), (), 0.0).delay for _ in range(200)]
 
     assert 1.25 <= min(delays) < 1.3
     assert 1.45 < max(delays) <= 1.5
