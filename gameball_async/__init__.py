@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._client import AsyncGameball
-from ._config import Batching, Conversion, Journal, RateLimit, Retry
+from ._config import Batching, Conversion, Jobs, Journal, RateLimit, Retry
 from ._core.draft import EventDraft
 from ._core.events import Event, Metadata, MetadataRecord, validate_event
 from ._core.receipts import Delivered, Receipt
 from ._core.stats import (
     CloseReport,
+    JobReport,
+    JobState,
     ObservedClient,
     Observer,
     PauseReason,
@@ -66,6 +68,9 @@ __all__ = [
     "FlusherDied",
     "GameballError",
     "InvalidEvent",
+    "JobReport",
+    "JobState",
+    "Jobs",
     "Journal",
     "JournalError",
     "JournalFile",

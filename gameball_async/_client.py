@@ -29,7 +29,7 @@ from ._config import REJECTING, Batching, Conversion, Journal, PathLike, RateLim
 from ._core.buffer import Buffer
 from ._core.draft import BeforeSend, NotSent, Preparation
 from ._core.events import EncodedEvent, Metadata, MetadataRecord, encode
-from ._core.pacing import Pacing
+from ._core.pacing import Pacing, SharedPacing
 from ._core.receipts import Delivered, Outcome, Receipt, SharedOutcome
 from ._core.stats import CloseReport, Observer, Stats
 from ._endpoint import Endpoint
@@ -107,8 +107,11 @@ class AsyncGameball:
     ) -> None:
         self._endpoint = Endpoint.checked(api_key, secret_key, api_version, base_url, enabled=enabled)
         self._batching = checked_type("batching", batching, Batching)
+        if self._batching.mode != "single":
+            self._endpoint.check_bulk(f"Batching(mode={self._batching.mode!r})")
         self._retry = checked_retry(retry, self._batching)
         self._limits = () if rate is None else checked_type("rate", rate, RateLimit).windows()
+        self._other_limits = () if rate is None else rate.others()
         self._journal = checked_journal(journal, self._batching)
         self._on_failure = on_failure
         self._observer = None if observer is None else checked_observer(observer)
@@ -435,6 +438,7 @@ class AsyncGameball:
             batching=self._batching,
             retry=self._retry,
             pacing=Pacing(self._limits),
+            shared_pacing=SharedPacing(self._other_limits),
             make_storage=self._make_storage,
             endpoint=self._endpoint,
             # not a method: the engine must not keep the client alive

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import attrs
 
@@ -13,6 +14,7 @@ from .errors import ConfigurationError
 
 WhenFull = Literal["wait", "raise", "drop_oldest", "drop_newest"]
 Ambiguous = Literal["resend", "report"]
+Mode = Literal["single", "bulk", "auto"]
 
 
 _Validator = Callable[[object, "attrs.Attribute[Any]", object], None]
@@ -56,6 +58,66 @@ def _one_of(*choices: str) -> _Validator:
     return check
 
 
+MOST_ITEMS = 1000
+"""Items of one bulk request, at most ("Batch Creation" in Gameball's documentation)."""
+
+
+def _items(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A validator: a number of items that one bulk request may have."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_ITEMS:
+        raise _refusal(instance, attribute, value, f"give a whole number from 1 to {MOST_ITEMS:,}.")
+
+
+def _path(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A validator: a relative path, with the place of the job's id if the attribute's name asks for it."""
+    needed = "" if attribute.name == "submit" else "{job}"
+    is_path = isinstance(value, str) and needed in value and re.fullmatch(r"[\w{}.~-]+(/[\w{}.~-]+)*", value, re.ASCII)
+    if not is_path:
+        example = "batch/events" if not needed else "batches/{job}/status"
+        raise _refusal(instance, attribute, value, f"give a path such as {example!r}.")
+
+
+def _paths(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A validator: one or two such paths."""
+    if not isinstance(value, tuple) or not value:
+        raise _refusal(instance, attribute, cast("object", value), "give a tuple of paths.")
+    for path in cast("tuple[object, ...]", value):
+        _path(instance, attribute, path)
+
+
+@attrs.frozen(kw_only=True)
+class Jobs:
+    """How the jobs of bulk requests are followed.
+
+    Gameball documents two ways to ask for a job's status and to stop it, and which of them is live is unknown
+    (the API reference and the tutorial "Batch APIs" differ). So both are tried, and every path can be set. All are
+    relative to ``/api/<version>/integrations/``.
+
+    Args:
+        submit: the path that takes a bulk request.
+        status: the paths of a job's status, in the order in which they are tried.
+        stop: the path that a POST stops a job at, and then the one that a DELETE does.
+        poll_interval: seconds between two looks at a job, at least; for a job that takes long it is 5 % of its age.
+        patience: seconds without progress after which a job is not followed any more, and its events count as
+            delivered without confirmation. Half an hour: Gameball documents no duration.
+
+    Raises:
+        ConfigurationError: if a value cannot work.
+    """
+
+    submit: str = attrs.field(default="batch/events", validator=_path)
+    status: tuple[str, ...] = attrs.field(default=("batches/{job}/status", "batch/{job}"), validator=_paths)
+    stop: tuple[str, ...] = attrs.field(default=("batches/{job}/stop", "batch/{job}"), validator=_paths)
+    poll_interval: float = attrs.field(default=1.0, validator=_number(0, above=True))
+    patience: float = attrs.field(default=1800.0, validator=_number(0, above=True, below_infinity=False))
+
+
+def _jobs(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A validator: settings of jobs."""
+    if not isinstance(value, Jobs):
+        raise _refusal(instance, attribute, value, "give Jobs(...).")
+
+
 @attrs.frozen(kw_only=True)
 class Batching:
     """How events are merged into requests and how many are held.
@@ -77,6 +139,12 @@ class Batching:
             raises at once; `"drop_oldest"` gives up the oldest event whose request was not tried yet,
             `"drop_newest"` the one at hand. What is dropped is counted and goes to `on_failure`.
         wait_timeout: seconds `track` waits for room. One second: Gameball's outage must not become the application's.
+        mode: how batches are sent. `"single"` (the default), one player in each request: that ends at 40 players per
+            second. `"bulk"`: up to 1,000 players in each request. Gameball only accepts such a request, as a job, and
+            processes it later; outcomes come when the job is completed. `"auto"`: single requests, and bulk ones while
+            more players wait than single requests can serve. Both need v4.0 or v4.1 and both keys.
+        bulk_items: players in one bulk request, at most. Gameball allows 1,000.
+        jobs: how jobs are followed, see `Jobs`.
 
     Raises:
         ConfigurationError: if a value cannot work.
@@ -89,6 +157,9 @@ class Batching:
     buffer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count)
     when_full: WhenFull = attrs.field(default="wait", validator=_one_of("wait", "raise", "drop_oldest", "drop_newest"))
     wait_timeout: float = attrs.field(default=1.0, validator=_number(0))
+    mode: Mode = attrs.field(default="single", validator=_one_of("single", "bulk", "auto"))
+    bulk_items: int = attrs.field(default=MOST_ITEMS, validator=_items)
+    jobs: Jobs = attrs.field(default=Jobs(), validator=_jobs)
 
     def __attrs_post_init__(self) -> None:
         if self.buffer_bytes < self.max_bytes:
@@ -208,12 +279,15 @@ class Journal:
 
 @attrs.frozen(kw_only=True)
 class RateLimit:
-    """The two windows of Gameball's rate limit for events, kept at once.
+    """The two windows of Gameball's rate limit for events, kept at once; and those for all other requests.
 
     Args:
         per_second: requests in any one second, at most (100 in Gameball's "Rate Limiting" page).
         per_30_seconds: requests in any thirty seconds, at most (1200 in the same page).
-        share: the part of both that this client may use, above 0 up to 1. The limit is taken to
+        others_per_second: the same for bulk requests, the status of their jobs, and previews together (30 for "Others"
+            in the same page, which does not name batches; so this is inferred).
+        others_per_30_seconds: likewise (360).
+        share: the part of all of them that this client may use, above 0 up to 1. The limit is taken to
             be the account's: with four workers give each `share=1/4`.
 
     Raises:
@@ -222,6 +296,8 @@ class RateLimit:
 
     per_second: int = attrs.field(default=100, validator=_count)
     per_30_seconds: int = attrs.field(default=1200, validator=_count)
+    others_per_second: int = attrs.field(default=30, validator=_count)
+    others_per_30_seconds: int = attrs.field(default=360, validator=_count)
     share: float = attrs.field(default=1.0, validator=_number(0, above=True))
 
     def __attrs_post_init__(self) -> None:
@@ -235,6 +311,11 @@ class RateLimit:
     def windows(self) -> tuple[tuple[int, float], tuple[int, float]]:
         """Both windows after the share, as (requests, seconds); a fraction of a request is not used."""
         return ((_whole_part(self.per_second * self.share), 1.0), (_whole_part(self.per_30_seconds * self.share), 30.0))
+
+    def others(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        """The windows for bulk requests and all else that is no event, likewise; at least one request in each."""
+        seconds = max(1, _whole_part(self.others_per_second * self.share))
+        return ((seconds, 1.0), (max(1, _whole_part(self.others_per_30_seconds * self.share)), 30.0))
 
 
 def _whole_part(value: float) -> int:

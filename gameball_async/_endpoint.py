@@ -91,6 +91,28 @@ class Endpoint:
         """Where requests go."""
         return self.base_url + self.dialect.path
 
+    def url_of(self, resource: str) -> str:
+        """Where requests for another resource go."""
+        return self.base_url + self.dialect.path_of(resource)
+
+    def check_bulk(self, setting: str) -> None:
+        """Refuse a setting or call that needs v4 and both keys.
+
+        Raises:
+            ConfigurationError: naming what is missing.
+        """
+        if self.switched_off_by is not None:
+            return
+        if not self.dialect.takes_bulk:
+            raise ConfigurationError(
+                f"{setting} needs api_version 'v4.0' or 'v4.1', and this client has {self.dialect.version!r}: pass "
+                "another one, or set GAMEBALL_API_VERSION in the environment."
+            )
+        if not self._secret_key:
+            raise ConfigurationError(
+                f"{setting} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
+            )
+
     @property
     def headers(self) -> dict[str, str]:
         """What every request carries."""

@@ -7,8 +7,9 @@ from enum import Enum, auto
 
 import msgspec
 
+from .._config import MOST_ITEMS
 from .events import EncodedEvent, Event
-from .receipts import SharedOutcome
+from .receipts import JobId, SharedOutcome
 
 Overhead = Callable[[str, str | None, str | None], int]
 """Bytes of a request's body beside its events, from the player's id, mobile and email."""
@@ -89,6 +90,8 @@ class Batch(msgspec.Struct, eq=False):
         epoch: the epoch of its latest event; epochs count the calls of flush.
         first_epoch: the epoch of its oldest event.
         is_recorded: whether the journal knows it as a sealed batch.
+        bulk_items: items of the bulk request that it may be part of, at most; 1 if it has to be sent alone.
+        job: the accepted, unfinished job that it is part of.
     """
 
     number: int
@@ -114,9 +117,16 @@ class Batch(msgspec.Struct, eq=False):
     segment: int = 0
     seqs: tuple[int, ...] = ()
     is_recorded: bool = False
+    bulk_items: int = MOST_ITEMS
+    job: JobId | None = None
     # Nearly every batch lives within one epoch, so an event's epoch is not kept with the event: `_boundaries` has
     # (epoch, index after its last event) for all epochs but the latest.
     _boundaries: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it has to be sent alone; items of bulk requests have no contact."""
+        return self.bulk_items == 1 or self.mobile is not None or self.email is not None
 
     @property
     def held_bytes(self) -> int:
@@ -206,6 +216,7 @@ class Batch(msgspec.Struct, eq=False):
         part.last_failure = self.last_failure
         part.ambiguous = self.ambiguous
         part.earlier_attempts = self.earlier_attempts + self.attempts
+        part.bulk_items = self.bulk_items
         part.segment = self.segment
         self.shared.move(part.events, part.shared)
         return part

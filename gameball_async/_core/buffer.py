@@ -11,7 +11,7 @@ from .._config import Batching
 from ..errors import Dropped, InvalidEvent, LifecycleError
 from .batch import Batch, BatchState, Overhead, contact_bytes, contact_of, new_batch, request_bytes
 from .events import EncodedEvent, Event
-from .receipts import Counters, Outcome, SharedOutcome, check_stack
+from .receipts import Counters, JobId, Outcome, SharedOutcome, check_stack
 from .schedule import AgeIndex, Player, PlayerState, Schedule
 
 _P = ParamSpec("_P")
@@ -193,11 +193,26 @@ class Buffer:
         return self._open(player, events, held, now, segment, seqs, BatchState.CLOSED).shared
 
     @non_reentrant
-    def restore(self, events: Sequence[EncodedEvent], now: float, segment: int, seqs: tuple[int, ...]) -> Batch:
-        """Take over a batch that an earlier process sealed and may have sent, without regard to its size."""
+    def restore(
+        self,
+        events: Sequence[EncodedEvent],
+        now: float,
+        segment: int,
+        seqs: tuple[int, ...],
+        job: JobId | None = None,
+    ) -> Batch:
+        """Take over a batch that an earlier process sealed and may have sent, without regard to its size.
+
+        With a job it was accepted as part of that: it is not due, and its player's later events wait for it.
+        """
         player = self._players.get(events[0].player)
         batch = self._open(player, events, request_bytes(events), now, segment, seqs, BatchState.CLOSED)
-        batch.ambiguous = batch.is_recorded = True
+        batch.is_recorded = True
+        batch.ambiguous = job is None
+        if job is not None:
+            batch.job, batch.stage = job, BatchState.SEALED
+            if player is None:
+                self._schedule.move(self._players[batch.player_unique_id], PlayerState.IN_FLIGHT)
         return batch
 
     def check_batch(self, events: Sequence[EncodedEvent]) -> None:
@@ -352,7 +367,9 @@ class Buffer:
     @non_reentrant
     def requeue(self, batch: Batch, at: float) -> None:
         """Keep a batch that was taken for another, identical try at the time `at`."""
-        self._schedule.back_off(self._players[batch.player_unique_id], at)
+        player = self._players[batch.player_unique_id]
+        if player.head is batch:  # one that was restored with its job may lie behind others
+            self._schedule.back_off(player, at)
 
     @non_reentrant
     def split(self, batch: Batch) -> None:
@@ -410,6 +427,9 @@ class Buffer:
 
     def _place_head(self, player: Player, now: float) -> None:
         head = player.head
+        if head.job is not None:
+            self._schedule.move(player, PlayerState.IN_FLIGHT)
+            return
         due = head.opened_at + self._batching.linger
         may_merge = head.stage is BatchState.OPEN and head.following is None and not self._is_full(head)
         if may_merge and now < due and head.first_epoch == self._epoch:

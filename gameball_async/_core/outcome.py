@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from .redaction import redact_message
-from .wire import decode_body
+from .wire import LONGEST_ANSWER, decode_body
 
 
 class Decision(Enum):
@@ -86,6 +86,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         words: the server's or the transport's own words, cleaned.
         retry_after: seconds that the server asked to wait, if it did.
         foreign: the type of a successful answer's body that is not JSON, as Gameball's are; empty if it is.
+        content: the JSON object of the body, if it was asked for; else empty.
     """
 
     verdict: Decision
@@ -94,6 +95,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     words: str = ""
     retry_after: float | None = None
     foreign: str = ""
+    content: dict[str, object] = {}
 
     @property
     def health(self) -> ServerHealth:
@@ -109,10 +111,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         if self.code is not None:
             parts.append(f"code {self.code}")
         return ", ".join(parts) + (f": {self.words}" if self.words else "")
-
-
-LONGEST_BODY = 64 * 1024
-"""Bytes of a decoded body that are looked at."""
 
 
 class AccessProblem(Enum):
@@ -172,6 +170,8 @@ def read_answer(
     complete: bool,
     wall_now: float,
     secrets: Iterable[str] = (),
+    limit: int = LONGEST_ANSWER,
+    keeps_content: bool = False,
 ) -> Answer:
     """Read one answer.
 
@@ -182,9 +182,11 @@ def read_answer(
         complete: whether the connection delivered the body to its end.
         wall_now: seconds since the Unix epoch, for a `Retry-After` that is a date.
         secrets: what must not appear in the words, such as the keys.
+        limit: bytes of a decoded body that are looked at.
+        keeps_content: whether the answer has the body's content.
     """
     if coding := headers.get("content-encoding"):
-        body, is_decoded = decode_body(body, coding, LONGEST_BODY)
+        body, is_decoded = decode_body(body, coding, limit)
         complete = complete and is_decoded
     try:
         # not msgspec: a code must be found in nearly-JSON too, with a byte order mark or a lone surrogate
@@ -211,6 +213,7 @@ def read_answer(
         words=redact_message(words, secrets) if isinstance(words, str) else "",
         retry_after=parse_retry_after(asked, wall_now) if (asked := headers.get("retry-after")) else None,
         foreign=foreign if status in _SUCCESS else "",
+        content=content if keeps_content else {},
     )
 
 

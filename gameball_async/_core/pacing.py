@@ -107,11 +107,81 @@ class Pacing:
         self.windows = RateWindows(limits) if limits else None
         self.spacing = Spacing(limits)
 
+    def start(self, now: float) -> None:
+        """Note that a request starts."""
+        if self.windows is not None:
+            self.windows.start()
+            self.spacing.start(now)
+
+    def finish(self, now: float) -> None:
+        """Note that a request completed, however it ended."""
+        if self.windows is not None:
+            self.windows.finish(now)
+
     def resize(self, limits: Sequence[tuple[int, float]]) -> None:
         """Change the limits; what was sent counts on."""
         if self.windows is not None:
             self.windows.resize(limits)
             self.spacing.resize(limits)
+
+
+class SharedPacing:
+    """The limits that bulk requests and all calls share: each of the two may use two thirds of every window.
+
+    A job needs at least one look at its status, so a third for those, as a fixed part, would let jobs pile up.
+
+    Args:
+        limits: (requests, seconds) of each window; without any, nothing is paced.
+
+    Attributes:
+        bulk: the part of bulk requests.
+        calls: the part of everything else.
+    """
+
+    def __init__(self, limits: Sequence[tuple[int, float]]) -> None:
+        self._total = Pacing(limits)
+        self._parts = [Pacing(_two_thirds(limits)) for _ in range(2)]
+        self.bulk, self.calls = (PacedPart(self._total, part) for part in self._parts)
+
+    def resize(self, limits: Sequence[tuple[int, float]]) -> None:
+        """Change the limits; what was sent counts on."""
+        self._total.resize(limits)
+        for part in self._parts:
+            part.resize(_two_thirds(limits))
+
+
+def _two_thirds(limits: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    return [(math.ceil(2 * requests / 3), seconds) for requests, seconds in limits]
+
+
+class PacedPart:
+    """A part of limits that are shared.
+
+    Args:
+        total: the limits.
+        part: those of this part, which are paced by the windows alone.
+    """
+
+    def __init__(self, total: Pacing, part: Pacing) -> None:
+        self._total = total
+        self._part = part
+
+    def free_at(self, now: float) -> float:
+        """When a request may start: at once if not above `now`; `inf`: not before one completes."""
+        total, part = self._total, self._part
+        if total.windows is None or part.windows is None:
+            return now
+        return max(total.windows.free_at(now), part.windows.free_at(now), total.spacing.free_at())
+
+    def start(self, now: float) -> None:
+        """Note that a request starts."""
+        self._total.start(now)
+        self._part.start(now)
+
+    def finish(self, now: float) -> None:
+        """Note that a request completed, however it ended."""
+        self._total.finish(now)
+        self._part.finish(now)
 
 
 _SPREAD = 0.5

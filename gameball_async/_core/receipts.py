@@ -53,6 +53,10 @@ class Notifier(msgspec.Struct, eq=False):
                 self._event = None  # an event belongs to one loop, and the next waiter may run in another
 
 
+JobId = int | str
+"""How Gameball identifies a job."""
+
+
 @attrs.frozen(kw_only=True)
 class Delivered:
     """Gameball accepted the event; rewarding it is Gameball's own, later step.
@@ -62,11 +66,16 @@ class Delivered:
         attempts: requests it took, 1 if the first one succeeded.
         maybe_duplicate: True if an earlier attempt may have been applied as well: its response was
             lost, and the API has no event id that would identify duplicates.
+        confirmed: False if Gameball accepted the event as part of a job, and it is unknown how that ended: its status
+            could not be found, it did not progress, or the client was closed first.
+        job: the job that the event was sent with; None if it was sent in a single request.
     """
 
     status: int
     attempts: int = 1
     maybe_duplicate: bool = False
+    confirmed: bool = True
+    job: JobId | None = None
 
 
 Outcome = Delivered | DeliveryError
@@ -75,7 +84,8 @@ Outcome = Delivered | DeliveryError
 class Counters:
     """Event counts: accepted = delivered + rejected + dropped + unknown + pending.
 
-    The filtered ones are a part of the dropped ones; the invalid ones were not accepted.
+    The filtered ones are a part of the dropped ones, and the unconfirmed ones of the delivered ones; the invalid ones
+    were not accepted.
     """
 
     __slots__ = (
@@ -87,12 +97,13 @@ class Counters:
         "pending",
         "pending_bytes",
         "rejected",
+        "unconfirmed",
         "unknown",
     )
 
     def __init__(self) -> None:
         self.accepted = self.delivered = self.rejected = self.dropped = self.unknown = 0
-        self.filtered = self.invalid = 0
+        self.filtered = self.invalid = self.unconfirmed = 0
         self.pending = self.pending_bytes = 0
 
     def settle(self, events: int, size: int, outcome: Outcome) -> None:
@@ -102,6 +113,8 @@ class Counters:
         match outcome:
             case Delivered():
                 self.delivered += events
+                if not outcome.confirmed:
+                    self.unconfirmed += events
             case Rejected():
                 self.rejected += events
             case Dropped():

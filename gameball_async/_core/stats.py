@@ -10,7 +10,7 @@ import attrs
 
 from ..errors import DeliveryError
 from .events import Event
-from .receipts import Delivered
+from .receipts import Delivered, JobId
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +43,11 @@ class Stats:
         filtered: those of the dropped events that were meant to be dropped: by `before_send`, or because the client is
             switched off.
         invalid: events that could not be sent, and were reported because of ``on_invalid="report"``; not accepted.
+        unconfirmed: those of the delivered events that Gameball accepted as part of a job whose end is unknown.
+        jobs: jobs that Gameball has accepted and not completed yet.
+        jobs_accepted: jobs that Gameball has accepted.
+        polls: requests for the status of jobs; they do not count as `requests`.
+        bulk: whether bulk requests are sent at present, see ``Batching(mode=...)``.
     """
 
     accepted: int
@@ -63,6 +68,11 @@ class Stats:
     journal_bytes: int = 0
     filtered: int = 0
     invalid: int = 0
+    unconfirmed: int = 0
+    jobs: int = 0
+    jobs_accepted: int = 0
+    polls: int = 0
+    bulk: bool = False
 
     @property
     def pending(self) -> int:
@@ -136,6 +146,7 @@ class RequestStart:
         events: the names of its events, in order.
         size: bytes of its body.
         attempt: 1 for the first request with this batch, and one more for each retry.
+        players: whose events these are; 1 unless it is a bulk request.
         marks: what `Observer.on_track` returned for its events, in order, without None. An event
             that was read back from a journal may have lost its mark.
     """
@@ -144,6 +155,7 @@ class RequestStart:
     size: int
     attempt: int
     marks: tuple[object, ...] = attrs.field(repr=False)
+    players: int = 1
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -162,6 +174,40 @@ class RequestEnd:
     verdict: str
     status: int | None
     code: int | None
+    seconds: float
+
+
+class JobState(StrEnum):
+    """What became of a job."""
+
+    ACCEPTED = "accepted"
+    """Gameball has accepted a bulk request."""
+    COMPLETED = "completed"
+    """It is completed; some of its items may have failed."""
+    FAILED = "failed"
+    """It has failed; what it did not list as successful is sent again, one player at a time."""
+    STOPPED = "stopped"
+    """It was stopped; what it did not list as successful is unknown."""
+    LOST = "lost"
+    """Its status cannot be found, or did not progress: its events count as delivered without confirmation."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class JobReport:
+    """What became of a job.
+
+    Attributes:
+        job: how Gameball identifies it.
+        state: what has happened.
+        players: its items; each has the events of one player.
+        failed: those of them that have failed.
+        seconds: since it was accepted.
+    """
+
+    job: JobId
+    state: JobState
+    players: int
+    failed: int
     seconds: float
 
 
@@ -198,6 +244,9 @@ class Observer:
 
     def on_request_end(self, client: ObservedClient, start: RequestStart, end: RequestEnd) -> None:
         """That request has ended, in the same task; what it means for its events is settled already."""
+
+    def on_job(self, client: ObservedClient, report: JobReport) -> None:
+        """A job was accepted, or has ended."""
 
     def on_settled(self, client: ObservedClient, events: int, outcome: Delivered | DeliveryError) -> None:
         """This number of events have this outcome; a `Rejected`, `Dropped` or `OutcomeUnknown` if they failed."""

@@ -1,4 +1,4 @@
-"""The bytes of one request for one player, and bounded decoding of a response's body."""
+"""The bytes of requests, for one player or for many, and bounded decoding of a response's body."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ class ApiVersion(msgspec.Struct, frozen=True, kw_only=True):
         resource: the last part of the path.
         id_field: the body's field for the player's id.
         needs_secret: whether every call must carry the secret key.
+        takes_bulk: whether it has bulk requests and previews.
     """
 
     version: str
     resource: str
     id_field: str
     needs_secret: bool = False
+    takes_bulk: bool = True
 
     @property
     def path(self) -> str:
         """The path below the base URL."""
-        return f"/api/{self.version}/integrations/{self.resource}"
+        return self.path_of(self.resource)
+
+    def path_of(self, resource: str) -> str:
+        """The path of another resource below the base URL."""
+        return f"/api/{self.version}/integrations/{resource}"
 
     def headers(self, api_key: str, secret_key: str | None) -> dict[str, str]:
         """The headers of every request; the secret key is sent whenever there is one."""
@@ -58,11 +64,38 @@ class ApiVersion(msgspec.Struct, frozen=True, kw_only=True):
 API_VERSIONS = {
     row.version: row
     for row in (
-        ApiVersion(version="v3.0", resource="event", id_field="playerUniqueId"),
+        ApiVersion(version="v3.0", resource="event", id_field="playerUniqueId", takes_bulk=False),
         ApiVersion(version="v4.0", resource="events", id_field="customerId"),
         ApiVersion(version="v4.1", resource="events", id_field="customerId", needs_secret=True),
     )
 }
+
+
+LONGEST_ANSWER = 64 * 1024
+"""Bytes of an answer's body that are read. Gameball's are below 1 KiB; a gateway's page may be any."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A request beside those of single players: a bulk request, a job's status, a preview.
+
+    Attributes:
+        method: such as GET.
+        url: where it goes.
+        body: JSON; empty for none.
+        headers: what it carries beside the keys.
+        longest_answer: bytes of the answer's body that are read.
+    """
+
+    method: str
+    url: str
+    body: bytes = b""
+    headers: dict[str, str] = {}
+    longest_answer: int = LONGEST_ANSWER
+
+
+def bulk_body(bodies: Iterable[bytes]) -> bytes:
+    """The body of a bulk request; each item is what would be the body of its player's own request."""
+    return b'{"body":[%b]}' % b",".join(bodies)
 
 
 def dialect(api_version: str, setting: str = "api_version") -> ApiVersion:

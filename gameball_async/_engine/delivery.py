@@ -20,6 +20,7 @@ import httpx
 
 from .._core.outcome import Answer, Decision, read_answer
 from .._core.redaction import redact_message
+from .._core.wire import LONGEST_ANSWER, Call
 from .._endpoint import Proxy, proxy_for
 from ..errors import ConfigurationError
 from .backends import interruption, running_task
@@ -36,9 +37,6 @@ _NEVER_SENT = (
     httpx.LocalProtocolError,
 )
 """Errors after which not one byte of the request can have been read; after all others it may have been."""
-
-LONGEST_ANSWER = 64 * 1024
-"""Bytes of an answer's body that are read. Gameball's are below 1 KiB; a gateway's page may be any."""
 
 PHASES = 3
 """An attempt may take this often the timeout in all: connect, write, read."""
@@ -116,18 +114,29 @@ class Delivery:
             private: what must not appear in the answer's message, besides the keys.
             task: the running task, by default looked up.
         """
-        every_secret = (*self._secrets, *filter(None, private))
+        return await self._make(None, body, (*self._secrets, *filter(None, private)), task)
+
+    async def fetch(self, call: Call, private: Iterable[str | None] = ()) -> Answer:
+        """Make one attempt of a call; the answer has its content. Any failure is an answer, as for `post`.
+
+        Args:
+            call: what is sent.
+            private: what must not appear in the answer's message, besides the keys.
+        """
+        return await self._make(call, call.body, (*self._secrets, *filter(None, private)), None)
+
+    async def _make(self, call: Call | None, body: bytes, every_secret: tuple[str, ...], task: object) -> Answer:
         if self._injected is not None:
             if self._injected.is_closed:
                 return Answer(verdict=Decision.FAILED, words="the http_client that was given is closed")
-            exchange = ClientExchange(self._parsed_url, self._headers, self._timeout, client=self._injected)
+            exchange = ClientExchange(self._parsed_url, self._headers, self._timeout, call, client=self._injected)
             return await self._attempt(exchange, body, every_secret, task)
         try:
             transport = self._free.pop() if self._free else self._new_transport()
         except Exception as error:  # noqa: BLE001 the environment has changed since `prepare`, and nothing was sent
             return Answer(verdict=Decision.FAILED, words=type(error).__name__)
         try:
-            own_exchange = OwnExchange(self._parsed_url, self._own_headers, self._timeout, transport=transport)
+            own_exchange = OwnExchange(self._parsed_url, self._own_headers, self._timeout, call, transport=transport)
             return await self._attempt(own_exchange, body, every_secret, task)
         except BaseException:  # only cancellation: perhaps while the response was being read
             await transport.aclose()
@@ -162,6 +171,8 @@ class Delivery:
             complete=exchange.is_complete,
             wall_now=time.time(),
             secrets=secrets,
+            limit=exchange.longest,
+            keeps_content=exchange.call is not None,
         )
 
     def _new_transport(self) -> Transport:
@@ -218,9 +229,10 @@ class Exchange(ABC):
     """One request and the response to it.
 
     Attributes:
-        url: where the request goes.
-        request_headers: its headers.
+        url: where the requests of single players go.
+        request_headers: their headers.
         timeout: seconds without progress after which it is given up.
+        call: another request, which is sent instead.
         status: of the response, or None.
         headers: of the response.
         content: the beginning of its body, as it was sent.
@@ -230,10 +242,26 @@ class Exchange(ABC):
     _url: httpx.URL
     _request_headers: httpx.Headers
     _timeout: float
+    call: Call | None = None
     status: int | None = attrs.field(default=None, init=False)
     headers: httpx.Headers = attrs.field(default=_NO_HEADERS, init=False)
     content: bytes = attrs.field(default=b"", init=False)
     is_complete: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.call is not None:
+            self._url = httpx.URL(self.call.url)
+            self._request_headers = httpx.Headers({**self._request_headers, **self.call.headers})
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return "POST" if self.call is None else self.call.method
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the response's body that are read."""
+        return LONGEST_ANSWER if self.call is None else self.call.longest_answer
 
     @property
     @abstractmethod
@@ -254,11 +282,11 @@ class Exchange(ABC):
             chunks = aiter(stream)
             async for chunk in chunks:
                 content += chunk
-                if len(content) > LONGEST_ANSWER:
+                if len(content) > self.longest:
                     await _abandon(chunks)
                     break
             self.is_complete = True
-        self.content = bytes(content[:LONGEST_ANSWER])
+        self.content = bytes(content[: self.longest])
         with suppress(Exception):
             await stream.aclose()
 
@@ -294,7 +322,7 @@ class OwnExchange(Exchange):
         headers["Content-Length"] = str(len(body))
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
         request = httpx.Request(
-            "POST", self._url, headers=headers, stream=_Body(body), extensions={"timeout": timeouts}
+            self.method, self._url, headers=headers, stream=_Body(body), extensions={"timeout": timeouts}
         )
         response = await self._transport.handle_async_request(request)
         self.status, self.headers = response.status_code, response.headers
@@ -323,7 +351,7 @@ class ClientExchange(Exchange):
 
     async def send(self, body: bytes) -> None:
         """Send the request as their client does, and keep the response."""
-        request = self._client.build_request("POST", self._url, headers=self._request_headers, content=body)
+        request = self._client.build_request(self.method, self._url, headers=self._request_headers, content=body)
         request.stream = _Body(body)
         # shares everything with the user's client, and this exchange comes before the user's hooks
         client, hooks = copy.copy(self._client), self._client.event_hooks
@@ -350,7 +378,7 @@ class ClientExchange(Exchange):
             self.headers = httpx.Headers(response.headers)
             self.headers.pop("Content-Encoding", None)
             with suppress(httpx.StreamError):
-                self.content, self.is_complete = response.content[:LONGEST_ANSWER], True
+                self.content, self.is_complete = response.content[: self.longest], True
             return
         await self._read(cast("httpx.AsyncByteStream", response.stream), anyio.move_on_after(self._timeout))
         response.stream = _Body(self.content)

@@ -24,15 +24,16 @@ from .._core.batch import Batch
 from .._core.buffer import Buffer
 from .._core.events import Event
 from .._core.outcome import Answer, Decision
-from .._core.pacing import BreakerState, CircuitBreaker, Pacing
+from .._core.pacing import BreakerState, CircuitBreaker, Pacing, SharedPacing
 from .._core.receipts import Notifier, check_stack
 from .._core.stats import ObservedClient, Observer, Stats
 from .._endpoint import Endpoint
 from .._log import counted, fields, logger
-from ..errors import DeliveryError, DropReason, FlushTimeout, LifecycleError
+from ..errors import ClientClosed, DeliveryError, DropReason, FlushTimeout, LifecycleError
 from .admission import Admission
 from .backends import Backend, running_task
 from .callbacks import FailureCallbacks, OnFailure
+from .calls import CallQueue
 from .reporting import Reporting
 from .settlement import CLOSED, Settlement
 from .storage import MakeStorage, StorageCallbacks
@@ -69,6 +70,7 @@ class Flusher:
         batching: how events are merged and how many are held.
         retry: when and how long a request is tried again.
         pacing: the windows of the rate limit.
+        shared_pacing: those of all requests that are not for a single player; by default they are not paced.
         make_storage: makes the storage of accepted events.
         endpoint: where requests go, and how they look.
         make_delivery: opens the connections; called when `run` begins.
@@ -80,12 +82,13 @@ class Flusher:
         sends_new: whether further requests may start; `Engine.stop_sending` forbids it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 everything that it is made of
         self,
         *,
         batching: Batching,
         retry: Retry,
         pacing: Pacing,
+        shared_pacing: SharedPacing | None = None,
         make_storage: MakeStorage,
         endpoint: Endpoint,
         make_delivery: Callable[[], Delivery],
@@ -123,7 +126,10 @@ class Flusher:
         self.now: Callable[[], float] = lambda: -math.inf
         self._wake = Notifier()
         self._progress = Notifier()
+        shared_pacing = shared_pacing or SharedPacing(())
+        self.calls = CallQueue(shared_pacing.calls, self.breaker, self._wake, self.settlement.note_call)
         self._turn: anyio.Lock
+        self._serving: anyio.CancelScope
         # for what the worker waits whose turn it is: something due before this time, or an answer
         self._idle_until = -math.inf
         self._awaits_answer = False
@@ -145,6 +151,7 @@ class Flusher:
             on_under_way: called when every worker has begun.
         """
         self._turn = anyio.Lock()
+        self._serving = anyio.CancelScope()
         self.reporting.started()
         self._warn_of_access()
         delivery = await self._load_delivery()
@@ -157,6 +164,7 @@ class Flusher:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(backend.protected(self.failures.report))
                 tasks.start_soon(backend.protected(self.reporting.report), self.now)
+                tasks.start_soon(self._serve_calls, delivery, backend)
                 async with anyio.create_task_group() as workers:
                     self._end_at_deadline(workers.cancel_scope)
                     for _ in range(CONNECTIONS):
@@ -164,6 +172,7 @@ class Flusher:
                     await anyio.lowlevel.checkpoint()
                     on_under_way()
                 self.settlement.give_up(DropReason.CLOSED, CLOSED, self.now())
+                self._serving.cancel()
                 self.failures.finish()
                 self.reporting.finish()
                 self._end_at_deadline(tasks.cancel_scope)
@@ -188,6 +197,13 @@ class Flusher:
             return self._make_delivery()
 
         return await anyio.to_thread.run_sync(load)
+
+    async def _serve_calls(self, delivery: Delivery, backend: Backend) -> None:
+        try:
+            with self._serving:
+                await self.calls.serve(delivery, backend, self.now)
+        finally:
+            self.calls.end(ClientClosed("the client was closed before this request was sent: make it earlier."))
 
     def _warn_of_access(self) -> None:
         if not self._has_warned:

@@ -102,6 +102,17 @@ class Settlement:
             self._on_breaker_change(answer, now)
         self._reporting.look_at(self._breaker, answer, health, self.halted, now)
 
+    def note_call(self, answer: Answer, *, probe: bool, now: float) -> None:
+        """Update the breaker with the answer to a call: only a request for a pause, or a probe, is about events too."""
+        if not probe and answer.health is not ServerHealth.PAUSE:
+            return
+        before = self._breaker.state
+        pause = self._backoff.pause(answer, self._breaker.failed_probes)
+        self._breaker.finish(answer.health, None, probe=probe, now=now, pause=pause)
+        if self._breaker.state is not before:
+            self._on_breaker_change(answer, now)
+        self._reporting.look_at(self._breaker, answer, answer.health, self.halted, now)
+
     def pause(self, seconds: float, now: float) -> None:
         """Pause: Gameball asked another process to, which shares the account's limit."""
         answer, before = Answer(verdict=Decision.RATE_LIMITED, words=_ANOTHER_WAITS), self._breaker.state

@@ -14,7 +14,7 @@ from .._config import Batching
 from .._core.batch import Batch
 from .._core.buffer import Buffer
 from .._core.events import EncodedEvent, Event
-from .._core.receipts import SharedOutcome
+from .._core.receipts import JobId, SharedOutcome
 from .._log import counted
 from ..errors import BufferFull, DeliveryError, LifecycleError
 from .backends import Backend
@@ -90,6 +90,14 @@ class Storage(ABC):
 
     async def seal(self, batch: Batch) -> None:
         """Wait until it is durable that this batch is about to be sent."""
+
+    async def seal_all(self, batches: Sequence[Batch]) -> None:
+        """Wait until it is durable that these batches are about to be sent in one bulk request."""
+        for batch in batches:
+            await self.seal(batch)
+
+    async def record_job(self, batches: Sequence[Batch], job: JobId) -> None:
+        """Wait until it is durable that Gameball has accepted these sealed batches as this job."""
 
     def ack(self, batch: Batch) -> None:
         """Delete the events of a batch that was delivered."""

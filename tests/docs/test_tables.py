@@ -35,8 +35,8 @@ from gameball_async import (
 from gameball_async._core.events import encode_event
 from gameball_async._core.outcome import _BY_CODE, read_answer
 from gameball_async._core.pacing import HALT_PROBE_INTERVAL, LONGEST_PAUSE, OUTAGE_PLAYERS
+from gameball_async._core.wire import LONGEST_ANSWER
 from gameball_async._engine.backoff import _SHORTEST_PAUSE
-from gameball_async._engine.delivery import LONGEST_ANSWER
 from gameball_async._engine.flusher import CONNECTIONS
 from gameball_async._engine.network import KEEP_ALIVE
 from gameball_async._journal.commands import ACK_LAG

@@ -34,7 +34,8 @@ KEY = "api-key-0123456789"
 PLAYER = "player-4711"
 ANOTHER = "player-4712"
 AT_ONCE = Batching(linger=0)
-ONE_EVENT = {"max_events": 1, "buffer_events": 1, "max_bytes": 1000, "buffer_bytes": 1000}
+ONE_EVENT: dict[str, Any] = {"max_events": 1, "buffer_events": 1, "max_bytes": 1000, "buffer_bytes": 1000}
+MANY_IN_ONE: dict[str, Any] = {**ONE_EVENT, "max_events": 9}
 
 SETTINGS: dict[str, Callable[[], Any]] = {
     "no key": AsyncGameball,
@@ -233,17 +234,13 @@ async def _full(case: _Case) -> None:
 
 
 async def _drop_oldest(case: _Case) -> None:
-    async with case.client(
-        batching=Batching(linger=60, when_full="drop_oldest", **ONE_EVENT | {"max_events": 9})
-    ) as gameball:
+    async with case.client(batching=Batching(linger=60, when_full="drop_oldest", **MANY_IN_ONE)) as gameball:
         await gameball.track(PLAYER, "first")
         await gameball.track(ANOTHER, "second")
 
 
 async def _drop_newest(case: _Case) -> None:
-    async with case.client(
-        batching=Batching(linger=60, when_full="drop_newest", **ONE_EVENT | {"max_events": 9})
-    ) as gameball:
+    async with case.client(batching=Batching(linger=60, when_full="drop_newest", **MANY_IN_ONE)) as gameball:
         await gameball.track(PLAYER, "first")
         await gameball.track(ANOTHER, "second")
 

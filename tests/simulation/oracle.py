@@ -160,6 +160,9 @@ class Oracle:
         stats = self.gameball.stats()
         numbers = {name: value for name, value in attrs.asdict(stats).items() if type(value) is int}
         del numbers["filtered"], numbers["invalid"]  # which nothing here brings about
+        for name in ("unconfirmed", "jobs", "jobs_accepted", "polls"):  # without bulk requests
+            if not numbers[name]:
+                del numbers[name]
         facts = (*numbers.items(), stats.paused_until is not None, stats.halted is not None)
         if facts != self._observed:
             self._observed = facts

@@ -511,6 +511,7 @@ class BufferMachine(RuleBasedStateMachine):
             "dropped": settled(Dropped),
             "filtered": 0,
             "invalid": 0,
+            "unconfirmed": 0,
             "unknown": settled(OutcomeUnknown),
             "pending": len(pending),
             "pending_bytes": sum(map(self.held, self.order)),

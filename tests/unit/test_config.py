@@ -32,6 +32,15 @@ DEFAULTS: dict[type, dict[str, object]] = {
         "buffer_bytes": 67_108_864,
         "when_full": "wait",
         "wait_timeout": 1.0,
+        "mode": "single",
+        "bulk_items": 1000,
+        "jobs": {
+            "submit": "batch/events",
+            "status": ("batches/{job}/status", "batch/{job}"),
+            "stop": ("batches/{job}/stop", "batch/{job}"),
+            "poll_interval": 1.0,
+            "patience": 1800.0,
+        },
     },
     Retry: {
         "initial": 0.5,
@@ -42,7 +51,13 @@ DEFAULTS: dict[type, dict[str, object]] = {
         "give_up_after": 86_400.0,
         "ambiguous": "resend",
     },
-    RateLimit: {"per_second": 100, "per_30_seconds": 1200, "share": 1.0},
+    RateLimit: {
+        "per_second": 100,
+        "per_30_seconds": 1200,
+        "others_per_second": 30,
+        "others_per_30_seconds": 360,
+        "share": 1.0,
+    },
 }
 
 

@@ -14,7 +14,8 @@ import pytest
 import respx
 
 from gameball_async._core.outcome import Answer, Decision
-from gameball_async._engine.delivery import LONGEST_ANSWER, Delivery
+from gameball_async._core.wire import LONGEST_ANSWER
+from gameball_async._engine.delivery import Delivery
 from gameball_async._engine.flusher import CONNECTIONS
 from gameball_async._engine.network import Transport
 

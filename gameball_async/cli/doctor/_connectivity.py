@@ -20,8 +20,8 @@ import attrs
 import httpx
 
 from ... import __version__
-from ..._core.outcome import LONGEST_BODY, AccessProblem, Answer, access_problem, read_answer
-from ..._core.wire import dialect
+from ..._core.outcome import AccessProblem, Answer, access_problem, read_answer
+from ..._core.wire import LONGEST_ANSWER, dialect
 from ..._endpoint import Proxy, is_local, proxy_for
 from .._options import SECRET_KEY, KeyOptions
 from .._terminal import duration, printable
@@ -150,13 +150,13 @@ def _beginning(response: httpx.Response) -> tuple[bytes, bool]:
     try:
         for chunk in response.iter_raw():
             content += chunk
-            if len(content) > LONGEST_BODY:
+            if len(content) > LONGEST_ANSWER:
                 break
             if time.monotonic() > until:
                 return bytes(content), False
     except httpx.TransportError:
         return bytes(content), False
-    return bytes(content[:LONGEST_BODY]), True
+    return bytes(content[:LONGEST_ANSWER]), True
 
 
 _WRONG_DATE = "Check the date of this machine; if it is right, the server's certificate has to be renewed."
