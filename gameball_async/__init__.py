@@ -9,6 +9,7 @@ from ._config import Batching, Conversion, Jobs, Journal, RateLimit, Retry
 from ._core.draft import EventDraft
 from ._core.events import Event, Metadata, MetadataRecord, validate_event
 from ._core.receipts import Delivered, Receipt
+from ._core.reward_preview import CampaignPreview, CampaignProgress, EventPreview, Preview
 from ._core.stats import (
     CloseReport,
     JobReport,
@@ -27,6 +28,7 @@ from .errors import (
     ClientClosed,
     ClientHalted,
     ConfigurationError,
+    CustomerNotFound,
     DeliveryError,
     Dropped,
     DropReason,
@@ -38,6 +40,8 @@ from .errors import (
     LifecycleError,
     NotStarted,
     OutcomeUnknown,
+    PreviewError,
+    PreviewTimeout,
     Rejected,
     WrongLoop,
 )
@@ -50,11 +54,14 @@ __all__ = [
     "AsyncGameball",
     "Batching",
     "BufferFull",
+    "CampaignPreview",
+    "CampaignProgress",
     "ClientClosed",
     "ClientHalted",
     "CloseReport",
     "ConfigurationError",
     "Conversion",
+    "CustomerNotFound",
     "DeadLetter",
     "DeadLetterKind",
     "DeadLetters",
@@ -64,6 +71,7 @@ __all__ = [
     "Dropped",
     "Event",
     "EventDraft",
+    "EventPreview",
     "FlushTimeout",
     "FlusherDied",
     "GameballError",
@@ -82,6 +90,9 @@ __all__ = [
     "Observer",
     "OutcomeUnknown",
     "PauseReason",
+    "Preview",
+    "PreviewError",
+    "PreviewTimeout",
     "RateLimit",
     "Receipt",
     "Rejected",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
@@ -115,3 +116,10 @@ def checked_on_invalid(on_invalid: OnInvalid) -> OnInvalid:
     if on_invalid not in ("raise", "report"):
         raise ConfigurationError(f"on_invalid is {on_invalid!r}: give 'raise' or 'report'.")
     return on_invalid
+
+
+def checked_lang(lang: str | None) -> str | None:
+    """Refuse what is no language tag, and so perhaps no header."""
+    if lang is not None and not (isinstance(lang, str) and re.fullmatch(r"[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*", lang)):
+        raise ConfigurationError(f"lang is {lang!r}: give a language such as 'en' or 'ar-EG'.")
+    return lang

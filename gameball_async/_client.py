@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import warnings
-import weakref
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
@@ -19,29 +16,34 @@ from ._arguments import (
     checked_before_send,
     checked_http_client,
     checked_journal,
+    checked_lang,
     checked_observer,
     checked_on_invalid,
     checked_retry,
     checked_timeout,
     checked_type,
 )
+from ._assembly import make_delivery, make_storage
 from ._config import REJECTING, Batching, Conversion, Journal, PathLike, RateLimit, Retry
 from ._core.buffer import Buffer
 from ._core.draft import BeforeSend, NotSent, Preparation
 from ._core.events import EncodedEvent, Metadata, MetadataRecord, encode
 from ._core.pacing import Pacing, SharedPacing
-from ._core.receipts import Delivered, Outcome, Receipt, SharedOutcome
+from ._core.receipts import Delivered, Receipt, SharedOutcome, joint_outcome
+from ._core.reward_preview import Preview
 from ._core.stats import CloseReport, Observer, Stats
 from ._endpoint import Endpoint
 from ._engine.callbacks import OnFailure
 from ._engine.flusher import Flusher
-from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle, lifecycles
-from ._engine.storage import MemoryStorage, Storage, StorageCallbacks
-from ._log import counted, reminder
+from ._engine.lifecycle import CLOSE_TIMEOUT, ClientState, Lifecycle
+from ._engine.previews import Previews
+from ._engine.storage import Storage, StorageCallbacks
+from ._log import counted
+from ._process import register_client
 from .errors import ClientClosed, LifecycleError
 
 if TYPE_CHECKING:
-    from ._engine.delivery import Delivery, HTTPClient
+    from ._engine.delivery import HTTPClient
 else:
     HTTPClient = Any  # for `typing.get_type_hints`, which must not need httpx
 
@@ -128,7 +130,7 @@ class AsyncGameball:
             conversion=checked_type("conversion", conversion, Conversion),
         )
         self._encode = self._preparation.encode if self._preparation.is_needed else encode
-        _clients.add(self)
+        register_client(self, AsyncGameball._forget_parent)
 
     # ---------------------------------------------------------------- events
 
@@ -293,7 +295,7 @@ class AsyncGameball:
             self._settle_not_sent(each)
         outcomes = [] if shared is None else [await shared.wait(event.name) for event in request]
         not_sent.sort(key=lambda each: each.is_meant)
-        return _joint_outcome([*outcomes, *(each.error for each in not_sent)])
+        return joint_outcome([*outcomes, *(each.error for each in not_sent)])
 
     async def _offer_request(self, request: list[EncodedEvent]) -> SharedOutcome:
         lifecycle = self._lifecycle
@@ -310,6 +312,41 @@ class AsyncGameball:
         except LifecycleError as error:
             raise error from None
         return Receipt(self._admission.settle_not_sent(not_sent, now), not_sent.event.name)
+
+    async def preview(
+        self,
+        player_unique_id: str,
+        events: Mapping[str, Metadata | MetadataRecord | None],
+        *,
+        mobile: str | None = None,
+        email: str | None = None,
+        lang: str | None = None,
+    ) -> Preview:
+        """Ask Gameball what events would earn if they were tracked now. Nothing is tracked.
+
+        The events are prepared as `send` does, with `defaults` and `before_send`; what that drops is left out. The
+        request does not wait for the player's earlier events, and keeps to the limits and pauses. It is tried again
+        for as long as the client's `timeout`. It needs v4.0 or v4.1, and Gameball offers it on request.
+
+        Args:
+            player_unique_id: the id of an active player that Gameball knows, at most 100 characters.
+            events: metadata (or None) by event name, at least one.
+            mobile: as for `track`; only to find the player.
+            email: as for `track`, likewise.
+            lang: the language of the campaigns' names, such as ``"en"``.
+
+        Raises:
+            CustomerNotFound: if Gameball does not know the player.
+            PreviewTimeout: if Gameball does not answer in time; a `TimeoutError`.
+            PreviewError: if Gameball refuses.
+            ClientHalted: if Gameball refuses this client.
+            InvalidEvent: if one of the events cannot be sent as it is.
+            ConfigurationError: if the client has another API version, or is switched off.
+            LifecycleError: as for `send`.
+        """
+        self._previews.check()
+        request = self._preparation.encode_preview(player_unique_id, events, mobile, email, self._on_padded)
+        return await self._previews.request(request, checked_lang(lang))
 
     # ---------------------------------------------------------------- life
 
@@ -442,63 +479,19 @@ class AsyncGameball:
             make_storage=self._make_storage,
             endpoint=self._endpoint,
             # not a method: the engine must not keep the client alive
-            make_delivery=partial(_make_delivery, self._endpoint, self._timeout, self._http_client),
+            make_delivery=partial(make_delivery, self._endpoint, self._timeout, self._http_client),
             on_failure=self._on_failure,
             observer=self._observer,
         )
         self._flusher, self._admission, self._storage = flusher, flusher.admission, flusher.storage
-        return Lifecycle(flusher)
+        lifecycle = Lifecycle(flusher)
+        self._previews = Previews(self._endpoint, lifecycle, self._timeout)
+        return lifecycle
 
     def _make_storage(self, buffer: Buffer, batching: Batching, callbacks: StorageCallbacks) -> Storage:
-        if self._journal is None or self._endpoint.switched_off_by is not None:
-            return MemoryStorage(buffer, batching, callbacks)
-        from ._journal import JournalWriter, journal_storage  # noqa: PLC0415 only a journal needs SQLite
+        return make_storage(self._endpoint, self._journal, buffer, batching, callbacks)
 
-        writer = JournalWriter(self._journal, self._endpoint.account)
-        return journal_storage.JournalStorage(writer, self._journal, buffer, batching, callbacks)
-
-    def _forget_parent(self) -> None:
-        """In a forked child: the parent sends what it holds; start again."""
-        _parents_lifecycles.append(self._lifecycle)
-        self._lifecycle = self._new_lifecycle()
-
-
-_clients: weakref.WeakSet[AsyncGameball] = weakref.WeakSet()
-_parents_lifecycles: list[Lifecycle] = []  # never freed: that would close sockets which the parent uses
-
-
-def _forget_parents() -> None:
-    reminder.forget()
-    lifecycles.clear()
-    for client in _clients:
-        client._forget_parent()  # noqa: SLF001 the same class's own
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no forks
-    os.register_at_fork(after_in_child=_forget_parents)
-
-
-@atexit.register
-def _log_losses() -> None:
-    """Log what is left in clients that were not closed."""
-    for engine in list(lifecycles):
-        engine.log_loss()
-
-
-def _joint_outcome(outcomes: list[Outcome]) -> Delivered:
-    """What is true of all of them, or the first error."""
-    delivered = [outcome for outcome in outcomes if isinstance(outcome, Delivered)]
-    for outcome in outcomes:
-        if not isinstance(outcome, Delivered):
-            raise outcome.with_traceback(None)
-    return Delivered(
-        status=delivered[-1].status,
-        attempts=max(outcome.attempts for outcome in delivered),
-        maybe_duplicate=any(outcome.maybe_duplicate for outcome in delivered),
-    )
-
-
-def _make_delivery(endpoint: Endpoint, timeout: float, http_client: HTTPClient | None) -> Delivery:
-    from ._engine.delivery import Delivery  # noqa: PLC0415 it imports httpx, which a client needs when it starts
-
-    return Delivery(endpoint.url, endpoint.headers, timeout=timeout, secrets=endpoint.secrets, http_client=http_client)
+    def _forget_parent(self) -> Lifecycle:
+        """In a forked child: the parent sends what it holds; start again, and return the parent's."""
+        parents, self._lifecycle = self._lifecycle, self._new_lifecycle()
+        return parents

@@ -80,7 +80,7 @@ def _path(instance: object, attribute: attrs.Attribute[Any], value: object) -> N
 def _paths(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """A validator: one or two such paths."""
     if not isinstance(value, tuple) or not value:
-        raise _refusal(instance, attribute, cast("object", value), "give a tuple of paths.")
+        raise _refusal(instance, attribute, cast("Any", value), "give a tuple of paths.")
     for path in cast("tuple[object, ...]", value):
         _path(instance, attribute, path)
 

@@ -113,6 +113,19 @@ class Endpoint:
                 f"{setting} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
             )
 
+    def check_previews(self) -> None:
+        """Refuse a preview without v4, or of a client that is switched off.
+
+        Raises:
+            ConfigurationError: naming the setting and the remedy.
+        """
+        check_switched_on(self.switched_off_by)
+        if not self.dialect.takes_bulk:
+            raise ConfigurationError(
+                f"preview needs api_version 'v4.0' or 'v4.1', and this client has {self.dialect.version!r}: pass "
+                "another one, or set GAMEBALL_API_VERSION in the environment."
+            )
+
     @property
     def headers(self) -> dict[str, str]:
         """What every request carries."""
@@ -182,6 +195,16 @@ def switched_off_by(*, enabled: bool | None) -> str | None:
             f"{_SWITCH} is set to a word that is neither yes nor no: use 1, true, yes or on, or 0, false, no or off."
         )
     return None if _SWITCH_WORDS[value.lower()] else f"{_SWITCH}={value}"
+
+
+def check_switched_on(switched_off_by: str | None) -> None:
+    """Refuse a preview of a client that is switched off.
+
+    Raises:
+        ConfigurationError: naming the switch.
+    """
+    if switched_off_by is not None:
+        raise ConfigurationError(f"the client is switched off by {switched_off_by}: switch it on for a preview.")
 
 
 def _given(argument: str, value: str | None, variable: str, default: str) -> tuple[str, str]:

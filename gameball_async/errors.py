@@ -9,6 +9,9 @@
     ├── JournalError                      the journal cannot be opened or written; the event was not accepted
     ├── FlushTimeout (TimeoutError)       flush() ran out of time; everything is still kept
     ├── ClientHalted                      Gameball refuses this client; everything is still kept
+    ├── PreviewError                      there is no preview; no event was sent
+    │   ├── CustomerNotFound              Gameball does not know the player
+    │   └── PreviewTimeout (TimeoutError) there was no answer in time
     ├── LifecycleError (RuntimeError)     the call cannot work here and now; the event was not accepted
     │   ├── NotStarted
     │   ├── ClientClosed
@@ -77,6 +80,28 @@ class ClientHalted(GameballError):
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class PreviewError(GameballError):
+    """Gameball gave no preview. A preview sends no event, so nothing has changed, and it may be requested again.
+
+    Attributes:
+        status: the HTTP status that Gameball answered, if it did.
+        code: Gameball's own error code, if the answer had one.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, code: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class CustomerNotFound(PreviewError):
+    """Gameball does not know the player. Unlike `track`, a preview does not create a profile."""
+
+
+class PreviewTimeout(PreviewError, TimeoutError):
+    """There was no preview within the client's timeout; the status and code are those of the last answer."""
 
 
 class LifecycleError(GameballError, RuntimeError):

@@ -27,6 +27,7 @@ from . import (
     LifecycleError,
     Metadata,
     MetadataRecord,
+    Preview,
     Receipt,
     Stats,
 )
@@ -115,6 +116,19 @@ class Gameball:
     ) -> Delivered:
         """Send events as one request of their own now, and wait for the outcome, as `AsyncGameball.send` does."""
         return self._started().run(partial(self._client.send, player_unique_id, events, mobile=mobile, email=email))
+
+    def preview(
+        self,
+        player_unique_id: str,
+        events: Mapping[str, Metadata | MetadataRecord | None],
+        *,
+        mobile: str | None = None,
+        email: str | None = None,
+        lang: str | None = None,
+    ) -> Preview:
+        """Ask Gameball what events would earn if they were tracked now, as `AsyncGameball.preview` does."""
+        preview = self._client.preview
+        return self._started().run(partial(preview, player_unique_id, events, mobile=mobile, email=email, lang=lang))
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every event accepted before the call is settled, as `AsyncGameball.flush` does."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 import attrs
 
 from .._config import REJECTING, Conversion
-from ..errors import ConfigurationError, Dropped, DropReason, InvalidEvent
+from ..errors import ConfigurationError, Dropped, DropReason, InvalidEvent, PreviewError
 from .conversion import MOST_DEPTH, entries_of, plain_values
 from .events import (
     EncodedEvent,
@@ -52,6 +52,9 @@ class EventDraft:
 BeforeSend = Callable[[EventDraft], EventDraft | None]
 """The user's hook: returns the draft, perhaps changed, or None to drop the event."""
 
+
+LONGEST_PREVIEWED_PLAYER = 100
+"""Characters of a player's id in a preview, at most ("Event reward preview" in Gameball's API reference)."""
 
 _MEANT = (DropReason.FILTERED, DropReason.DISABLED)
 
@@ -175,6 +178,38 @@ class Preparation:
             ]
         if self._switched_off_by is not None:
             return [self._off(as_event(event)) if isinstance(event, EncodedEvent) else event for event in prepared]
+        return prepared
+
+    def encode_preview(
+        self,
+        player: str,
+        events: Mapping[str, Metadata | MetadataRecord | None],
+        mobile: str | None,
+        email: str | None,
+        on_padded: OnPadded,
+    ) -> list[EncodedEvent]:
+        """Prepare the events of a preview, without those that the hook drops.
+
+        Raises:
+            InvalidEvent: if one of them cannot be sent as it is, there is none, they do not fit together, or the
+                player's id is too long for a preview. There is no outcome that could be reported instead.
+            PreviewError: if the hook fails.
+        """
+        prepared: list[EncodedEvent] = []
+        for name, metadata in named_events(events):
+            try:
+                prepared.append(self._encoded(RawEvent(player, name, metadata, mobile, email), on_padded))
+            except NotSent as not_sent:
+                if not not_sent.is_meant:
+                    raise PreviewError(str(not_sent.error)) from not_sent.error.__cause__
+        if prepared:
+            if len(prepared[0].player) > LONGEST_PREVIEWED_PLAYER:
+                raise InvalidEvent(
+                    f"player_unique_id is longer than {LONGEST_PREVIEWED_PLAYER} characters, the most that a preview "
+                    "takes: track the events without a preview."
+                )
+            _check_together(prepared)
+            self._check(prepared)
         return prepared
 
     def _reported(self, raw: RawEvent, on_padded: OnPadded) -> EncodedEvent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -272,3 +272,16 @@ class Receipt(msgspec.Struct, eq=False):  # made for every event, in a third of 
 
     def __repr__(self) -> str:
         return f"<Receipt {self._name!r} {'done' if self.done else 'pending'}>"
+
+
+def joint_outcome(outcomes: Sequence[Outcome]) -> Delivered:
+    """What is true of all of them; raises the first error."""
+    delivered = [outcome for outcome in outcomes if isinstance(outcome, Delivered)]
+    for outcome in outcomes:
+        if not isinstance(outcome, Delivered):
+            raise outcome.with_traceback(None)
+    return Delivered(
+        status=delivered[-1].status,
+        attempts=max(outcome.attempts for outcome in delivered),
+        maybe_duplicate=any(outcome.maybe_duplicate for outcome in delivered),
+    )

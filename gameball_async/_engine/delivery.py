@@ -24,7 +24,7 @@ from .._core.wire import LONGEST_ANSWER, Call
 from .._endpoint import Proxy, proxy_for
 from ..errors import ConfigurationError
 from .backends import interruption, running_task
-from .network import Transport, always
+from .network import ANOTHER_TARGET, Transport, always
 
 HTTPClient = httpx.AsyncClient
 
@@ -320,10 +320,10 @@ class OwnExchange(Exchange):
         network.begin(PHASES * self._timeout)
         headers = self._request_headers.copy()
         headers["Content-Length"] = str(len(body))
-        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
-        request = httpx.Request(
-            self.method, self._url, headers=headers, stream=_Body(body), extensions={"timeout": timeouts}
-        )
+        extensions: dict[str, object] = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)}
+        if self.call is not None:
+            extensions[ANOTHER_TARGET] = True
+        request = httpx.Request(self.method, self._url, headers=headers, stream=_Body(body), extensions=extensions)
         response = await self._transport.handle_async_request(request)
         self.status, self.headers = response.status_code, response.headers
         network.limit(self._timeout)

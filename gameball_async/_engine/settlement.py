@@ -108,10 +108,16 @@ class Settlement:
             return
         before = self._breaker.state
         pause = self._backoff.pause(answer, self._breaker.failed_probes)
-        self._breaker.finish(answer.health, None, probe=probe, now=now, pause=pause)
+        # not every account has previews, so a call that Gameball refuses does not mean that it refuses events
+        health = ServerHealth.NONE if answer.health is ServerHealth.HALT else answer.health
+        self._breaker.finish(health, None, probe=probe, now=now, pause=pause)
         if self._breaker.state is not before:
             self._on_breaker_change(answer, now)
-        self._reporting.look_at(self._breaker, answer, answer.health, self.halted, now)
+        self._reporting.look_at(self._breaker, answer, health, self.halted, now)
+
+    def backoff_of_call(self, answer: Answer, attempts: int) -> float:
+        """Seconds until a request beside the events is tried again; 0 if the whole client pauses."""
+        return self._backoff.after(answer, attempts=attempts, solo_failures=0) or 0.0
 
     def pause(self, seconds: float, now: float) -> None:
         """Pause: Gameball asked another process to, which shares the account's limit."""

@@ -28,6 +28,7 @@ from ._options import (
     required_keys,
 )
 from ._presets import mapping_of, mapping_options
+from ._preview_command import preview_command
 from ._relay_commands import relay
 from ._sandbox_command import sandbox
 from ._send import SendOptions, dry_run, send
@@ -220,6 +221,7 @@ def doctor(*, as_json: bool, keys_file: Path | None, **options: Any) -> None:  #
 
 app.add_command(dead_letters)
 app.add_command(journal)
+app.add_command(preview_command)
 app.add_command(relay)
 app.add_command(sandbox)
 app.add_command(track)

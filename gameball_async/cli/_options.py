@@ -56,6 +56,15 @@ def parsed(parse: Callable[[str], _T]) -> Callable[[str], _T]:
 
 def access_options(command: _Command) -> _Command:
     """Add the options for the API: keys, version and address."""
+    return _access_options(command, DEFAULT_API_VERSION)
+
+
+def preview_access_options(command: _Command) -> _Command:
+    """Add the same options, with the first version that has previews as the default."""
+    return _access_options(command, next(row.version for row in API_VERSIONS.values() if row.takes_bulk))
+
+
+def _access_options(command: _Command, api_version: str) -> _Command:
     return with_options(
         command,
         click.option(
@@ -68,7 +77,7 @@ def access_options(command: _Command) -> _Command:
         click.option(
             "--api-version",
             type=click.Choice(list(API_VERSIONS)),
-            default=DEFAULT_API_VERSION,
+            default=api_version,
             envvar="GAMEBALL_API_VERSION",
             show_envvar=True,
             show_default=True,
@@ -173,7 +182,7 @@ class ClientOptions:
         address = {name: options[name] for name in ("api_version", "base_url") if options[name] is not None}
         return cls(keys=keys, address=address)
 
-    def gameball(self, batching: Batching = _FILES) -> AsyncGameball:
+    def gameball(self, batching: Batching = _FILES, **settings: Any) -> AsyncGameball:  # noqa: ANN401 the client's
         if not self.is_forced and (switch := switched_off_by(enabled=None)) is not None:
             raise UsageProblem(f"{switch} switches sending off: set GAMEBALL_ENABLED=1 for this command to send.")
         return AsyncGameball(
@@ -184,6 +193,7 @@ class ClientOptions:
             retry=self.retry,
             rate=self.rate,
             **self.address,
+            **settings,
         )
 
     @property

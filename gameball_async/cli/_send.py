@@ -184,7 +184,7 @@ class DeclinedError(Exception):
 
 
 @attrs.define
-class Preview:
+class FileSummary:
     """The content of the files."""
 
     events: Counter[str] = attrs.field(factory=Counter[str])
@@ -236,12 +236,12 @@ def can_ask() -> bool:
     return bool(sys.stdin and sys.stdin.isatty()) and (sys.stderr.isatty() or sys.stdout.isatty())
 
 
-def count(options: SendOptions, settled: Sequence[RangeSet], clock: Callable[[], float]) -> Preview:
+def count(options: SendOptions, settled: Sequence[RangeSet], clock: Callable[[], float]) -> FileSummary:
     """Count the unsettled events of regular files by name, in bounded time."""
     regular = [at for at, path in enumerate(options.paths) if is_regular(path)]
     paths = [options.paths[at] for at in regular]
     files = Files(paths, options.reading, [settled[at] for at in regular] if settled else [])
-    preview, until = Preview(is_complete=len(regular) == len(options.paths)), clock() + _MOST_SECONDS
+    preview, until = FileSummary(is_complete=len(regular) == len(options.paths)), clock() + _MOST_SECONDS
     for number, row in enumerate(files.rows(), 1):
         if isinstance(row, ReadFailure):
             continue  # the run reports it

@@ -14,13 +14,13 @@ from uuid import UUID
 
 import attrs
 
-from .. import AsyncGameball, Conversion, Event, Metadata
+from .. import AsyncGameball, Conversion, Event, EventPreview, Metadata
 from .._arguments import OnInvalid, checked_before_send, checked_on_invalid, checked_type
 from .._core.draft import BeforeSend, Preparation
 from .._endpoint import switched_off_by
 from .._engine.callbacks import OnFailure
 from .._engine.lifecycle import ClientState
-from ._recording import Failure, RecorderLifecycle, RecordingEngine, Rule
+from ._recording import Failure, RecorderLifecycle, RecorderPreviews, RecordingEngine, Rule
 
 
 def plain(value: object) -> Any:  # noqa: ANN401, PLR0911 one table of types, to any JSON value
@@ -177,11 +177,14 @@ class Recorder(AsyncGameball):
         self._lifecycle = RecorderLifecycle(self._recording, started=started)
         engine: Any = self._recording
         self._admission = self._storage = self._flusher = engine
+        switch = switched_off_by(enabled=enabled)
+        previews: Any = RecorderPreviews(self._recording, self._lifecycle, switch)
+        self._previews = previews
         self._preparation = Preparation(
             defaults,
             checked_before_send(before_send),
             reports_invalid=checked_on_invalid(on_invalid) == "report",
-            switched_off_by=switched_off_by(enabled=enabled),
+            switched_off_by=switch,
             conversion=checked_type("conversion", conversion, Conversion),
         )
         self._encode = self._preparation.encode
@@ -210,6 +213,7 @@ class Recorder(AsyncGameball):
           it, and `on_failure` gets it.
         - `BufferFull` and `JournalError` are raised by `track`, `track_nowait`, `track_threadsafe` and
           `send`; the event is not accepted.
+        - `PreviewError`, `CustomerNotFound` and `PreviewTimeout` are raised by `preview`, which no other error affects.
         - `ClientHalted` and `FlushTimeout` keep the event pending: `flush` raises the error, `recover`
           delivers the event, and `aclose` drops it.
 
@@ -228,6 +232,14 @@ class Recorder(AsyncGameball):
     def recover(self) -> None:
         """Stop all failures, and deliver pending events; callable from any thread."""
         self._recording.recover()
+
+    def rewards(self, points: Mapping[str, float | EventPreview]) -> None:
+        """Set what `preview` returns for events from now on: ``recorder.rewards({"place_order": 100})``.
+
+        Args:
+            points: the points by the event's name; or an `EventPreview`, for a coupon or an invalid event.
+        """
+        self._recording.rewards.update(points)
 
     def assert_tracked(
         self,

@@ -16,23 +16,28 @@ from anyio.lowlevel import current_token
 
 from .. import (
     BufferFull,
+    CampaignPreview,
     ClientHalted,
     CloseReport,
     Delivered,
     Dropped,
     DropReason,
     Event,
+    EventPreview,
     FlushTimeout,
     JournalError,
     OutcomeUnknown,
+    Preview,
+    PreviewError,
     Rejected,
     Stats,
     Undelivered,
     WrongLoop,
 )
 from .._core.draft import NotSent
-from .._core.events import EncodedEvent
+from .._core.events import EncodedEvent, as_event
 from .._core.receipts import Outcome, SharedOutcome
+from .._endpoint import check_switched_on
 from .._engine.backends import Backend, current_backend
 from .._engine.callbacks import FailureCallbacks, OnFailure
 from .._engine.lifecycle import RUNS_ALREADY, ClientState, Lifecycle
@@ -41,7 +46,7 @@ from .._engine.settlement import drop_message
 Fatal = Rejected | Dropped | OutcomeUnknown
 """The event is accepted; this is its outcome."""
 
-Failure = Fatal | BufferFull | JournalError | ClientHalted | FlushTimeout
+Failure = Fatal | BufferFull | JournalError | ClientHalted | FlushTimeout | PreviewError
 """The errors that `Recorder.fail` accepts."""
 
 _T = TypeVar("_T")
@@ -63,7 +68,7 @@ class Rule:
             given = self.error.__name__ if isinstance(self.error, type) else type(self.error).__name__
             raise TypeError(
                 f"fail() does not accept {given}: pass an instance of Rejected, Dropped, OutcomeUnknown, BufferFull, "
-                "JournalError, ClientHalted or FlushTimeout."
+                "JournalError, ClientHalted, FlushTimeout or PreviewError."
             )
         if self.left is not None and self.left < 1:
             raise ValueError(f"fail(times={self.left}) affects no event: pass at least 1, or None for every event.")
@@ -147,11 +152,13 @@ class RecordingEngine:
     Attributes:
         events: the accepted events, in order.
         rules: which events fail; the first one that matches applies.
+        rewards: what previews of events return, by the event's name.
     """
 
     def __init__(self, on_failure: OnFailure | None) -> None:
         self.events: list[Event] = []
         self.rules: list[Rule] = []
+        self.rewards: dict[str, float | EventPreview] = {}
         self._failures = FailureCallbacks(on_failure)
         self._lock = threading.Lock()  # track_threadsafe records in the thread that calls it
         self._held: list[_Held] = []
@@ -234,6 +241,17 @@ class RecordingEngine:
             invalid=invalid,
         )
 
+    def preview(self, encoded: Sequence[EncodedEvent]) -> Preview:
+        """Return what these events would earn, or raise the scripted error."""
+        with self._lock:
+            for event in map(as_event, encoded):
+                if (error := self._error_for(event, of_preview=True)) is not None:
+                    raise error.with_traceback(None)
+            if self._halted is not None and encoded:
+                raise self._halted.with_traceback(None)
+            previews = [_event_preview(event.name, self.rewards.get(event.name, 0)) for event in encoded]
+        return Preview(total_points=sum(each.total_points for each in previews), events=tuple(previews))
+
     # ---------------------------------------------------------------- outcomes
 
     def recover(self) -> None:
@@ -276,9 +294,10 @@ class RecordingEngine:
                 self._record(event, shared, error)
         return shared
 
-    def _error_for(self, event: Event) -> Failure | None:
+    def _error_for(self, event: Event, *, of_preview: bool = False) -> Failure | None:
         """Return the error of the first matching rule, and count it."""
-        rule = next((rule for rule in self.rules if rule.matches(event)), None)
+        rules = (rule for rule in self.rules if isinstance(rule.error, PreviewError) is of_preview)
+        rule = next((rule for rule in rules if rule.matches(event)), None)
         if rule is None:
             return None
         if rule.left is not None:
@@ -301,6 +320,17 @@ class RecordingEngine:
         if not isinstance(outcome, Delivered):
             self._failures.add([event], outcome)
         shared.settle_event(event.name, outcome)
+
+
+def _event_preview(name: str, reward: float | EventPreview) -> EventPreview:
+    if isinstance(reward, EventPreview):
+        return attrs.evolve(reward, name=name)
+    if not reward:
+        return EventPreview(name=name)
+    campaign = CampaignPreview(
+        eligible=True, reason="Rewarded", reward_type="Points", reward_points=reward, points=reward, times_achieved=1
+    )
+    return EventPreview(name=name, total_points=reward, campaigns=(campaign,))
 
 
 def _dropped(error: ClientHalted | FlushTimeout) -> Dropped:
@@ -414,3 +444,19 @@ class RecorderLifecycle(Lifecycle):
 
     def _watch_waiting(self) -> None:
         """Do nothing: events do not wait for the start."""
+
+
+class RecorderPreviews:
+    """Takes the place of a client's previews: returns what was scripted."""
+
+    def __init__(self, engine: RecordingEngine, lifecycle: RecorderLifecycle, switched_off_by: str | None) -> None:
+        self._engine = engine
+        self._lifecycle = lifecycle
+        self._switched_off_by = switched_off_by
+
+    def check(self) -> None:
+        check_switched_on(self._switched_off_by)
+
+    async def request(self, events: Sequence[EncodedEvent], _: str | None) -> Preview:
+        self._lifecycle.check_running()
+        return self._engine.preview(events)

@@ -190,7 +190,9 @@ def test_every_command_is_in_the_table() -> None:
     assert named == set(app.commands)
 
 
-@pytest.mark.parametrize(("command", "heading"), [("send", "Option"), ("track", "Option of `track`")])
+@pytest.mark.parametrize(
+    ("command", "heading"), [("send", "Option"), ("track", "Option of `track`"), ("preview", "Option of `preview`")]
+)
 def test_every_option_of_a_command_is_in_its_table(command: str, heading: str) -> None:
     check_options(app.commands[command], heading)
 

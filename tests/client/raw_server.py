@@ -24,11 +24,13 @@ class Peer:
     Attributes:
         number: 1 for the first connection.
         served: requests answered on it so far.
+        head: of the latest request: its first line and headers.
     """
 
     def __init__(self, number: int, connection: socket.socket) -> None:
         self.number = number
         self.served = 0
+        self.head = b""
         self._connection = connection
         self._received = b""
 
@@ -45,8 +47,8 @@ class Peer:
         while b"\r\n\r\n" not in self._received:
             if not self._receive():
                 return None
-        head, _, self._received = self._received.partition(b"\r\n\r\n")
-        lines = head.decode().lower().split("\r\n")
+        self.head, _, self._received = self._received.partition(b"\r\n\r\n")
+        lines = self.head.decode().lower().split("\r\n")
         length = next((int(line.partition(":")[2]) for line in lines if line.startswith("content-length:")), 0)
         while len(self._received) < length:
             if not self._receive():
@@ -72,6 +74,7 @@ class RawServer:
         greet: called with each new connection before anything is read from it.
 
     Attributes:
+        answer: the function; it may be replaced.
         bodies: the requests' bodies in the order of their arrival, with the connections' numbers.
         connections: connections accepted so far.
     """
@@ -85,7 +88,7 @@ class RawServer:
     ) -> None:
         self.bodies: list[tuple[int, bytes]] = []
         self.connections = 0
-        self._answer = answer
+        self.answer = answer
         self._greet = greet
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -143,7 +146,7 @@ class RawServer:
                 self._greet(peer)
                 while (body := peer.receive_request()) is not None:
                     self.bodies.append((number, body))
-                    answer = self._answer(peer, body)
+                    answer = self.answer(peer, body)
                     peer.served += 1
                     if answer is not None:
                         peer.send(answer)

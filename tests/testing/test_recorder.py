@@ -19,15 +19,19 @@ from gameball_async import (
     BufferFull,
     ClientHalted,
     ConfigurationError,
+    CustomerNotFound,
     Delivered,
     DeliveryError,
     Dropped,
     DropReason,
     Event,
+    EventPreview,
     FlushTimeout,
     InvalidEvent,
     JournalError,
+    NotStarted,
     OutcomeUnknown,
+    Preview,
     Receipt,
     Rejected,
     WrongLoop,
@@ -291,6 +295,59 @@ def test_what_a_client_does_not_raise_cannot_be_scripted() -> None:
         recorder.fail(Rejected("no"), times=0)
     with pytest.raises(ConfigurationError, match="on_failure"):
         Recorder(on_failure=1)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- previews
+
+
+async def test_previews_return_what_rewards_has_set_and_record_nothing() -> None:
+    recorder = Recorder(started=True)
+    recorder.rewards({"place_order": 100, "review": EventPreview(valid=False, invalid_reason="EventNotFound")})
+    preview = await recorder.preview("player123", {"place_order": {"total_amount": 25}, "review": None, "visit": None})
+    assert preview.total_points == 100
+    assert [(event.name, event.valid, event.total_points) for event in preview.events] == [
+        ("place_order", True, 100),
+        ("review", False, 0),
+        ("visit", True, 0),
+    ]
+    (campaign,) = preview.events[0].campaigns
+    assert (campaign.eligible, campaign.reason, campaign.points) == (True, "Rewarded", 100)
+    recorder.assert_nothing_tracked()
+
+
+async def test_a_scripted_error_of_previews_is_raised_by_them_alone() -> None:
+    recorder = Recorder(started=True)
+    recorder.fail(CustomerNotFound("unknown", status=404, code=7000), player_unique_id="player1", times=1)
+    assert await recorder.send("player1", {"review": None}) == Delivered(status=200)
+    assert await recorder.preview("player2", {"review": None}) == Preview(events=(EventPreview(name="review"),))
+    with pytest.raises(CustomerNotFound, match="unknown"):
+        await recorder.preview("player1", {"review": None})
+    assert (await recorder.preview("player1", {"review": None})).total_points == 0
+
+
+async def test_the_other_errors_do_not_affect_previews_unless_the_client_is_halted() -> None:
+    recorder = Recorder(started=True)
+    recorder.fail(Rejected("no"), times=1)
+    assert (await recorder.preview("player123", {"review": None})).total_points == 0
+    recorder.recover()
+    recorder.fail(ClientHalted("the key is wrong", status=401, code=None))
+    recorder.track_nowait("player123", "review")
+    with pytest.raises(ClientHalted, match="the key is wrong"):
+        await recorder.preview("player123", {"review": None})
+
+
+async def test_previews_have_the_checks_of_the_client() -> None:
+    with pytest.raises(NotStarted):
+        await Recorder().preview("player123", {"review": None})
+    with pytest.raises(ConfigurationError, match="switched off"):
+        await Recorder(enabled=False, started=True).preview("player123", {"review": None})
+    filtering = Recorder(started=True, before_send=lambda _: None)
+    assert await filtering.preview("player123", {"review": None}) == Preview()
+    recorder = Recorder(started=True)
+    with pytest.raises(InvalidEvent):
+        await recorder.preview("p" * 101, {"review": {"gift": True}})
+    with pytest.raises(ConfigurationError, match="lang"):
+        await recorder.preview("player123", {"review": None}, lang="")
 
 
 # ---------------------------------------------------------------- on_failure

@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_endpoint"}),
     frozenset({"_engine"}),
     frozenset({"_journal"}),
-    frozenset({"_arguments"}),
+    frozenset({"_arguments", "_assembly", "_process"}),
     frozenset({"_client"}),
     frozenset({"__init__"}),
     frozenset({"_loop_thread"}),
