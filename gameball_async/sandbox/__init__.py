@@ -9,7 +9,7 @@ except ModuleNotFoundError as error:
         f'The sandbox needs {error.name}: pip install "gameball-async[sandbox]"', name=error.name
     ) from error
 from ._faults import Fault
-from ._jobs import FailedItem, JobRecord, Jobs
+from ._jobs import FailedItem, JobRecord, JobSettings
 from ._memory import HeldEvent, RequestRecord, Tally, Violation
 from ._preview import Reward
 from ._rules import Limits
@@ -19,7 +19,7 @@ __all__ = [
     "Fault",
     "HeldEvent",
     "JobRecord",
-    "Jobs",
+    "JobSettings",
     "Limits",
     "RequestRecord",
     "Reward",

@@ -11,7 +11,7 @@ import attrs
 
 from ._faults import Fault, FaultScript, Plan, RouteName
 from ._job_status import status_body, stop_body
-from ._jobs import Job, Jobs
+from ._jobs import Job, JobSettings
 from ._memory import RequestRecord, SandboxMemory
 from ._preview import Reward, RewardBook
 from ._responses import EFFECTS, ApiRoute, Dialect, PlannedResponse, Refusal, compact, refused, success
@@ -102,7 +102,7 @@ class RequestHandler:
         *,
         keys: AcceptedKeys,
         limits: Limits | None,
-        jobs: Jobs,
+        jobs: JobSettings,
         rewards: Mapping[str, int | Reward | Sequence[Reward]],
         seed: int,
         on_request: Callable[[RequestRecord], None] | None,
@@ -209,8 +209,9 @@ class RequestHandler:
             request.parsed.refusal,
         ]
         refusals = [refusal for refusal in broken if refusal is not None]
-        for refusal in refusals[:1] if request.is_probe else refusals:
-            self.memory.violate(request.number, refusal)
+        for refusal in broken[:1] if request.is_probe else refusals:
+            if refusal is not None:
+                self.memory.violate(request.number, refusal)
         return [*refusals, _CONCURRENT] if request.blocked else refusals
 
     def _excess(self, request: InFlight, route: ApiRoute) -> Refusal | None:

@@ -31,7 +31,7 @@ def _names(value: Collection[str] | str) -> frozenset[str]:
 
 
 @attrs.frozen(kw_only=True)
-class Jobs:
+class JobSettings:
     """What becomes of bulk requests that are accepted from now on.
 
     Which items and which jobs a share affects is random, from the sandbox's `seed` and the job's id.
@@ -86,7 +86,7 @@ class Jobs:
         return pair is None or self.paths in {pair, "both"}
 
     @classmethod
-    def from_json(cls, value: object) -> Jobs:
+    def from_json(cls, value: object) -> JobSettings:
         """Create settings from a JSON object with any of the fields.
 
         Raises:
@@ -99,7 +99,7 @@ class Jobs:
         try:
             return cls(**cast("dict[str, Any]", value))
         except TypeError as error:
-            raise ValueError(f"invalid settings of jobs: {error}. Check the arguments of Jobs.") from error
+            raise ValueError(f"invalid settings of jobs: {error}. Check the arguments of JobSettings.") from error
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values; `from_json` creates equal settings from them."""
@@ -112,7 +112,7 @@ def _json_value(_: object, __: object, value: object) -> object:
 
 def _require(condition: bool, given: str, remedy: str) -> None:  # noqa: FBT001 an assertion with a message
     if not condition:
-        raise ValueError(f"Jobs({given}) is invalid: use {remedy}.")
+        raise ValueError(f"JobSettings({given}) is invalid: use {remedy}.")
 
 
 # ---------------------------------------------------------------- one job
@@ -194,7 +194,7 @@ class Job:
     request: int
     players: tuple[str | None, ...] = attrs.field(repr=False)
     items: Sequence[ParsedRequest] = attrs.field(repr=False)
-    settings: Jobs
+    settings: JobSettings
     accepted: float
     created: datetime
     latency: float
@@ -279,7 +279,7 @@ class JobStore:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def accept(self, request: int, items: Sequence[ParsedRequest], settings: Jobs, seed: int, now: float) -> Job:
+    def accept(self, request: int, items: Sequence[ParsedRequest], settings: JobSettings, seed: int, now: float) -> Job:
         """Create the job of a bulk request."""
         with self._changed:
             self._id += 1
@@ -364,7 +364,7 @@ def _new_job(
     number: int,
     request: int,
     items: Sequence[ParsedRequest],
-    settings: Jobs,
+    settings: JobSettings,
     generator: random.Random,
     now: float,
 ) -> Job:
@@ -391,7 +391,7 @@ def _new_job(
     )
 
 
-def _failing(items: Sequence[ParsedRequest], settings: Jobs, generator: random.Random) -> dict[int, str]:
+def _failing(items: Sequence[ParsedRequest], settings: JobSettings, generator: random.Random) -> dict[int, str]:
     """Return why items fail, by position."""
     failing: dict[int, str] = {}
     for position, item in enumerate(items):

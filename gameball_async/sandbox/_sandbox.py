@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from ._faults import Fault
 from ._handler import AcceptedKeys, InFlight, RequestHandler
-from ._jobs import Job, JobRecord, Jobs
+from ._jobs import Job, JobRecord, JobSettings
 from ._memory import HeldEvent, RequestRecord, Tally, Violation
 from ._page import PATH, AccessGuard, Json, Page, RootRedirect, bad_request, headers_of
 from ._preview import Reward
@@ -35,7 +35,7 @@ from ._server import InterruptibleSleep, ResponseWriter, ServerThread, Stopped, 
 _log = logging.getLogger(__name__)
 
 _GAMEBALLS_LIMITS = Limits()
-_USUAL_JOBS = Jobs()
+_USUAL_JOBS = JobSettings()
 
 
 class Sandbox:
@@ -70,7 +70,7 @@ class Sandbox:
         api_key: str | None = None,
         secret_key: str | None = None,
         limits: Limits | None = _GAMEBALLS_LIMITS,
-        jobs: Jobs = _USUAL_JOBS,
+        jobs: JobSettings = _USUAL_JOBS,
         rewards: Mapping[str, int | Reward | Sequence[Reward]] = MappingProxyType({}),
         seed: int = 0,
         on_request: Callable[[RequestRecord], None] | None = None,
@@ -203,7 +203,7 @@ class Sandbox:
         """The jobs of bulk requests, in the order they were accepted. A snapshot."""
         return self._handler.memory.jobs.records()
 
-    def set_jobs(self, jobs: Jobs) -> None:
+    def set_jobs(self, jobs: JobSettings) -> None:
         """Replace the settings of jobs; those accepted before keep theirs, but for `paths`."""
         self._handler.jobs = jobs
 
@@ -379,7 +379,7 @@ class _Control:
 
     async def set_jobs(self, request: Request) -> Response:
         try:
-            self._handler.jobs = Jobs.from_json(json.loads(await request.body()))
+            self._handler.jobs = JobSettings.from_json(json.loads(await request.body()))
         except (ValueError, RecursionError) as error:
             return bad_request(str(error))
         return Json(self._handler.jobs.to_json())

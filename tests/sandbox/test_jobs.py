@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from gameball_async.sandbox import FailedItem, Fault, Jobs, Sandbox
+from gameball_async.sandbox import FailedItem, Fault, JobSettings, Sandbox
 
 from .support import SECRET, finish_jobs, item, job_of, send_bulk, status, stop, track
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gameball_async.sandbox import Tally
 
 BATCH = "/api/v4.0/integrations/batch/events"
-SLOW = Jobs(latency=3600)
+SLOW = JobSettings(latency=3600)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def sandbox(module_sandbox: Sandbox) -> Sandbox:
     """One without limits, with nothing in it and the usual jobs."""
     module_sandbox.reset()
     module_sandbox.script()
-    module_sandbox.set_jobs(Jobs(latency=0))
+    module_sandbox.set_jobs(JobSettings(latency=0))
     return module_sandbox
 
 
@@ -75,7 +75,7 @@ def test_the_order_of_items_depends_on_the_seed_only() -> None:
     orders: list[list[str]] = []
     for seed in (1, 1, 2):
         with (
-            Sandbox(jobs=Jobs(latency=0), seed=seed) as sandbox,
+            Sandbox(jobs=JobSettings(latency=0), seed=seed) as sandbox,
             httpx.Client(base_url=sandbox.url, headers={"APIKey": "key"}, trust_env=False, verify=False) as http,
         ):
             job_of(http, *(item(f"player{number}") for number in range(20)))
@@ -212,7 +212,7 @@ def test_an_item_that_repeats_an_event_fails(sandbox: Sandbox, http: httpx.Clien
 @pytest.mark.parametrize("version", ["v4.0", "v4.1"])
 def test_every_request_about_jobs_needs_both_keys(sandbox: Sandbox, http: httpx.Client, version: str) -> None:
     base = f"/api/{version}/integrations"
-    sandbox.set_jobs(Jobs(paths="both"))
+    sandbox.set_jobs(JobSettings(paths="both"))
     routes = [
         ("POST", f"{base}/batch/events"),
         ("GET", f"{base}/batches/1/status"),
@@ -233,7 +233,7 @@ def test_every_request_about_jobs_needs_both_keys(sandbox: Sandbox, http: httpx.
 
 @pytest.mark.parametrize("version", ["v4.0", "v4.1"])
 def test_the_status_as_in_the_openapi_file(sandbox: Sandbox, http: httpx.Client, version: str) -> None:
-    sandbox.set_jobs(Jobs(latency=0, failing_players={"q"}))
+    sandbox.set_jobs(JobSettings(latency=0, failing_players={"q"}))
     job = send_bulk(http, item("p"), item("q"), version=version).json()["jobId"]
     finish_jobs(sandbox)
 
@@ -255,7 +255,7 @@ def test_the_status_as_in_the_openapi_file(sandbox: Sandbox, http: httpx.Client,
 
 
 def test_the_status_as_in_the_tutorials(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0, vocabulary="tutorial", paths="tutorial", failing_players={"q"}))
+    sandbox.set_jobs(JobSettings(latency=0, vocabulary="tutorial", paths="tutorial", failing_players={"q"}))
     job = job_of(http, item("p"), item("q"))
     finish_jobs(sandbox)
 
@@ -279,7 +279,7 @@ def test_the_status_as_in_the_tutorials(sandbox: Sandbox, http: httpx.Client) ->
 def test_the_tutorials_status_of_a_queued_job_has_neither_a_start_nor_items(
     sandbox: Sandbox, http: httpx.Client
 ) -> None:
-    sandbox.set_jobs(Jobs(latency=3600, vocabulary="tutorial", paths="tutorial", capitalised=True))
+    sandbox.set_jobs(JobSettings(latency=3600, vocabulary="tutorial", paths="tutorial", capitalised=True))
     job = job_of(http, item("p"))
 
     shown = status(http, job, "batch/{}").json()
@@ -288,7 +288,7 @@ def test_the_tutorials_status_of_a_queued_job_has_neither_a_start_nor_items(
 
 
 def test_the_state_may_be_capitalised(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0, capitalised=True))
+    sandbox.set_jobs(JobSettings(latency=0, capitalised=True))
     job = job_of(http, item("p"))
 
     assert status(http, job).json()["status"] == "Completed"
@@ -301,7 +301,7 @@ def test_the_state_may_be_capitalised(sandbox: Sandbox, http: httpx.Client) -> N
 def test_only_the_chosen_paths_exist_and_the_others_are_no_violation(
     sandbox: Sandbox, http: httpx.Client, paths: str, statuses: tuple[int, int]
 ) -> None:
-    sandbox.set_jobs(Jobs.from_json({"latency": 0, "paths": paths}))
+    sandbox.set_jobs(JobSettings.from_json({"latency": 0, "paths": paths}))
     job = job_of(http, item("p"))
 
     answers = [status(http, job), status(http, job, "batch/{}")]
@@ -334,7 +334,7 @@ def test_the_status_of_a_full_job_is_never_shortened(sandbox: Sandbox, http: htt
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "batches/{}/stop"), ("DELETE", "batch/{}")])
 def test_a_stopped_job_processes_nothing_more(sandbox: Sandbox, http: httpx.Client, method: str, path: str) -> None:
-    sandbox.set_jobs(Jobs(latency=3600, paths="both"))
+    sandbox.set_jobs(JobSettings(latency=3600, paths="both"))
     job = job_of(http, item("p"), item("q"))
 
     answer = http.request(method, f"/api/v4.0/integrations/{path.format(job)}", headers=SECRET)
@@ -367,7 +367,7 @@ def test_a_job_is_processed_bit_by_bit(sandbox: Sandbox, http: httpx.Client) -> 
             seen.append(tally)
         return tally.items == 1000
 
-    sandbox.set_jobs(Jobs(latency=0.5))
+    sandbox.set_jobs(JobSettings(latency=0.5))
     job_of(http, *(item(f"player{number}") for number in range(1000)))
     sandbox.wait_for(is_partly_processed, timeout=60)
 
@@ -376,9 +376,9 @@ def test_a_job_is_processed_bit_by_bit(sandbox: Sandbox, http: httpx.Client) -> 
 
 
 def test_items_fail_by_share_player_and_event(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0, failing_items=0.5))
+    sandbox.set_jobs(JobSettings(latency=0, failing_items=0.5))
     job_of(http, *(item(f"player{number}") for number in range(200)))
-    sandbox.set_jobs(Jobs(latency=0, failing_players={"p"}, failing_events="bad"))
+    sandbox.set_jobs(JobSettings(latency=0, failing_players={"p"}, failing_events="bad"))
     job_of(http, item("p"), item("q", "good", "bad"), item("r", "good"))
     finish_jobs(sandbox)
 
@@ -393,7 +393,7 @@ def test_items_fail_by_share_player_and_event(sandbox: Sandbox, http: httpx.Clie
 def test_a_failing_item_may_apply_some_of_its_events(
     sandbox: Sandbox, http: httpx.Client, partial: float, held: list[str]
 ) -> None:
-    sandbox.set_jobs(Jobs(latency=0, failing_items=1, partial=partial))
+    sandbox.set_jobs(JobSettings(latency=0, failing_items=1, partial=partial))
     job_of(http, item("p", "a", "b", "c", "d"))
     finish_jobs(sandbox)
 
@@ -403,7 +403,7 @@ def test_a_failing_item_may_apply_some_of_its_events(
 
 
 def test_failed_items_may_be_counted_without_being_listed(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0, failing_items=1, itemised=False))
+    sandbox.set_jobs(JobSettings(latency=0, failing_items=1, itemised=False))
     job = job_of(http, item("p"))
     shown = status(http, job).json()
 
@@ -411,7 +411,7 @@ def test_failed_items_may_be_counted_without_being_listed(sandbox: Sandbox, http
 
 
 def test_a_job_may_fail_with_items_that_are_never_processed(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0, failing_jobs=1))
+    sandbox.set_jobs(JobSettings(latency=0, failing_jobs=1))
     job = job_of(http, *(item(f"player{number}") for number in range(10)))
     finish_jobs(sandbox)
 
@@ -421,7 +421,7 @@ def test_a_job_may_fail_with_items_that_are_never_processed(sandbox: Sandbox, ht
 
 
 def test_a_job_may_never_finish(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0, stuck_jobs=1))
+    sandbox.set_jobs(JobSettings(latency=0, stuck_jobs=1))
     job = job_of(http, *(item(f"player{number}") for number in range(10)))
     sandbox.wait_for(lambda tally: tally.items == 5)
 
@@ -434,7 +434,7 @@ def test_a_job_may_never_finish(sandbox: Sandbox, http: httpx.Client) -> None:
 def test_a_job_may_disappear_after_some_polls_and_is_processed_all_the_same(
     sandbox: Sandbox, http: httpx.Client, polls: int
 ) -> None:
-    sandbox.set_jobs(Jobs(latency=0, lost_jobs=1, lost_after=polls))
+    sandbox.set_jobs(JobSettings(latency=0, lost_jobs=1, lost_after=polls))
     job = job_of(http, item("p"))
     finish_jobs(sandbox)
 
@@ -448,7 +448,7 @@ def test_a_job_may_disappear_after_some_polls_and_is_processed_all_the_same(
 def test_settings_apply_to_later_jobs_only(sandbox: Sandbox, http: httpx.Client) -> None:
     sandbox.set_jobs(SLOW)
     job_of(http, item("p"))
-    sandbox.set_jobs(Jobs(latency=0))
+    sandbox.set_jobs(JobSettings(latency=0))
     job_of(http, item("q"))
     sandbox.wait_for(lambda tally: tally.unfinished_jobs == 1)
 
@@ -456,7 +456,7 @@ def test_settings_apply_to_later_jobs_only(sandbox: Sandbox, http: httpx.Client)
 
 
 def test_a_reset_deletes_jobs_and_their_ids_are_not_used_again(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0.02))
+    sandbox.set_jobs(JobSettings(latency=0.02))
     job = job_of(http, item("p"))
     sandbox.reset()
 
@@ -468,7 +468,7 @@ def test_a_reset_deletes_jobs_and_their_ids_are_not_used_again(sandbox: Sandbox,
 
 
 def test_jobs_continue_when_the_sandbox_starts_again() -> None:
-    with Sandbox(jobs=Jobs(latency=0.2)) as sandbox:
+    with Sandbox(jobs=JobSettings(latency=0.2)) as sandbox:
         with httpx.Client(base_url=sandbox.url, headers={"APIKey": "key"}, trust_env=False, verify=False) as http:
             job_of(http, *(item(f"player{number}") for number in range(10)))
         sandbox.stop()
@@ -492,8 +492,8 @@ def test_jobs_continue_when_the_sandbox_starts_again() -> None:
     ],
 )
 def test_settings_that_cannot_work_are_refused(given: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"Jobs\(.*\) is invalid: use "):
-        Jobs.from_json(given)
+    with pytest.raises(ValueError, match=r"JobSettings\(.*\) is invalid: use "):
+        JobSettings.from_json(given)
 
 
 # ---------------------------------------------------------------- faults
