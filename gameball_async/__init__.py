@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._client import AsyncGameball
-from ._config import Batching, Conversion, Jobs, Journal, RateLimit, Retry
+from ._config import Batching, Conversion, JobOptions, Journal, RateLimit, Retry
 from ._core.draft import EventDraft
 from ._core.events import Event, Metadata, MetadataRecord, validate_event
 from ._core.receipts import Delivered, Receipt
@@ -76,9 +76,9 @@ __all__ = [
     "FlusherDied",
     "GameballError",
     "InvalidEvent",
+    "JobOptions",
     "JobReport",
     "JobState",
-    "Jobs",
     "Journal",
     "JournalError",
     "JournalFile",

@@ -86,7 +86,7 @@ def _paths(instance: object, attribute: attrs.Attribute[Any], value: object) -> 
 
 
 @attrs.frozen(kw_only=True)
-class Jobs:
+class JobOptions:
     """How the jobs of bulk requests are followed.
 
     Gameball documents two ways to ask for a job's status and to stop it, and which of them is live is unknown
@@ -114,8 +114,8 @@ class Jobs:
 
 def _jobs(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """A validator: settings of jobs."""
-    if not isinstance(value, Jobs):
-        raise _refusal(instance, attribute, value, "give Jobs(...).")
+    if not isinstance(value, JobOptions):
+        raise _refusal(instance, attribute, value, "give JobOptions(...).")
 
 
 @attrs.frozen(kw_only=True)
@@ -144,7 +144,7 @@ class Batching:
             processes it later; outcomes come when the job is completed. `"auto"`: single requests, and bulk ones while
             more players wait than single requests can serve. Both need v4.0 or v4.1 and both keys.
         bulk_items: players in one bulk request, at most. Gameball allows 1,000.
-        jobs: how jobs are followed, see `Jobs`.
+        jobs: how jobs are followed, see `JobOptions`.
 
     Raises:
         ConfigurationError: if a value cannot work.
@@ -159,7 +159,7 @@ class Batching:
     wait_timeout: float = attrs.field(default=1.0, validator=_number(0))
     mode: Mode = attrs.field(default="single", validator=_one_of("single", "bulk", "auto"))
     bulk_items: int = attrs.field(default=MOST_ITEMS, validator=_items)
-    jobs: Jobs = attrs.field(default=Jobs(), validator=_jobs)
+    jobs: JobOptions = attrs.field(default=JobOptions(), validator=_jobs)
 
     def __attrs_post_init__(self) -> None:
         if self.buffer_bytes < self.max_bytes:

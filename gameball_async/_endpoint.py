@@ -95,6 +95,11 @@ class Endpoint:
         """Where requests for another resource go."""
         return self.base_url + self.dialect.path_of(resource)
 
+    @property
+    def can_follow_jobs(self) -> bool:
+        """Whether the status of a job can be asked for."""
+        return self.dialect.takes_bulk and bool(self._secret_key)
+
     def check_bulk(self, setting: str) -> None:
         """Refuse a setting or call that needs v4 and both keys.
 

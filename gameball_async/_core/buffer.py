@@ -89,7 +89,7 @@ class Buffer:
         self._batching = batching
         self._overhead = overhead
         self._players: dict[str, Player] = {}
-        self._schedule = Schedule(on_due)
+        self._schedule = Schedule(on_due, has_items=batching.mode != "single")
         self._numbers = itertools.count()
         self._by_age = AgeIndex()
         self._epoch = 0
@@ -345,6 +345,28 @@ class Buffer:
         finally:
             self.is_changing = False
         return batch
+
+    @property
+    def ready_items(self) -> int:
+        """The players whose batch is due and may be an item of a bulk request."""
+        return len(self._schedule.items)
+
+    def let_single_take_items(self, *, allowed: bool) -> None:
+        """Whether `take` returns batches that may be items as well."""
+        self._schedule.single_takes_items = allowed
+
+    @non_reentrant
+    def items_due_at(self, now: float) -> float:
+        """When the next batch may be taken that may be an item of a bulk request; or somewhat earlier."""
+        return self._schedule.items_due_at(now)
+
+    @non_reentrant
+    def take_items(self, most: int, most_bytes: int) -> list[Batch]:
+        """Seal and return the batches of a bulk request, one of each player."""
+        taken = [player.head for player in self._schedule.take_items(most, most_bytes)]
+        for batch in taken:
+            batch.stage = BatchState.SEALED
+        return taken
 
     # ---------------------------------------------------------------- settle, give back, split
 

@@ -119,10 +119,18 @@ class Schedule:
 
     Args:
         on_due: called with a time, when something becomes due at it that may be the earliest.
+        has_items: whether players may be items of bulk requests, unless their head has to be sent alone.
+
+    Attributes:
+        items: players who are ready and may be items, by when they became ready.
+        single_takes_items: whether `take` takes these as well.
     """
 
-    def __init__(self, on_due: Callable[[float], object]) -> None:
+    def __init__(self, on_due: Callable[[float], object], *, has_items: bool = False) -> None:
         self._on_due = on_due
+        self._has_items = has_items
+        self.items: OrderedDict[Player, int] = OrderedDict()
+        self.single_takes_items = False
         self._lingering: TimerHeap[Player] = TimerHeap()
         self._backing_off: TimerHeap[Player] = TimerHeap()
         # who became ready when; two queues, so that the untried ones can be preferred in O(1)
@@ -143,6 +151,8 @@ class Schedule:
         self._on_due(-math.inf)
         self.move(player, PlayerState.READY)
         queue = self._tried if player.head.attempts else self._untried
+        if self._has_items and not player.head.is_single:
+            queue = self.items
         queue[player] = next(self._order)
 
     def back_off(self, player: Player, until: float) -> None:
@@ -159,13 +169,24 @@ class Schedule:
             case PlayerState.BACKING_OFF:
                 self._backing_off.remove(player)
             case PlayerState.READY:
-                if self._untried.pop(player, None) is None:
-                    del self._tried[player]
+                if self._untried.pop(player, None) is None and self._tried.pop(player, None) is None:
+                    del self.items[player]
             case _:
                 pass
         player.player_state = player_state
 
     # ---------------------------------------------------------------- who comes next
+
+    def items_due_at(self, now: float) -> float:
+        """When the next player is ready who may be an item; or somewhat earlier, when another one is."""
+        due_at = self.due_at(now)
+        if self.items:
+            return now
+        return due_at if due_at > now else self._soonest()
+
+    def _soonest(self) -> float:
+        soonest = (timers.soonest() for timers in (self._lingering, self._backing_off))
+        return min((each[0] for each in soonest if each is not None), default=math.inf)
 
     def due_at(self, now: float) -> float:
         """When the next player is ready: at once if not above `now`, `inf` without one."""
@@ -176,11 +197,19 @@ class Schedule:
             while (soonest := timers.soonest()) is not None and soonest[0] <= now:
                 self.make_ready(soonest[1])
             due_at = due_at if soonest is None else min(due_at, soonest[0])
-        return now if self._untried or self._tried else due_at
+        if self._untried or self._tried or (self.items and self.single_takes_items):
+            return now
+        return due_at
 
     def take(self, *, untried_first: bool) -> Player:
         """Move the player who has been ready longest to IN_FLIGHT; `due_at` said that there is one."""
         first_untried, first_tried = next(iter(self._untried), None), next(iter(self._tried), None)
+        if self.items and self.single_takes_items:
+            item = next(iter(self.items))
+            others = (self._untried.get(first_untried), self._tried.get(first_tried))  # type: ignore[arg-type]
+            if all(order is None or self.items[item] < order for order in others):
+                self.move(item, PlayerState.IN_FLIGHT)
+                return item
         if first_untried is None or first_tried is None:
             player = first_untried or first_tried
         elif untried_first or self._untried[first_untried] < self._tried[first_tried]:
@@ -190,6 +219,27 @@ class Schedule:
         assert player is not None, "`due_at` said that a player is ready"  # noqa: S101 an invariant
         self.move(player, PlayerState.IN_FLIGHT)
         return player
+
+    def take_items(self, most: int, most_bytes: int) -> list[Player]:
+        """Move players who may be items to IN_FLIGHT, those who have been ready longest, at least one if there is any.
+
+        Args:
+            most: players, at most; fewer if one of them may only be part of a smaller request.
+            most_bytes: bytes of their batches, at most.
+        """
+        taken: list[Player] = []
+        size = 0
+        for player in list(itertools.islice(self.items, most)):
+            head = player.head
+            if head.is_single:  # it has got a contact while it was ready
+                self.make_ready(player)
+                continue
+            most, size = min(most, head.bulk_items), size + head.size
+            if taken and (len(taken) >= most or size > most_bytes):
+                break
+            self.move(player, PlayerState.IN_FLIGHT)
+            taken.append(player)
+        return taken
 
     def end_lingers(self) -> None:
         """Make all lingering players ready."""

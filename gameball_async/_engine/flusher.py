@@ -32,6 +32,7 @@ from .._log import counted, fields, logger
 from ..errors import ClientClosed, DeliveryError, DropReason, FlushTimeout, LifecycleError
 from .admission import Admission
 from .backends import Backend, running_task
+from .bulk import BulkSender
 from .callbacks import FailureCallbacks, OnFailure
 from .calls import CallQueue
 from .reporting import Reporting
@@ -104,7 +105,7 @@ class Flusher:
         callbacks = StorageCallbacks(
             now=lambda: self.now(),  # noqa: PLW0108 the clock changes when the client is bound to a loop
             on_progress=self._on_settled,
-            on_restored=lambda batch: self.settlement.take_over(batch),  # noqa: PLW0108 which is made from the storage
+            on_restored=lambda batch: self.settlement.take_over(batch, self.now()),
             on_refused=self._on_refused,
             on_missing=self.reporting.missing,
         )
@@ -117,6 +118,7 @@ class Flusher:
         self.requests = 0
         self.retries = 0
         self.in_flight = 0
+        self._is_auto = batching.mode == "auto"
         self._endpoint = endpoint
         self._has_warned = False
         self._dialect = dialect
@@ -124,10 +126,28 @@ class Flusher:
         self._windows = pacing.windows
         self._spacing = pacing.spacing
         self.now: Callable[[], float] = lambda: -math.inf
-        self._wake = Notifier()
+        self._wake = Notifier()  # of the workers
+        self._others_wake = Notifier()  # of what sends calls and bulk requests
         self._progress = Notifier()
         shared_pacing = shared_pacing or SharedPacing(())
-        self.calls = CallQueue(shared_pacing.calls, self.breaker, self._wake, self.settlement.note_call)
+        self.calls = CallQueue(shared_pacing.calls, self.breaker, self._others_wake, self.settlement.note_call)
+        self.bulk = BulkSender(
+            batching=batching,
+            endpoint=endpoint,
+            single_rate=pacing.rate,
+            buffer=self.buffer,
+            storage=self.storage,
+            breaker=self.breaker,
+            settlement=self.settlement,
+            reporting=self.reporting,
+            calls=self.calls,
+            pacing=shared_pacing.bulk,
+            wake=self._others_wake,
+            now=lambda: self.now(),  # noqa: PLW0108 as above
+            may_send=lambda: self.sends_new,
+            wake_workers=self._wake.ring,
+            is_finished=lambda: self._closing_at is not None and self._is_finished(),
+        )
         self._turn: anyio.Lock
         self._serving: anyio.CancelScope
         # for what the worker waits whose turn it is: something due before this time, or an answer
@@ -167,6 +187,7 @@ class Flusher:
                 tasks.start_soon(self._serve_calls, delivery, backend)
                 async with anyio.create_task_group() as workers:
                     self._end_at_deadline(workers.cancel_scope)
+                    workers.start_soon(self.bulk.run, delivery, backend)
                     for _ in range(CONNECTIONS):
                         workers.start_soon(backend.protected(self._work), delivery)
                     await anyio.lowlevel.checkpoint()
@@ -279,6 +300,7 @@ class Flusher:
     def wake(self) -> None:
         """Look again what may be sent: a limit or a pause has changed."""
         self._wake.ring()
+        self._others_wake.ring()
 
     def interrupt(self, error: LifecycleError | None) -> None:
         """Fail waiting receipts with `error`; None resumes."""
@@ -292,8 +314,9 @@ class Flusher:
 
     def _flush_now(self) -> int:
         epoch = self.buffer.flush_now()
+        self.bulk.look_soon()
         self.breaker.skip_wait()
-        self._wake.ring()
+        self.wake()
         return epoch
 
     # ---------------------------------------------------------------- a worker
@@ -317,6 +340,8 @@ class Flusher:
                     allowed_at = max(allowed_at, self._windows.free_at(now), self._spacing.free_at())
                 may_go_at = max(due_at, allowed_at)
                 if may_go_at <= now:
+                    if self._is_auto:
+                        self.bulk.look()
                     return self.buffer.take(now, untried_first=is_paused)
                 self._idle_until = due_at if due_at > allowed_at else -math.inf
                 self._awaits_answer = allowed_at == math.inf
@@ -334,7 +359,7 @@ class Flusher:
         if self.admission.queue.turns:
             self.admission.queue.room_made()
         if self._closing_at is not None:
-            self._wake.ring()  # perhaps that was the last
+            self.wake()  # perhaps that was the last
 
     def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
         self.settlement.report(events, error)
@@ -345,6 +370,10 @@ class Flusher:
             check_stack()  # an `asyncio.Event` that was set in part could not be set again
             self._idle_until = at
             self._wake.ring()
+        if at < self.bulk.idle_until:
+            check_stack()
+            self.bulk.idle_until = at
+            self._others_wake.ring()
 
     async def _send(self, batch: Batch, delivery: Delivery, task: object) -> None:
         if self._windows is not None:
@@ -367,7 +396,7 @@ class Flusher:
             self.requests += 1
             self.retries += batch.attempts > 0
             batch.attempts += 1
-            answer, request = _INTERRUPTED, self.reporting.request_starts(batch, batch.body, self.now())
+            answer, request = _INTERRUPTED, self.reporting.request_starts((batch,), batch.body, self.now())
             self.in_flight += 1
             try:
                 answer = await delivery.post(request.body, (batch.player_unique_id, batch.mobile, batch.email), task)
@@ -381,7 +410,7 @@ class Flusher:
             self.settlement.conclude(batch, answer, now)
             self.storage.refill()
             if probe or self._awaits_answer or self._closing_at is not None or breaker.state is not _CLOSED:
-                self._wake.ring()
+                self.wake()
             self._progress.ring()
             if request is not None:
                 self.reporting.request_ends(request, answer, now)
@@ -406,12 +435,17 @@ class Flusher:
             filtered=counts.filtered,
             invalid=counts.invalid,
             oldest_age=self._oldest_age(now),
-            in_flight=self.in_flight,
-            requests=self.requests,
-            retries=self.retries,
+            in_flight=self.in_flight + self.bulk.in_flight,
+            requests=self.requests + self.bulk.requests,
+            retries=self.retries + self.bulk.retries,
             ambiguous=self.settlement.ambiguous,
             paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
             halted=None if halted is None else str(halted),
+            unconfirmed=counts.unconfirmed,
+            jobs=len(self.bulk.jobs),
+            jobs_accepted=self.bulk.accepted,
+            polls=self.bulk.polls,
+            bulk=self.bulk.is_on,
         )
 
     def _oldest_age(self, now: float) -> float:

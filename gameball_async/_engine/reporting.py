@@ -20,7 +20,7 @@ from .._core.events import EncodedEvent, Event
 from .._core.outcome import FAILURES, Answer, Decision, ServerHealth
 from .._core.pacing import BreakerState, CircuitBreaker
 from .._core.receipts import Delivered, Notifier, SharedOutcome
-from .._core.stats import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
+from .._core.stats import JobReport, ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
 from .._log import INTERVAL, LogThrottle, counted, fields, logger
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown
 from .incidents import LINE_KINDS, LONGEST_NAME, AnswerFields, Loss, Outage, answer_fields
@@ -268,16 +268,26 @@ class SentRequest:
     """A request in flight.
 
     Attributes:
-        batch: the batch that it sends.
+        batches: what it sends; several if it is a bulk request.
         body: its bytes.
         started_at: when it was sent.
         start: what the observer was called with, or None.
     """
 
-    batch: Batch
+    batches: Sequence[Batch]
     body: bytes
     started_at: float
     start: RequestStart | None = None
+
+    @property
+    def events(self) -> int:
+        """The number of its events."""
+        return sum(len(batch.events) for batch in self.batches)
+
+    @property
+    def attempt(self) -> int:
+        """How often the batch was sent that was sent most often."""
+        return max(batch.attempts for batch in self.batches)
 
 
 class Reporting:
@@ -401,29 +411,35 @@ class Reporting:
 
     # ---------------------------------------------------------------- requests
 
-    def request_starts(self, batch: Batch, body: bytes, now: float) -> SentRequest:
+    def request_starts(self, batches: Sequence[Batch], body: bytes, now: float) -> SentRequest:
         """A request is about to be sent; what is returned is for its end."""
-        sending = SentRequest(batch, body, now)
+        sending = SentRequest(batches, body, now)
         self.log.request_starts(now)
         self._wake_in_time()
         if self.is_watched:
-            marks = batch.shared.marks or {}
+            marks = [(batch.shared.marks or {}, name) for batch in batches for name in batch.events]
             sending.start = RequestStart(
-                events=tuple(batch.events),
+                events=tuple(name for _, name in marks),
                 size=len(body),
-                attempt=batch.attempts,
-                marks=tuple(marks[name] for name in batch.events if name in marks),
+                attempt=sending.attempt,
+                marks=tuple(marked[name] for marked, name in marks if name in marked),
+                players=len(batches),
             )
             self._call(self._observer.on_request_start, sending.start)
         return sending
 
     def request_ends(self, sending: SentRequest, answer: Answer, now: float) -> None:
         seconds = now - sending.started_at
-        self.log.request_ends(len(sending.batch.events), sending.batch.attempts, answer, seconds, now)
+        self.log.request_ends(sending.events, sending.attempt, answer, seconds, now)
         self._wake_in_time()
         if sending.start is not None:
             end = RequestEnd(verdict=answer.verdict.label, status=answer.status, code=answer.code, seconds=seconds)
             self._call(self._observer.on_request_end, sending.start, end)
+
+    def job(self, report: JobReport) -> None:
+        """Report what became of a job."""
+        if self.is_watched:
+            self._call(self._observer.on_job, report)
 
     # ---------------------------------------------------------------- pauses
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from .._core.buffer import Buffer
 from .._core.events import Event
 from .._core.outcome import FAILURES, Answer, Decision, ServerHealth, halt_remedy
 from .._core.pacing import BreakerState, CircuitBreaker
-from .._core.receipts import Delivered
+from .._core.receipts import Delivered, JobId
 from .._core.stats import Undelivered
 from ..errors import ClientHalted, DeliveryError, Dropped, DropReason, OutcomeUnknown, Rejected
 from .callbacks import FailureCallbacks
@@ -22,6 +22,14 @@ from .storage import Storage
 
 if TYPE_CHECKING:
     from .backoff import Backoff
+
+ACCEPTED = 200
+"""The HTTP status of the acceptance of a job, if it is not known: of one that an earlier process has sent."""
+
+_FEW_ITEMS = 8
+"""Batches that are sent alone after a bulk request with them was refused or failed; more are divided by two."""
+
+_AT_ONCE = (Decision.REFUSED, Decision.INTERRUPTED, Decision.NOT_SENT)
 
 AWAITED_BACKOFF = 1.0
 """Seconds between two tries of one batch, at most, while a call of flush or a close waits for it."""
@@ -46,7 +54,10 @@ class Settlement:
         is_ending: whether the client closes, so that what fails belongs in its report.
         undelivered: the events that failed since then.
         successes: requests that have succeeded.
+        on_job_resumed: called with a job that an earlier process has sent, and one of its batches.
     """
+
+    on_job_resumed: Callable[[JobId, Batch, float], object]
 
     def __init__(
         self,
@@ -87,19 +98,45 @@ class Settlement:
         # nearly every answer needs none, and tenacity takes its time for it
         pause = 0.0 if health is ServerHealth.WORKING else self._backoff.pause(answer, self._breaker.failed_probes)
         # a retry says little about other players, but while it is not slowed down, the breaker must see an outage
-        player = batch.player_unique_id if batch.attempts == 1 or self._is_awaited else None
+        player = batch.player_unique_id if batch.attempts == 1 or self.is_awaited else None
         self._breaker.finish(health, player, probe=probe, now=now, pause=pause)
         self.successes += answer.verdict is Decision.DELIVERED
         if health is ServerHealth.WORKING:
             self._last_failure = None
         else:
-            self._note_failure(batch, answer)
+            self._note_failure((batch,), answer)
         if answer.status is not None and answer.verdict in (Decision.FAILED, Decision.AMBIGUOUS):
             # only what the server answered may be the batch's own fault; a broken connection says nothing about it
             batch.solo_failures += self.successes > (batch.successes_seen or 0)
             batch.successes_seen = self.successes
         if self._breaker.state is not before:
             self._on_breaker_change(answer, now)
+        self._reporting.look_at(self._breaker, answer, health, self.halted, now)
+
+    def note_items(self, batches: Sequence[Batch], answer: Answer, *, probe: bool, may_halt: bool, now: float) -> None:
+        """Do the same for a bulk request: its failure is one failure, and no batch is taken to have brought it about.
+
+        Args:
+            batches: its items.
+            answer: the response.
+            probe: whether it was the breaker's probe.
+            may_halt: whether a refusal of bulk requests is one of this client.
+            now: the present time.
+        """
+        before, health = self._breaker.state, answer.health
+        if health is ServerHealth.HALT and not may_halt and not probe:
+            health = ServerHealth.NONE
+        pause = 0.0 if health is ServerHealth.WORKING else self._backoff.pause(answer, self._breaker.failed_probes)
+        is_first_try = any(batch.attempts == 1 for batch in batches)
+        player = batches[0].player_unique_id if is_first_try or self.is_awaited else None
+        self._breaker.finish(health, player, probe=probe, now=now, pause=pause)
+        self.successes += answer.verdict is Decision.DELIVERED
+        if health is ServerHealth.WORKING:
+            self._last_failure = None
+        else:
+            self._note_failure(batches, answer)
+        if self._breaker.state is not before:
+            self._on_breaker_change(answer, now, is_bulk=True)
         self._reporting.look_at(self._breaker, answer, health, self.halted, now)
 
     def note_call(self, answer: Answer, *, probe: bool, now: float) -> None:
@@ -127,14 +164,18 @@ class Settlement:
             self._on_breaker_change(answer, now)
         self._reporting.look_at(self._breaker, answer, ServerHealth.PAUSE, self.halted, now)
 
-    def _note_failure(self, batch: Batch, answer: Answer) -> None:
-        if answer.verdict in FAILURES or answer.verdict is Decision.RATE_LIMITED:
-            batch.last_failure = self._last_failure = answer.summary
+    def _note_failure(self, batches: Sequence[Batch], answer: Answer) -> None:
+        is_failure = answer.verdict in FAILURES or answer.verdict is Decision.RATE_LIMITED
+        is_ambiguous = answer.verdict in (Decision.AMBIGUOUS, Decision.INTERRUPTED)
+        summary = answer.summary
+        for batch in batches:
+            batch.last_failure = summary if is_failure else batch.last_failure
+            batch.ambiguous = batch.ambiguous or is_ambiguous
+        if is_failure:
+            self._last_failure = summary
         elif answer.verdict is Decision.INTERRUPTED:
-            self._last_failure = self._last_failure or answer.summary
-        if answer.verdict in (Decision.AMBIGUOUS, Decision.INTERRUPTED):
-            self.ambiguous += 1
-            batch.ambiguous = True
+            self._last_failure = self._last_failure or summary
+        self.ambiguous += is_ambiguous
 
     @property
     def last_failure(self) -> str | None:
@@ -142,13 +183,14 @@ class Settlement:
         return self._last_failure if self.halted is None else f"HTTP {self.halted.status}"
 
     @property
-    def _is_awaited(self) -> bool:
+    def is_awaited(self) -> bool:
+        """Whether a flush or a close waits for outcomes."""
         return self.is_ending or self.awaited > 0
 
-    def _on_breaker_change(self, answer: Answer, now: float) -> None:
+    def _on_breaker_change(self, answer: Answer, now: float, *, is_bulk: bool = False) -> None:
         if self.halted is not None:
             self._resumed_at = now
-        self.halted = _halted(answer) if self._breaker.state is BreakerState.HALTED else None
+        self.halted = _halted(answer, is_bulk=is_bulk) if self._breaker.state is BreakerState.HALTED else None
         if self._breaker.state is BreakerState.CLOSED:
             self._buffer.skip_backoff()
 
@@ -158,29 +200,83 @@ class Settlement:
             case Decision.DELIVERED:
                 attempts = batch.earlier_attempts + batch.attempts
                 delivered = Delivered(status=answer.status or 0, attempts=attempts, maybe_duplicate=batch.ambiguous)
-                self._buffer.settle(batch, delivered, now)
-                self._storage.ack(batch)
-                if self._reporting.is_watched:
-                    self._reporting.settled(len(batch.events), delivered)
+                self.deliver(batch, delivered, now)
             case Decision.REFUSED:
                 self._refuse(batch, answer, now)
             case Decision.AMBIGUOUS | Decision.INTERRUPTED if self._retry.ambiguous == "report":
-                self._fail(batch, _unknown(answer), now)
+                self.fail(batch, _unknown(answer), now)
             case Decision.INTERRUPTED | Decision.NOT_SENT:
                 self._requeue(batch, now)
             case _:
                 self._try_again(batch, answer, now)
 
+    def deliver(self, batch: Batch, delivered: Delivered, now: float) -> None:
+        """Settle a batch as delivered."""
+        self._buffer.settle(batch, delivered, now)
+        self._storage.ack(batch)
+        if self._reporting.is_watched:
+            self._reporting.settled(len(batch.events), delivered)
+
+    def deliver_unconfirmed(self, batch: Batch, job: JobId | None, status: int, now: float) -> None:
+        """Settle a batch that was accepted as part of a job whose end is unknown."""
+        attempts = batch.earlier_attempts + batch.attempts
+        delivered = Delivered(
+            status=status, attempts=attempts, maybe_duplicate=batch.ambiguous, confirmed=False, job=job
+        )
+        self.deliver(batch, delivered, now)
+
+    def conclude_items(self, batches: Sequence[Batch], answer: Answer, now: float) -> None:
+        """Keep the batches of a bulk request that was not accepted for another try, or fail them."""
+        is_answer = answer.status is not None and answer.verdict in (
+            Decision.REFUSED,
+            Decision.FAILED,
+            Decision.AMBIGUOUS,
+        )
+        most = len(batches) // 2 if len(batches) > _FEW_ITEMS else 1
+        wait = 0.0 if answer.verdict in _AT_ONCE else self._item_backoff(batches, answer)
+        for batch in batches:
+            if is_answer:
+                batch.bulk_items = min(batch.bulk_items, most)  # one of them may be at fault, or they are too many
+            if self._retry.ambiguous == "report" and answer.verdict in (Decision.AMBIGUOUS, Decision.INTERRUPTED):
+                self.fail(batch, _unknown(answer), now)
+            elif self._is_too_old(batch, now) and answer.verdict not in _AT_ONCE:
+                self._drop_expired(batch, answer.summary, now)
+            else:
+                self._requeue(batch, now + wait)
+
+    def _item_backoff(self, batches: Sequence[Batch], answer: Answer) -> float:
+        """One wait for all, so that they stay together."""
+        wait = self._backoff.after(answer, attempts=min(batch.attempts for batch in batches), solo_failures=0) or 0.0
+        return min(wait, AWAITED_BACKOFF) if self.is_awaited else wait
+
+    def fail_item(self, batch: Batch, job: JobId, now: float) -> None:
+        """Send a batch singly whose item has failed in a job; it may have been applied, at least in part."""
+        batch.job, batch.bulk_items, batch.is_recorded = (
+            None,
+            1,
+            False,
+        )  # sealed again, without the job, when it is sent
+        batch.ambiguous = True
+        batch.last_failure = f"it failed in job {job}"
+        self.ambiguous += 1
+        if self._retry.ambiguous == "report":
+            self.fail(batch, OutcomeUnknown(f"its item of job {job} failed, perhaps after it was applied: {_ASK}"), now)
+        else:
+            self._buffer.requeue(batch, now)
+
+    def _is_too_old(self, batch: Batch, now: float) -> bool:
+        return self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after
+
     def _try_again(self, batch: Batch, answer: Answer, now: float) -> None:
         wait = self._backoff.after(answer, attempts=batch.attempts, solo_failures=batch.solo_failures)
         if wait is None:
             self._refuse(batch, answer, now)
-        elif self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after:
+        elif self._is_too_old(batch, now):
             self._drop_expired(batch, answer.summary, now)
         else:
             self._reporting.log.retries(batch, answer, now)
             # long waits are for a server in trouble, which the breaker handles
-            self._requeue(batch, now + (min(wait, AWAITED_BACKOFF) if self._is_awaited else wait))
+            self._requeue(batch, now + (min(wait, AWAITED_BACKOFF) if self.is_awaited else wait))
 
     def _requeue(self, batch: Batch, at: float) -> None:
         if self._retry.ambiguous == "report" and not batch.ambiguous:
@@ -192,7 +288,7 @@ class Settlement:
             self._buffer.split(batch)
             self._storage.retry(batch)
         else:
-            self._fail(batch, _rejected(answer, may_have_arrived=batch.ambiguous), now)
+            self.fail(batch, _rejected(answer, may_have_arrived=batch.ambiguous), now)
 
     def _drop_expired(self, batch: Batch, why: str, now: float) -> None:
         error = Dropped(
@@ -202,9 +298,10 @@ class Settlement:
             may_have_arrived=batch.ambiguous,
             last_failure=batch.last_failure or self._last_failure,
         )
-        self._fail(batch, error, now)
+        self.fail(batch, error, now)
 
-    def _fail(self, batch: Batch, error: DeliveryError, now: float) -> None:
+    def fail(self, batch: Batch, error: DeliveryError, now: float) -> None:
+        """Settle a batch with an error, and report its events."""
         events = batch.as_events()
         self._buffer.settle(batch, error, now)
         self._storage.dead_letter(batch, error)
@@ -217,12 +314,15 @@ class Settlement:
             self.undelivered.extend(Undelivered(event, error) for event in events)
         self._reporting.failed([event.name for event in events], error)
 
-    def take_over(self, batch: Batch) -> None:
-        """A batch comes from the journal that an earlier process had sealed: it may have been sent."""
+    def take_over(self, batch: Batch, now: float) -> None:
+        """A batch comes from the journal that an earlier process had sealed: it may have been sent, or is in a job."""
+        if batch.job is not None:
+            self.on_job_resumed(batch.job, batch, now)
+            return
         self.ambiguous += 1
         if self._retry.ambiguous == "report":
             error = OutcomeUnknown(f"the process ended while the request was being sent: {_ASK}")
-            self._fail(batch, error, batch.opened_at)
+            self.fail(batch, error, batch.opened_at)
 
     # ---------------------------------------------------------------- giving up
 
@@ -253,13 +353,15 @@ class Settlement:
         if self.halted is not None:
             why = _refused(why, self.halted)
         for batch in self._buffer.unsettled():
-            if batch.ambiguous:
+            if batch.job is not None:
+                self.deliver_unconfirmed(batch, batch.job, ACCEPTED, now)
+            elif batch.ambiguous:
                 lost = _because(f"{why}, after an attempt whose answer got lost", batch.last_failure)
-                self._fail(batch, OutcomeUnknown(f"{lost}: {_ASK}"), now)
+                self.fail(batch, OutcomeUnknown(f"{lost}: {_ASK}"), now)
             else:
                 failure = self.last_failure if self.halted is not None else batch.last_failure or self._last_failure
                 reason_text = why if self.halted is not None else _because(why, failure)
-                self._fail(batch, Dropped(f"{reason_text}: {_AGAIN}", reason=reason, last_failure=failure), now)
+                self.fail(batch, Dropped(f"{reason_text}: {_AGAIN}", reason=reason, last_failure=failure), now)
 
 
 def drop_message(halted: ClientHalted | None) -> str:
@@ -299,10 +401,11 @@ def _unknown(answer: Answer) -> OutcomeUnknown:
     )
 
 
-def _halted(answer: Answer) -> ClientHalted:
+def _halted(answer: Answer, *, is_bulk: bool) -> ClientHalted:
+    hint = " It was a bulk request: Batching(mode='single') does without them." if is_bulk else ""
     return ClientHalted(
         f"Gameball refuses this client ({answer.summary}). {halt_remedy(answer)}; `gameball-async doctor` checks it. "
-        "Events are kept.",
+        f"Events are kept.{hint}",
         status=answer.status or 0,
         code=answer.code,
     )

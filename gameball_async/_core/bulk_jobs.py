@@ -1,0 +1,426 @@
+"""Jobs of bulk requests: what their status says, when to look at it next, and when bulk requests are worth their wait.
+
+Plain synchronous state; `now` comes in as an argument.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from enum import Enum, auto
+from typing import cast
+
+import msgspec
+
+from .batch import Batch
+from .receipts import JobId
+from .stats import JobState
+
+# ---------------------------------------------------------------- what Gameball says
+
+_ENDED = {
+    **dict.fromkeys(("completed", "complete", "done", "finished", "success", "succeeded"), JobState.COMPLETED),
+    **dict.fromkeys(("failed", "failure", "error"), JobState.FAILED),
+    **dict.fromkeys(("stopped", "canceled", "cancelled", "aborted"), JobState.STOPPED),
+}
+"""Both documented vocabularies ("completed", "failed", "stopped"), and what else such a state is called; every other
+word, such as "pending", "processing", "queued" or "running", is a job that has not ended."""
+
+_STATUS = ("status", "state")
+_CUSTOMER = ("customerid", "playeruniqueid", "customer", "id")
+_COUNTS = ("faileditems", "errorcount", "failedcount")
+_PROGRESS = ("processeditems", "finishedcount", "progress")
+_ENVELOPES = ("data", "result", "job", "batch", "response")
+
+
+class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What Gameball says of a job.
+
+    Attributes:
+        state: how it has ended; None if it has not.
+        failed: the players of items that have failed.
+        succeeded: the players of items that it lists as successful.
+        failed_count: how many items have failed, as the status says it.
+        progress: a number that grows while the job progresses.
+    """
+
+    state: JobState | None
+    failed: frozenset[str] = frozenset()
+    succeeded: frozenset[str] = frozenset()
+    failed_count: int = 0
+    progress: float = 0.0
+
+
+def job_id(content: Mapping[str, object]) -> JobId | None:
+    """Return the id in the answer to a bulk request; None if there is none that can be read."""
+    for fields in _levels(content):
+        for key in ("jobid", "batchid", "id"):
+            value = fields.get(key)
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
+            if isinstance(value, str) and (text := value.strip()) and "/" not in text:
+                return parsed_job_id(text)
+    return None
+
+
+def parsed_job_id(text: str) -> JobId:
+    """Return the id that a text stands for: digits are a number."""
+    return int(text) if text.isascii() and text.isdigit() and str(int(text)) == text else text
+
+
+def read_status(content: Mapping[str, object]) -> JobStatus | None:
+    """Read the status of a job in either documented form, or in between; None if it is no status."""
+    for fields in _levels(content):
+        word = _first(fields, _STATUS)
+        if isinstance(word, str) and word.strip():
+            return _status(word.strip().lower(), fields)
+    return None
+
+
+def _status(word: str, fields: Mapping[str, object]) -> JobStatus:
+    failed, succeeded, unnamed = set[str](), set[str](), 0
+    lists = _lowered(fields.get("response"))
+    for found, has_failed in (
+        *((item, True) for item in _items(lists.get("failed"))),
+        *((item, False) for item in _items(lists.get("successful"))),
+        *((item, True) for item in _items(fields.get("errors"))),
+        *((item, _has_failed(item)) for item in _items(fields.get("results"))),
+    ):
+        customer = _first(_lowered(found), _CUSTOMER)
+        if isinstance(customer, str | int) and not isinstance(customer, bool):
+            (failed if has_failed else succeeded).add(str(customer))
+        else:
+            unnamed += has_failed
+    counted = max((_number(fields.get(key)) for key in _COUNTS), default=0.0)
+    return JobStatus(
+        state=_ENDED.get(word),
+        failed=frozenset(failed),
+        succeeded=frozenset(succeeded - failed),
+        failed_count=max(int(counted), len(failed) + unnamed),
+        progress=sum(_number(fields.get(key)) for key in _PROGRESS),
+    )
+
+
+def _levels(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """The object itself, and those in it that may hold what is looked for, with keys in lower case."""
+    outer = _lowered(content)
+    yield outer
+    for key in _ENVELOPES:
+        if inner := _lowered(outer.get(key)):
+            yield inner
+
+
+def _lowered(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        return {}
+    return {key.lower(): inner for key, inner in cast("dict[str, object]", value).items()}
+
+
+def _items(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
+def _first(fields: Mapping[str, object], keys: Iterable[str]) -> object:
+    return next((fields[key] for key in keys if fields.get(key) is not None), None)
+
+
+def _has_failed(item: object) -> bool:
+    fields = _lowered(item)
+    word = _first(fields, _STATUS)
+    if isinstance(word, str):
+        return _ENDED.get(word.strip().lower()) in (JobState.FAILED, JobState.STOPPED)
+    return fields.get("success") is False or fields.get("error") is not None
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else 0.0
+
+
+# ---------------------------------------------------------------- what that means for the items
+
+
+class ItemOutcome(Enum):
+    """What the status of a job that has ended says of one item."""
+
+    CONFIRMED = auto()
+    """It was processed."""
+    FAILED = auto()
+    """It has failed, perhaps after a part of it was applied."""
+    UNKNOWN = auto()
+    """The job was stopped, perhaps before it."""
+    UNNAMED = auto()
+    """Some items have failed, and the status does not say which."""
+
+
+class EndedJob:
+    """The status of a job that has ended, read for its items.
+
+    Args:
+        status: what Gameball says.
+        players: those of the items without an outcome.
+        is_whole: whether these are all items of the job.
+    """
+
+    def __init__(self, status: JobStatus, players: Collection[str], *, is_whole: bool) -> None:
+        named = set(players)
+        self.failed = status.failed & named
+        self._succeeded = status.succeeded & named
+        names_failed = len(self.failed if is_whole else status.failed) >= status.failed_count
+        names_succeeded = bool(self._succeeded) and len(self._succeeded) + status.failed_count >= len(named)
+        self._of_others = ItemOutcome.UNNAMED
+        if status.state is JobState.STOPPED:
+            self._of_others = ItemOutcome.UNKNOWN
+        elif status.state is JobState.FAILED or (names_succeeded and not names_failed):
+            self._of_others = ItemOutcome.FAILED
+        elif names_failed:
+            self._of_others = ItemOutcome.CONFIRMED
+
+    def of(self, player: str) -> ItemOutcome:
+        """Return what became of one item."""
+        if player in self._succeeded:
+            return ItemOutcome.CONFIRMED
+        return ItemOutcome.FAILED if player in self.failed else self._of_others
+
+
+# ---------------------------------------------------------------- jobs that are followed
+
+
+class BulkJob(msgspec.Struct, eq=False):
+    """An accepted job that has not ended.
+
+    Attributes:
+        number: how Gameball identifies it.
+        batches: its items without an outcome, by player.
+        accepted_at: when it was accepted, or taken over from an earlier process.
+        progressed_at: when its status last showed progress.
+        is_ours: whether this process has sent it.
+        status: the HTTP status of its acceptance.
+        progress: see `JobStatus`.
+        misses: looks in a row at which no status was found.
+    """
+
+    number: JobId
+    batches: dict[str, Batch]
+    accepted_at: float
+    progressed_at: float
+    is_ours: bool = True
+    status: int = 200
+    progress: float = 0.0
+    misses: int = 0
+
+
+_AGE_SHARE = 0.05
+"""The share of a job's age between two looks: it is noticed at most that much later than it ends, and a job of ten
+minutes takes a handful of looks."""
+
+_FIRST_LOOK = 0.9
+"""The first look comes after this share of the expected time: later ones would never find that jobs became faster."""
+
+_SMOOTHING = 0.3
+"""The weight of the latest job in the expected time."""
+
+
+class FollowedJobs:
+    """The accepted jobs, and when to look at each.
+
+    Args:
+        poll_interval: seconds between two looks at a job, at least.
+
+    Attributes:
+        latency: seconds from acceptance to completion, as expected from earlier jobs; 0.0 before there were any.
+    """
+
+    def __init__(self, poll_interval: float) -> None:
+        self.latency = 0.0
+        self._poll_interval = poll_interval
+        self._jobs: dict[JobId, BulkJob] = {}
+        self._looks: list[tuple[float, int, BulkJob]] = []  # a heap; some entries are stale
+        self._look_of: dict[JobId, int] = {}
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[BulkJob]:
+        return iter(list(self._jobs.values()))
+
+    def follow(self, number: JobId, batches: Iterable[Batch], status: int, now: float) -> BulkJob:
+        """Follow a job that Gameball has just accepted."""
+        if (known := self._jobs.get(number)) is not None:  # an id that Gameball has used again: one status is for both
+            known.batches.update({batch.player_unique_id: batch for batch in batches})
+            return known
+        job = BulkJob(number, {batch.player_unique_id: batch for batch in batches}, now, now, status=status)
+        self._jobs[number] = job
+        self._look_at(job, now + max(self._poll_interval, _FIRST_LOOK * self.latency))
+        return job
+
+    def resume(self, number: JobId, batch: Batch, now: float) -> None:
+        """Follow a job that an earlier process has sent; one call for each of its batches."""
+        if (job := self._jobs.get(number)) is None:
+            job = self._jobs[number] = BulkJob(number, {}, now, now, is_ours=False)
+            self._look_at(job, now)
+        job.batches[batch.player_unique_id] = batch
+
+    def remove(self, job: BulkJob, now: float) -> None:
+        """Stop following a job; one that was completed says how long jobs take."""
+        self._jobs.pop(job.number, None)
+        self._look_of.pop(job.number, None)
+        if job.is_ours:
+            seconds = now - job.accepted_at
+            self.latency += (seconds - self.latency) * (_SMOOTHING if self.latency else 1.0)
+
+    def look_again(self, job: BulkJob, now: float, *, is_awaited: bool = False) -> None:
+        """Plan the next look at a job that has not ended; sooner if a flush or a close waits for it."""
+        share = 0.0 if is_awaited else _AGE_SHARE * (now - job.accepted_at)
+        self._look_at(job, now + max(self._poll_interval, share))
+
+    def look_soon(self, now: float, *, at_all: bool = False) -> None:
+        """Look at the jobs that wait for their next look now.
+
+        Args:
+            now: the present time.
+            at_all: also at those that are being looked at, by a task that has ended.
+        """
+        for job in self:
+            if at_all or job.number in self._look_of:
+                self._look_at(job, now)
+
+    def next_look_at(self) -> float:
+        """When the next job is to be looked at; `inf` without one."""
+        looks = self._looks
+        while looks and self._look_of.get(looks[0][2].number) != looks[0][1]:
+            heapq.heappop(looks)
+        return looks[0][0] if looks else math.inf
+
+    def due(self, now: float) -> Iterator[BulkJob]:
+        """Take the jobs that are to be looked at; `look_again` or `remove` follows for each."""
+        while self.next_look_at() <= now:
+            job = heapq.heappop(self._looks)[2]
+            del self._look_of[job.number]
+            yield job
+
+    def _look_at(self, job: BulkJob, at: float) -> None:
+        number = self._look_of[job.number] = next(self._numbers)
+        heapq.heappush(self._looks, (at, number, job))
+
+
+# ---------------------------------------------------------------- single or bulk
+
+
+class AutoState(Enum):
+    """Where `mode="auto"` is."""
+
+    OFF = auto()
+    """Single requests serve all players."""
+    PROVING = auto()
+    """Bulk requests are worth it, and a first, small job has to show that they work here."""
+    ON = auto()
+    """Bulk requests are sent."""
+
+
+PROOF_ITEMS = 10
+"""Items of the first job."""
+
+SHORTEST_WAIT = 10.0
+"""Seconds of single requests that may wait before bulk requests are worth it, at least."""
+
+DISTRUST = 600.0
+"""Seconds after a lost job during which no bulk request is sent."""
+
+
+class AutoMode:
+    """Decides between single and bulk requests.
+
+    Args:
+        rate: players per second that single requests serve; `inf` if they are not paced.
+        items: players of one bulk request, at most.
+
+    Attributes:
+        state: see `AutoState`.
+    """
+
+    def __init__(self, rate: float, items: int) -> None:
+        self.state = AutoState.OFF
+        self._rate = rate
+        self._items = items
+        self._is_proven = False
+        self._is_proof_sent = False
+        self._distrusts_until = -math.inf
+        self._on_since = math.inf
+        self._sent: deque[tuple[float, int]] = deque()  # when bulk requests were sent, and with how many players
+
+    def threshold(self, latency: float) -> float:
+        """The players that single requests serve while a job would be processed: more are worth a bulk request."""
+        return self._rate * max(latency, SHORTEST_WAIT)
+
+    def look(self, ready: int, latency: float, now: float) -> AutoState:
+        """Decide again.
+
+        Args:
+            ready: players whose batches are due and may be items.
+            latency: seconds that jobs take.
+            now: the present time.
+        """
+        match self.state:
+            case AutoState.OFF if ready > self.threshold(latency) and now >= self._distrusts_until:
+                self.state = AutoState.ON if self._is_proven else AutoState.PROVING
+                self._on_since = now
+            case AutoState.ON if now >= self._on_since + SHORTEST_WAIT and self._demand(ready, now) < self._least():
+                self.state = AutoState.OFF
+                self._sent.clear()
+            case _:
+                pass
+        return self.state
+
+    def _least(self) -> float:
+        return self._rate * SHORTEST_WAIT / 2
+
+    def _demand(self, ready: int, now: float) -> int:
+        """The players that single requests would have had to serve in the latest seconds."""
+        while self._sent and self._sent[0][0] <= now - SHORTEST_WAIT:
+            self._sent.popleft()
+        return ready + sum(players for _, players in self._sent)
+
+    @property
+    def most_items(self) -> int:
+        """Items of the next bulk request; 0 if none may be sent."""
+        match self.state:
+            case AutoState.ON:
+                return self._items
+            case AutoState.PROVING if not self._is_proof_sent:
+                return min(PROOF_ITEMS, self._items)
+            case _:
+                return 0
+
+    def sent(self, players: int, now: float) -> None:
+        """Note that a bulk request was sent."""
+        self._is_proof_sent = self.state is AutoState.PROVING
+        if self.state is AutoState.ON:
+            self._sent.append((now, players))
+
+    def not_accepted(self, now: float) -> None:
+        """Note that a bulk request was not accepted: a proof is to be given later."""
+        if self.state is AutoState.PROVING:
+            self._distrust(now, SHORTEST_WAIT)
+
+    def completed(self, ready: int, latency: float, now: float) -> None:
+        """Note that a job was completed."""
+        self._is_proven = True
+        if self.state is AutoState.PROVING:
+            self.state, self._is_proof_sent = AutoState.OFF, False
+            self.look(ready, latency, now)
+
+    def lost(self, now: float) -> None:
+        """Note that a job was lost: bulk requests do not work here."""
+        self._is_proven = False
+        self._distrust(now, DISTRUST)
+
+    def _distrust(self, now: float, seconds: float) -> None:
+        self.state, self._is_proof_sent = AutoState.OFF, False
+        self._distrusts_until = now + seconds
+        self._sent.clear()
