@@ -185,12 +185,28 @@ def completion(shell: str) -> None:
         "doctor --journal journal --share 0.25",
         "doctor --base-url http://127.0.0.1:8765",
         "doctor --json",
+        "doctor --api-version v4.0 --bulk --player test-1 --event visit",
     ),
 )
 @access_options
 @pacing_options
 @click.option(
     "--journal", type=click.Path(path_type=Path), metavar="FOLDER", help="The journal's folder, if you use one."
+)
+@click.option(
+    "--bulk",
+    is_flag=True,
+    help="Also send one real event as a bulk request, and follow it.",
+)
+@click.option("--player", metavar="ID", help="The player of that event: one for tests.")
+@click.option("--event", metavar="NAME", help="The name of that event: one that rewards nothing.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to follow it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def doctor(*, as_json: bool, keys_file: Path | None, **options: Any) -> None:  # noqa: ANN401 the parsed options
@@ -199,18 +215,22 @@ def doctor(*, as_json: bool, keys_file: Path | None, **options: Any) -> None:  #
     One request goes to Gameball. It is an empty one: it names no player and no event, and changes nothing. No key is
     ever printed, nor a part of one.
 
+    With --bulk, a second request sends the event of --event and --player: a real event, which creates the player, and
+    whose rewards cannot be taken back. Then the doctor asks for the status of its job every second.
+
     Verdicts: ok; warn, it works and something should be done; fail, events will not arrive like this; skip, not
     checked.
 
     Exit codes: 0 nothing has failed, 1 something has, 2 wrong usage.
     """
-    from .doctor import Checks  # noqa: PLC0415 it imports httpx, which other commands need later or not at all
+    from .doctor import Checks, bulk_options  # noqa: PLC0415 it imports httpx, which other commands need later or not at all
     from .doctor._findings import Report  # noqa: PLC0415 likewise
 
     report = Report()
     with reported_errors():
         exposed = keys_file if keys_file is not None and readable_by_others(keys_file) else None
-        for finding in Checks(keys=read_keys(keys_file), keys_file=exposed, **options).findings():
+        bulk = bulk_options(**{name: options.pop(name) for name in ("bulk", "player", "event", "wait")})
+        for finding in Checks(keys=read_keys(keys_file), keys_file=exposed, bulk=bulk, **options).findings():
             report.add(finding, show=not as_json)
     if as_json:
         click.echo(report.in_json())

@@ -57,7 +57,7 @@ def serving(stub: Stub, context: ssl.SSLContext | None = None) -> Generator[Stub
             self.end_headers()
             self.wfile.write(stub.body)
 
-        do_CONNECT = do_POST  # noqa: N815 the server looks for this name
+        do_CONNECT = do_GET = do_POST  # noqa: N815 the server looks for these names
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class calls it so
             """Keep the tests' output clean."""

@@ -209,12 +209,12 @@ def check_options(command: click.Command, heading: str) -> None:
 
 def test_every_verdict_and_every_check_is_in_the_tables(tmp_path: Path, sandbox: Sandbox) -> None:
     assert [row[0] for row in cells("Verdict") if row] == list(CheckStatus)
-    (tmp_path / "keys.env").write_text(f"GAMEBALL_API_KEY={KEY}\n")
+    (tmp_path / "keys.env").write_text(f"GAMEBALL_API_KEY={KEY}\nGAMEBALL_SECRET_KEY=secret-{KEY}\n")
     (tmp_path / "keys.env").chmod(0o644)
     (tmp_path / "journal").mkdir()
-    told = json.loads(
-        invoke("doctor", "--json", "--base-url", sandbox.url, "--keys-file", "keys.env", "--journal", "journal").stdout
-    )
+    access = ("--base-url", sandbox.url, "--api-version", "v4.0", "--keys-file", "keys.env")
+    bulk = ("--bulk", "--player", "test-1", "--event", "visit")
+    told = json.loads(invoke("doctor", "--json", *access, *bulk, "--journal", "journal").stdout)
     assert [row[0] for row in cells("Check") if row] == [finding["check"] for finding in told["findings"]]
 
 

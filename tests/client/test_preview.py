@@ -348,7 +348,7 @@ async def test_many_previews_keep_to_the_limits_of_all_other_requests() -> None:
             async with anyio.create_task_group() as tasks:
                 for number in range(40):
                     tasks.start_soon(preview, number)
-    assert len(server.bodies) == outcomes.count(PREVIEW) <= 30
+    assert outcomes.count(PREVIEW) <= len(server.bodies) <= 20  # two thirds of the window: bulk requests share it
     assert len(outcomes) == 40
 
 

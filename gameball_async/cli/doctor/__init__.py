@@ -14,16 +14,17 @@ from pathlib import Path
 
 import attrs
 
-from ... import AsyncGameball, RateLimit, __version__
+from ... import AsyncGameball, RateLimit, __version__, validate_event
 from ..._core.wire import dialect
 from ..._endpoint import DEFAULT_API_VERSION, DEFAULT_BASE_URL, switched_off_by
 from ..._log import counted
 from ..._platform import hold_lock, release_lock
-from ...errors import ConfigurationError, JournalError
+from ...errors import ConfigurationError, InvalidEvent, JournalError
 from .._journal_commands import Status
 from .._options import API_KEY, SECRET_KEY, KeyOptions
 from .._terminal import argument, byte_size, printable
 from . import _connectivity
+from ._bulk_probe import BulkOptions, bulk_findings, bulk_options
 from ._findings import Finding, fail, ok, refused, skip, warn
 
 _SHORTEST_SECRET = 8  # characters: the sandbox accepts "any" as a key, which is part of words such as many
@@ -62,6 +63,9 @@ _ODDITIES: tuple[tuple[Callable[[str], object], str, str], ...] = (
 """Values that are probably not keys: condition, words, remedy. The first match counts."""
 
 
+__all__ = ["Checks", "bulk_options"]
+
+
 @attrs.frozen(kw_only=True)
 class Checks:
     """All checks of the doctor; those that need no network come first."""
@@ -74,6 +78,7 @@ class Checks:
     per_30_seconds: int = 1200
     share: float = 1.0
     journal: Path | None = None
+    bulk: BulkOptions | None = None
 
     def findings(self) -> Iterator[Finding]:
         """Yield each finding as soon as it is known, without any part of a key."""
@@ -92,8 +97,27 @@ class Checks:
         yield from _switch()
         yield self._limits()
         yield from self._network()
+        if self.bulk is not None:
+            yield from self._bulk(self.bulk)
         if self.journal is not None:
             yield from folder_findings(self.journal, self.share)
+
+    def _bulk(self, options: BulkOptions) -> Iterator[Finding]:
+        """Send the event as a bulk request, unless the client could not send it either."""
+        base_url = DEFAULT_BASE_URL if self.base_url is None else self.base_url
+        try:
+            AsyncGameball(
+                self.keys.api_key,
+                secret_key=self.keys.secret_key or "",
+                base_url=base_url,
+                api_version=self.api_version,
+                enabled=True,
+            )
+            validate_event(options.player, options.event)
+        except (ConfigurationError, InvalidEvent) as error:
+            yield fail("bulk_request", str(error).partition(": ")[0], "Correct what is reported above, or the event.")
+            return
+        yield from bulk_findings(options, self.keys, self.api_version, base_url)
 
     def _limits(self) -> Finding:
         check = "limits"

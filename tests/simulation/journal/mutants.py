@@ -185,7 +185,7 @@ def _room_for_all(_: Mutate, __: Buffer, *___: Any) -> bool:
 def _give_up_what_is_kept(_: Mutate, settlement: Settlement, reason: Any, why: str, now: float) -> None:
     settlement.is_ending = True
     for batch in settlement._buffer.unsettled():
-        settlement._fail(batch, Dropped(why, reason=reason), now)
+        settlement.fail(batch, Dropped(why, reason=reason), now)
 
 
 MUTANTS: tuple[Mutant, ...] = (
