@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import time
 from contextlib import ExitStack, suppress
@@ -17,17 +18,33 @@ from ._ready_file import ready_file
 from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted, wait_for_signal
 
 if TYPE_CHECKING:
-    from ..sandbox import Fault, RequestRecord
+    from ..sandbox import Fault, Jobs, RequestRecord
 
 BASE_URL = "GAMEBALL_BASE_URL"
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 an address to listen at is none to connect to
 _MOST_NAMES = 5  # event names in one line
+
+# young objects that start a collection: the records, which stay, take half of the CPU with Python's 700 or 2,000
+_GC_THRESHOLD = 50_000
 
 
 def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is a separate extra, imported only if needed
     from ..sandbox import Fault  # noqa: PLC0415
 
     return Fault.from_json(json.loads(text))
+
+
+def _jobs(text: str) -> Any:  # noqa: ANN401 as above
+    from ..sandbox import Jobs  # noqa: PLC0415
+
+    return Jobs.from_json(json.loads(text))
+
+
+def _reward(text: str) -> tuple[str, int]:
+    name, _, points = text.rpartition("=")
+    if not name or not points.isdecimal():
+        raise ValueError("give an event name and its points, such as place_order=100.")
+    return name, int(points)
 
 
 @click.command(
@@ -38,12 +55,13 @@ def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is a separate extra, i
         "sandbox --port 0 --no-limits",
         "sandbox --port 0 --ready-file sandbox.env",
         """sandbox --fault '{"kind": "status", "status": 503, "probability": 0.1}'""",
+        """sandbox --jobs '{"latency": [1, 5], "failing_items": 0.01}' --reward place_order=100""",
     ),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 @click.option("--no-limits", is_flag=True, help="Answer any number of requests.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the faults' random numbers.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random numbers of faults and jobs.")
 @click.option(
     "--fault",
     "faults",
@@ -53,6 +71,20 @@ def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is a separate extra, i
     help='A fault to inject, such as {"kind": "status", "status": 500, "probability": 0.1}.',
 )
 @click.option(
+    "--jobs",
+    type=parsed(_jobs),
+    metavar="JSON",
+    help='What becomes of bulk requests, such as {"latency": [1, 5], "vocabulary": "tutorial", "failing_items": 0.01}.',
+)
+@click.option(
+    "--reward",
+    "rewards",
+    multiple=True,
+    type=parsed(_reward),
+    metavar="EVENT=POINTS",
+    help="Points that previews show for an event.",
+)
+@click.option(
     "--ready-file",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -60,9 +92,19 @@ def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is a separate extra, i
     help="Written when the sandbox accepts requests, and removed when it ends: its address, and keys that it accepts, "
     "as NAME=value lines for the environment of a service.",
 )
-def sandbox(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[Fault, ...], path: Path | None) -> None:
+def sandbox(
+    host: str,
+    port: int,
+    *,
+    no_limits: bool,
+    seed: int,
+    faults: tuple[Fault, ...],
+    jobs: Jobs | None,
+    rewards: tuple[tuple[str, int], ...],
+    path: Path | None,
+) -> None:
     """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
-    from ..sandbox import Limits, Sandbox  # noqa: PLC0415 a separate extra
+    from ..sandbox import Jobs, Limits, Sandbox  # noqa: PLC0415 a separate extra
 
     def log(line: str) -> None:
         with suppress(OSError):  # the sandbox continues if its output is full or closed
@@ -72,6 +114,8 @@ def sandbox(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[F
         host=host,
         port=port,
         limits=None if no_limits else Limits(),
+        jobs=Jobs() if jobs is None else jobs,
+        rewards=dict(rewards),
         seed=seed,
         on_request=lambda record: log(_request_line(record)),
     )
@@ -85,6 +129,8 @@ def sandbox(host: str, port: int, *, no_limits: bool, seed: int, faults: tuple[F
     # SIGTERM, as `docker stop` sends it, ends the sandbox like Ctrl-C
     with ExitStack() as stack, suppress(KeyboardInterrupt), keyboard_interrupts():
         stack.callback(server.stop)
+        stack.callback(gc.set_threshold, *gc.get_threshold())
+        gc.set_threshold(_GC_THRESHOLD)
         server.script(*faults)
         if path is not None:
             stack.enter_context(ready_file(path, _environment(server.url)))
@@ -120,10 +166,20 @@ def _cannot_listen(error: OSError, host: str, port: int) -> str:
 
 
 def _request_line(record: RequestRecord) -> str:
-    names = ", ".join(map(printable, record.events[:_MOST_NAMES])) or "no events"
-    more = f" and {len(record.events) - _MOST_NAMES} more" if len(record.events) > _MOST_NAMES else ""
-    player = quoted(record.player) if record.player is not None else "no player"
     answer = "no answer" if record.status is None else str(record.status)
     code = f" code {record.code}" if record.code is not None else ""
     fault = f" ({record.fault}, as scripted)" if record.fault else ""
-    return f"{time.strftime('%H:%M:%S')}  {player}  {names}{more}  ->  {answer}{code}{fault}"
+    return f"{time.strftime('%H:%M:%S')}  {_subject(record)}  ->  {answer}{code}{fault}"
+
+
+def _subject(record: RequestRecord) -> str:
+    """Return what a request was about."""
+    job = "no job" if record.job is None else f"job {record.job}"
+    if record.route in {"status", "stop"}:
+        return f"{record.route} of {job}"
+    names = ", ".join(map(printable, record.events[:_MOST_NAMES])) or "no events"
+    more = f" and {len(record.events) - _MOST_NAMES} more" if len(record.events) > _MOST_NAMES else ""
+    if record.route == "batch":
+        return f"{counted(record.items, 'item')} in {job}  {names}{more}"
+    player = quoted(record.player) if record.player is not None else "no player"
+    return f"{player}  {'preview of ' if record.route == 'preview' else ''}{names}{more}"

@@ -129,9 +129,13 @@ def _payload(content_type: str, body: bytes) -> _Object | Refusal:
 
 
 def _parsed(dialect: Dialect, payload: _Object, fields: Collection[str]) -> ParsedRequest:
+    if _is_clearly_valid(dialect, payload):
+        plain = cast("Mapping[str, Metadata]", payload["events"])
+        sound = {name: dict(metadata) for name, metadata in plain.items()}
+        return ParsedRequest(cast("str", payload[dialect.id_field]), sound, tuple(plain))
     refusal = next(_broken_rules(dialect, payload, fields), None)
     player, events = payload.get(dialect.id_field), payload.get("events")
-    sound: Mapping[str, Metadata] = cast("Mapping[str, Metadata]", events) if refusal is None else {}
+    sound = cast("dict[str, Metadata]", events) if refusal is None else {}
     return ParsedRequest(
         player=player if _is_text(player) and not _is_blank(player) else None,
         events={name: dict(metadata) for name, metadata in sound.items()},
@@ -140,6 +144,45 @@ def _parsed(dialect: Dialect, payload: _Object, fields: Collection[str]) -> Pars
         email=cast("str | None", payload.get("email")) if refusal is None else None,
         refusal=refusal,
     )
+
+
+def _is_clearly_valid(dialect: Dialect, payload: _Object) -> bool:
+    """Whether a body or an item keeps all rules, in a quarter of the time; False if that takes a closer look."""
+    events = payload.get("events")
+    return (
+        len(payload) == 2  # noqa: PLR2004 the player and the events
+        and payload.repeated is None
+        and _is_plain(payload.get(dialect.id_field))
+        and type(events) is _Object
+        and bool(events)
+        and events.repeated is None
+        and all(_is_plain(name) and _has_plain_metadata(metadata) for name, metadata in events.items())
+    )
+
+
+def _has_plain_metadata(metadata: object) -> bool:
+    if type(metadata) is not _Object or metadata.repeated is not None:
+        return False
+    for key, value in metadata.items():
+        if not _is_plain(key):
+            return False
+        values = cast("list[object]", value) if type(value) is list else (value,)
+        for scalar in values:
+            kind = type(scalar)
+            if not (
+                (kind is str and cast("str", scalar).isascii())
+                or (kind in _NUMBERS and _is_number(cast("float", scalar)))
+            ):
+                return False
+    return True
+
+
+def _is_plain(text: object) -> bool:
+    """Whether it is a string of ASCII without control characters that is not blank."""
+    return type(text) is str and text.isascii() and text.isprintable() and bool(text) and not text.isspace()
+
+
+_NUMBERS = frozenset({int, float})
 
 
 def _broken_rules(dialect: Dialect, payload: _Object, fields: Collection[str]) -> Iterator[Refusal]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,13 @@ def invoke(*args: object) -> Result:
         raise result.exception
     assert KEY not in result.output
     return result
+
+
+def found(pattern: bytes, text: bytes) -> str:
+    """Return what the pattern's group matches."""
+    match = re.search(pattern, text)
+    assert match is not None, text
+    return str(match[1], "utf-8")
 
 
 class Process:

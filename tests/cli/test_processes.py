@@ -18,20 +18,13 @@ import pytest
 
 from gameball_async.sandbox import Fault, Sandbox
 
-from .conftest import FAST, KEY, Process, events_of, invoke, numbers, written
+from .conftest import FAST, KEY, Process, events_of, found, invoke, numbers, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from click.testing import Result
-
-
-def found(pattern: bytes, text: bytes) -> str:
-    """Return what the pattern's group matches."""
-    match = re.search(pattern, text)
-    assert match is not None, text
-    return str(match[1], "utf-8")
 
 
 SLOW = ("--per-second", "40", "--per-30-seconds", "100000")
@@ -398,68 +391,3 @@ def test_a_reader_that_leaves_ends_the_words_without_one_more(tmp_path: Path) ->
     path = written(tmp_path / "events", events_of(players=1, each=1))
     done = entered("| true", "send", path, "--dry-run", buffered=True)
     assert done.stderr == b""
-
-
-# ------------------------------------------------------------------ the sandbox
-
-
-def test_a_sandbox_whose_reader_has_left_serves_on_quietly(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "gameball_async.cli", "sandbox", "--port", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            url = found(rb"listens at (\S+)", process.stdout.readline())
-            process.stdout.close()
-            path = written(tmp_path / "events", events_of(players=2, each=1))
-            assert invoke("send", path, "--base-url", url, *FAST).exit_code == 0
-        finally:
-            process.terminate()
-        process.wait(30)
-        assert process.stderr.read() == b""
-
-
-def test_a_sandbox_ends_in_order_when_it_is_terminated() -> None:
-    process = Process("sandbox", "--port", "0")
-    process.wait_for(b"Ctrl-C stops it.")
-    process.interrupt(signal.SIGTERM)
-    assert process.end() == 0
-    assert b"Stopped. It held 0 events" in process.out
-
-
-def test_the_sandbox_says_where_it_listens_and_what_arrives_and_stops_quietly(tmp_path: Path) -> None:
-    process = Process("sandbox", "--port", "0", "--fault", '{"kind": "busy", "times": 1}')
-    process.wait_for(b"Ctrl-C stops it.")
-    url = found(rb"listens at (\S+)", process.out)
-    process.wait_for(b"gameball-async send FILE --base-url " + url.encode())
-    path = written(tmp_path / "events", [{"player": "p\x1b", "event": name} for name in ("visit", "review")])
-    assert Process("send", path, "--base-url", url).end() == 0
-    process.wait_for(b"'p\\x1b'  visit, review  ->  422 code 2001 (busy, as scripted)\n")
-    process.wait_for(b"'p\\x1b'  visit, review  ->  200\n")
-    process.interrupt()
-    assert process.end() == 0
-    assert b"Stopped. It held 2 events of 1 player from 2 requests" in process.out
-    assert process.err == b""
-
-
-def test_a_port_that_is_taken_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        process = Process("sandbox", "--port", port)
-        assert process.end() == 1
-    assert f"Error: port {port} of 127.0.0.1 is in use".encode() in process.err
-    assert b"ddress already in use" in process.err
-    assert b"--port" in process.err
-
-
-def test_an_address_of_another_machine_is_told() -> None:
-    process = Process("sandbox", "--host", "203.0.113.1", "--port", "0")  # of a network for documentation
-    assert process.end() == 1
-    assert b"cannot listen at 203.0.113.1" in process.err
-    assert b"--host" in process.err
-
-
-def test_a_fault_that_cannot_be_is_told() -> None:
-    process = Process("sandbox", "--fault", '{"kind": "earthquake"}')
-    assert process.end() == 2
-    assert b"kind one of status, busy" in process.err

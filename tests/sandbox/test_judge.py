@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import gameball_async.sandbox
 from gameball_async._core.texts import is_blank
 from gameball_async.sandbox._responses import DIALECTS, Dialect
-from gameball_async.sandbox._rules import ParsedRequest, _is_blank, read
+from gameball_async.sandbox._rules import _DECODER, ParsedRequest, _broken_rules, _is_blank, _is_clearly_valid, read
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 visible = st.characters(categories=["L", "N", "P", "S"], exclude_characters="\u115f\u1160\u2800\u3164\uffa0")
@@ -68,6 +68,32 @@ def test_an_event_name_that_stands_twice_is_seen(held: dict[str, object], data: 
     assert reading.refusal is not None
     assert reading.refusal.kind == "duplicate_event"
     assert reading.events == {}
+
+
+wrong = st.none() | st.booleans() | st.sampled_from(["", " ", "\u00a0", "\ud800", 2**63, float("inf")])
+anything = st.recursive(
+    wrong | values, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names | st.just(""), inner, max_size=2)
+)
+ascii_names = st.sampled_from(["e", "place_order", " e", "é", ""])
+
+
+@in_any_time
+@given(
+    payload=st.fixed_dictionaries(
+        {
+            "customerId": names | wrong,
+            "events": st.dictionaries(ascii_names, metadata | anything, max_size=2) | anything,
+        }
+    )
+)
+@example({"customerId": "p", "events": {"e": {"k": [1, 2.5, "three"]}}})
+@example({"customerId": "p", "events": {"e": {"k": [1, True]}}})
+@example({"customerId": "p", "events": {"e": {"k": 2**63}}})
+def test_what_is_valid_at_first_sight_breaks_no_rule(payload: dict[str, object]) -> None:
+    parsed = _DECODER.decode(json.dumps(payload).replace("Infinity", "1e999"))
+
+    if _is_clearly_valid(DIALECTS[1], parsed):
+        assert list(_broken_rules(DIALECTS[1], parsed, ("events",))) == []
 
 
 @in_any_time
