@@ -380,6 +380,7 @@ SWITCHES: Mapping[str, FaultToggle] = {
     "reset": FaultToggle("Connection reset", "Nothing is applied.", Fault.reset_before()),
     "lost": FaultToggle("Answer lost", "Applied, then reset.", Fault.reset_after()),
     "silent": FaultToggle("Silence", "No answer ever comes.", Fault.hang()),
+    "no_status": FaultToggle("No job status", "404 to each poll.", Fault.status(404, routes={"status"})),
     "refused": FaultToggle(
         "Events refused", "422, code 3003.", Fault.status(422, code=3003, words="The value is invalid.")
     ),

@@ -18,10 +18,16 @@ JobState = Literal["pending", "processing", "completed", "failed", "stopped"]
 _SCRIPTED = "The item could not be processed."
 
 
+_yes_or_no = attrs.validators.instance_of(bool)
+
+
 def _latency(value: float | Sequence[float]) -> tuple[float, float]:
     if isinstance(value, (int, float)):
         return float(value), float(value)
-    shortest, longest = value
+    try:
+        shortest, longest = value
+    except (TypeError, ValueError):
+        raise ValueError(f"Jobs(latency={value!r}) is invalid: use seconds, or the shortest and the longest.") from None
     return shortest, longest
 
 
@@ -58,9 +64,9 @@ class JobSettings:
 
     latency: tuple[float, float] = attrs.field(default=(0.05, 0.25), converter=_latency)
     vocabulary: Pair = "openapi"
-    capitalised: bool = False
+    capitalised: bool = attrs.field(default=False, validator=_yes_or_no)
     paths: Pair | Literal["both", "none"] = "openapi"
-    itemised: bool = True
+    itemised: bool = attrs.field(default=True, validator=_yes_or_no)
     failing_items: float = 0.0
     failing_players: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     failing_events: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
@@ -68,7 +74,7 @@ class JobSettings:
     failing_jobs: float = 0.0
     stuck_jobs: float = 0.0
     lost_jobs: float = 0.0
-    lost_after: int = 0
+    lost_after: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
 
     def __attrs_post_init__(self) -> None:
         shortest, longest = self.latency
@@ -99,7 +105,8 @@ class JobSettings:
         try:
             return cls(**cast("dict[str, Any]", value))
         except TypeError as error:
-            raise ValueError(f"invalid settings of jobs: {error}. Check the arguments of JobSettings.") from error
+            reason = str(error.args[0]).rstrip(".")
+            raise ValueError(f"invalid settings of jobs: {reason}. Check the arguments of Jobs.") from error
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values; `from_json` creates equal settings from them."""

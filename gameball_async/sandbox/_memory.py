@@ -49,8 +49,7 @@ class Activity:
 
     def add(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
-        is_other = record.route not in _WITH_EVENTS and record.status is not None and record.status < _FIRST_ERROR
-        more = {"applied" if record.applied else "others" if is_other else "unapplied": 1}
+        more = {"applied" if record.applied else "others" if is_answer(record) else "unapplied": 1}
         self.all = self.all.plus(**more)
         if record.player is not None and record.route == "events":
             self._players[record.player] = self._players.pop(record.player, ActivityCounts()).plus(**more)
@@ -133,6 +132,11 @@ class RequestRecord:
     route: RouteName | None = None
     items: int = 0
     job: int | None = None
+
+
+def is_answer(record: RequestRecord) -> bool:
+    """Whether it is a successful request about a job, or a preview: there is nothing to apply."""
+    return record.route not in _WITH_EVENTS and record.status is not None and record.status < _FIRST_ERROR
 
 
 @attrs.frozen

@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._faults import SWITCHES, FaultScript, describe
 from ._handler import RequestHandler
-from ._memory import HeldEvent, LatestChanges, PlayerSummary, RequestRecord
+from ._jobs import JobRecord
+from ._memory import HeldEvent, LatestChanges, PlayerSummary, RequestRecord, is_answer
 from ._responses import EFFECTS
 from ._rules import Use
 from ._server import InterruptibleSleep, ResponseWriter, Stopped
@@ -153,6 +154,7 @@ _LONGEST_METADATA = 1000  # characters
 
 _OUTCOMES: Mapping[str, str] = {
     "applied": "",
+    "answered": "",
     "lost": "applied, answer lost",
     "refused": "not applied",
     "unanswered": "not applied",
@@ -173,7 +175,23 @@ def _changes(found: LatestChanges, use: tuple[list[Use], list[Use]], *, since_19
         "windows": [attrs.asdict(window) for window in use[0]],
         "otherWindows": [attrs.asdict(window) for window in use[1]],
         "seconds": [[second, counts.applied, counts.unapplied, counts.others] for second, counts in found.seconds],
+        "unfinishedJobs": tally.unfinished_jobs,
+        "jobCount": tally.jobs,
+        "jobs": [_job(job) for job in reversed(found.jobs)],
         "rows": [_row(record, since_1970) for record in found.records],
+    }
+
+
+def _job(job: JobRecord) -> dict[str, object]:
+    return {
+        "id": job.id,
+        "state": job.state,
+        "items": job.items,
+        "processed": job.processed,
+        "failed": len(job.failed),
+        "polls": job.polls,
+        "accepted": job.accepted,
+        "finished": job.finished,
     }
 
 
@@ -185,6 +203,9 @@ def _row(record: RequestRecord, since_1970: float) -> dict[str, object]:
         "player": None if record.player is None else clipped(record.player, _LONGEST_PLAYER),
         "events": [clipped(name) for name in record.events[:_MOST_NAMES]],
         "more": max(0, len(record.events) - _MOST_NAMES),
+        "route": record.route,
+        "items": record.items,
+        "job": record.job,
         "status": record.status,
         "outcome": _outcome(record),
         "words": clipped(_description(record)),
@@ -193,6 +214,8 @@ def _row(record: RequestRecord, since_1970: float) -> dict[str, object]:
 
 def _outcome(record: RequestRecord) -> str:
     if not record.applied:
+        if is_answer(record):
+            return "answered"
         return "refused" if record.status is not None else "unanswered"
     is_lost = record.status is None or record.left or (record.fault is not None and EFFECTS[record.fault].loses_answer)
     return "lost" if is_lost else "applied"
@@ -200,7 +223,12 @@ def _outcome(record: RequestRecord) -> str:
 
 def _description(record: RequestRecord) -> str:
     code = "" if record.code is None else f"code {record.code}"
-    what = ", ".join(filter(None, [_OUTCOMES[_outcome(record)], code]))
+    outcome = _OUTCOMES[_outcome(record)]
+    if record.route == "batch":
+        outcome = outcome.replace("applied", "accepted")
+    elif record.route in {"status", "stop", "preview"}:
+        outcome = ""
+    what = ", ".join(filter(None, [outcome, code]))
     why = ": ".join(filter(None, [what, record.reason]))
     asides: list[str] = []
     if record.fault is not None:
@@ -338,6 +366,9 @@ _FILES = {
     "page/style.css": ("style.css", "text/css; charset=utf-8"),
     "page/theme.js": ("theme.js", "text/javascript; charset=utf-8"),
     "page/script.js": ("script.js", "text/javascript; charset=utf-8"),
+    "page/minute.js": ("minute.js", "text/javascript; charset=utf-8"),
+    "page/jobs.js": ("jobs.js", "text/javascript; charset=utf-8"),
+    "page/tools.js": ("tools.js", "text/javascript; charset=utf-8"),
     "page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 """The page's files by their paths below `PATH`."""

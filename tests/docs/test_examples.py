@@ -111,7 +111,7 @@ async def test_fifty_calls_for_three_players_are_three_requests_as_in_the_pictur
     async with AsyncGameball("any-key", base_url=sandbox.url) as gameball:
         for number in range(50):
             await gameball.track(f"player{number % 3}", f"event{number}")
-    assert [len(request.events) for request in sandbox.requests] == [17, 17, 16]
+    assert sorted(len(request.events) for request in sandbox.requests) == [16, 17, 17]
     assert "50 calls, 3 players" in (ROOT / "docs" / "drawings" / "before-after.svg").read_text(encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import gameball_async
 from gameball_async import AsyncGameball, DeadLetters, Event, ObservedClient, Receipt
-from gameball_async.sandbox import Fault, Sandbox
+from gameball_async.sandbox import Fault, JobRecord, Sandbox
 from gameball_async.sync import Gameball, SyncReceipt
 from gameball_async.testing import Recorder
 
@@ -24,7 +24,10 @@ from .pages import EXAMPLE_PAGES, PAGES, Page
 
 _CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 
-CLASSES = (AsyncGameball, Gameball, Recorder, Sandbox, Receipt, SyncReceipt, Fault, DeadLetters, Event, ObservedClient)
+CLASSES = (
+    *(AsyncGameball, Gameball, Recorder, Receipt, SyncReceipt, DeadLetters, Event, ObservedClient),
+    *(Sandbox, Fault, JobRecord),
+)
 """Their methods are named on pages without the object: `flush()`, `assert_tracked(...)`."""
 
 OTHERS = {

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import attrs
 import pytest
 
-from gameball_async.sandbox import Fault, Sandbox
+from gameball_async.sandbox import Fault, Jobs, Sandbox
 from gameball_async.sandbox._faults import SWITCHES, Kind
 
-from .support import V3, track
+from .support import V3, finish_jobs, item, job_of, track
 
 if TYPE_CHECKING:
     import httpx
@@ -97,6 +97,7 @@ EVERY_FIELD: dict[str, Any] = {
     "times": 3,
     "players": {"b", "a", "\ud83d"},
     "events": {"review"},
+    "routes": {"status", "batch"},
 }
 
 OF_EVERY_KIND = [
@@ -196,6 +197,61 @@ def test_a_script_that_cannot_work_is_refused_with_the_reason_and_changes_nothin
     assert track(http).status_code == 500
 
 
+def test_jobs_are_shown_as_they_are_in_python(sandbox: Sandbox, http: httpx.Client) -> None:
+    sandbox.set_jobs(Jobs(latency=0, failing_players={"q"}))
+    job_of(http, item("p"), item("q"))
+    finish_jobs(sandbox)
+
+    (shown,) = http.get("/_sandbox/jobs").json()
+
+    (job,) = sandbox.jobs
+    assert shown == {
+        **attrs.asdict(job),
+        "players": ["p", "q"],
+        "failed": [{"position": 1, "player": "q", "message": "The item could not be processed.", "applied": 0}],
+    }
+
+
+def test_settings_of_jobs_that_were_read_can_be_posted_again(sandbox: Sandbox, http: httpx.Client) -> None:
+    sandbox.set_jobs(Jobs(latency=(1, 5), failing_events={"b", "a"}, paths="both"))
+    shown = http.get("/_sandbox/job-settings").json()
+
+    sandbox.set_jobs(Jobs())
+    answer = http.post("/_sandbox/job-settings", json=shown)
+
+    assert (answer.status_code, answer.json()) == (200, shown)
+    assert shown["latency"] == [1, 5]
+    assert shown["failing_events"] == ["a", "b"]
+    assert http.get("/_sandbox/job-settings").json() == shown
+    assert shown.keys() == {field.name for field in attrs.fields(Jobs)}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "the settings of jobs are a JSON object"),
+        ('{"speed":5}', "unexpected keyword argument 'speed'"),
+        ('{"latency":"long"}', "use seconds, or the shortest and the longest"),
+        ('{"latency":["a","b"]}', "invalid settings of jobs"),
+        ('{"latency":[1,2,3]}', "use seconds, or the shortest and the longest"),
+        ('{"failing_items":2}', "a share from 0 to 1"),
+        ('{"failing_items":"all"}', "invalid settings of jobs"),
+        ('{"lost_after":1.5}', "invalid settings of jobs"),
+        ('{"itemised":"no"}', "invalid settings of jobs"),
+        pytest.param("[" * 100_000, "nested too deeply", id="deep"),
+    ],
+)
+def test_settings_of_jobs_that_cannot_work_are_refused_and_change_nothing(
+    http: httpx.Client, content: str, words: str
+) -> None:
+    answer = http.post("/_sandbox/job-settings", content=content)
+
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+    assert http.get("/_sandbox/job-settings").json() == Jobs().to_json() | {"latency": [0.05, 0.25]}
+
+
 def test_a_posted_reset_forgets_everything(sandbox: Sandbox, http: httpx.Client) -> None:
     track(http)
     http.post("/_sandbox/reset")
@@ -204,7 +260,7 @@ def test_a_posted_reset_forgets_everything(sandbox: Sandbox, http: httpx.Client)
 
 
 def test_the_control_path_is_no_request_of_the_api(sandbox: Sandbox, http: httpx.Client) -> None:
-    for view in ("holdings", "requests", "violations", "stats", "faults"):
+    for view in ("holdings", "requests", "violations", "jobs", "job-settings", "stats", "faults"):
         assert http.get(f"/_sandbox/{view}").status_code == 200
 
     assert sandbox.stats().arrived == 0

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
-FILES = ("", "page/style.css", "page/theme.js", "page/script.js", "page/icon.svg")
+SCRIPTS = ("page/script.js", "page/minute.js", "page/jobs.js", "page/tools.js")
+FILES = ("", "page/style.css", "page/theme.js", *SCRIPTS, "page/icon.svg")
 
 
 class News:
@@ -129,7 +130,7 @@ def test_no_file_asks_for_anything_from_elsewhere(module_http: httpx.Client, pat
 
 
 def test_nothing_is_written_into_the_page_as_html(module_http: httpx.Client) -> None:
-    script = module_http.get("/_sandbox/page/script.js").text
+    script = "".join(module_http.get(f"/_sandbox/{path}").text for path in SCRIPTS)
     page = module_http.get("/_sandbox/").text
 
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", script)
@@ -566,7 +567,7 @@ def test_a_scripted_fault_that_is_a_switchs_own_is_shown_as_that_switch_until_it
     track(http)
     with listening(sandbox) as news:
         told = news.next()
-    assert (told["others"], [one["struck"] for one in told["switches"]]) == ([], [None] * 8)
+    assert (told["others"], [one["struck"] for one in told["switches"]]) == ([], [None] * 9)
 
 
 @pytest.mark.parametrize(

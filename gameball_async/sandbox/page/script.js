@@ -1,16 +1,16 @@
-// Shows what the sandbox tells, and asks it for what the buttons say. All text goes in as text, never as HTML.
+// Shows what the sandbox sends, and sends it what the buttons ask for.
+
+import { showJobs, showJobTimes } from "./jobs.js";
+import { drawMinute, showMinute } from "./minute.js";
+import { byId, copyOf, count, element, seldom, setText, some, took } from "./tools.js";
 
 const FEW_ROWS = 25; // in the list
 const MOST_ROWS = 100; // in the list when more are wanted, however much arrives
 const MOST_KEPT = 1000; // rows to choose from when only some kinds are shown
 const BETWEEN_LOOKS = 1000; // milliseconds between two questions about players
 const BETWEEN_WORDS = 15000; // milliseconds between two announcements of what has arrived
-const SECONDS = 60; // in the chart
 const ABSENCE = 10; // seconds for which connections are refused
 
-const byId = (id) => document.getElementById(id);
-const count = new Intl.NumberFormat("en").format;
-const some = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
 const state = {
   news: null, // the latest message
@@ -20,6 +20,7 @@ const state = {
   most: FEW_ROWS, // rows in the list
   held: null, // the rows shown while the list is held, else null
   requestsWhenHeld: 0,
+  hasOthers: false, // whether there were bulk requests, requests about jobs or previews
   player: null, // the player shown, or null for all
   source: null,
   awayUntil: 0, // until then it is no surprise that nothing listens
@@ -77,10 +78,11 @@ function hear(news) {
     hold(false);
   }
   showNumbers(news);
-  showWindows(news.windows);
-  showMinute();
+  showWindows(news);
+  showMinute(news.seconds, secondsNow());
   showFaults(news);
   showRows();
+  showJobs(news, secondsNow());
   if (news.isFresh || news.rows.length > 0) {
     lookAtPlayers();
   }
@@ -105,25 +107,37 @@ function showNumbers(news) {
   }
 }
 
-function showWindows(windows) {
-  const box = byId("windows");
-  byId("unlimited").hidden = windows.length > 0;
+function showWindows(news) {
+  byId("unlimited").hidden = news.windows.length > 0;
+  placeWindows(byId("windows"), news.windows, "Last");
+  if (news.isFresh) {
+    state.hasOthers = false;
+  }
+  state.hasOthers ||= news.jobCount > 0 || news.otherWindows.some(({ used }) => used > 0);
+  byId("other-windows-box").hidden = !state.hasOthers || news.otherWindows.length === 0;
+  placeWindows(byId("other-windows"), news.otherWindows, "Others, last");
+  for (const legend of document.querySelectorAll(".legend.of-others")) {
+    legend.hidden = !state.hasOthers;
+  }
+}
+
+function placeWindows(box, windows, prefix) {
   while (box.children.length > windows.length) {
     box.lastElementChild.remove();
   }
   while (box.children.length < windows.length) {
     box.append(copyOf("window-template"));
   }
-  windows.forEach((window, position) => showWindow(box.children[position], window));
+  windows.forEach((window, position) => showWindow(box.children[position], window, prefix));
 }
 
-function showWindow(box, { used, count: limit, seconds }) {
-  const title = seconds === 1 ? "Last second" : `Last ${seconds} seconds`;
+function showWindow(box, { used, count: limit, seconds }, prefix) {
+  const span = seconds === 1 ? "second" : `${seconds} seconds`;
   const meter = box.querySelector(".meter");
-  setText(box.querySelector(".title"), title);
+  setText(box.querySelector(".title"), `Last ${span}`);
   setText(box.querySelector("b"), count(used));
   setText(box.querySelector(".limit"), ` of ${count(limit)}`);
-  meter.setAttribute("aria-label", title);
+  meter.setAttribute("aria-label", `${prefix} ${span}`);
   meter.setAttribute("aria-valuemax", limit);
   meter.setAttribute("aria-valuenow", used);
   meter.setAttribute("aria-valuetext", `${some(used, "request")} of ${count(limit)}`);
@@ -132,51 +146,8 @@ function showWindow(box, { used, count: limit, seconds }) {
   meter.firstElementChild.style.setProperty("--share", used / limit);
 }
 
-function drawMinute() {
-  const namespace = "http://www.w3.org/2000/svg";
-  for (let position = 0; position < SECONDS; position += 1) {
-    for (const name of ["applied", "unapplied"]) {
-      const bar = document.createElementNS(namespace, "rect");
-      bar.setAttribute("class", name);
-      bar.setAttribute("x", position + 0.12);
-      bar.setAttribute("width", 0.76);
-      bar.setAttribute("height", 0);
-      byId("minute").append(bar);
-    }
-  }
-}
-
-function showMinute() {
-  const { now, seconds } = state.news;
-  const newest = Math.floor(now + (performance.now() - state.heard) / 1000);
-  const found = new Map(seconds.map(([second, ...counts]) => [second, counts]));
-  const columns = Array.from({ length: SECONDS }, (_, position) => found.get(newest - SECONDS + 1 + position) ?? [0, 0]);
-  const most = Math.max(...columns.map(([applied, unapplied]) => applied + unapplied));
-  const top = Math.ceil(1.08 * Math.max(5, most)); // a little air above the highest
-  columns.forEach((column, position) => showSecond(column, position, top));
-  setText(byId("minute-top"), count(top));
-  const refused = columns.reduce((sum, [, unapplied]) => sum + unapplied, 0);
-  byId("minute").setAttribute("aria-label", inWords(most, refused));
-}
-
-function showSecond([applied, unapplied], position, top) {
-  const [low, high] = [...byId("minute").children].slice(2 * position, 2 * position + 2);
-  const heights = [(100 * applied) / top, (100 * unapplied) / top];
-  setBar(low, 100 - heights[0], heights[0]);
-  setBar(high, 100 - heights[0] - heights[1], heights[1]);
-}
-
-function setBar(bar, y, height) {
-  bar.setAttribute("y", y);
-  bar.setAttribute("height", height);
-}
-
-function inWords(most, refused) {
-  if (most === 0) {
-    return "Nothing in the last minute.";
-  }
-  return `At most ${some(most, "request")} in a second of the last minute; ${count(refused)} not applied.`;
-}
+// by the sandbox's clock
+const secondsNow = () => state.news.now + (performance.now() - state.heard) / 1000;
 
 // ---- faults
 
@@ -227,7 +198,8 @@ async function leave() {
 
 const KINDS = {
   all: () => true,
-  merged: (row) => row.events.length > 1,
+  merged: (row) => row.events.length > 1 && row.items === 0,
+  others: (row) => row.route !== null && row.route !== "events",
   unapplied: (row) => row.outcome === "refused" || row.outcome === "unanswered",
   lost: (row) => row.outcome === "lost",
 };
@@ -284,7 +256,7 @@ function newRow(row) {
   part("time").dateTime = time.toISOString();
   part("time").textContent = time.toLocaleTimeString("en-GB");
   part("[data-part=number]").textContent = `#${row.number}`;
-  part(".who").append(row.player === null ? element("span", "quiet", "no player") : playerButton(row.player));
+  part(".who").append(row.player === null ? element("span", "quiet", subjectOf(row)) : playerButton(row.player));
   part(".what").append(...eventsOf(row));
   part(".badge").textContent = row.status ?? "none";
   part(".words").textContent = row.words;
@@ -292,23 +264,32 @@ function newRow(row) {
   return line;
 }
 
-function took(milliseconds) {
-  if (milliseconds < 1) {
-    return "< 1 ms";
+function subjectOf({ route, items, job }) {
+  const words = items > 0 ? [some(items, "item")] : [];
+  if (job !== null) {
+    words.push(`job ${job}`);
   }
-  return milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+  return words.join(", ") || (route === "events" || route === null ? "no player" : "no job");
 }
 
-function eventsOf({ events, more }) {
+const ASKED = { status: "status of a job", stop: "stop of a job" };
+
+function eventsOf({ route, items, events, more }) {
+  if (route in ASKED) {
+    return [element("span", "quiet", ASKED[route])];
+  }
   const chips = events.map((name) => element("span", "event", name));
+  if (route === "preview") {
+    chips.unshift(element("span", "quiet", "preview of "));
+  }
   const total = events.length + more;
   if (total === 0) {
     return [element("span", "quiet", "no events")];
   }
-  if (total === 1) {
-    return chips;
+  if (more > 0) {
+    return [...chips, element("span", "merged", `and ${count(more)} more${items > 0 ? "" : ", merged"}`)];
   }
-  return [...chips, element("span", "merged", more > 0 ? `and ${count(more)} more, merged` : `${total} merged`)];
+  return total === 1 || route !== "events" ? chips : [...chips, element("span", "merged", `${total} merged`)];
 }
 
 function playerButton(player) {
@@ -428,46 +409,6 @@ function sayWhatArrived(news) {
   }
 }
 
-// ---- small tools
-
-function copyOf(template) {
-  return byId(template).content.firstElementChild.cloneNode(true);
-}
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-// a text that stays the same is not set again, so that a reader's selection in it survives
-function setText(element, text) {
-  if (element.textContent !== text) {
-    element.textContent = text;
-  }
-}
-
-// Run at once, and after that no more often than every so many milliseconds; the last call is never dropped.
-function seldom(action, between) {
-  let timer = null;
-  let isWanted = false;
-  return async function run() {
-    if (timer !== null) {
-      isWanted = true;
-      return;
-    }
-    timer = setTimeout(() => {
-      timer = null;
-      if (isWanted) {
-        isWanted = false;
-        run();
-      }
-    }, between);
-    await action();
-  };
-}
-
 // ---- the start
 
 function chooseTheme(theme) {
@@ -510,7 +451,12 @@ function start() {
   drawMinute();
   connectButtons();
   document.addEventListener("visibilitychange", listenWhileVisible);
-  setInterval(() => state.news !== null && showMinute(), 1000);
+  setInterval(() => {
+    if (state.news !== null) {
+      showMinute(state.news.seconds, secondsNow());
+      showJobTimes(secondsNow());
+    }
+  }, 1000);
   listenWhileVisible();
 }
 
