@@ -18,7 +18,7 @@ from ._ready_file import ready_file
 from ._terminal import keyboard_interrupts, print_wrapped, printable, quoted, wait_for_signal
 
 if TYPE_CHECKING:
-    from ..sandbox import Fault, Jobs, RequestRecord
+    from ..sandbox import Fault, JobSettings, RequestRecord
 
 BASE_URL = "GAMEBALL_BASE_URL"
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 an address to listen at is none to connect to
@@ -35,9 +35,9 @@ def _fault(text: str) -> Any:  # noqa: ANN401 the sandbox is a separate extra, i
 
 
 def _jobs(text: str) -> Any:  # noqa: ANN401 as above
-    from ..sandbox import Jobs  # noqa: PLC0415
+    from ..sandbox import JobSettings  # noqa: PLC0415
 
-    return Jobs.from_json(json.loads(text))
+    return JobSettings.from_json(json.loads(text))
 
 
 def _reward(text: str) -> tuple[str, int]:
@@ -99,12 +99,12 @@ def sandbox(
     no_limits: bool,
     seed: int,
     faults: tuple[Fault, ...],
-    jobs: Jobs | None,
+    jobs: JobSettings | None,
     rewards: tuple[tuple[str, int], ...],
     path: Path | None,
 ) -> None:
     """Run a strict stand-in for the Gameball API and print what arrives, until Ctrl-C."""
-    from ..sandbox import Jobs, Limits, Sandbox  # noqa: PLC0415 a separate extra
+    from ..sandbox import JobSettings, Limits, Sandbox  # noqa: PLC0415 a separate extra
 
     def log(line: str) -> None:
         with suppress(OSError):  # the sandbox continues if its output is full or closed
@@ -114,7 +114,7 @@ def sandbox(
         host=host,
         port=port,
         limits=None if no_limits else Limits(),
-        jobs=Jobs() if jobs is None else jobs,
+        jobs=JobSettings() if jobs is None else jobs,
         rewards=dict(rewards),
         seed=seed,
         on_request=lambda record: log(_request_line(record)),

@@ -27,7 +27,9 @@ def _latency(value: float | Sequence[float]) -> tuple[float, float]:
     try:
         shortest, longest = value
     except (TypeError, ValueError):
-        raise ValueError(f"Jobs(latency={value!r}) is invalid: use seconds, or the shortest and the longest.") from None
+        raise ValueError(
+            f"JobSettings(latency={value!r}) is invalid: use seconds, or the shortest and the longest."
+        ) from None
     return shortest, longest
 
 
@@ -106,7 +108,7 @@ class JobSettings:
             return cls(**cast("dict[str, Any]", value))
         except TypeError as error:
             reason = str(error.args[0]).rstrip(".")
-            raise ValueError(f"invalid settings of jobs: {reason}. Check the arguments of Jobs.") from error
+            raise ValueError(f"invalid settings of jobs: {reason}. Check the arguments of JobSettings.") from error
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values; `from_json` creates equal settings from them."""

@@ -379,11 +379,11 @@ class _Control:
 
     async def set_jobs(self, request: Request) -> Response:
         try:
-            self._handler.jobs = Jobs.from_json(json.loads(await request.body()))
+            self._handler.jobs = JobSettings.from_json(json.loads(await request.body()))
         except ValueError as error:
             return bad_request(str(error))
         except RecursionError:
-            return bad_request("the JSON is nested too deeply: send an object with fields of Jobs.")
+            return bad_request("the JSON is nested too deeply: send an object with fields of JobSettings.")
         return Json(self._handler.jobs.to_json())
 
     async def stats(self, _: Request) -> Response:

@@ -81,7 +81,7 @@ def test_the_sandbox_prints_bulk_requests_jobs_and_previews() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--jobs", '{"latency": -1}', b"Jobs(latency=(-1.0, -1.0)) is invalid"),
+        ("--jobs", '{"latency": -1}', b"JobSettings(latency=(-1.0, -1.0)) is invalid"),
         ("--jobs", "5", b"the settings of jobs are a JSON object"),
         ("--jobs", '{"speed": 1}', b"unexpected keyword argument 'speed'"),
         ("--reward", "place_order", b"such as place_order=100"),

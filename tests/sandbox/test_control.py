@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import attrs
 import pytest
 
-from gameball_async.sandbox import Fault, Jobs, Sandbox
+from gameball_async.sandbox import Fault, JobSettings, Sandbox
 from gameball_async.sandbox._faults import SWITCHES, Kind
 
 from .support import V3, finish_jobs, item, job_of, track
@@ -198,7 +198,7 @@ def test_a_script_that_cannot_work_is_refused_with_the_reason_and_changes_nothin
 
 
 def test_jobs_are_shown_as_they_are_in_python(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0, failing_players={"q"}))
+    sandbox.set_jobs(JobSettings(latency=0, failing_players={"q"}))
     job_of(http, item("p"), item("q"))
     finish_jobs(sandbox)
 
@@ -213,17 +213,17 @@ def test_jobs_are_shown_as_they_are_in_python(sandbox: Sandbox, http: httpx.Clie
 
 
 def test_settings_of_jobs_that_were_read_can_be_posted_again(sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=(1, 5), failing_events={"b", "a"}, paths="both"))
+    sandbox.set_jobs(JobSettings(latency=(1, 5), failing_events={"b", "a"}, paths="both"))
     shown = http.get("/_sandbox/job-settings").json()
 
-    sandbox.set_jobs(Jobs())
+    sandbox.set_jobs(JobSettings())
     answer = http.post("/_sandbox/job-settings", json=shown)
 
     assert (answer.status_code, answer.json()) == (200, shown)
     assert shown["latency"] == [1, 5]
     assert shown["failing_events"] == ["a", "b"]
     assert http.get("/_sandbox/job-settings").json() == shown
-    assert shown.keys() == {field.name for field in attrs.fields(Jobs)}
+    assert shown.keys() == {field.name for field in attrs.fields(JobSettings)}
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_settings_of_jobs_that_cannot_work_are_refused_and_change_nothing(
 
     assert answer.status_code == 400
     assert words in answer.json()["error"]
-    assert http.get("/_sandbox/job-settings").json() == Jobs().to_json() | {"latency": [0.05, 0.25]}
+    assert http.get("/_sandbox/job-settings").json() == JobSettings().to_json() | {"latency": [0.05, 0.25]}
 
 
 def test_a_posted_reset_forgets_everything(sandbox: Sandbox, http: httpx.Client) -> None:

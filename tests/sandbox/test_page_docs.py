@@ -7,7 +7,7 @@ from typing import get_args
 import attrs
 from docs.pages import DOCS, code_in
 
-from gameball_async.sandbox import Fault, Jobs
+from gameball_async.sandbox import Fault, JobSettings
 from gameball_async.sandbox._faults import SWITCHES, Kind, RouteName
 from gameball_async.sandbox._responses import EFFECTS
 
@@ -21,10 +21,12 @@ def test_every_switch_is_listed_with_its_fault() -> None:
 
 
 def test_every_setting_of_jobs_is_listed_with_its_default() -> None:
-    defaults = {field.name: field.default for field in attrs.fields(Jobs)}
+    defaults = {field.name: field.default for field in attrs.fields(JobSettings)}
     rows = [(code_in(row["Argument"]), code_in(row["Default"])) for row in TABLES["Bulk requests and jobs/Argument"]]
 
-    listed = {name: eval(default[0]) if default else frozenset() for names, default in rows for name in names}
+    listed: dict[str, object] = {
+        name: eval(default[0]) if default else frozenset() for names, default in rows for name in names
+    }
     assert listed == defaults
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from gameball_async.sandbox import Fault, Jobs, Limits, Sandbox
+from gameball_async.sandbox import Fault, JobSettings, Limits, Sandbox
 
 from .browser import CHROMIUM, DESK, barriers, chromium
 from .support import finish_jobs, item, job_of, status, stop, track
@@ -23,7 +23,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not ins
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(jobs=Jobs(latency=0, failing_players={"bad"})) as running:
+    with Sandbox(jobs=JobSettings(latency=0, failing_players={"bad"})) as running:
         yield running
 
 
@@ -52,7 +52,7 @@ def jobs(page: Page) -> Locator:
 def test_the_latest_jobs_are_sent_the_latest_first(sandbox: Sandbox, http: httpx.Client) -> None:
     first = job_of(http, item("p"), item("bad"))
     finish_jobs(sandbox)
-    sandbox.set_jobs(Jobs(latency=3600))
+    sandbox.set_jobs(JobSettings(latency=3600))
     second = job_of(http, item("q"))
     status(http, second)
     with listening(sandbox) as news:
@@ -137,9 +137,9 @@ def test_jobs_appear_with_their_progress(page: Page, sandbox: Sandbox, http: htt
 
 @needs_browser
 def test_a_stuck_and_a_stopped_job_are_shown_as_they_are(page: Page, sandbox: Sandbox, http: httpx.Client) -> None:
-    sandbox.set_jobs(Jobs(latency=0, stuck_jobs=1))
+    sandbox.set_jobs(JobSettings(latency=0, stuck_jobs=1))
     stuck = job_of(http, *(item(f"player{number}") for number in range(10)))
-    sandbox.set_jobs(Jobs(latency=3600))
+    sandbox.set_jobs(JobSettings(latency=3600))
     stopped = job_of(http, item("p"))
     expect(figure(page, "unfinishedJobs")).to_have_text("2")
     stop(http, stopped)
@@ -179,9 +179,9 @@ def test_the_switch_for_polls_fails_nothing_else(page: Page, http: httpx.Client)
 def test_nothing_is_in_the_way_of_anybody_and_no_window_scrolls_sideways(
     browser: Browser, sandbox: Sandbox, http: httpx.Client, theme: Any
 ) -> None:
-    sandbox.set_jobs(Jobs(latency=0, stuck_jobs=1))
+    sandbox.set_jobs(JobSettings(latency=0, stuck_jobs=1))
     status(http, job_of(http, *(item(f"player{number}") for number in range(1000))))
-    sandbox.set_jobs(Jobs(latency=0, failing_items=1))
+    sandbox.set_jobs(JobSettings(latency=0, failing_items=1))
     for _ in range(3):
         stop(http, job_of(http, item("w" * 300, "w" * 300)))
     status(http, 999_999)
