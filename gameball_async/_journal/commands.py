@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias
 import attrs
 
 from ..errors import JournalError
-from .records import DeadLetterEntry, Loaded, SegmentInfo, StoredEvent
+from .records import DeadLetterEntry, Loaded, SealRecord, SegmentInfo, StoredEvent
 
 
 class Append:
@@ -32,12 +32,10 @@ class Append:
 
 @attrs.define
 class Seal:
-    """Record that a batch is about to be sent."""
+    """Record that batches are about to be sent, or which job they belong to."""
 
     segment: int
-    members: Sequence[int]
-    mobile: str | None
-    email: str | None
+    batches: Sequence[SealRecord]
     done: Callable[[], None]
 
 

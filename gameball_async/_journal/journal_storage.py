@@ -19,6 +19,7 @@ While no event is spilled, a durable event goes straight into the buffer.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -29,14 +30,14 @@ from .._config import Batching, Journal
 from .._core.batch import Batch, request_bytes
 from .._core.buffer import Buffer, non_reentrant, reentrant
 from .._core.events import EncodedEvent
-from .._core.receipts import Notifier, SharedOutcome, check_stack
+from .._core.receipts import JobId, Notifier, SharedOutcome, check_stack
 from .._engine.backends import Backend, Signal
 from .._engine.storage import Storage, StorageCallbacks
 from .._log import counted
 from ..errors import BufferFull, ClientClosed, DeliveryError, JournalError, LifecycleError, NotStarted
 from .loader import Loader
 from .pending_appends import PendingAppend, PendingAppends
-from .records import DeadLetterEntry, SegmentInfo, StoredEvent, new_row
+from .records import DeadLetterEntry, SealRecord, SegmentInfo, StoredEvent, new_row
 from .writer import JournalWriter
 
 _STACK = 100
@@ -339,10 +340,30 @@ class JournalStorage(Storage):
     async def seal(self, batch: Batch) -> None:
         """Wait until it is durable that this batch is about to be sent."""
         if not batch.is_recorded:
-            sealed = anyio.Event()  # of this call: the completion of an earlier, cancelled one must not count
-            self._writer.seal(batch.segment, batch.seqs, batch.mobile, batch.email, sealed.set)
-            await sealed.wait()
+            await self._record((batch,))
             batch.is_recorded = True
+
+    async def seal_all(self, batches: Sequence[Batch]) -> None:
+        """Wait until it is durable that these batches are about to be sent in one bulk request."""
+        unrecorded = [batch for batch in batches if not batch.is_recorded]
+        await self._record(unrecorded)
+        for batch in unrecorded:
+            batch.is_recorded = True
+
+    async def record_job(self, batches: Sequence[Batch], job: JobId) -> None:
+        """Wait until it is durable that Gameball has accepted these sealed batches as this job."""
+        await self._record(batches, job)
+
+    async def _record(self, batches: Sequence[Batch], job: JobId | None = None) -> None:
+        by_segment: defaultdict[int, list[SealRecord]] = defaultdict(list)
+        for batch in batches:
+            by_segment[batch.segment].append(SealRecord(batch.seqs, batch.mobile, batch.email, job))
+        # of this call: the completion of an earlier, cancelled one must not count
+        recorded = [anyio.Event() for _ in by_segment]
+        for event, (segment, records) in zip(recorded, by_segment.items(), strict=True):
+            self._writer.seal(segment, records, event.set)
+        for event in recorded:
+            await event.wait()
 
     def retry(self, batch: Batch) -> None:
         """Remove the seal: the batch was not applied, and is sealed again before it is sent, whole or in parts."""

@@ -28,6 +28,7 @@ class SegmentCursor:
     Attributes:
         segment: the number of the file.
         sealed: the batches that an earlier process sealed, until they are restored.
+        jobs: the jobs of those that were accepted, by the seq of their first event.
         last_seq: the seq of the last event that was read, or passed by.
         remaining: accepted events that lie in it and were not read.
         skipped: the seqs of events that must not be loaded: their batch was
@@ -35,11 +36,12 @@ class SegmentCursor:
         unsettled: accepted events that lie in it and have no outcome.
     """
 
-    __slots__ = ("last_seq", "remaining", "sealed", "segment", "skipped", "unsettled")
+    __slots__ = ("jobs", "last_seq", "remaining", "sealed", "segment", "skipped", "unsettled")
 
     def __init__(self, source: SegmentInfo) -> None:
         self.segment = source.segment
         self.sealed = source.sealed
+        self.jobs = source.jobs
         self.last_seq = 0
         self.remaining = source.events
         self.skipped: set[int] = set()
@@ -221,7 +223,8 @@ class Loader:
         sealed, cursor.sealed = cursor.sealed, []
         for rows in sealed:
             seqs = _seqs(rows)
-            batch = self._buffer.restore(_events(rows), self._opened_at(rows[0]), cursor.segment, seqs)
+            opened_at, job = self._opened_at(rows[0]), cursor.jobs.get(seqs[0])
+            batch = self._buffer.restore(_events(rows), opened_at, cursor.segment, seqs, job=job)
             cursor.remaining -= len(rows)
             cursor.skipped.update(seqs)
             self._spill(len(rows))

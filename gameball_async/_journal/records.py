@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import attrs
 
 from .._core.events import EncodedEvent, Event
+from .._core.receipts import JobId
 from ..errors import DeliveryError
 
 
@@ -54,6 +55,22 @@ new_row = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMe
 """Create a row from a tuple of all columns, in half the time of the constructor."""
 
 
+class SealRecord(NamedTuple):
+    """What a segment stores of a sealed batch.
+
+    Attributes:
+        members: the seqs of its events, in order; the first one identifies it.
+        mobile: the mobile number in its request.
+        email: the e-mail address in its request.
+        job: the job that Gameball has accepted it as part of; None if it did not, as far as is known.
+    """
+
+    members: Sequence[int]
+    mobile: str | None
+    email: str | None
+    job: JobId | None = None
+
+
 @attrs.frozen
 class SegmentInfo:
     """What an opened segment contains.
@@ -63,12 +80,14 @@ class SegmentInfo:
         events: the number of its events, including those in sealed batches.
         next_seq: the seq of the next event appended to it.
         sealed: the sealed batches without an outcome: they may have been sent.
+        jobs: the jobs of those that Gameball has accepted, by the seq of their first event.
     """
 
     segment: int
     events: int
     next_seq: int
     sealed: list[list[StoredEvent]]
+    jobs: Mapping[int, JobId] = {}
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ from . import schema
 from .dead_letters import DeadLetters
 from .folder import LOCK, REPAIRED, RESERVE, SQLITE_SUFFIXES, create_database, free_name
 from .orphan import Orphan
-from .records import DeadLetterEntry, StoredEvent
+from .records import DeadLetterEntry, SealRecord, StoredEvent
 from .schema import row_of
 from .segment_file import SegmentFile
 from .sqlite_image import DatabaseImage, kind_of, wal_of
@@ -131,8 +131,7 @@ def _copy_events(source: SegmentFile, to: Path, without: Collection[int]) -> tup
             known.update(row.seq for row in new)
             _store(file, [row for row in new if row.seq not in without])
         file.begin()
-        for batch in source.batches():
-            file.seal(*batch)
+        file.seal(source.batches())
         file.commit()
         return file.events, len(known)
 
@@ -261,8 +260,11 @@ _COLUMNS, _SEALED_COLUMNS = 9, 3
 
 def _copy_sealed(image: DatabaseImage, file: SegmentFile) -> None:
     """Copy the sealed batches; incomplete ones are dropped when the file is opened."""
+    newest: dict[int, tuple[int, SealRecord]] = {}  # an older version of a damaged page may know no job yet
+    for frame, _, first, values in image.rows():
+        sealed = schema.sealed_of(first, *values[1:]) if len(values) == _SEALED_COLUMNS else None
+        if sealed is not None and (first not in newest or frame > newest[first][0]):
+            newest[first] = frame, sealed
     file.begin()
-    for _, _, first, values in image.rows():
-        if len(values) == _SEALED_COLUMNS and (sealed := schema.sealed_of(first, *values[1:])):
-            file.seal(*sealed)
+    file.seal([sealed for _, sealed in newest.values()])
     file.commit()

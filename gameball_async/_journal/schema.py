@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from .records import StoredEvent
+from .records import SealRecord, StoredEvent
 from .state import VERSION, SegmentState, state_of
 
 APPLICATION_ID = 0x47426A6E  # "GBjn", which identifies the file to people and to `file`
@@ -23,6 +23,7 @@ UPGRADES: dict[int, tuple[str, ...]] = {
         "ALTER TABLE state ADD COLUMN is_open INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE state ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
     ),
+    2: (),  # sealed batches may have a job
 }
 """By version: the statements that upgrade a segment to the next version."""
 
@@ -179,7 +180,10 @@ def upgrade(connection: sqlite3.Connection, position: int) -> SegmentState:
         for step in range(version, VERSION):
             for statement in UPGRADES.get(step, ()):
                 connection.execute(statement)
-        state = SegmentState(state.file_id, state.next_seq, state.events, position=position)
+        # not open: the first use checkpoints it, so that earlier versions of this library see that it is a later one's
+        state = state._replace(
+            commits=state.commits + 1, position=state.position or position, is_open=False, version=VERSION
+        )
         connection.execute(
             "UPDATE state SET file_id = ?, next_seq = ?, events = ?, commits = ?, position = ?, destination = ?, "
             "is_open = ?, checksum = ?",
@@ -207,15 +211,22 @@ def checksum_of_batch(first: int, members: str) -> int:
     return crc32(f"{first} {members}".encode())
 
 
-def sealed_of(first: object, text: object, checksum: object) -> tuple[list[int], str | None, str | None] | None:
-    """Return the seqs of a sealed batch, its mobile number and its e-mail address; None if it is damaged."""
+def columns_of_seal(batch: SealRecord) -> tuple[int, str, int]:
+    """Return the columns of a sealed batch."""
+    first, members = batch.members[0], list(batch.members)
+    job = () if batch.job is None else (batch.job,)
+    text = json.dumps([members, batch.mobile, batch.email, *job])
+    return first, text, checksum_of_batch(first, text)
+
+
+def sealed_of(first: object, text: object, checksum: object) -> SealRecord | None:
+    """Return a sealed batch from its columns; None if it is damaged."""
     if not isinstance(first, int) or not isinstance(text, bytes):
         return None
     decoded = text.decode(errors="replace")
     if checksum_of_batch(first, decoded) != checksum:
         return None
-    members, mobile, email = json.loads(decoded)
-    return members, mobile, email
+    return SealRecord(*json.loads(decoded))
 
 
 Record = tuple[Any, ...]

@@ -195,7 +195,7 @@ class Segment:
 
     def info(self, file: SegmentFile) -> SegmentInfo:
         """Describe its content for the event loop."""
-        return SegmentInfo(self.number, file.events + self.lost, file.next_seq, file.sealed)
+        return SegmentInfo(self.number, file.events + self.lost, file.next_seq, file.sealed, file.jobs)
 
     def set_aside(self, reason: str, *, is_copy: bool = False) -> str:
         """Rename the closed, unusable file, write the reason beside it, and return what happens to its events."""
@@ -265,8 +265,8 @@ class Segment:
     def _apply(self, file: SegmentFile, command: Change | Read) -> tuple[Completion, ...]:
         """Apply one command other than Append, whose rows are inserted together."""
         match command:
-            case Seal(_, members, mobile, email, done):
-                file.seal(members, mobile, email)
+            case Seal(_, batches, done):
+                file.seal(batches)
                 return ((done, ()),)
             case Read(_, after, most_events, most_bytes, done):
                 return ((done, (self._read(file, after, most_events, most_bytes),)),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import sys
@@ -13,9 +12,10 @@ from zlib import crc32
 
 import attrs
 
+from .._core.receipts import JobId
 from .._platform import CAN_MOVE_OPEN_FILES
 from . import schema
-from .records import StoredEvent
+from .records import SealRecord, StoredEvent
 from .schema import readable, records, row_of
 from .sqlite_image import wal_of
 from .state import CommitMark, SegmentState, text_of
@@ -69,6 +69,7 @@ class SegmentFile:
         next_seq: the seq of the next event.
         events: the number of its events.
         sealed: the sealed batches found when it was opened.
+        jobs: the jobs of those that were accepted, by the seq of their first event.
         damaged_batches: how many sealed batches were damaged.
         used_bytes: bytes in use as of the last commit, without freed pages.
 
@@ -98,6 +99,7 @@ class SegmentFile:
             self._max_pages = None if max_bytes is None else (max_bytes + HEADROOM) // self._page_size
             self._extra_pages: int | None = None
             self.damaged_batches = 0
+            self.jobs: dict[int, JobId] = {}
             self.sealed = self._load_sealed()
             self.used_bytes = self._measure()
             self._changes = self._db.total_changes
@@ -245,8 +247,8 @@ class SegmentFile:
         """Yield every readable event, even if the file was removed or damaged."""
         return readable(self._db)
 
-    def batches(self) -> list[tuple[list[int], str | None, str | None]]:
-        """Return the readable sealed batches: their seqs, mobile number and e-mail address."""
+    def batches(self) -> list[SealRecord]:
+        """Return the readable sealed batches."""
         with suppress(sqlite3.DatabaseError):
             found = self._db.execute("SELECT * FROM sealed").fetchall()
             return [batch for columns in found if (batch := schema.sealed_of(*columns)) is not None]
@@ -316,15 +318,15 @@ class SegmentFile:
         self._allow(HEADROOM // self._page_size)
         self.events -= self._db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in seqs]).rowcount
 
-    def seal(self, members: Sequence[int], mobile: str | None, email: str | None) -> None:
-        """Record a batch that is about to be sent with this contact."""
+    def seal(self, batches: Sequence[SealRecord]) -> None:
+        """Record batches that are about to be sent, or the job that they belong to."""
         self._allow(HEADROOM // self._page_size)
-        first, text = members[0], json.dumps([list(members), mobile, email])
-        self._db.execute(
-            "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?)", (first, text, schema.checksum_of_batch(first, text))
+        self._db.executemany(
+            "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?)", [schema.columns_of_seal(batch) for batch in batches]
         )
-        self._release(first)
-        self._hold(first, list(members))
+        for batch in batches:
+            self._release(batch.members[0])
+            self._hold(batch.members[0], list(batch.members))
 
     def unseal(self, first: int) -> None:
         """Delete the sealed batch that starts with this event, but not its events."""
@@ -376,25 +378,25 @@ class SegmentFile:
         """
         batches: list[list[StoredEvent]] = []
         for first, text, checksum in self._db.execute("SELECT * FROM sealed ORDER BY first").fetchall():
-            batch = self._batch_of(first, text, checksum)
-            if batch:
+            sealed = schema.sealed_of(first, text, checksum)
+            batch = None if sealed is None else self._batch_of(sealed)
+            if sealed is not None and batch:
                 batches.append(batch)
                 self._hold(first, [row.seq for row in batch])
+                if sealed.job is not None:
+                    self.jobs[first] = sealed.job
             else:
                 self.damaged_batches += 1
         return batches
 
-    def _batch_of(self, first: int, text: object, checksum: object) -> list[StoredEvent] | None:
-        sealed = schema.sealed_of(first, text, checksum)
-        if sealed is None:
-            return None
-        members, mobile, email = sealed
+    def _batch_of(self, sealed: SealRecord) -> list[StoredEvent] | None:
+        members = sealed.members
         rows = [row_of(record) for seq in members for record in records(self._db, "seq = ?", seq)]
         intact = [row for row in rows if row is not None and row.seq not in self._sealed_seqs]
         if len(intact) < len(members):
             return None
         # part of a split batch: its contact may come from an event of another part
-        return [row._replace(mobile=mobile, email=email) for row in intact]
+        return [row._replace(mobile=sealed.mobile, email=sealed.email) for row in intact]
 
 
 def _status(path: str) -> os.stat_result:

@@ -18,8 +18,11 @@ from zlib import crc32
 
 from .._platform import open_private
 
-VERSION = 2
+VERSION = 3
 """Version of the format; part of each state's checksum, which distinguishes a damaged version from a later one."""
+
+_CHECKED = (VERSION, 2)
+"""The versions whose states have a checksum."""
 
 MARK = ".mark"
 
@@ -37,6 +40,7 @@ class SegmentState(NamedTuple):
         position: its position in the folder, greater than those of all earlier segments.
         destination: the account of its events, see `destination_of`; empty if an earlier version wrote it.
         is_open: whether a process has it open, or died without closing it.
+        version: the version of the format that it was written with.
     """
 
     file_id: str
@@ -46,11 +50,12 @@ class SegmentState(NamedTuple):
     position: int = 0
     destination: str = ""
     is_open: bool = False
+    version: int = VERSION
 
     @property
     def values(self) -> tuple[object, ...]:
         """The columns without the id."""
-        return (*self[:-1], int(self.is_open), self.checksum)
+        return (*self[:-2], int(self.is_open), self.checksum)
 
     @property
     def checksum(self) -> int:
@@ -65,7 +70,7 @@ class SegmentState(NamedTuple):
     @property
     def fixed(self) -> bytes:
         """The part of `text` that never changes while a segment is in use."""
-        return f"{self.file_id} {self.position} {self.destination} {VERSION}".encode()
+        return f"{self.file_id} {self.position} {self.destination} {self.version}".encode()
 
 
 def text_of(next_seq: int, events: int, commits: int, is_open: bool, fixed: bytes) -> bytes:  # noqa: FBT001 a column
@@ -85,7 +90,8 @@ def state_of(columns: tuple[object, ...]) -> SegmentState | None:
             return SegmentState(file_id, next_seq, events) if is_whole else None
         case [str(file_id), int(next_seq), int(events), int(commits), int(position), str(destination), int(is_open), _]:
             state = SegmentState(file_id, next_seq, events, commits, position, destination, bool(is_open))
-            return state if state.values == tuple(text) else None
+            states = (state._replace(version=version) for version in _CHECKED)
+            return next((state for state in states if state.values == tuple(text)), None)
         case _:
             return None
 
@@ -165,8 +171,7 @@ def read_mark(path: Path) -> SegmentState | None:
         if int(checksum) != crc32(text):
             return None
         next_seq, events, commits, is_open, file_id, position, destination, version = text.decode().split(" ")
-        state = SegmentState(
-            file_id, int(next_seq), int(events), int(commits), int(position), destination, is_open == "1"
-        )
-        return state if int(version) == VERSION else None
+        numbers = int(next_seq), int(events), int(commits), int(position)
+        state = SegmentState(file_id, *numbers, destination, is_open == "1", int(version))
+        return state if state.version in _CHECKED else None
     return None

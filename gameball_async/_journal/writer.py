@@ -22,7 +22,7 @@ from .commands import (
     refuse,
 )
 from .forks import ForkGuard
-from .records import DeadLetterEntry, Loaded, SegmentInfo
+from .records import DeadLetterEntry, Loaded, SealRecord, SegmentInfo
 from .thread import JournalThread
 from .worker import JournalWorker, closed
 
@@ -94,12 +94,10 @@ class JournalWriter:
         else:
             self._queue.complete([(append.complete, (self.failure or closed(),))])
 
-    def seal(
-        self, segment: int, members: Sequence[int], mobile: str | None, email: str | None, done: Callable[[], None]
-    ) -> None:
-        """Record that a batch with this contact is about to be sent; `done` is called once that is durable."""
+    def seal(self, segment: int, batches: Sequence[SealRecord], done: Callable[[], None]) -> None:
+        """Record that batches are about to be sent, or their job; `done` is called once that is durable."""
         if self._is_usable:
-            self._queue.submit(Seal(segment, members, mobile, email, done), urgent=True)
+            self._queue.submit(Seal(segment, batches, done), urgent=True)
 
     def unseal(self, segment: int, first: int) -> None:
         """Dissolve the sealed batch that starts with `first`, so that its events may merge again."""

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from gameball_async import DeadLetter, DeadLetters, inspect_journal
+from gameball_async._core.receipts import JobId
 from gameball_async._journal import StoredEvent
 
 JOURNAL = ".journal"
@@ -31,12 +32,14 @@ class Sealed:
         members: the seqs of its events.
         mobile: its mobile number.
         email: its e-mail address.
+        job: the job that it was accepted as part of.
         body: the bytes of the first request with it, which only the oracle knows.
     """
 
     members: tuple[int, ...]
     mobile: str | None
     email: str | None
+    job: JobId | None = None
     body: bytes | None = None
 
 
@@ -63,6 +66,11 @@ class File:
     next_seq: int = 1
     acknowledged: set[int] = attrs.Factory(set[int])
     was_forced: bool = False
+
+    @property
+    def jobs(self) -> dict[int, JobId]:
+        """The jobs of the sealed batches that have one, by their first member."""
+        return {first: batch.job for first, batch in self.sealed.items() if batch.job is not None}
 
     def batches(self) -> list[list[StoredEvent]]:
         """The events of the sealed batches, by their first member."""
@@ -165,8 +173,8 @@ class Folder:
                     self._unfinished.discard((file.number, seq))
             case "seal":
                 for first, text, _ in change.rows:
-                    members, mobile, email = json.loads(text)
-                    file.sealed[first] = Sealed(tuple(members), mobile, email)
+                    members, *others = json.loads(text)
+                    file.sealed[first] = Sealed(tuple(members), *others)
             case "unseal":
                 for (first,) in change.rows:
                     file.sealed.pop(first, None)
@@ -244,11 +252,12 @@ class Folder:
         return found
 
 
-_Batches = list[tuple[tuple[int, ...], str | None, str | None]]
+_Batch = tuple[tuple[int, ...], str | None, str | None, JobId | None]
+_Batches = list[_Batch]
 
 
 def _batches_of(file: File) -> _Batches:
-    return [(batch.members, batch.mobile, batch.email) for _, batch in sorted(file.sealed.items())]
+    return [(batch.members, batch.mobile, batch.email, batch.job) for _, batch in sorted(file.sealed.items())]
 
 
 def _content_of(path: Path) -> tuple[list[StoredEvent], _Batches]:
@@ -271,11 +280,11 @@ def _rows(database: sqlite3.Connection) -> Iterator[StoredEvent]:
             yield StoredEvent(*columns[:8])
 
 
-def _sealed(database: sqlite3.Connection) -> Iterator[tuple[tuple[int, ...], str | None, str | None]]:
+def _sealed(database: sqlite3.Connection) -> Iterator[_Batch]:
     if _has_tables(database):
         for (text,) in database.execute("SELECT batch FROM sealed ORDER BY first"):
-            members, mobile, email = json.loads(text)
-            yield tuple(members), mobile, email
+            members, mobile, email, *job = json.loads(text)
+            yield tuple(members), mobile, email, job[0] if job else None
 
 
 def _has_tables(database: sqlite3.Connection) -> bool:

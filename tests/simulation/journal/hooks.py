@@ -64,8 +64,8 @@ def _watch_buffer(buffer: Buffer, watcher: Watcher) -> None:
             tell(seqs, segment, shared)
         return shared
 
-    def watched_restore(*stored: Any) -> Batch:
-        batch = restore(*stored)
+    def watched_restore(*stored: Any, **job: Any) -> Batch:
+        batch = restore(*stored, **job)
         *_, segment, seqs = stored
         tell(seqs, segment, batch.shared)
         return batch

@@ -13,6 +13,7 @@ from gameball_async._engine.settlement import Settlement
 from gameball_async._journal.journal_storage import JournalStorage
 from gameball_async._journal.loader import Loader, SegmentCursors
 from gameball_async._journal.pending_appends import PendingAppend
+from gameball_async._journal.records import SealRecord
 from gameball_async._journal.segment import Segment
 
 from ..mutants import Mutant, Mutate, _conclude_with, _mutant, _nothing
@@ -36,7 +37,7 @@ def _count_too_few_bytes(queue: Mutate, backlog: JournalStorage, rows: Any, size
 
 async def _send_at_once(_: Mutate, backlog: JournalStorage, batch: Batch) -> None:
     if not batch.is_recorded:
-        backlog._writer.seal(batch.segment, batch.seqs, batch.mobile, batch.email, lambda: None)
+        backlog._writer.seal(batch.segment, [SealRecord(batch.seqs, batch.mobile, batch.email)], lambda: None)
         batch.is_recorded = True
 
 
@@ -139,8 +140,8 @@ def _restore_as_ordinary(_: Mutate, window: Loader, cursor: Any) -> None:
         window._writer.unseal(cursor.segment, rows[0].seq)
 
 
-def _restore_unmarked(restore: Mutate, buffer: Buffer, *args: Any) -> Batch:
-    batch: Batch = restore(buffer, *args)
+def _restore_unmarked(restore: Mutate, buffer: Buffer, *args: Any, **job: Any) -> Batch:
+    batch: Batch = restore(buffer, *args, **job)
     batch.ambiguous = False
     return batch
 

@@ -136,8 +136,8 @@ class JournalOracle(Oracle):
 
     def _check_opened(self, source: SegmentInfo, file: File) -> None:
         """What the journal says that it found in a segment is in it."""
-        found = (source.events, source.next_seq, source.sealed)
-        if found != (truth := (len(file.rows), file.next_seq, file.batches())):
+        found = (source.events, source.next_seq, source.sealed, dict(source.jobs))
+        if found != (truth := (len(file.rows), file.next_seq, file.batches(), file.jobs)):
             self.fail(f"the journal found {found} in file {file.number}, which has {truth}")
 
     def queued(self, arrival: PendingAppend) -> None:

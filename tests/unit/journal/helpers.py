@@ -13,7 +13,9 @@ from typing import Any
 
 from gameball_async._config import Journal
 from gameball_async._core.events import Event
+from gameball_async._core.receipts import JobId
 from gameball_async._journal import Append, DeadLetterEntry, JournalWriter, Loaded, SegmentInfo, StoredEvent
+from gameball_async._journal.records import SealRecord
 from gameball_async.errors import JournalError, Rejected
 
 LETTER = DeadLetterEntry(1, Event("player-1", "review", None, None, b'"review":{}'), Rejected("no", status=400))
@@ -80,8 +82,9 @@ class Desk:
         self.dispatch_until(lambda: len(results) == len(rows))
         return results
 
-    def seal(self, members: Sequence[int], segment: int | None = None) -> None:
-        self.wait(lambda done: self.writer.seal(self.own if segment is None else segment, members, *CONTACT, done))
+    def seal(self, members: Sequence[int], segment: int | None = None, job: JobId | None = None) -> None:
+        number = self.own if segment is None else segment
+        self.wait(lambda done: self.writer.seal(number, [SealRecord(members, *CONTACT, job)], done))
 
     def read(
         self, after: int = 0, most_events: int = 1000, most_bytes: int = 1 << 20, segment: int | None = None

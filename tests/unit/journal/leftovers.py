@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from gameball_async import DeadLetters
+from gameball_async._core.receipts import JobId
 
 from .helpers import Desk, opened, row, rows
 
@@ -72,10 +73,12 @@ class Found:
     Attributes:
         arrived: the seqs that it would send.
         lost: how many events it reports as lost.
+        jobs: the jobs that it would follow, by the seq of the first event.
     """
 
     arrived: list[int]
     lost: int
+    jobs: dict[int, JobId]
 
     def check(self, left: Left) -> None:
         """Assert that nothing is missing without a report, sent twice, or sent although it was removed."""
@@ -87,10 +90,12 @@ class Found:
 def start(folder: Path) -> Found:
     """Start a client, take everything that it finds, and close it."""
     arrived: list[int] = []
+    jobs: dict[int, JobId] = {}
     lost = 0
     with opened(folder) as desk:
         for source in desk.sources[:-1]:
             seqs = [event.seq for batch in source.sealed for event in batch]
+            jobs |= source.jobs
             missing = source.events - len(seqs)
             for event_seqs, unreadable in _read(desk, source.segment):
                 seqs += event_seqs
@@ -102,7 +107,7 @@ def start(folder: Path) -> Found:
             desk.writer.discard(source.segment)
         assert desk.append(row(1)) == [None]
         desk.writer.ack(desk.own, [1])
-    return Found(arrived, lost)
+    return Found(arrived, lost, jobs)
 
 
 def _read(desk: Desk, segment: int) -> Iterator[tuple[list[int], int]]:

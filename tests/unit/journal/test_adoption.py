@@ -21,9 +21,10 @@ from typing import Any
 import pytest
 
 from gameball_async import DeadLetters, _platform
-from gameball_async._journal import folder, schema, segment_set
+from gameball_async._journal import folder, orphan, schema, segment_set, state
 from gameball_async._journal.folder import Folder, take_lock
 from gameball_async._journal.inspection import inspect_journal
+from gameball_async._journal.records import SealRecord
 from gameball_async._journal.state import VERSION, SegmentState, destination_of
 from gameball_async.errors import JournalError
 
@@ -240,7 +241,7 @@ def test_a_file_of_a_newer_schema_is_left_alone(tmp_path: Path, caplog: pytest.L
         assert len(desk.sources) == 1
 
     assert path.read_bytes() == before
-    assert caplog.text.count("was written by a later version of gameball_async (schema 3)") == 1
+    assert caplog.text.count(f"was written by a later version of gameball_async (schema {VERSION + 1})") == 1
 
 
 def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -253,12 +254,11 @@ def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path, caplog: pyte
     assert f"skipped the journal's file {path.name}: database is locked" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["schema-1", "schema-1-killed", "schema-2"])
+@pytest.mark.parametrize("name", ["schema-1", "schema-1-killed", "schema-2", "schema-2-killed", "schema-3"])
 def test_a_kept_file_of_an_earlier_version_can_be_opened(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    for kept in Path(__file__).parent.glob(f"{name}.journal*"):
-        (tmp_path / kept.name.replace(name, "000000000000001-1-00000000")).write_bytes(kept.read_bytes())
+    copy_kept_file(name, tmp_path)
     [shown] = inspect_journal(tmp_path)
     assert (shown.pending, shown.problem) == (6, None)
 
@@ -266,6 +266,7 @@ def test_a_kept_file_of_an_earlier_version_can_be_opened(
         source = desk.sources[0]
         assert source.events == 6
         assert source.sealed == [[row(1), row(3)]]
+        assert source.jobs == ({1: 17} if name == "schema-3" else {})
         assert desk.read(segment=0).rows == [
             row(4),
             row(5, together=5),
@@ -278,10 +279,49 @@ def test_a_kept_file_of_an_earlier_version_can_be_opened(
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("name", ["schema-1", "schema-1-killed"])
+def copy_kept_file(name: str, folder: Path) -> None:
+    for kept in Path(__file__).parent.glob(f"{name}.*"):
+        (folder / kept.name.replace(name, "000000000000001-1-00000000")).write_bytes(kept.read_bytes())
+
+
+def read_as_version_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this library know no later version of the format."""
+    for module in (state, schema, orphan):
+        monkeypatch.setattr(module, "VERSION", 2)
+    monkeypatch.setattr(state, "_CHECKED", (2,))
+
+
+def test_an_earlier_version_leaves_a_file_alone_that_may_have_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would send the events of an accepted job again."""
+    copy_kept_file("schema-3", tmp_path)
+    read_as_version_2(monkeypatch)
+
+    with pytest.raises(schema.NewerSchemaError):
+        orphan.examine(next(tmp_path.glob("*.journal")), {}, None)
+
+
+def test_an_earlier_version_leaves_a_file_alone_that_a_killed_process_had_upgraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a checkpoint the upgrade is in the `-wal` alone."""
+    copy_kept_file("schema-2-killed", tmp_path)
+    with opened(tmp_path) as desk:
+        desk.seal([1, 3], segment=0, job=17)
+        killed = tmp_path / "killed"
+        killed.mkdir()
+        for path in tmp_path.glob("000000000000001-1-00000000.*"):
+            (killed / path.name).write_bytes(path.read_bytes())
+    read_as_version_2(monkeypatch)
+
+    with pytest.raises(schema.NewerSchemaError):
+        orphan.examine(killed / "000000000000001-1-00000000.journal", {}, None)
+
+
+@pytest.mark.parametrize("name", ["schema-1", "schema-1-killed", "schema-2-killed"])
 def test_damage_to_a_kept_file_of_an_earlier_version_is_repaired(tmp_path: Path, name: str) -> None:
-    for kept in Path(__file__).parent.glob(f"{name}.journal*"):
-        (tmp_path / kept.name.replace(name, "000000000000001-1-00000000")).write_bytes(kept.read_bytes())
+    copy_kept_file(name, tmp_path)
     path = tmp_path / "000000000000001-1-00000000.journal"
     path.write_bytes(bytes(100) + path.read_bytes()[100:])
 
@@ -358,7 +398,7 @@ def test_whoever_comes_while_the_journal_cannot_be_opened_is_answered(tmp_path: 
     seen: list[object] = []
     desk.writer.open(desk.notify, seen.append)
     desk.writer.append(Asked([row(1)], seen.append))
-    desk.writer.seal(0, [1], None, None, lambda: seen.append("never"))
+    desk.writer.seal(0, [SealRecord([1], None, None)], lambda: seen.append("never"))
     desk.writer.close(lambda: seen.append("closed"))
 
     desk.dispatch_until(lambda: len(seen) == 3)

@@ -109,7 +109,11 @@ def test_a_file_with_damage_in_its_midst_gives_what_lies_around_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Opening a file reads little of it, so that ten million events cost no time: the damage is found later."""
-    path = written(tmp_path, rows(1, 2000, size=200), [1, 2], [1999, 2000])
+    with opened(tmp_path) as desk:
+        desk.append(*rows(1, 2000, size=200))
+        desk.seal([1, 2])
+        desk.seal([1999, 2000], job=17)
+    path = newest(tmp_path)
     for page in (40, 41, 90):
         scribble(path, page)
 
@@ -127,6 +131,7 @@ def test_a_file_with_damage_in_its_midst_gives_what_lies_around_it(
         source = desk.sources[0]
         assert (source.events, source.next_seq) == (len(seqs) + 4, 2001)
         assert [[row.seq for row in batch] for batch in source.sealed] == [[1, 2], [1999, 2000]]
+        assert source.jobs == {1999: 17}
 
     assert caplog.text.count(f"the journal's file {path.name} is damaged (") == 1
     assert f"{len(seqs) + 4:,} events were saved" in caplog.text

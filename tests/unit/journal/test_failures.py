@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gameball_async._journal.dead_letters import DeadLetters
+from gameball_async._journal.records import SealRecord
 from gameball_async._journal.segment_file import SegmentFile
 from gameball_async._journal.segment_set import SegmentSet
 from gameball_async.errors import JournalError
@@ -62,7 +63,7 @@ def test_everything_but_appends_waits_in_order_and_is_done_when_the_journal_work
     desk.append(*rows(1, 6))
     fail(desk, tmp_path)
     seen: list[object] = []
-    desk.writer.seal(desk.own, [2, 3], *CONTACT, lambda: seen.append("sealed"))
+    desk.writer.seal(desk.own, [SealRecord([2, 3], *CONTACT)], lambda: seen.append("sealed"))
     desk.writer.ack(desk.own, [4])
     desk.writer.read(desk.own, 0, 100, 10_000, seen.append)
     desk.append(row(1001))

@@ -20,6 +20,7 @@ from gameball_async._journal.dead_letters import DeadLetters
 from gameball_async._journal.disk_reserve import SIZES, DiskReserve
 from gameball_async._journal.folder import RESERVE
 from gameball_async._journal.forks import DeferredLog
+from gameball_async._journal.records import SealRecord
 from gameball_async._journal.segment import Segment
 from gameball_async._journal.segment_file import SegmentFile
 from gameball_async.errors import Rejected
@@ -103,7 +104,7 @@ def test_the_room_that_is_given_up_lasts_for_thousands_of_requests(disk: SmallDi
         assert desk.append(*rows(1, 1000)) == [None] * 1000
         fill(desk, disk, 1001)
         for seq in range(1, 1001):
-            desk.writer.seal(desk.own, [seq], None, None, lambda: None)
+            desk.writer.seal(desk.own, [SealRecord([seq], None, None)], lambda: None)
             desk.writer.unseal(desk.own, seq)
             desk.seal([seq])
             desk.writer.ack(desk.own, [seq])
@@ -163,7 +164,7 @@ def test_what_is_given_up_may_be_taken_by_another_program_and_then_sending_waits
         fill(desk, disk, 41)
         disk.fill()
         sealed: list[None] = []
-        desk.writer.seal(desk.own, [1], None, None, lambda: sealed.append(None))
+        desk.writer.seal(desk.own, [SealRecord([1], None, None)], lambda: sealed.append(None))
         while own_of(desk).file is not None:
             desk.append(row(42))
         assert not sealed
@@ -234,7 +235,7 @@ def test_a_disk_too_small_for_a_reserve_is_told_of_once_as_well(
         desk.append(row(1))
         assert "free at least 1 MiB on its disk" in fill(desk, disk, 2)
         seen: list[None] = []
-        desk.writer.seal(desk.own, [1], None, None, lambda: seen.append(None))
+        desk.writer.seal(desk.own, [SealRecord([1], None, None)], lambda: seen.append(None))
         for _ in range(20):
             [error] = desk.append(row(2))
             assert error is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gameball_async._core.receipts import JobId
 from gameball_async._journal import folder, segment_set, sqlite_image
 from gameball_async._journal.inspection import inspect_journal
 from gameball_async._journal.segment import Segment
@@ -33,6 +34,9 @@ from .leftovers import (
 )
 
 ERROR = "is damaged ("
+
+SEALED_PAGE = 3
+"""The root of the table of sealed batches."""
 
 
 def test_what_a_kill_leaves_is_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -625,6 +629,25 @@ def test_a_frame_with_an_absurd_number_costs_no_time() -> None:
     frame = sqlite_image.Frame(index=0, page=2**31, size=2**31, data=bytes(4096), is_whole=True, is_valid=False)
     with closing(sqlite_image.DatabaseImage(None, sqlite_image.Wal([frame], 1, 1), 1)) as image:
         assert list(image.rows()) == []
+
+
+@pytest.mark.parametrize("jobs", [(None, 17), (17, None), (16, 17)])
+def test_of_the_versions_of_a_damaged_page_the_newest_says_which_job_a_batch_has(
+    tmp_path: Path, jobs: tuple[JobId | None, ...]
+) -> None:
+    with opened(tmp_path / "live") as desk:
+        desk.append(*rows(1, 4))
+        for job in jobs:
+            desk.seal([1, 2], job=job)
+        shutil.copytree(tmp_path / "live", tmp_path / "left")
+    left = Left(tmp_path / "left", frozenset({1, 2, 3, 4}))
+    last = max(index for index, (page, _) in enumerate(frames(left.wal)) if page == SEALED_PAGE)
+    flip(left.wal, HEADER + last * FRAME + 24 + 1000)  # between the page's header and its rows
+
+    found = start(left.folder)
+
+    found.check(left)
+    assert found.jobs == ({} if jobs[1] is None else {1: jobs[1]})
 
 
 def test_a_page_of_events_in_the_place_of_the_sealed_batches_is_not_changed(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_a_group_is_refused_and_what_was_stored_goes_to_a_new_file(
     desk.open()
     desk.append(*rows(1, 50, size=300))
     desk.seal([1, 2])
+    desk.seal([1, 2], job=17)
     path = newest(folder)
     act(folder)
 
@@ -122,7 +123,8 @@ def test_a_group_is_refused_and_what_was_stored_goes_to_a_new_file(
     assert "50 events were saved to " in line.getMessage()
     assert newest(folder).name in line.getMessage()
     assert newest(folder) != path
-    assert start(folder).arrived == [*range(1, 51), 52]
+    found = start(folder)
+    assert (found.arrived, found.jobs) == ([*range(1, 51), 52], {1: 17})
     assert [name for name in names(folder) if ".damaged" not in name] == []
 
 

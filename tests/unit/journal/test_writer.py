@@ -5,12 +5,15 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gameball_async._core.events import Event
+from gameball_async._core.receipts import JobId
 from gameball_async._journal import DeadLetterEntry, Loaded
+from gameball_async._journal.records import SealRecord
 from gameball_async.errors import JournalError, Rejected
 
 from .helpers import CONTACT, Asked, Desk, names, opened, row, rows, written
@@ -144,6 +147,46 @@ def test_sealed_batches_and_events_are_there_after_a_restart(tmp_path: Path) -> 
         assert own.segment > old.segment
 
 
+@pytest.mark.parametrize("job", [17, "0b6e-4f", "\u00e9\0"], ids=["number", "text", "unusual"])
+def test_the_job_of_a_sealed_batch_is_there_after_a_restart(tmp_path: Path, job: JobId) -> None:
+    with opened(tmp_path) as desk:
+        desk.append(*rows(1, 6))
+        desk.seal([1, 3])
+        desk.seal([2])
+        desk.seal([1, 3], job=job)
+
+    with opened(tmp_path) as desk:
+        assert desk.sources[0].sealed == [[row(1), row(3)], [row(2)]]
+        assert desk.sources[0].jobs == {1: job}
+
+
+def test_a_batch_that_is_sealed_again_has_no_job_any_more(tmp_path: Path) -> None:
+    with opened(tmp_path) as desk:
+        desk.append(*rows(1, 4))
+        desk.seal([1, 2], job=17)
+        desk.seal([3], job=17)
+        desk.seal([1, 2])
+        desk.writer.unseal(desk.own, 3)
+
+    with opened(tmp_path) as desk:
+        assert (desk.sources[0].sealed, desk.sources[0].jobs) == ([[row(1), row(2)]], {})
+
+
+def test_a_thousand_batches_are_sealed_and_get_their_job_in_one_commit_each(desk: Desk) -> None:
+    desk.append(*rows(1, 1000))
+    active = desk.writer._worker._segments.active
+    assert active is not None
+    assert active.file is not None
+    before = active.file.state.commits
+
+    for job in (None, 17):
+        batches = [SealRecord([seq], None, None, job) for seq in range(1, 1001)]
+        desk.wait(partial(desk.writer.seal, desk.own, batches))
+
+    assert active.file.state.commits == before + 2
+    assert desk.seqs() == []
+
+
 def test_a_seq_is_never_used_again(tmp_path: Path) -> None:
     with opened(tmp_path) as desk:
         desk.append(*rows(1, 3))
@@ -157,7 +200,7 @@ def test_operations_are_applied_in_the_order_of_the_calls(desk: Desk) -> None:
     seen: list[object] = []
     writer, own = desk.writer, desk.own
     writer.append(Asked([row(1)], seen.append))
-    writer.seal(own, [1], *CONTACT, lambda: seen.append("sealed"))
+    writer.seal(own, [SealRecord([1], *CONTACT)], lambda: seen.append("sealed"))
     writer.read(own, 0, 10, 1000, seen.append)
     writer.ack(own, [1])
     writer.append(Asked([row(2)], seen.append))
@@ -239,7 +282,7 @@ def test_a_closed_journal_refuses_what_comes(tmp_path: Path) -> None:
     assert isinstance(error, JournalError)
     assert "closed" in str(error)
     assert isinstance(desk.wait(lambda done: desk.writer.read(0, 0, 1, 1, done)), JournalError)
-    desk.writer.seal(0, [1], None, None, lambda: None)
+    desk.writer.seal(0, [SealRecord([1], None, None)], lambda: None)
     desk.writer.ack(0, [1])
     desk.close()
     assert "closed" in str(desk.writer.failure)
