@@ -62,7 +62,7 @@ class SealRecord(NamedTuple):
         members: the seqs of its events, in order; the first one identifies it.
         mobile: the mobile number in its request.
         email: the e-mail address in its request.
-        job: the job that Gameball has accepted it as part of; None if it did not, as far as is known.
+        job: the job that Gameball has accepted it as part of; None if it did not, or the answer is unknown.
     """
 
     members: Sequence[int]

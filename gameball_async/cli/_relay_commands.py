@@ -181,16 +181,17 @@ def run_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
 @relay.command(
     "schema",
     short_help="Print the SQL that creates or upgrades the tables.",
-    epilog=examples("relay schema", "relay schema --since 1", "relay schema --grants shop relay"),
+    epilog=examples("relay schema", "relay schema --since 1 --to 2", "relay schema --grants shop relay"),
 )
 @click.option("--since", type=click.IntRange(min=0), default=0, show_default=True, help="The version to upgrade.")
+@click.option("--to", type=click.IntRange(min=1), help="The version afterwards. [default: the latest]")
 @click.option("--grants", nargs=2, metavar="APPLICATION RELAY", help="Also grant these two roles what they need.")
-def schema_command(since: int, grants: tuple[str, str] | None) -> None:
+def schema_command(since: int, to: int | None, grants: tuple[str, str] | None) -> None:
     """Print the SQL that creates the outbox's tables, or upgrades them."""
     from .. import outbox  # noqa: PLC0415 only this command needs it
 
     with reported_errors():
-        text = outbox.schema(since)
+        text = outbox.schema(since) if to is None else outbox.schema(since, to)
         if grants is not None:
             text += outbox.grants(application=grants[0], relay=grants[1])
     click.echo(text, nl=False)
@@ -259,6 +260,7 @@ def _print_state(state: OutboxState) -> None:
             ("Events waiting", f"{more}{state.waiting:,}"),
             ("oldest", duration(state.oldest_age) if state.waiting else "-"),
             ("in sealed requests", f"{state.sealed:,}"),
+            ("unfinished jobs", f"{state.jobs:,}"),
             ("Delivered per second", f"{state.rate:,.1f}"),
             ("Paused by Gameball", duration(state.paused) if state.paused else "no"),
             ("Dead letters", f"{state.dead_letters:,}"),

@@ -59,7 +59,8 @@ class OutboxState:
         waiting: events in the table, counted up to `MOST_COUNTED`.
         is_counted: whether these are all of them.
         oldest_age: seconds since the oldest of them was inserted; 0.0 without any.
-        sealed: requests that are being sent or will be sent again; relays that died may have sent them.
+        sealed: batches that are being sent or will be sent again, or are in jobs; relays that died may have sent them.
+        jobs: bulk requests that Gameball has accepted, and whose outcome is not known yet.
         dead_letters: events that will not arrive.
         size_bytes: the size of the events' table with its indexes.
         shards: all shards.
@@ -71,6 +72,7 @@ class OutboxState:
     is_counted: bool
     oldest_age: float
     sealed: int
+    jobs: int
     dead_letters: int
     size_bytes: int
     shards: int
@@ -163,6 +165,7 @@ SELECT least(counted.count, %(most)s) AS waiting, counted.count <= %(most)s AS i
     SELECT greatest(extract(epoch FROM clock_timestamp() - accepted_at), 0) FROM gameball_event ORDER BY xid LIMIT 1
   ), 0)::float8 AS oldest_age,
   (SELECT count(*) FROM gameball_sent) AS sealed,
+  (SELECT count(DISTINCT job) FROM gameball_sent) AS jobs,
   (SELECT count(*) FROM gameball_dead) AS dead_letters,
   pg_total_relation_size('gameball_event') AS size_bytes,
   (SELECT count(*) FROM gameball_shard) AS shards,

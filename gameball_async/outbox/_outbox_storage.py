@@ -30,7 +30,7 @@ from .._config import Batching
 from .._core.batch import Batch
 from .._core.buffer import Buffer
 from .._core.events import EncodedEvent, as_event, stored_event
-from .._core.receipts import Notifier, SharedOutcome
+from .._core.receipts import JobId, Notifier, SharedOutcome
 from .._engine.backends import Backend
 from .._engine.storage import Storage, StorageCallbacks
 from .._log import fields, logger
@@ -226,17 +226,35 @@ class OutboxStorage(Storage):
 
     async def seal(self, batch: Batch) -> None:
         """Wait until it is committed that this batch is about to be sent, and until the lease allows to send it."""
-        if not batch.is_recorded:
-            key, changes = _key(batch), self._changes
+        await self.seal_all((batch,))
+
+    async def seal_all(self, batches: Sequence[Batch]) -> None:
+        """Wait until it is committed that these batches are about to be sent, and until the lease allows to send."""
+        unrecorded = [batch for batch in batches if not batch.is_recorded]
+        if unrecorded:
+            await self._written_as(self._record(unrecorded, None))
+            for batch in unrecorded:
+                batch.is_recorded = True
+        await self._lease.valid()
+
+    async def record_job(self, batches: Sequence[Batch], job: JobId) -> None:
+        """Wait until it is committed that Gameball has accepted these sealed batches as this job."""
+        await self._written_as(self._record(batches, job))
+
+    def _record(self, batches: Sequence[Batch], job: JobId | None) -> int:
+        """Seal batches, or replace their seals; returns the number of the write."""
+        changes = self._changes
+        for batch in batches:
+            key = _key(batch)
             changes.unseals.discard(key)
             changes.seals[key] = SealedBatch(
-                batch.segment, batch.player_unique_id, batch.seqs, batch.mobile, batch.email
+                batch.segment, batch.player_unique_id, batch.seqs, batch.mobile, batch.email, job
             )
-            number = self._queue_write()
-            while self._writes_done < number:
-                await self._written.wait()
-            batch.is_recorded = True
-        await self._lease.valid()
+        return self._queue_write()
+
+    async def _written_as(self, number: int) -> None:
+        while self._writes_done < number:
+            await self._written.wait()
 
     def retry(self, batch: Batch) -> None:
         """Remove the seal: the batch was not applied, and is sealed again before it is sent, whole or in parts."""
@@ -261,10 +279,8 @@ class OutboxStorage(Storage):
 
     async def close(self) -> None:
         """Write what is pending, if the database takes it in time."""
-        number = self._writes_queued
         with anyio.move_on_after(_LONGEST_CLOSE):
-            while self._writes_done < number:
-                await self._written.wait()
+            await self._written_as(self._writes_queued)
 
     # ---------------------------------------------------------------- run
 
@@ -402,8 +418,11 @@ class OutboxStorage(Storage):
         if not events:
             return
         self._held.update(seqs)
-        batch = self._buffer.restore(events, self._opened_at(rows[0]), sealed.shard, tuple(seqs))
+        batch = self._buffer.restore(events, self._opened_at(rows[0]), sealed.shard, tuple(seqs), job=sealed.job)
         batch.is_recorded = tuple(seqs) == sealed.seqs
+        if sealed.job is not None and not batch.is_recorded:
+            self._record((batch,), sealed.job)
+            batch.is_recorded = True
         self._callbacks.on_restored(batch)
 
     def _valid(self, row: OutboxRow) -> EncodedEvent | None:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
+from .._core.receipts import JobId
+
 SHARDS = 64
 """Parts of the players that relays divide among themselves; fixed by the table's `shard` column."""
 
@@ -63,6 +65,7 @@ class SealedBatch:
         seqs: its events, in order; the first one identifies it.
         mobile: the mobile number in its request.
         email: the e-mail address in its request.
+        job: the job that Gameball has accepted it as part of; None if it did not, or the answer is unknown.
     """
 
     shard: int
@@ -70,6 +73,7 @@ class SealedBatch:
     seqs: tuple[int, ...]
     mobile: str | None = attrs.field(repr=False)
     email: str | None = attrs.field(repr=False)
+    job: JobId | None = None
 
 
 @attrs.frozen
@@ -111,7 +115,7 @@ class Changes:
     """What one grouped statement writes. All of it can be repeated without harm.
 
     Attributes:
-        seals: batches that are about to be sent, by shard and first seq.
+        seals: batches that are about to be sent, or that have got their job, by shard and first seq.
         unseals: batches that were not applied and are sealed again before they are sent.
         settled: events to delete, with the seal of their batch.
         dead_letters: those of the settled events that go to the dead letters, by seq.

@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import conninfo, errors
 
+from .._core.receipts import JobId
 from ..errors import ConfigurationError
 from ._port import (
     Changes,
@@ -32,8 +33,8 @@ SELECT pg_is_in_recovery(), to_regclass('gameball_event') IS NOT NULL,
   obj_description(to_regclass('gameball_event'), 'pg_class')"""
 
 _REGISTER = """
-INSERT INTO gameball_relay (name, until) VALUES (%(name)s, clock_timestamp() + %(lease)s * interval '1 second')
-RETURNING id"""
+INSERT INTO gameball_relay (name, until, version)
+VALUES (%(name)s, clock_timestamp() + %(lease)s * interval '1 second', %(version)s) RETURNING id"""
 
 _RENEW = """
 WITH me AS (
@@ -92,7 +93,7 @@ _EVENT = """e.seq, e.shard, e.player, e.name, e.metadata::text, e.mobile, e.emai
 _WITHIN = "(%(within)s::pg_snapshot IS NULL OR pg_visible_in_snapshot(e.xid, %(within)s::pg_snapshot))"
 
 _SEALED = f"""
-SELECT s.shard, s.player, s.seqs, s.mobile, s.email, {_EVENT}
+SELECT s.shard, s.player, s.seqs, s.mobile, s.email, s.job, {_EVENT}
 FROM gameball_sent s CROSS JOIN unnest(s.seqs) WITH ORDINALITY u(seq, place)
   LEFT JOIN gameball_event e ON e.shard = s.shard AND e.player = s.player AND e.seq = u.seq
 WHERE s.shard = ANY(%(shards)s::smallint[]) ORDER BY s.shard, s.first, u.place"""
@@ -124,12 +125,12 @@ WITH me AS MATERIALIZED (
   WHERE s.shard = u.shard AND s.first = u.first AND CASE WHEN s.relay = me.id THEN s.number < %(number)s
     ELSE EXISTS (SELECT FROM gameball_shard own WHERE own.shard = s.shard AND own.relay = me.id) END
 ), sealed AS (
-  INSERT INTO gameball_sent (shard, first, seqs, player, mobile, email, relay, number)
-  SELECT b.shard, (b.seqs::bigint[])[1], b.seqs::bigint[], b.player, b.mobile, b.email, me.id, %(number)s
+  INSERT INTO gameball_sent (shard, first, seqs, player, mobile, email, job, relay, number)
+  SELECT b.shard, (b.seqs::bigint[])[1], b.seqs::bigint[], b.player, b.mobile, b.email, b.job, me.id, %(number)s
   FROM me, unnest(%(sealed_shards)s::smallint[], %(sealed)s::text[], %(sealed_players)s::text[], %(mobiles)s::text[],
-    %(emails)s::text[]) b(shard, seqs, player, mobile, email)
+    %(emails)s::text[], %(jobs)s::text[]) b(shard, seqs, player, mobile, email, job)
   ON CONFLICT (shard, first) DO UPDATE SET seqs = excluded.seqs, mobile = excluded.mobile, email = excluded.email,
-    relay = excluded.relay, number = excluded.number
+    job = excluded.job, relay = excluded.relay, number = excluded.number
   WHERE gameball_sent.relay <> excluded.relay OR gameball_sent.number <= excluded.number
 ), deleted AS (
   DELETE FROM gameball_event e
@@ -178,7 +179,7 @@ class PostgresOutbox(OutboxDatabase):
         await self._control.execute(_RENEW, _renewal(0, 0, RelayReport()))  # without an effect: may the tables be used?
 
     async def register(self, name: str, lease: float) -> int:
-        ((relay,),) = await self._control.execute(_REGISTER, {"name": name, "lease": lease})
+        ((relay,),) = await self._control.execute(_REGISTER, {"name": name, "lease": lease, "version": VERSION})
         return int(relay)
 
     async def renew(self, relay: int, lease: float, report: RelayReport) -> Membership | None:
@@ -203,9 +204,11 @@ class PostgresOutbox(OutboxDatabase):
 
     async def sealed(self, shards: Collection[int]) -> list[tuple[SealedBatch, list[OutboxRow]]]:
         batches: dict[SealedBatch, list[OutboxRow]] = {}
-        for shard, player, seqs, mobile, email, *event in await self._reader.execute(_SEALED, {"shards": list(shards)}):
-            rows = batches.setdefault(SealedBatch(shard, player, tuple(seqs), mobile, email), [])
-            rows += _rows([event])
+        for shard, player, seqs, mobile, email, job, *event in await self._reader.execute(
+            _SEALED, {"shards": list(shards)}
+        ):
+            batch = SealedBatch(shard, player, tuple(seqs), mobile, email, None if job is None else _job_of(job))
+            batches.setdefault(batch, []).extend(_rows([event]))
         return list(batches.items())
 
     async def scan(self, shard: int, after: tuple[str, int], limit: int, within: str | None) -> OutboxPage:
@@ -234,6 +237,7 @@ class PostgresOutbox(OutboxDatabase):
                 "sealed_players": [batch.player for batch in seals],
                 "mobiles": [batch.mobile for batch in seals],
                 "emails": [batch.email for batch in seals],
+                "jobs": [None if batch.job is None else str(batch.job) for batch in seals],
                 "shards": [batch.shard for batch in settled for _ in batch.seqs],
                 "players": [batch.player for batch in settled for _ in batch.seqs],
                 "seqs": [seq for batch in settled for seq in batch.seqs],
@@ -249,6 +253,11 @@ class PostgresOutbox(OutboxDatabase):
     async def close(self) -> None:
         for link in (self._control, self._reader, self._writer):
             await link.close()
+
+
+def _job_of(text: str) -> JobId:
+    """Return a job's id; digits are a number, as in Gameball's answers."""
+    return int(text) if text.isascii() and text.isdecimal() and text == str(int(text)) else text
 
 
 def _renewal(relay: int, lease: float, report: RelayReport) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -16,7 +16,7 @@ import anyio
 
 from .._arguments import checked_observer, checked_retry, checked_timeout, checked_type
 from .._config import Batching, RateLimit, Retry
-from .._core.pacing import BreakerState, Pacing
+from .._core.pacing import BreakerState, Pacing, SharedPacing
 from .._core.receipts import Notifier
 from .._core.stats import ObservedClient, Observer, Stats
 from .._endpoint import Endpoint
@@ -98,6 +98,10 @@ class Relay:
             raise ConfigurationError(f"lease={lease:g} cannot work: give at least {_LEAST_LEASE:g} seconds.")
         self._limits = () if rate is None else checked_type("rate", rate, RateLimit).windows()
         self._batching = checked_type("batching", batching, Batching)
+        self._is_bulk = self._batching.mode != "single"
+        if self._is_bulk:
+            self._endpoint.check_bulk(f"Batching(mode={self._batching.mode!r})")
+        self._other_limits = () if rate is None else rate.others()
         self._retry = checked_retry(retry, self._batching)
         self._on_failure = on_failure
         self._timeout = checked_timeout(timeout)
@@ -105,6 +109,7 @@ class Relay:
         self._database = _connected(dsn, self._lease_seconds) if isinstance(dsn, str) else dsn
         self._repeating = Repeating()
         self._pacing = Pacing(self._limits)
+        self._shared_pacing = SharedPacing(self._other_limits)
         self._usable = SHARDS
         self._observed = ObservedClient(
             base_url=self._endpoint.base_url, api_version=self._endpoint.dialect.version, stats=self.stats
@@ -143,8 +148,8 @@ class Relay:
         await load_anyio()
         self._reporting.started()
         try:
-            await self._unless_stopped(self._database.check)
             while not self._is_stopping:
+                await self._unless_stopped(self._database.check)  # an upgrade of the tables ends leases
                 await self._run_with_lease()
         except BaseExceptionGroup as errors:
             raise _innermost(errors) from None
@@ -218,6 +223,7 @@ class Relay:
             batching=self._batching,
             retry=self._retry,
             pacing=self._pacing,
+            shared_pacing=self._shared_pacing,
             make_storage=partial(OutboxStorage, self._database, self._repeating, lease),
             endpoint=self._endpoint,
             make_delivery=partial(self._make_delivery, lease),
@@ -268,7 +274,8 @@ class Relay:
             _log.warning("the shards could not be handed over (%s)", cause, extra=fields("relay", cause=cause))
 
     def _fair_share(self, membership: Membership) -> int:
-        return fair_share(membership.relays, min((requests for requests, _ in self._limits), default=SHARDS))
+        limits = (*self._limits, *self._other_limits) if self._is_bulk else self._limits
+        return fair_share(membership.relays, min((requests for requests, _ in limits), default=SHARDS))
 
     @property
     def _quiet(self) -> float:
@@ -327,7 +334,9 @@ class Relay:
         """Use the parts of the rate limit that belong to this many shards."""
         if usable != self._usable:
             self._usable = usable
-            self._pacing.resize([(requests * usable // SHARDS, seconds) for requests, seconds in self._limits])
+            self._pacing.resize(_part(self._limits, usable))
+            # without bulk requests of its own, a relay still follows the jobs of those that it took over from
+            self._shared_pacing.resize(_part(self._other_limits, usable, least=0 if self._is_bulk else 1))
             if self._flusher is not None:
                 self._flusher.wake()
 
@@ -400,6 +409,11 @@ def _connected(dsn: str, lease: float) -> OutboxDatabase:
             f'A relay needs {error.name}: pip install "gameball-async[outbox]"', name=error.name
         ) from error
     return PostgresOutbox(dsn, timeout=lease / 2)
+
+
+def _part(limits: Sequence[tuple[int, float]], shards: int, *, least: int = 0) -> list[tuple[int, float]]:
+    """Return the part of the limits that belongs to this many shards."""
+    return [(max(least, requests * shards // SHARDS), seconds) for requests, seconds in limits]
 
 
 def fair_share(relays: int, fewest: int) -> int:

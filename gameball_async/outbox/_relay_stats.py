@@ -7,7 +7,7 @@ from collections import deque
 import attrs
 
 from .._core.receipts import Delivered
-from .._core.stats import ObservedClient, Observer, PauseReason, RequestEnd, RequestStart, Stats
+from .._core.stats import JobReport, ObservedClient, Observer, PauseReason, RequestEnd, RequestStart, Stats
 from ..errors import DeliveryError
 
 NOTHING = Stats(
@@ -39,6 +39,9 @@ _COUNTERS = (
     "ambiguous",
     "filtered",
     "invalid",
+    "unconfirmed",
+    "jobs_accepted",
+    "polls",
 )
 
 
@@ -88,6 +91,9 @@ class RelayObserver(Observer):
 
     def on_request_end(self, client: ObservedClient, start: RequestStart, end: RequestEnd) -> None:  # noqa: ARG002
         self._observer.on_request_end(self._client, start, end)
+
+    def on_job(self, client: ObservedClient, report: JobReport) -> None:  # noqa: ARG002 a flusher's
+        self._observer.on_job(self._client, report)
 
     def on_settled(self, client: ObservedClient, events: int, outcome: Delivered | DeliveryError) -> None:  # noqa: ARG002
         self._observer.on_settled(self._client, events, outcome)

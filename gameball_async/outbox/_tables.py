@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._core.texts import without_surrogates
 from ..errors import ConfigurationError
 
-VERSION = 1
+VERSION = 2
 """The latest version of the tables."""
 
 TABLES = ("gameball_event", "gameball_relay", "gameball_shard", "gameball_sent", "gameball_dead")
@@ -80,6 +80,13 @@ CREATE TABLE gameball_dead (
   code int,
   at timestamptz NOT NULL DEFAULT clock_timestamp()
 );""",
+    # Relays of version 1 would send the events of accepted jobs again. Those that run are declared dead, and cannot
+    # register again, because they name no version. Relays lock the tables in this order too.
+    2: """\
+ALTER TABLE gameball_relay ADD COLUMN version int NOT NULL DEFAULT 1;
+ALTER TABLE gameball_relay ALTER COLUMN version DROP DEFAULT;
+UPDATE gameball_relay SET dead = true;
+ALTER TABLE gameball_sent ADD COLUMN job text;""",
 }
 """What brings the tables from the version before to each version."""
 

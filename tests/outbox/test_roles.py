@@ -35,10 +35,10 @@ RELAY = [
     APPEND,
     "SELECT * FROM gameball_event",
     "WITH gone AS (DELETE FROM gameball_event WHERE player = 'player123' RETURNING *) SELECT count(*) FROM gone",
-    "INSERT INTO gameball_relay (name, until) VALUES ('host', clock_timestamp()) RETURNING id",
+    "INSERT INTO gameball_relay (name, until, version) VALUES ('host', clock_timestamp(), 2) RETURNING id",
     "SELECT 1 FROM gameball_relay WHERE NOT dead FOR SHARE",
     "UPDATE gameball_shard SET relay = 1 WHERE shard = 0",
-    "INSERT INTO gameball_sent (shard, first, seqs, player, relay) VALUES (0, 1, '{1}', 'player123', 1)",
+    "INSERT INTO gameball_sent (shard, first, seqs, player, job, relay) VALUES (0, 1, '{1}', 'player123', '17', 1)",
     "DELETE FROM gameball_sent",
     "INSERT INTO gameball_dead (seq, player, name, metadata, accepted_at, kind, error) "  # noqa: ISC004 one statement
     "VALUES (1, 'player123', 'review', '{}', clock_timestamp(), 'rejected', 'no such rating')",

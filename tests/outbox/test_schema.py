@@ -11,6 +11,10 @@ from gameball_async.outbox._tables import TABLES, VERSION
 
 from .postgres import PostgresServer
 
+COLUMNS = """
+SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
+WHERE table_schema = 'public' ORDER BY table_name, column_name"""
+
 
 def run(connection: psycopg.Connection, statement: str) -> None:
     connection.execute(statement.encode())
@@ -80,6 +84,38 @@ def test_a_new_database_gets_the_latest_version(
 
         comment = connection.execute("SELECT obj_description('gameball_event'::regclass, 'pg_class')").fetchone()
         assert comment == (f"gameball_async outbox, version {later_version}",)
+
+
+def test_version_2_ends_the_relays_of_version_1(postgres: PostgresServer, empty_database: str) -> None:
+    """These are version 1's statements: such a relay would send the events of an accepted job again."""
+    with postgres.connect(empty_database) as connection:
+        run(connection, schema(to=1))
+        run(connection, "INSERT INTO gameball_event (player, name) VALUES ('player123', 'review')")
+        register = "INSERT INTO gameball_relay (name, until) VALUES ('old', clock_timestamp() + interval '1 hour')"
+        run(connection, register)
+        run(connection, "UPDATE gameball_shard SET relay = (SELECT id FROM gameball_relay)")
+        run(
+            connection,
+            "INSERT INTO gameball_sent (shard, first, seqs, player, relay) "
+            "SELECT shard, seq, ARRAY[seq], player, 1 FROM gameball_event",
+        )
+
+        run(connection, schema(since=1, to=2))
+
+        assert connection.execute("SELECT FROM gameball_relay WHERE NOT dead").fetchall() == []
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            run(connection, register)
+        assert connection.execute("SELECT seqs, job FROM gameball_sent").fetchall() == [([1], None)]
+
+
+def test_an_upgrade_and_a_new_database_have_the_same_tables(postgres: PostgresServer, database: str) -> None:
+    with postgres.connect(database) as connection:
+        created = connection.execute(COLUMNS.encode()).fetchall()
+        run(connection, drop_schema())
+        run(connection, schema(to=1))
+        run(connection, schema(since=1))
+
+        assert connection.execute(COLUMNS.encode()).fetchall() == created
 
 
 def test_a_migration_of_a_version_does_the_same_after_the_next_one(later_version: int) -> None:

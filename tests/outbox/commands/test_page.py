@@ -36,8 +36,8 @@ def _outbox(connection: psycopg.Connection) -> None:
     """What the page shows."""
     for name, delivered, rate, shards in (("relay-1", 12345, 20.0, range(32)), ("relay-2", 12001, 19.5, range(32, 64))):
         connection.execute(
-            "WITH relay AS (INSERT INTO gameball_relay (name, started_at, until, delivered, rate) "
-            "VALUES (%s, now() - interval '2 hours', now() + interval '9 s', %s, %s) RETURNING id) "
+            "WITH relay AS (INSERT INTO gameball_relay (name, started_at, until, version, delivered, rate) "
+            "VALUES (%s, now() - interval '2 hours', now() + interval '9 s', 2, %s, %s) RETURNING id) "
             "UPDATE gameball_shard SET relay = relay.id FROM relay WHERE shard = ANY(%s)",
             [name, delivered, rate, list(shards)],
         )

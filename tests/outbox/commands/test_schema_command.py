@@ -8,6 +8,7 @@ import sys
 from cli.conftest import invoke
 
 from gameball_async.outbox import grants, schema
+from gameball_async.outbox._tables import VERSION
 
 
 def test_it_prints_the_sql() -> None:
@@ -21,7 +22,12 @@ def test_with_the_grants_of_two_roles() -> None:
 
 
 def test_the_latest_version_needs_nothing() -> None:
-    assert invoke("relay", "schema", "--since", 1).stdout == ""
+    assert invoke("relay", "schema", "--since", VERSION).stdout == ""
+
+
+def test_an_upgrade_to_a_version() -> None:
+    assert invoke("relay", "schema", "--since", 1, "--to", 2).stdout == schema(since=1, to=2)
+    assert invoke("relay", "schema", "--to", 1).stdout == schema(to=1)
 
 
 def test_an_unknown_version_is_wrong_usage() -> None:

@@ -10,13 +10,15 @@ import pytest
 from cli.conftest import invoke
 from psycopg import sql
 
+from gameball_async.outbox._tables import VERSION
+
 from ..postgres import PostgresServer
 
 
 def add_relay(connection: psycopg.Connection, name: str, *, shards: range = range(0), lease: float = 3600) -> None:
     connection.execute(
-        "WITH relay AS (INSERT INTO gameball_relay (name, until, delivered, rate) "
-        "VALUES (%s, clock_timestamp() + make_interval(secs => %s), 12345, 39.5) RETURNING id) "
+        "WITH relay AS (INSERT INTO gameball_relay (name, until, version, delivered, rate) "
+        "VALUES (%s, clock_timestamp() + make_interval(secs => %s), 2, 12345, 39.5) RETURNING id) "
         "UPDATE gameball_shard SET relay = relay.id FROM relay WHERE shard = ANY(%s)",
         [name, lease, list(shards)],
     )
@@ -35,12 +37,19 @@ def test_it_shows_what_waits_and_which_relay_has_what(connection: psycopg.Connec
     connection.execute(
         "INSERT INTO gameball_event (player, name) SELECT 'p' || n, 'review' FROM generate_series(1, 7) n"
     )
+    connection.execute(
+        "INSERT INTO gameball_sent (shard, first, seqs, player, job, relay) "
+        "SELECT shard, seq, ARRAY[seq], player, CASE WHEN seq < 3 THEN NULL WHEN seq < 5 THEN '17' ELSE '18' END, 1 "
+        "FROM gameball_event"
+    )
 
     result = invoke("relay", "status")
 
     assert result.exit_code == 0
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["Events", "waiting", "7"] in lines
+    assert ["in", "sealed", "requests", "7"] in lines
+    assert ["unfinished", "jobs", "2"] in lines
     assert ["shards", "without", "a", "relay", "24", "of", "64"] in lines
     assert "relay-1: 40 shards, 39.5 events/s, 12,345 events delivered" in result.stdout
     assert result.stdout.endswith("All is well.\n")
@@ -147,7 +156,7 @@ def test_without_a_privilege_it_names_the_command_that_grants_it(postgres: Postg
     postgres.execute("CREATE ROLE {} LOGIN", role)
     try:
         result = invoke("relay", "status", "--dsn", postgres.dsn(database, role))
-        granting = invoke("relay", "schema", "--since", 1, "--grants", role, role)
+        granting = invoke("relay", "schema", "--since", VERSION, "--grants", role, role)
         with postgres.connect(database) as owner:
             owner.execute(granting.stdout.encode())
         repeated = invoke("relay", "status", "--dsn", postgres.dsn(database, role))
@@ -158,14 +167,14 @@ def test_without_a_privilege_it_names_the_command_that_grants_it(postgres: Postg
 
     assert result.exit_code == 2
     assert "permission denied for table gameball_" in result.stderr
-    assert "`gameball-async relay schema --since 1 --grants APPLICATION RELAY`" in result.stderr
+    assert f"`gameball-async relay schema --since {VERSION} --grants APPLICATION RELAY`" in result.stderr
     assert "no relay is running" in repeated.stderr + repeated.stdout
 
 
 def test_the_relays_own_role_may_do_everything(postgres: PostgresServer, database: str) -> None:
     role = f"relay_{database}"
     postgres.execute("CREATE ROLE {} LOGIN", role)
-    grants = invoke("relay", "schema", "--since", 1, "--grants", "postgres", role)
+    grants = invoke("relay", "schema", "--since", VERSION, "--grants", "postgres", role)
     with postgres.connect(database) as connection:
         connection.execute(grants.stdout.encode())
         connection.execute(

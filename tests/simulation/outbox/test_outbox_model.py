@@ -192,7 +192,8 @@ class Both:
         if not seqs or kind == "nothing":
             return
         if kind == "seal":
-            changes.seals[shard, seqs[0]] = SealedBatch(shard, player, seqs, "+201", None)
+            job = random.choice([None, 17, "0b6e"])
+            changes.seals[shard, seqs[0]] = SealedBatch(shard, player, seqs, "+201", None, job)
         elif kind == "unseal":
             changes.unseals.add((shard, seqs[0]))
         else:
@@ -216,8 +217,8 @@ class Both:
         assert self._select("SELECT seq, player FROM gameball_event") == {
             (row.seq, row.player) for row in rows(tables.events)
         }
-        assert self._select("SELECT relay, number, shard, seqs::text FROM gameball_sent") == {
-            (row.relay, row.number, row.batch.shard, f"{{{','.join(map(str, row.batch.seqs))}}}")
+        assert self._select("SELECT relay, number, shard, seqs::text, coalesce(job, 'None') FROM gameball_sent") == {
+            (row.relay, row.number, row.batch.shard, f"{{{','.join(map(str, row.batch.seqs))}}}", str(row.batch.job))
             for row in rows(tables.sent)
         }
         assert self._select("SELECT seq, kind, status FROM gameball_dead") == {
@@ -243,7 +244,9 @@ def _comparable(membership: Membership | None) -> object:
 
 
 def _batches(found: list[tuple[SealedBatch, list[Any]]]) -> object:
-    return sorted((batch.shard, batch.seqs, batch.mobile, [_event(row) for row in rows]) for batch, rows in found)
+    return sorted(
+        (batch.shard, batch.seqs, batch.mobile, str(batch.job), [_event(row) for row in rows]) for batch, rows in found
+    )
 
 
 def _event(row: Any) -> object:
