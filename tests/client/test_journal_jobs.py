@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -34,12 +34,12 @@ class Opened:
     def __init__(self, folder: Path) -> None:
         self.restored: list[Batch] = []
         self._progress = Notifier()
-        self.buffer = Buffer(BATCHING, lambda *_: 0, lambda _: None)
+        self.buffer = Buffer(BATCHING, lambda _player, _mobile, _email: 0, lambda _: None)
         callbacks = StorageCallbacks(
             now=current_backend().now,
             on_progress=self._progress.ring,
             on_restored=self.restored.append,
-            on_refused=lambda *_: None,
+            on_refused=lambda _events, _error: None,
             on_missing=lambda _: None,
         )
         journal = Journal(folder)
@@ -68,7 +68,7 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Opened]:
+async def opened(folder: Path) -> AsyncGenerator[Opened]:
     journal = Opened(folder)
     await journal.storage.serve(current_backend())
     try:

@@ -41,12 +41,12 @@ class Owner:
         self.outbox, self.relay, self.restored = outbox, relay, list[Batch]()
         self.lease = Lease(relay, suspension_proof_clock)
         self.lease.extend(math.inf)
-        self.buffer = Buffer(BATCHING, lambda *_: 0, lambda _: None)
+        self.buffer = Buffer(BATCHING, lambda _player, _mobile, _email: 0, lambda _: None)
         callbacks = StorageCallbacks(
             now=current_backend().now,
             on_progress=lambda: None,
             on_restored=self.restored.append,
-            on_refused=lambda *_: None,
+            on_refused=lambda _events, _error: None,
             on_missing=lambda _: None,
         )
         self.storage = OutboxStorage(outbox, Repeating(), self.lease, self.buffer, BATCHING, callbacks)
