@@ -24,7 +24,7 @@ from .._core.wire import LONGEST_ANSWER, Call
 from .._endpoint import Proxy, proxy_for
 from ..errors import ConfigurationError
 from .backends import interruption, running_task
-from .network import ANOTHER_TARGET, Transport, always
+from .network import Transport, always
 
 HTTPClient = httpx.AsyncClient
 
@@ -106,51 +106,51 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 of many types: an unknown scheme, a port that is none, a missing package
             raise _unusable_proxy(proxy, error) from None
 
-    async def post(self, body: bytes, private: Iterable[str | None] = (), task: object = None) -> Answer:
+    async def post(
+        self, body: bytes, private: Iterable[str | None] = (), task: object = None, call: Call | None = None
+    ) -> Answer:
         """Make one attempt. Any failure is an answer; only cancellation passes through.
 
         Args:
             body: the request's body.
             private: what must not appear in the answer's message, besides the keys.
             task: the running task, by default looked up.
+            call: how the request looks, if it is not for a single player; then the answer has its content.
         """
-        return await self._make(None, body, (*self._secrets, *filter(None, private)), task)
-
-    async def fetch(self, call: Call, private: Iterable[str | None] = ()) -> Answer:
-        """Make one attempt of a call; the answer has its content. Any failure is an answer, as for `post`.
-
-        Args:
-            call: what is sent.
-            private: what must not appear in the answer's message, besides the keys.
-        """
-        return await self._make(call, call.body, (*self._secrets, *filter(None, private)), None)
-
-    async def _make(self, call: Call | None, body: bytes, every_secret: tuple[str, ...], task: object) -> Answer:
+        every_secret = (*self._secrets, *filter(None, private))
         if self._injected is not None:
             if self._injected.is_closed:
                 return Answer(verdict=Decision.FAILED, words="the http_client that was given is closed")
-            exchange = ClientExchange(self._parsed_url, self._headers, self._timeout, call, client=self._injected)
-            return await self._attempt(exchange, body, every_secret, task)
+            exchange = ClientExchange(self._parsed_url, self._headers, self._timeout, client=self._injected)
+            return await self._attempt(exchange, body, every_secret, task, call)
         try:
             transport = self._free.pop() if self._free else self._new_transport()
         except Exception as error:  # noqa: BLE001 the environment has changed since `prepare`, and nothing was sent
             return Answer(verdict=Decision.FAILED, words=type(error).__name__)
         try:
-            own_exchange = OwnExchange(self._parsed_url, self._own_headers, self._timeout, call, transport=transport)
-            return await self._attempt(own_exchange, body, every_secret, task)
+            own_exchange = OwnExchange(self._parsed_url, self._own_headers, self._timeout, transport=transport)
+            return await self._attempt(own_exchange, body, every_secret, task, call)
         except BaseException:  # only cancellation: perhaps while the response was being read
             await transport.aclose()
             raise
         finally:
             self._free.append(transport)
 
+    async def fetch(self, call: Call, private: Iterable[str | None] = ()) -> Answer:
+        """Make one attempt of a call, as `post` does."""
+        return await self.post(call.body, private, None, call)
+
     async def aclose(self) -> None:
         """Close the connections, unless they are the user's."""
         while self._free:
             await self._free.pop().aclose()
 
-    async def _attempt(self, exchange: Exchange, body: bytes, secrets: tuple[str, ...], task: object) -> Answer:
+    async def _attempt(
+        self, exchange: Exchange, body: bytes, secrets: tuple[str, ...], task: object, call: Call | None
+    ) -> Answer:
         task = task or running_task()
+        if call is not None:
+            exchange.make(call)
         try:
             await exchange.send(body)
         except BaseException as error:  # noqa: BLE001 a transport or hook may raise anything; the batch needs an answer
@@ -172,7 +172,7 @@ class Delivery:
             wall_now=time.time(),
             secrets=secrets,
             limit=exchange.longest,
-            keeps_content=exchange.call is not None,
+            keeps_content=call is not None,
         )
 
     def _new_transport(self) -> Transport:
@@ -229,10 +229,11 @@ class Exchange(ABC):
     """One request and the response to it.
 
     Attributes:
-        url: where the requests of single players go.
-        request_headers: their headers.
+        url: where the request goes.
+        request_headers: its headers.
         timeout: seconds without progress after which it is given up.
-        call: another request, which is sent instead.
+        method: the HTTP method.
+        longest: bytes of the response's body that are read.
         status: of the response, or None.
         headers: of the response.
         content: the beginning of its body, as it was sent.
@@ -242,26 +243,17 @@ class Exchange(ABC):
     _url: httpx.URL
     _request_headers: httpx.Headers
     _timeout: float
-    call: Call | None = None
+    method: str = attrs.field(default="POST", init=False)
+    longest: int = attrs.field(default=LONGEST_ANSWER, init=False)
     status: int | None = attrs.field(default=None, init=False)
     headers: httpx.Headers = attrs.field(default=_NO_HEADERS, init=False)
     content: bytes = attrs.field(default=b"", init=False)
     is_complete: bool = attrs.field(default=False, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        if self.call is not None:
-            self._url = httpx.URL(self.call.url)
-            self._request_headers = httpx.Headers({**self._request_headers, **self.call.headers})
-
-    @property
-    def method(self) -> str:
-        """The HTTP method."""
-        return "POST" if self.call is None else self.call.method
-
-    @property
-    def longest(self) -> int:
-        """Bytes of the response's body that are read."""
-        return LONGEST_ANSWER if self.call is None else self.call.longest_answer
+    def make(self, call: Call) -> None:
+        """Make this call instead of the request for a single player."""
+        self.method, self._url, self.longest = call.method, httpx.URL(call.url), call.longest_answer
+        self._request_headers = httpx.Headers({**self._request_headers, **call.headers})
 
     @property
     @abstractmethod
@@ -320,10 +312,10 @@ class OwnExchange(Exchange):
         network.begin(PHASES * self._timeout)
         headers = self._request_headers.copy()
         headers["Content-Length"] = str(len(body))
-        extensions: dict[str, object] = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)}
-        if self.call is not None:
-            extensions[ANOTHER_TARGET] = True
-        request = httpx.Request(self.method, self._url, headers=headers, stream=_Body(body), extensions=extensions)
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
+        request = httpx.Request(
+            self.method, self._url, headers=headers, stream=_Body(body), extensions={"timeout": timeouts}
+        )
         response = await self._transport.handle_async_request(request)
         self.status, self.headers = response.status_code, response.headers
         network.limit(self._timeout)

@@ -71,10 +71,6 @@ _ERRORS: dict[type[BaseException], type[httpx.TransportError]] = {
 _log = logger("gameball_async")
 
 
-ANOTHER_TARGET = "gameball_async.another_target"
-"""An extension of a request that has another method or path than most: taking them from each request costs time."""
-
-
 class Transport(httpx.AsyncBaseTransport):
     """Send one request at a time to one server.
 
@@ -83,7 +79,7 @@ class Transport(httpx.AsyncBaseTransport):
     several times for each request.
 
     Args:
-        url: of every request without `ANOTHER_TARGET`.
+        url: of nearly every request.
         context: for TLS.
         proxy: a proxy on the way, or None.
         may_send: is asked right before the first byte of a request.
@@ -98,6 +94,7 @@ class Transport(httpx.AsyncBaseTransport):
         self.network = Network(may_send)
         self._context = context
         self._proxy = None if proxy is None else httpx.Proxy(proxy.url)
+        self._path = url.raw_path
         self._template = httpcore.Request("POST", _core_url(url))  # which takes longer to check than to copy
         self._connection = self._new_connection()
 
@@ -106,7 +103,7 @@ class Transport(httpx.AsyncBaseTransport):
         assert isinstance(request.stream, httpx.AsyncByteStream), "an async client's request"  # noqa: S101 an invariant
         sent = copy.copy(self._template)
         sent.headers, sent.stream, sent.extensions = request.headers.raw, request.stream, request.extensions
-        if ANOTHER_TARGET in request.extensions:
+        if request.url.raw_path != self._path:  # a call
             sent.method, sent.url = request.method.encode(), _core_url(request.url)
         try:
             try:

@@ -268,26 +268,18 @@ class SentRequest:
     """A request in flight.
 
     Attributes:
-        batches: what it sends; several if it is a bulk request.
         body: its bytes.
+        events: how many it has.
+        attempt: how often the batch was sent that was sent most often.
         started_at: when it was sent.
         start: what the observer was called with, or None.
     """
 
-    batches: Sequence[Batch]
     body: bytes
+    events: int
+    attempt: int
     started_at: float
     start: RequestStart | None = None
-
-    @property
-    def events(self) -> int:
-        """The number of its events."""
-        return sum(len(batch.events) for batch in self.batches)
-
-    @property
-    def attempt(self) -> int:
-        """How often the batch was sent that was sent most often."""
-        return max(batch.attempts for batch in self.batches)
 
 
 class Reporting:
@@ -413,7 +405,12 @@ class Reporting:
 
     def request_starts(self, batches: Sequence[Batch], body: bytes, now: float) -> SentRequest:
         """A request is about to be sent; what is returned is for its end."""
-        sending = SentRequest(batches, body, now)
+        first = batches[0]
+        events, attempt = len(first.events), first.attempts
+        if len(batches) > 1:
+            events = sum(len(batch.events) for batch in batches)
+            attempt = max(batch.attempts for batch in batches)
+        sending = SentRequest(body, events, attempt, now)
         self.log.request_starts(now)
         self._wake_in_time()
         if self.is_watched:
@@ -421,7 +418,7 @@ class Reporting:
             sending.start = RequestStart(
                 events=tuple(name for _, name in marks),
                 size=len(body),
-                attempt=sending.attempt,
+                attempt=attempt,
                 marks=tuple(marked[name] for marked, name in marks if name in marked),
                 players=len(batches),
             )
