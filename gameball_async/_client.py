@@ -26,10 +26,10 @@ from ._arguments import (
 from ._assembly import make_delivery, make_storage
 from ._config import REJECTING, Batching, Conversion, Journal, PathLike, RateLimit, Retry
 from ._core.buffer import Buffer
-from ._core.draft import BeforeSend, NotSent, Preparation
+from ._core.draft import BeforeSend, NotSent, Preparation, encode_item
 from ._core.events import EncodedEvent, Metadata, MetadataRecord, encode
 from ._core.pacing import Pacing, SharedPacing
-from ._core.receipts import Delivered, Receipt, SharedOutcome, joint_outcome
+from ._core.receipts import Delivered, JobId, Receipt, SharedOutcome, joint_outcome
 from ._core.reward_preview import Preview
 from ._core.stats import CloseReport, Observer, Stats
 from ._endpoint import Endpoint
@@ -128,8 +128,10 @@ class AsyncGameball:
             switched_off_by=self._endpoint.switched_off_by,
             check=self._flusher.buffer.check_batch,
             conversion=checked_type("conversion", conversion, Conversion),
+            takes_contact=self._batching.mode != "bulk",
         )
-        self._encode = self._preparation.encode if self._preparation.is_needed else encode
+        encode_plainly = encode_item if self._batching.mode == "bulk" else encode
+        self._encode = self._preparation.encode if self._preparation.is_needed else encode_plainly
         register_client(self, AsyncGameball._forget_parent)
 
     # ---------------------------------------------------------------- events
@@ -347,6 +349,20 @@ class AsyncGameball:
         self._previews.check()
         request = self._preparation.encode_preview(player_unique_id, events, mobile, email, self._on_padded)
         return await self._previews.request(request, checked_lang(lang))
+
+    async def stop_job(self, job: JobId) -> None:
+        """Ask Gameball to stop a job of a bulk request; `Delivered.job` and `Observer.on_job` have its id.
+
+        Its events that Gameball does not list as processed become `OutcomeUnknown`, and are not sent again.
+
+        Raises:
+            JobError: if Gameball did not confirm that it stops the job.
+            ConfigurationError: if this client's version or keys are not those that jobs need.
+            LifecycleError: if the client does not run.
+        """
+        self._lifecycle.check_running()
+        self._endpoint.check_bulk("stop_job()")
+        await self._flusher.bulk.stop(job)
 
     # ---------------------------------------------------------------- life
 

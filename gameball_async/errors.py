@@ -12,6 +12,7 @@
     ├── PreviewError                      there is no preview; no event was sent
     │   ├── CustomerNotFound              Gameball does not know the player
     │   └── PreviewTimeout (TimeoutError) there was no answer in time
+    ├── JobError                          Gameball did not confirm that it stops a job
     ├── LifecycleError (RuntimeError)     the call cannot work here and now; the event was not accepted
     │   ├── NotStarted
     │   ├── ClientClosed
@@ -102,6 +103,20 @@ class CustomerNotFound(PreviewError):
 
 class PreviewTimeout(PreviewError, TimeoutError):
     """There was no preview within the client's timeout; the status and code are those of the last answer."""
+
+
+class JobError(GameballError):
+    """Gameball did not confirm that it stops a job, which may go on.
+
+    Attributes:
+        status: the HTTP status that Gameball answered, if it did.
+        code: Gameball's own error code, if the answer had one.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, code: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
 
 
 class LifecycleError(GameballError, RuntimeError):

@@ -18,10 +18,11 @@ from .events import (
     MetadataRecord,
     RawEvent,
     as_event,
+    encode,
     encode_event,
     named_events,
 )
-from .remedies import kind
+from .remedies import kind, quoted
 from .texts import NAME, PLAYER, OnPadded, contact, text
 
 
@@ -83,6 +84,37 @@ class NotSent(Exception):
         return self.error.reason is not DropReason.INVALID
 
 
+def without_contact(event: EncodedEvent) -> EncodedEvent:
+    """Return the event.
+
+    Raises:
+        InvalidEvent: if it has a contact, which an item of a bulk request cannot have.
+    """
+    if event.mobile is None and event.email is None:
+        return event
+    contact = "mobile number" if event.mobile is not None else "e-mail address"
+    raise InvalidEvent(
+        f"event {quoted(event.name)} has the player's {contact}, which a bulk request cannot carry: leave it out, or "
+        "use Batching(mode='auto'), which sends such events in single requests."
+    )
+
+
+def encode_item(
+    player: str,
+    name: str,
+    metadata: Metadata | MetadataRecord | None,
+    mobile: str | None,
+    email: str | None,
+    on_padded: OnPadded,
+) -> EncodedEvent:
+    """Encode an event as `encode` does, for a client that only sends bulk requests.
+
+    Raises:
+        InvalidEvent: if it cannot be sent as it is.
+    """
+    return without_contact(encode(player, name, metadata, mobile, email, on_padded))
+
+
 class Preparation:
     """Adds the defaults, calls the hook, and encodes.
 
@@ -93,6 +125,7 @@ class Preparation:
         switched_off_by: what switches the client off; None if it is on.
         check: raises `InvalidEvent` if these events do not fit into one request.
         conversion: what is converted beside what always is.
+        takes_contact: whether events may have a mobile number or an e-mail address.
 
     Attributes:
         is_needed: whether it does anything but encode.
@@ -110,6 +143,7 @@ class Preparation:
         switched_off_by: str | None = None,
         check: Callable[[Sequence[EncodedEvent]], object] = len,
         conversion: Conversion = REJECTING,
+        takes_contact: bool = True,
     ) -> None:
         self._conversion = conversion
         self._defaults = {} if defaults is None else _checked_defaults(defaults, conversion)
@@ -117,6 +151,7 @@ class Preparation:
         self._reports_invalid = reports_invalid
         self._switched_off_by = switched_off_by
         self._check = check
+        self._takes_contact = takes_contact
         self._ends_here = reports_invalid or switched_off_by is not None
         changes = bool(self._defaults) or before_send is not None or conversion != REJECTING
         self.is_needed = changes or self._ends_here
@@ -214,9 +249,12 @@ class Preparation:
 
     def _reported(self, raw: RawEvent, on_padded: OnPadded) -> EncodedEvent:
         if not self._ends_here:
-            return self._encoded(raw, on_padded)
+            event = self._encoded(raw, on_padded)
+            return event if self._takes_contact else without_contact(event)
         try:
             event = self._encoded(raw, on_padded)
+            if not self._takes_contact:
+                without_contact(event)
             self._check((event,))
         except Exception as error:
             if not self._reports_invalid or isinstance(error, NotSent):

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import anyio
 import anyio.lowlevel
@@ -32,7 +33,7 @@ from .._core.stats import JobReport, JobState
 from .._core.wire import Call, bulk_body
 from .._endpoint import Endpoint
 from .._log import LogThrottle, counted, fields, logger
-from ..errors import LifecycleError, OutcomeUnknown
+from ..errors import JobError, LifecycleError, OutcomeUnknown
 from .backends import Backend
 from .calls import CallQueue
 from .reporting import Reporting
@@ -325,6 +326,27 @@ class BulkSender:
 
     # ---------------------------------------------------------------- jobs
 
+    async def stop(self, number: JobId) -> None:
+        """Ask Gameball to stop a job, in the documented ways.
+
+        Raises:
+            JobError: if none of them was confirmed.
+        """
+        answer = _NOT_SENT
+        for method, path in zip(("POST", "DELETE"), self._settings.stop, strict=False):
+            url = self._endpoint.url_of(path.replace("{job}", _quoted(number)))
+            answer = await self._calls.request(Call(method=method, url=url))
+            if answer.verdict is Decision.DELIVERED:
+                return
+            if answer.status not in _NO_SUCH_PATH:
+                break
+        raise JobError(
+            f"job {number} may go on, Gameball did not confirm that it stops ({answer.summary}): try again, or look in "
+            "Gameball's dashboard.",
+            status=answer.status,
+            code=answer.code,
+        )
+
     def _resume(self, number: JobId, batch: Batch, now: float) -> None:
         """Follow a job that an earlier process has sent."""
         self.jobs.resume(number, batch, now)
@@ -351,7 +373,7 @@ class BulkSender:
             self._lose(job, "its status needs v4 and both keys")
             return
         for path in self._status_paths.copy():
-            url = self._endpoint.url_of(path.replace("{job}", str(job.number)))
+            url = self._endpoint.url_of(path.replace("{job}", _quoted(job.number)))
             self.polls += 1
             try:
                 answer = await self._calls.request(Call(method="GET", url=url, longest_answer=_LONGEST_STATUS))
@@ -469,6 +491,10 @@ _AUTO_INTERVAL = 10.0
 
 def _report(job: JobId, state: JobState, players: int, failed: int = 0, seconds: float = 0.0) -> JobReport:
     return JobReport(job=job, state=state, players=players, failed=failed, seconds=seconds)
+
+
+def _quoted(job: JobId) -> str:
+    return quote(str(job), safe="")
 
 
 def _stopped(job: JobId) -> OutcomeUnknown:

@@ -256,6 +256,15 @@ class LogReporter:
         for level, arguments, extra in [loss.line(count) for count, loss in losses if count]:
             _log.log(level, "%s %s, %s%r: %s", *arguments, extra=extra)
 
+    @staticmethod
+    def unconfirmed(events: int) -> None:
+        """The client ends, and these events are part of jobs that have not ended."""
+        _log.warning(
+            "the client was closed before Gameball had completed its jobs: %s delivered without confirmation.",
+            counted(events, "event", "are"),
+            extra=fields("unconfirmed", cause="closed", events=events),
+        )
+
     def kept(self, why: str, where: str) -> None:
         """The client ends, and what waits is kept somewhere."""
         if waiting := self._waiting():

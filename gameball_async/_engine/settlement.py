@@ -352,8 +352,10 @@ class Settlement:
     def _settle_the_rest(self, reason: DropReason, why: str, now: float) -> None:
         if self.halted is not None:
             why = _refused(why, self.halted)
+        unconfirmed = 0
         for batch in self._buffer.unsettled():
             if batch.job is not None:
+                unconfirmed += len(batch.events)
                 self.deliver_unconfirmed(batch, batch.job, ACCEPTED, now)
             elif batch.ambiguous:
                 lost = _because(f"{why}, after an attempt whose answer got lost", batch.last_failure)
@@ -362,6 +364,8 @@ class Settlement:
                 failure = self.last_failure if self.halted is not None else batch.last_failure or self._last_failure
                 reason_text = why if self.halted is not None else _because(why, failure)
                 self.fail(batch, Dropped(f"{reason_text}: {_AGAIN}", reason=reason, last_failure=failure), now)
+        if unconfirmed:
+            self._reporting.log.unconfirmed(unconfirmed)
 
 
 def drop_message(halted: ClientHalted | None) -> str:

@@ -1,0 +1,478 @@
+"""Bulk requests: acceptance is not delivery, and an accepted job is never sent again."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import anyio
+import pytest
+
+from gameball_async import (
+    AsyncGameball,
+    Batching,
+    ConfigurationError,
+    Delivered,
+    InvalidEvent,
+    JobError,
+    JobOptions,
+    JobReport,
+    JobState,
+    ObservedClient,
+    Observer,
+    OutcomeUnknown,
+    RateLimit,
+    Receipt,
+    RequestStart,
+    Retry,
+)
+from gameball_async._core.bulk_jobs import EndedJob, ItemOutcome, read_status
+from gameball_async.sandbox import Fault, JobSettings, Limits, Sandbox
+
+from .support import QUICK, assert_conserved, until
+
+pytestmark = pytest.mark.anyio
+
+SUBMIT = "/api/v4.0/integrations/batch/events"
+FAST = JobOptions(poll_interval=0.02)
+JOBS = JobSettings(latency=0.0)
+
+
+@contextmanager
+def serving(jobs: JobSettings = JOBS, limits: Limits | None = None) -> Generator[Sandbox]:
+    with Sandbox(limits=limits, jobs=jobs) as sandbox:
+        yield sandbox
+
+
+def client(sandbox: Sandbox, batching: Batching | None = None, **settings: Any) -> AsyncGameball:
+    batching = batching or Batching(mode="bulk", linger=0.01, jobs=FAST)
+    settings = dict[str, Any](api_version="v4.0", retry=QUICK, rate=None) | settings
+    return AsyncGameball("test-key", secret_key="secret", base_url=sandbox.url, batching=batching, **settings)
+
+
+def bulk(sandbox: Sandbox) -> list[Any]:
+    return [request for request in sandbox.requests if request.path == SUBMIT]
+
+
+def single(sandbox: Sandbox) -> list[Any]:
+    return [request for request in sandbox.requests if request.path == "/api/v4.0/integrations/events"]
+
+
+def names(sandbox: Sandbox, player: str) -> list[str]:
+    return [event.name for event in sandbox.holdings().get(player, [])]
+
+
+def assert_one_job_each(sandbox: Sandbox) -> None:
+    """No player was in two unfinished jobs at once."""
+    for first, second in itertools.combinations(sandbox.jobs, 2):
+        assert not first.shared_players(second)
+
+
+class Watcher(Observer):
+    """Keeps what it is told of jobs."""
+
+    def __init__(self) -> None:
+        self.jobs: list[JobReport] = []
+        self.requests: list[RequestStart] = []
+
+    def on_job(self, client: ObservedClient, report: JobReport) -> None:  # noqa: ARG002 the observer's signature
+        self.jobs.append(report)
+
+    def on_request_start(self, client: ObservedClient, start: RequestStart) -> None:  # noqa: ARG002 likewise
+        self.requests.append(start)
+
+
+# -------------------------------------------------------------------- what is sent
+
+
+@pytest.mark.parametrize("api_version", ["v4.0", "v4.1"])
+async def test_a_thousand_players_go_in_one_request_and_resolve_when_the_job_is_completed(api_version: str) -> None:
+    with serving(JobSettings(latency=0.1)) as sandbox:
+        async with client(sandbox, api_version=api_version) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review", {"n": number}) for number in range(2500)]
+            outcomes = [await receipt for receipt in receipts]
+        assert {outcome.confirmed for outcome in outcomes} == {True}
+        assert {outcome.job for outcome in outcomes} == {job.id for job in sandbox.jobs}
+        assert all(job.finished is not None for job in sandbox.jobs)
+        assert max(job.items for job in sandbox.jobs) <= 1000
+        assert len(sandbox.jobs) < 10
+        assert sandbox.violations == []
+        assert len(sandbox.holdings()) == 2500
+
+
+async def test_a_player_is_in_one_unfinished_job_at_a_time_and_keeps_the_order() -> None:
+    with serving(JobSettings(latency=(0.0, 0.05))) as sandbox:
+        async with client(sandbox, Batching(mode="bulk", linger=0, bulk_items=7, jobs=FAST)) as gameball:
+            for number in range(60):
+                await gameball.track(f"player{number % 20}", "review", {"n": number})
+                await gameball.track(f"player{number % 20}", "place_order", {"n": number})
+            await gameball.flush()
+        assert_one_job_each(sandbox)
+        for player, events in sandbox.holdings().items():
+            numbers = [event.metadata["n"] for event in events]
+            assert numbers == sorted(numbers), player
+        assert sandbox.violations == []
+
+
+async def test_later_events_wait_for_the_job_and_merge_meanwhile() -> None:
+    with serving(JobSettings(latency=0.3)) as sandbox:
+        async with client(sandbox, Batching(mode="bulk", linger=0, jobs=FAST)) as gameball:
+            await gameball.track("player", "first")
+            await until(lambda: gameball.stats().jobs == 1)
+            for name in ("second", "third", "fourth"):
+                await gameball.track("player", name)
+            await gameball.flush()
+        assert [request.items for request in bulk(sandbox)] == [1, 1]
+        assert names(sandbox, "player") == ["first", "second", "third", "fourth"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing"),
+    [({"api_version": "v3.0"}, "v4.0"), ({"api_version": "v4.0", "secret_key": ""}, "secret_key")],
+)
+@pytest.mark.parametrize("mode", ["bulk", "auto"])
+def test_it_needs_v4_and_both_keys(settings: dict[str, Any], missing: str, mode: Literal["bulk", "auto"]) -> None:
+    given: dict[str, Any] = {"secret_key": "secret", **settings}
+    with pytest.raises(ConfigurationError, match=missing):
+        AsyncGameball("key", **given, batching=Batching(mode=mode))
+
+
+@pytest.mark.parametrize("contact", [{"mobile": "+20100200300"}, {"email": "someone@example.com"}])
+async def test_bulk_refuses_a_contact_at_the_call(contact: dict[str, Any]) -> None:
+    with serving() as sandbox:
+        async with client(sandbox) as gameball:
+            with pytest.raises(InvalidEvent, match=r"'review' has the player's .*mode='auto'") as caught:
+                await gameball.track("player", "review", **contact)
+            assert not any(str(value) in str(caught.value) for value in contact.values())
+            with pytest.raises(InvalidEvent, match="bulk request"):
+                await gameball.send("player", {"review": None}, **contact)
+            assert gameball.stats().accepted == 0
+
+
+async def test_auto_sends_a_contact_in_a_single_request() -> None:
+    rate = RateLimit(per_second=1, per_30_seconds=5)
+    with serving() as sandbox:
+        async with client(sandbox, Batching(mode="auto", linger=0.05, jobs=FAST), rate=rate) as gameball:
+            with_contact = await gameball.track("contact", "review", mobile="+20100200300")
+            for number in range(100):
+                await gameball.track(f"player{number}", "review")
+            assert (await with_contact).job is None
+            await gameball.flush()
+            assert gameball.stats().bulk
+        assert sandbox.holdings()["contact"][0].mobile == "+20100200300"
+        assert len(sandbox.holdings()) == 101
+        assert sandbox.violations == []
+
+
+# -------------------------------------------------------------------- what a job says
+
+
+@pytest.mark.parametrize("vocabulary", ["openapi", "tutorial"])
+@pytest.mark.parametrize("paths", ["openapi", "tutorial", "both"])
+@pytest.mark.parametrize("capitalised", [False, True])
+async def test_both_vocabularies_and_both_paths_are_understood(vocabulary: Any, paths: Any, capitalised: Any) -> None:
+    jobs = JobSettings(
+        latency=0.05, vocabulary=vocabulary, paths=paths, capitalised=capitalised, failing_players={"bad"}
+    )
+    with serving(jobs) as sandbox:
+        async with client(sandbox) as gameball:
+            good, bad = await gameball.track("good", "review"), await gameball.track("bad", "review")
+            assert await good == Delivered(status=200, job=1)
+            assert await bad == Delivered(status=200, attempts=2, maybe_duplicate=True)
+        assert [request.player for request in single(sandbox)] == ["bad"]
+        assert names(sandbox, "bad") == ["review"]
+
+
+async def test_the_path_that_was_found_is_asked_first_for_the_next_job() -> None:
+    with serving(JobSettings(latency=0.0, paths="tutorial")) as sandbox:
+        async with client(sandbox) as gameball:
+            for number in range(3):
+                await (await gameball.track(f"player{number}", "review"))
+        polls = [request.path for request in sandbox.requests if "/batch" in request.path and request.path != SUBMIT]
+        assert sum("/batches/" in path for path in polls) == 1
+        assert gameball.stats().polls == len(polls)
+
+
+async def test_failed_items_are_sent_singly_and_split_until_the_offender_is_found() -> None:
+    jobs = JobSettings(latency=0.0, failing_players={"player3"})
+    with serving(jobs) as sandbox:
+        sandbox.script(Fault.status(400, code=3000, events={"bad"}, routes={"events"}))
+        async with client(sandbox) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(6)]
+            bad, good = await gameball.track("player3", "bad"), await gameball.track("player3", "good")
+            assert [(await receipt).confirmed for receipt in receipts] == [True] * 6
+            assert (await good).maybe_duplicate
+            with pytest.raises(Exception, match="refused the event"):
+                await bad
+            stats = gameball.stats()
+        assert_conserved(stats)
+        assert (stats.delivered, stats.rejected, stats.ambiguous) == (7, 1, 1)
+
+
+async def test_report_never_resends_a_failed_item() -> None:
+    with serving(JobSettings(latency=0.0, failing_players={"bad"}, partial=1.0)) as sandbox:
+        async with client(sandbox, retry=Retry(ambiguous="report")) as gameball:
+            receipt = await gameball.track("bad", "review")
+            with pytest.raises(OutcomeUnknown, match="job 1 failed"):
+                await receipt
+        assert names(sandbox, "bad") == ["review"]
+        assert single(sandbox) == []
+
+
+async def test_a_job_that_failed_is_sent_singly_where_it_lists_no_success() -> None:
+    with serving(JobSettings(latency=0.0, failing_jobs=1.0)) as sandbox:
+        async with client(sandbox) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(10)]
+            outcomes = [await receipt for receipt in receipts]
+        assert {outcome.confirmed for outcome in outcomes} == {True}
+        assert {len(events) for events in sandbox.holdings().values()} == {1}
+        assert 0 < len(single(sandbox)) < 10
+        assert Counter(outcome.maybe_duplicate for outcome in outcomes)[True] == len(single(sandbox))
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        JobSettings(latency=0.0, paths="none"),
+        JobSettings(latency=0.0, lost_jobs=1.0),
+        JobSettings(latency=0.5, lost_jobs=1.0, lost_after=2),
+        JobSettings(latency=0.0, failing_players={"player1"}, itemised=False),
+        JobSettings(latency=0.0, stuck_jobs=1.0),
+    ],
+    ids=["no path", "lost", "lost later", "not itemised", "never ends"],
+)
+async def test_a_job_whose_end_is_unknown_is_never_sent_again(
+    jobs: JobSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    watcher = Watcher()
+    options = JobOptions(poll_interval=0.02, patience=0.5)
+    with serving(jobs) as sandbox:
+        async with client(sandbox, Batching(mode="bulk", linger=0.01, jobs=options), observer=watcher) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(5)]
+            outcomes = [await receipt for receipt in receipts]
+            await gameball.flush()
+            stats = gameball.stats()
+        assert {(outcome.confirmed, outcome.job) for outcome in outcomes} == {(False, 1)}
+        assert (len(bulk(sandbox)), len(single(sandbox))) == (1, 0)
+        assert (stats.unconfirmed, stats.delivered, stats.jobs, stats.jobs_accepted) == (5, 5, 0, 1)
+    lines = [record for record in caplog.records if "the end of a job is unknown" in record.message]
+    assert len(lines) == 1
+    assert watcher.jobs[0].state is JobState.ACCEPTED
+
+
+async def test_items_named_as_successful_are_confirmed_even_if_the_failed_ones_are_not_named() -> None:
+    status = read_status(
+        {"status": "completed", "errorCount": 1, "response": {"successful": [{"customerId": "a"}], "failed": []}}
+    )
+    assert status is not None
+    job = EndedJob(status, ["a", "b"], is_whole=True)
+    assert (job.of("a"), job.of("b")) == (ItemOutcome.CONFIRMED, ItemOutcome.FAILED)
+    job = EndedJob(status, ["a", "b", "c"], is_whole=True)
+    assert (job.of("a"), job.of("b")) == (ItemOutcome.CONFIRMED, ItemOutcome.UNNAMED)
+
+
+async def test_a_stopped_job_leaves_unknown_what_it_does_not_list() -> None:
+    with serving(JobSettings(latency=60.0)) as sandbox:
+        async with client(sandbox) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(4)]
+            await until(lambda: gameball.stats().jobs == 1)
+            await gameball.stop_job(sandbox.jobs[0].id)
+            for receipt in receipts:
+                with pytest.raises(OutcomeUnknown, match="was stopped"):
+                    await receipt
+            with pytest.raises(JobError, match="may go on"):
+                await gameball.stop_job(4711)
+        assert len(sandbox.jobs) == 1
+        assert single(sandbox) == []
+
+
+# -------------------------------------------------------------------- requests that fail
+
+
+@pytest.mark.parametrize("fault", ["fail_after_applying", "reset_after"])
+async def test_a_lost_response_flags_every_item(fault: str) -> None:
+    make = getattr(Fault, fault)
+    with serving() as sandbox:
+        sandbox.script(make(times=1, routes={"batch"}))
+        async with client(sandbox) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(20)]
+            outcomes = [await receipt for receipt in receipts]
+            assert {outcome.maybe_duplicate for outcome in outcomes} == {True}
+            assert gameball.stats().ambiguous == 1
+        assert {len(events) for events in sandbox.holdings().values()} == {2}
+
+
+async def test_report_gives_every_item_of_a_lost_response_as_unknown() -> None:
+    with serving() as sandbox:
+        sandbox.script(Fault.reset_after(times=1, routes={"batch"}))
+        async with client(sandbox, retry=Retry(ambiguous="report")) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(20)]
+            for receipt in receipts:
+                with pytest.raises(OutcomeUnknown):
+                    await receipt
+            assert_conserved(gameball.stats())
+        assert {len(events) for events in sandbox.holdings().values()} == {1}
+
+
+@pytest.mark.parametrize(("status", "code"), [(413, None), (400, 3000), (503, 5003)])
+async def test_a_refused_bulk_request_is_divided_until_its_batches_are_sent_singly(
+    status: int, code: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving() as sandbox:
+        sandbox.script(Fault.status(status, code=code, routes={"batch"}))
+        async with client(sandbox) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(40)]
+            outcomes = [await receipt for receipt in receipts]
+        assert {(outcome.job, outcome.maybe_duplicate) for outcome in outcomes} == {(None, False)}
+        assert len(single(sandbox)) == 40
+        assert {len(events) for events in sandbox.holdings().values()} == {1}
+    if status != 503:
+        assert sum("refused a bulk request" in record.message for record in caplog.records) == 1
+
+
+async def test_an_answer_without_a_job_is_an_acceptance() -> None:
+    with serving() as sandbox:
+        sandbox.script(Fault.status(200, routes={"batch"}))
+        async with client(sandbox) as gameball:
+            receipt = await gameball.track("player", "review")
+            assert await receipt == Delivered(status=200, confirmed=False)
+        assert len(bulk(sandbox)) == 1
+
+
+async def test_a_429_to_a_look_pauses_the_client_and_the_job_is_followed_afterwards() -> None:
+    with serving() as sandbox:
+        sandbox.script(Fault.status(429, retry_after=1, times=1, routes={"status"}))
+        async with client(sandbox) as gameball:
+            receipt = await gameball.track("player", "review")
+            await until(lambda: gameball.stats().paused_until is not None)
+            assert (await receipt).job == 1
+        assert len(bulk(sandbox)) == 1
+
+
+async def test_failed_bulk_requests_of_one_job_do_not_open_the_circuit_breaker() -> None:
+    with serving() as sandbox:
+        sandbox.script(Fault.status(503, code=5003, times=1, routes={"batch"}))
+        async with client(sandbox) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(100)]
+            await until(lambda: bulk(sandbox))
+            assert gameball._flusher.breaker.state.name == "CLOSED"
+            for receipt in receipts:
+                await receipt
+
+
+# -------------------------------------------------------------------- close and limits
+
+
+async def test_a_close_waits_for_jobs() -> None:
+    with serving(JobSettings(latency=0.3)) as sandbox:
+        gameball = client(sandbox)
+        async with gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(5)]
+        assert [(await receipt).confirmed for receipt in receipts] == [True] * 5
+        assert sandbox.jobs[0].finished is not None
+
+
+async def test_at_the_end_of_a_close_accepted_events_are_delivered_without_confirmation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(JobSettings(latency=60.0)) as sandbox:
+        gameball = client(sandbox)
+        await gameball.start()
+        receipts = [await gameball.track(f"player{number}", "review") for number in range(5)]
+        await until(lambda: gameball.stats().jobs == 1)
+        report = await gameball.aclose(timeout=0.2)
+        assert report.undelivered == ()
+        assert [await receipt for receipt in receipts] == [Delivered(status=200, confirmed=False, job=1)] * 5
+        assert gameball.stats().unconfirmed == 5
+        assert_conserved(gameball.stats())
+    assert sum("without confirmation" in record.message for record in caplog.records) == 1
+
+
+async def test_requests_and_looks_keep_to_the_limits_that_they_share() -> None:
+    limits = Limits(others_per_second=6, others_per_30_seconds=60)
+    rate = RateLimit(others_per_second=6, others_per_30_seconds=60)
+    with serving(JobSettings(latency=(0.0, 0.2)), limits=limits) as sandbox:
+        async with client(sandbox, Batching(mode="bulk", linger=0, bulk_items=3, jobs=FAST), rate=rate) as gameball:
+            for number in range(40):
+                await gameball.track(f"player{number}", "review")
+            await gameball.flush()
+            assert gameball.stats().jobs_accepted >= 13
+        assert sandbox.violations == []
+        assert sandbox.stats().statuses.get(429, 0) == 0
+
+
+# -------------------------------------------------------------------- auto
+
+
+async def test_auto_proves_itself_switches_on_and_off_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gameball_async")
+    rate = RateLimit(per_second=2, per_30_seconds=60)  # so more than 20 players are more than it serves soon
+    with serving(JobSettings(latency=0.05)) as sandbox:
+        async with client(sandbox, Batching(mode="auto", linger=0, jobs=FAST), rate=rate) as gameball:
+            for number in range(300):
+                await gameball.track(f"player{number}", "review")
+            await gameball.flush()
+            assert gameball.stats().bulk
+        assert sandbox.jobs[0].items == 10
+        assert sum(job.items for job in sandbox.jobs[1:]) > 200
+    lines = [record.message for record in caplog.records if getattr(record, "gameball_kind", "") == "bulk"]
+    assert "a first bulk request" in lines[0]
+    assert "bulk requests are on" in lines[1]
+
+
+async def test_auto_stays_with_single_requests_if_bulk_requests_are_forbidden(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rate = RateLimit(per_second=20, per_30_seconds=60)
+    with serving() as sandbox:
+        sandbox.script(Fault.status(403, code=8000, routes={"batch"}))
+        async with client(sandbox, Batching(mode="auto", linger=0, jobs=FAST), rate=rate) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(40)]
+            assert [(await receipt).job for receipt in receipts] == [None] * 40
+            assert gameball.stats().halted is None
+        assert len(bulk(sandbox)) == 1
+    assert sum("bulk requests do not work at present" in record.message for record in caplog.records) == 1
+
+
+async def test_auto_returns_to_single_requests_when_a_job_is_lost() -> None:
+    rate = RateLimit(per_second=20, per_30_seconds=60)
+    with serving(JobSettings(latency=0.0, lost_jobs=1.0)) as sandbox:
+        async with client(sandbox, Batching(mode="auto", linger=0, jobs=FAST), rate=rate) as gameball:
+            receipts = [await gameball.track(f"player{number}", "review") for number in range(40)]
+            outcomes = [await receipt for receipt in receipts]
+            assert Counter(outcome.confirmed for outcome in outcomes) == {True: 30, False: 10}
+        assert len(bulk(sandbox)) == 1
+
+
+async def test_the_observer_sees_requests_of_many_players_and_their_jobs() -> None:
+    watcher = Watcher()
+    with serving() as sandbox:
+        async with client(sandbox, observer=watcher) as gameball:
+            for number in range(3):
+                await gameball.track(f"player{number}", "review")
+            await gameball.track("player0", "place_order")
+            await gameball.flush()
+    assert [(start.players, start.events) for start in watcher.requests] == [
+        (3, ("review", "place_order", "review", "review"))
+    ]
+    assert [(report.state, report.players, report.failed) for report in watcher.jobs] == [
+        (JobState.ACCEPTED, 3, 0),
+        (JobState.COMPLETED, 3, 0),
+    ]
+
+
+async def test_a_cancelled_flusher_leaves_jobs_to_the_close() -> None:
+    with serving(JobSettings(latency=0.3)) as sandbox:
+        gameball, receipts = client(sandbox), list[Receipt]()
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(gameball.run)
+                receipts += [await gameball.track(f"player{number}", "review") for number in range(5)]
+                await until(lambda: gameball.stats().jobs == 1)
+                scope.cancel()
+        assert [(await receipt).confirmed for receipt in receipts] == [True] * 5
+        assert len(sandbox.jobs) == 1
