@@ -67,6 +67,7 @@ def app() -> None:
         "send orders.csv --player-column CustomerID --event purchase \\\n"
         "      -m Quantity:int=quantity -m UnitPrice:decimal=price",
         "send segment.json.gz --preset segment",
+        "send events.ndjson --mode bulk --api-version v4.0",
         "send visits.ndjson --player-field user.id --name-field type --metadata-field data",
         "send - --progress noted --share 0.5",
     ),
@@ -112,6 +113,13 @@ def app() -> None:
     help="Where to save the progress of the run. [default: FILE.progress; none for a pipe]",
 )
 @click.option("--resume", is_flag=True, help="Continue where the last run of these files stopped.")
+@click.option(
+    "--mode",
+    type=click.Choice(["single", "bulk", "auto"]),
+    default="single",
+    show_default=True,
+    help="One player per request; or up to 1,000, which needs v4 and both keys; auto uses both.",
+)
 @client_options(consequence="rejects the row")
 def send_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
     """Send the events in FILES, NDJSON or CSV, plain or gzip; - is standard input.

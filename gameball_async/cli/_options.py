@@ -6,11 +6,11 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -20,7 +20,10 @@ from .. import AsyncGameball, Batching, RateLimit, Retry
 from .._core.wire import API_VERSIONS
 from .._endpoint import DEFAULT_API_VERSION, DEFAULT_BASE_URL, switched_off_by
 from ..errors import ConfigurationError, GameballError
+from ._lines import Draft
 from ._terminal import UsageProblem, argument, print_wrapped, printable, wrapped
+
+Mode = Literal["single", "bulk", "auto"]
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _T = TypeVar("_T")
@@ -36,9 +39,15 @@ _PREFIX = "Error: "
 _NARROW = 60  # columns, below which an option's text goes below its name
 _NARROWEST = 20
 
+_NO_CONTACTS = "bulk requests have no mobile and no email: use --mode auto, which sends such events singly."
+
 _FILES = Batching(
     buffer_events=20_000,  # eight minutes of the sustained rate if nothing merges; more would not merge better
     wait_timeout=3600.0,  # seconds track() waits for capacity, and is then called again: a file can wait
+)
+_IN_BULK = attrs.evolve(
+    _FILES,
+    buffer_events=100_000,  # a hundred full bulk requests, whose jobs may take some time
 )
 
 
@@ -164,6 +173,7 @@ class ClientOptions:
     rate: RateLimit = attrs.field(factory=RateLimit)
     retry: Retry = attrs.field(factory=Retry)
     drain: float = 10.0
+    mode: Mode = "single"
     is_forced: bool = False  # whether it sends in spite of GAMEBALL_ENABLED=0, to its own sandbox
 
     @classmethod
@@ -174,6 +184,7 @@ class ClientOptions:
             rate=RateLimit(**{name: options[name] for name in ("per_second", "per_30_seconds", "share")}),
             retry=Retry(ambiguous=options["ambiguous"]),
             drain=options["drain"],
+            mode=options.get("mode", "single"),
         )
 
     @classmethod
@@ -182,14 +193,40 @@ class ClientOptions:
         address = {name: options[name] for name in ("api_version", "base_url") if options[name] is not None}
         return cls(keys=keys, address=address)
 
-    def gameball(self, batching: Batching = _FILES, **settings: Any) -> AsyncGameball:  # noqa: ANN401 the client's
+    def check_mode(self, *, needs_keys: bool) -> None:
+        """Check that the version and the keys allow this mode."""
+        if self.mode == "single":
+            return
+        version = self.address.get("api_version")
+        if version is None or not API_VERSIONS[version].takes_bulk:
+            raise UsageProblem(f"--mode {self.mode} needs bulk requests: use --api-version v4.0 or v4.1.")
+        if needs_keys and self.keys.secret_key is None:
+            raise UsageProblem(f"--mode {self.mode} needs both keys: set {SECRET_KEY} in the environment.")
+
+    def refusal(self, draft: Draft) -> str | None:
+        """Return why this mode cannot send an event that is valid, or None."""
+        if self.mode == "bulk" and (draft.mobile is not None or draft.email is not None):
+            return _NO_CONTACTS
+        return None
+
+    def windows(self) -> Sequence[tuple[int, float]]:
+        """Return the (requests, seconds) windows that limit a run; none if that depends on how fast jobs end."""
+        match self.mode:
+            case "single":
+                return self.rate.windows()
+            case "bulk":  # each request needs at least one for the status of its job
+                return [(max(1, requests // 2), seconds) for requests, seconds in self.rate.others()]
+            case "auto":
+                return ()
+
+    def gameball(self, batching: Batching | None = None, **settings: Any) -> AsyncGameball:  # noqa: ANN401 the client's
         if not self.is_forced and (switch := switched_off_by(enabled=None)) is not None:
             raise UsageProblem(f"{switch} switches sending off: set GAMEBALL_ENABLED=1 for this command to send.")
         return AsyncGameball(
             self.keys.api_key,
             enabled=True,
             secret_key=self.keys.secret_key,
-            batching=batching,
+            batching=batching or (_FILES if self.mode == "single" else attrs.evolve(_IN_BULK, mode=self.mode)),
             retry=self.retry,
             rate=self.rate,
             **self.address,

@@ -46,6 +46,7 @@ class RowCounts:
     refused: int = 0  # Gameball rejected the event
     given_up: int = 0  # the client gave up, as it could not deliver the event in time
     unknown: int = 0  # the event was sent once, the response was lost, and it is not sent again
+    unconfirmed: int = 0  # of those delivered, events of a job whose end is unknown
 
     @classmethod
     def of(cls, fields: Mapping[str, int]) -> RowCounts:
@@ -162,6 +163,7 @@ class RunTracker:
         else:
             self.counts.delivered += 1
             self.counts.maybe_twice += delivered.maybe_duplicate
+            self.counts.unconfirmed += not delivered.confirmed
             self._mark(row)
             if self._on_delivered is not None and isinstance(row.content, Draft):
                 self._on_delivered(row.content)
@@ -321,6 +323,7 @@ def row_figures(counts: RowCounts, left: int) -> Lines:
         [
             ("Rows read", counts.settled + left, True),
             ("accepted by Gameball", counts.delivered, True),
+            ("of these, in jobs with an unknown end", counts.unconfirmed, False),
             ("not valid, so not sent", counts.invalid, True),
             ("refused by Gameball", counts.refused, True),
             ("given up, could not be delivered", counts.given_up, False),
@@ -338,6 +341,7 @@ def request_figures(stats: Stats, seconds: float) -> Lines:
         ("Requests", f"{stats.requests:,}"),
         ("events per request", f"{merged:.1f}"),
         ("repeated after a failure", f"{stats.retries:,}"),
+        *figures([("accepted as jobs", stats.jobs_accepted, False), ("for the status of jobs", stats.polls, False)]),
         ("Time", duration(seconds)),
     ]
 

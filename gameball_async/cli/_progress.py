@@ -55,6 +55,9 @@ class StallDetector:
         quiet = now - self._since
         if quiet < _PATIENCE:
             return None
+        if stats.jobs:
+            jobs = counted(stats.jobs, "job")
+            return StallStatus(f"Waiting for {jobs} that Gameball has accepted.", is_problem=False)
         if tries == self._tries:  # nothing has failed either
             return None if stats.in_flight else _WAITING
         return StallStatus(
@@ -146,6 +149,7 @@ class Progress:
     rejected: int = 0
     requests: int = 0
     retries: int = 0
+    jobs: int = 0
     rate: float = 0.0
     share: float | None = None
     remaining: float | None = None
@@ -158,6 +162,7 @@ class Progress:
             f"{self.rate:,.0f} events/s",
             f"{self.retries:,} retried",
             f"{self.rejected:,} rejected",
+            *([f"{counted(self.jobs, 'job')} under way"] if self.jobs else []),
         ]
         return ", ".join(parts)
 

@@ -136,14 +136,15 @@ class Run:
         rows: the rows, read in a separate thread.
         tracker: records their outcomes.
         title: what is sent, for the display.
-        windows: (requests, seconds) of the rate limit.
+        windows: (requests, seconds) of the rate limit; none if the rate of the run shows it better.
+        refusal: returns why a row with a valid event cannot be sent in this run, or None.
         drain: seconds for the requests in flight after a signal.
         expected: estimates the number of rows to send; returns None while unknown.
         save: saves the progress every second and at the end. It is called in the event loop: an fsync per second
             delays requests by milliseconds, and a thread could save an older state after a newer one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what one run is made of
         self,
         gameball: AsyncGameball,
         rows: Iterator[InputRow | ReadFailure],
@@ -151,6 +152,7 @@ class Run:
         *,
         title: str,
         windows: Sequence[tuple[int, float]],
+        refusal: Callable[[Draft], str | None] = lambda _: None,
         drain: float = 10.0,
         expected: Callable[[], float | None] = lambda: None,
         save: Callable[[], None] = lambda: None,
@@ -160,6 +162,7 @@ class Run:
         self._tracker = tracker
         self._display = display_for(title)
         self._windows = windows
+        self._refusal = refusal
         self._drain_timeout = drain
         self._expected = expected
         self._save = save
@@ -207,7 +210,10 @@ class Run:
             if isinstance(row, ReadFailure):
                 self._failures.append(row)
             elif isinstance(row.content, Draft):
-                await self._track(row, row.content)
+                if (reason := self._refusal(row.content)) is None:
+                    await self._track(row, row.content)
+                else:
+                    self._tracker.reject(row, reason)
             else:
                 self._tracker.reject(row, row.content)
         self._has_read_all = True
@@ -269,6 +275,8 @@ class Run:
                 f"; {counted(stats.in_flight, 'request')} in flight may end within {duration(self._drain_timeout)}. "
                 "Ctrl-C again stops at once"
             )
+        elif stats.jobs:
+            message += f"; {counted(stats.jobs, 'job')} may end within {duration(self._drain_timeout)}"
         self._display.say(message + ".")
         close = asyncio.create_task(self._gameball.aclose(timeout=self._drain_timeout))
         again = asyncio.create_task(interrupts.second.wait())
@@ -310,7 +318,7 @@ class Run:
         self._rate.note(now, stats.delivered)
         total = invalid + stats.accepted if self._has_read_all else self._expected()
         left = None if total is None else max(0.0, total - rejected - stats.delivered)
-        successes = stats.requests - stats.retries - stats.in_flight
+        successes = stats.requests - stats.retries - stats.in_flight - stats.jobs
         eta = Eta(
             events_left=left or 0.0,
             events_per_request=stats.delivered / successes if successes > 0 else 1.0,
@@ -323,6 +331,7 @@ class Run:
             rejected=rejected,
             requests=stats.requests,
             retries=stats.retries,
+            jobs=stats.jobs,
             rate=eta.rate,
             share=1 - left / total if total and left is not None else None,
             remaining=None if left is None else eta.remaining(self._windows),

@@ -111,6 +111,8 @@ class SendOptions:
         """Check that the options match each other and the files, before anything is sent or written."""
         if len({*map(os.path.realpath, self.paths)}) < len(self.paths):
             raise UsageProblem("a file is named twice: name each once.")
+        if not self.dry_run:
+            self.client.check_mode(needs_keys=not self.sandbox)
         if self.sandbox and self.resume:
             raise UsageProblem("--sandbox begins empty each time, so there is nothing to --resume.")
         if self.resume and self.progress_path() is None:
@@ -153,7 +155,7 @@ def dry_run(options: SendOptions) -> int:
     for row in files.rows():
         if isinstance(row, ReadFailure):
             failures.append(row)
-        elif (reason := invalid_reason(row.content)) is None:
+        elif (reason := invalid_reason(row.content, options.client)) is None:
             valid += 1
         else:
             tracker.reject(row, reason)
@@ -165,7 +167,7 @@ def dry_run(options: SendOptions) -> int:
     return 1 if invalid or failures else 0
 
 
-def invalid_reason(content: Draft | str) -> str | None:
+def invalid_reason(content: Draft | str, client: ClientOptions) -> str | None:
     """Return why a row cannot be sent, or None."""
     if isinstance(content, str):
         return content
@@ -173,7 +175,7 @@ def invalid_reason(content: Draft | str) -> str | None:
         validate_event(content.player, content.name, content.metadata, mobile=content.mobile, email=content.email)
     except InvalidEvent as error:
         return str(error)
-    return None
+    return client.refusal(content)
 
 
 # ---------------------------------------------------------------- the question
@@ -245,7 +247,7 @@ def count(options: SendOptions, settled: Sequence[RangeSet], clock: Callable[[],
     for number, row in enumerate(files.rows(), 1):
         if isinstance(row, ReadFailure):
             continue  # the run reports it
-        if isinstance(row.content, Draft) and invalid_reason(row.content) is None:
+        if isinstance(row.content, Draft) and invalid_reason(row.content, options.client) is None:
             preview.events[row.content.name] += 1
         else:
             preview.invalid += 1
@@ -336,7 +338,8 @@ class SendCommand:
             self._input.rows(),
             self._tracker,
             title=self._options.title,
-            windows=client.rate.windows(),
+            windows=client.windows(),
+            refusal=client.refusal,
             drain=client.drain,
             expected=self._input.expected,
             save=self._save,
@@ -356,6 +359,11 @@ class SendCommand:
             lines += sandbox_figures(comparison, self._sandbox)
         print_table(self._options.title, lines)
         print_problems(names, counts, self._rejects, result.failures, self._input.findings)
+        if counts.unconfirmed:
+            print_wrapped(
+                f"{counted(counts.unconfirmed, 'event')} had been accepted, and it is unknown how the jobs ended: "
+                "they are not sent again. Look into the Events Log of Gameball's dashboard."
+            )
         result.print_stop(remedy=" Make room, or name another file.")
         if not result.is_complete:
             self._print_how_to_continue()
@@ -451,9 +459,10 @@ class SendCommand:
             return lines
         lines.append(f"Resuming: {counted(RowCounts.of(before.counts).settled, 'row')} had an outcome before.")
         if not before.stopped:
+            jobs = "" if self._options.client.mode == "single" else ", or as jobs that had not ended"
             lines.append(
-                "The run before was killed. What Gameball accepted in its last second, after its last save, is sent "
-                f"again and may count twice; {counted(before.under_way, 'row')} were under way then."
+                f"The run before was killed. What Gameball accepted in its last second, after its last save{jobs}, is "
+                f"sent again and may count twice; {counted(before.under_way, 'row')} were under way then."
             )
         elif before.maybe_arrived:
             lines.append(
