@@ -40,6 +40,8 @@ pytestmark = pytest.mark.anyio
 SUBMIT = "/api/v4.0/integrations/batch/events"
 FAST = JobOptions(poll_interval=0.02)
 JOBS = JobSettings(latency=0.0)
+TOGETHER = Batching(mode="bulk", linger=0.5, jobs=FAST)
+"""What is tracked at once goes in one bulk request, also on a busy machine."""
 
 
 @contextmanager
@@ -201,7 +203,7 @@ async def test_failed_items_are_sent_singly_and_split_until_the_offender_is_foun
     jobs = JobSettings(latency=0.0, failing_players={"player3"})
     with serving(jobs) as sandbox:
         sandbox.script(Fault.status(400, code=3000, events={"bad"}, routes={"events"}))
-        async with client(sandbox) as gameball:
+        async with client(sandbox, TOGETHER) as gameball:
             receipts = [await gameball.track(f"player{number}", "review") for number in range(6)]
             bad, good = await gameball.track("player3", "bad"), await gameball.track("player3", "good")
             assert [(await receipt).confirmed for receipt in receipts] == [True] * 6
@@ -225,7 +227,7 @@ async def test_report_never_resends_a_failed_item() -> None:
 
 async def test_a_job_that_failed_is_sent_singly_where_it_lists_no_success() -> None:
     with serving(JobSettings(latency=0.0, failing_jobs=1.0)) as sandbox:
-        async with client(sandbox) as gameball:
+        async with client(sandbox, TOGETHER) as gameball:
             receipts = [await gameball.track(f"player{number}", "review") for number in range(10)]
             outcomes = [await receipt for receipt in receipts]
         assert {outcome.confirmed for outcome in outcomes} == {True}
@@ -251,7 +253,7 @@ async def test_a_job_whose_end_is_unknown_is_never_sent_again(
     watcher = Watcher()
     options = JobOptions(poll_interval=0.02, patience=0.5)
     with serving(jobs) as sandbox:
-        async with client(sandbox, Batching(mode="bulk", linger=0.01, jobs=options), observer=watcher) as gameball:
+        async with client(sandbox, Batching(mode="bulk", linger=0.5, jobs=options), observer=watcher) as gameball:
             receipts = [await gameball.track(f"player{number}", "review") for number in range(5)]
             outcomes = [await receipt for receipt in receipts]
             await gameball.flush()
@@ -277,7 +279,7 @@ async def test_items_named_as_successful_are_confirmed_even_if_the_failed_ones_a
 
 async def test_a_stopped_job_leaves_unknown_what_it_does_not_list() -> None:
     with serving(JobSettings(latency=60.0)) as sandbox:
-        async with client(sandbox) as gameball:
+        async with client(sandbox, TOGETHER) as gameball:
             receipts = [await gameball.track(f"player{number}", "review") for number in range(4)]
             await until(lambda: gameball.stats().jobs == 1)
             await gameball.stop_job(sandbox.jobs[0].id)
@@ -298,7 +300,7 @@ async def test_a_lost_response_flags_every_item(fault: str) -> None:
     make = getattr(Fault, fault)
     with serving() as sandbox:
         sandbox.script(make(times=1, routes={"batch"}))
-        async with client(sandbox) as gameball:
+        async with client(sandbox, TOGETHER) as gameball:
             receipts = [await gameball.track(f"player{number}", "review") for number in range(20)]
             outcomes = [await receipt for receipt in receipts]
             assert {outcome.maybe_duplicate for outcome in outcomes} == {True}
@@ -309,7 +311,7 @@ async def test_a_lost_response_flags_every_item(fault: str) -> None:
 async def test_report_gives_every_item_of_a_lost_response_as_unknown() -> None:
     with serving() as sandbox:
         sandbox.script(Fault.reset_after(times=1, routes={"batch"}))
-        async with client(sandbox, retry=Retry(ambiguous="report")) as gameball:
+        async with client(sandbox, TOGETHER, retry=Retry(ambiguous="report")) as gameball:
             receipts = [await gameball.track(f"player{number}", "review") for number in range(20)]
             for receipt in receipts:
                 with pytest.raises(OutcomeUnknown):
@@ -380,7 +382,7 @@ async def test_at_the_end_of_a_close_accepted_events_are_delivered_without_confi
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with serving(JobSettings(latency=60.0)) as sandbox:
-        gameball = client(sandbox)
+        gameball = client(sandbox, TOGETHER)
         await gameball.start()
         receipts = [await gameball.track(f"player{number}", "review") for number in range(5)]
         await until(lambda: gameball.stats().jobs == 1)
@@ -451,7 +453,7 @@ async def test_auto_returns_to_single_requests_when_a_job_is_lost() -> None:
 async def test_the_observer_sees_requests_of_many_players_and_their_jobs() -> None:
     watcher = Watcher()
     with serving() as sandbox:
-        async with client(sandbox, observer=watcher) as gameball:
+        async with client(sandbox, TOGETHER, observer=watcher) as gameball:
             for number in range(3):
                 await gameball.track(f"player{number}", "review")
             await gameball.track("player0", "place_order")
@@ -467,7 +469,7 @@ async def test_the_observer_sees_requests_of_many_players_and_their_jobs() -> No
 
 async def test_a_cancelled_flusher_leaves_jobs_to_the_close() -> None:
     with serving(JobSettings(latency=0.3)) as sandbox:
-        gameball, receipts = client(sandbox), list[Receipt]()
+        gameball, receipts = client(sandbox, TOGETHER), list[Receipt]()
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(gameball.run)
