@@ -24,6 +24,9 @@ _OPEN, _LINGERING = BatchState.OPEN, PlayerState.LINGERING
 _MOST_OVERHEAD = 256
 """Bytes of a request that are neither an event nor an id, in any dialect; a test compares."""
 
+_NEARLY = 0.2
+"""The share of the linger by which the items of a bulk request may be early."""
+
 _LONGEST_ESCAPE = 6
 """Bytes of one character in JSON, at most: `\\u001f`."""
 
@@ -361,9 +364,13 @@ class Buffer:
         return self._schedule.items_due_at(now)
 
     @non_reentrant
-    def take_items(self, most: int, most_bytes: int) -> list[Batch]:
-        """Seal and return the batches of a bulk request, one of each player."""
-        taken = [player.head for player in self._schedule.take_items(most, most_bytes)]
+    def take_items(self, now: float, most: int, most_bytes: int) -> list[Batch]:
+        """Seal and return the batches of a bulk request, one of each player.
+
+        Players whose linger is nearly over are taken too: else the first request of a burst would have one item.
+        """
+        until = now + _NEARLY * self._batching.linger
+        taken = [player.head for player in self._schedule.take_items(until, most, most_bytes)]
         for batch in taken:
             batch.stage = BatchState.SEALED
         return taken

@@ -152,7 +152,7 @@ class ItemOutcome(Enum):
     FAILED = auto()
     """It has failed, perhaps after a part of it was applied."""
     UNKNOWN = auto()
-    """The job was stopped, perhaps before it."""
+    """The job was stopped, and the item is not listed as processed."""
     UNNAMED = auto()
     """Some items have failed, and the status does not say which."""
 
@@ -168,7 +168,8 @@ class EndedJob:
 
     def __init__(self, status: JobStatus, players: Collection[str], *, is_whole: bool) -> None:
         named = set(players)
-        self.failed = status.failed & named
+        # whoever stops a job does not want the rest of it to be sent
+        self.failed = status.failed & named if status.state is not JobState.STOPPED else frozenset[str]()
         self._succeeded = status.succeeded & named
         names_failed = len(self.failed if is_whole else status.failed) >= status.failed_count
         names_succeeded = bool(self._succeeded) and len(self._succeeded) + status.failed_count >= len(named)
@@ -202,6 +203,7 @@ class BulkJob(msgspec.Struct, eq=False):
         status: the HTTP status of its acceptance.
         progress: see `JobStatus`.
         misses: looks in a row at which no status was found.
+        looks: looks so far.
     """
 
     number: JobId
@@ -212,6 +214,7 @@ class BulkJob(msgspec.Struct, eq=False):
     status: int = 200
     progress: float = 0.0
     misses: int = 0
+    looks: int = 0
 
 
 _AGE_SHARE = 0.05
@@ -271,7 +274,8 @@ class FollowedJobs:
         self._jobs.pop(job.number, None)
         self._look_of.pop(job.number, None)
         if job.is_ours:
-            seconds = now - job.accepted_at
+            # one that has ended by its first look may have taken any shorter time
+            seconds = (now - job.accepted_at) * (1.0 if job.looks > 1 else 0.5)
             self.latency += (seconds - self.latency) * (_SMOOTHING if self.latency else 1.0)
 
     def look_again(self, job: BulkJob, now: float, *, is_awaited: bool = False) -> None:
@@ -302,6 +306,7 @@ class FollowedJobs:
         while self.next_look_at() <= now:
             job = heapq.heappop(self._looks)[2]
             del self._look_of[job.number]
+            job.looks += 1
             yield job
 
     def _look_at(self, job: BulkJob, at: float) -> None:

@@ -220,13 +220,16 @@ class Schedule:
         self.move(player, PlayerState.IN_FLIGHT)
         return player
 
-    def take_items(self, most: int, most_bytes: int) -> list[Player]:
+    def take_items(self, until: float, most: int, most_bytes: int) -> list[Player]:
         """Move players who may be items to IN_FLIGHT, those who have been ready longest, at least one if there is any.
 
         Args:
+            until: players whose linger is over by this time are ready as well.
             most: players, at most; fewer if one of them may only be part of a smaller request.
             most_bytes: bytes of their batches, at most.
         """
+        while len(self.items) < most and (soonest := self._lingering.soonest()) is not None and soonest[0] <= until:
+            self.make_ready(soonest[1])
         taken: list[Player] = []
         size = 0
         for player in list(itertools.islice(self.items, most)):

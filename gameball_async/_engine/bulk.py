@@ -179,7 +179,7 @@ class BulkSender:
                     self.idle_until = -math.inf
                 elif self._calls.is_due(now):
                     await anyio.lowlevel.checkpoint()  # a look at a job goes first
-                elif batches := self._buffer.take_items(most, _MOST_BYTES):
+                elif batches := self._buffer.take_items(now, most, _MOST_BYTES):
                     if self._auto is not None:
                         self._auto.sent(len(batches), now)
                     return batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -40,8 +40,9 @@ pytestmark = pytest.mark.anyio
 SUBMIT = "/api/v4.0/integrations/batch/events"
 FAST = JobOptions(poll_interval=0.02)
 JOBS = JobSettings(latency=0.0)
-TOGETHER = Batching(mode="bulk", linger=0.5, jobs=FAST)
-"""What is tracked at once goes in one bulk request, also on a busy machine."""
+PLAYERS = [f"player{number}" for number in range(100)]
+TOGETHER = Batching(mode="bulk", linger=60, jobs=FAST)
+"""What is tracked goes in one bulk request after `track_together`."""
 
 
 @contextmanager
@@ -62,6 +63,13 @@ def bulk(sandbox: Sandbox) -> list[Any]:
 
 def single(sandbox: Sandbox) -> list[Any]:
     return [request for request in sandbox.requests if request.path == "/api/v4.0/integrations/events"]
+
+
+async def track_together(gameball: AsyncGameball, players: Iterable[str]) -> list[Receipt]:
+    """Track an event of each player, all of which go in one bulk request, also on a busy machine."""
+    receipts = [await gameball.track(player, "review") for player in players]
+    gameball._flusher._flush_now()
+    return receipts
 
 
 def names(sandbox: Sandbox, player: str) -> list[str]:
@@ -204,8 +212,8 @@ async def test_failed_items_are_sent_singly_and_split_until_the_offender_is_foun
     with serving(jobs) as sandbox:
         sandbox.script(Fault.status(400, code=3000, events={"bad"}, routes={"events"}))
         async with client(sandbox, TOGETHER) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(6)]
             bad, good = await gameball.track("player3", "bad"), await gameball.track("player3", "good")
+            receipts = await track_together(gameball, PLAYERS[:6])
             assert [(await receipt).confirmed for receipt in receipts] == [True] * 6
             assert (await good).maybe_duplicate
             with pytest.raises(Exception, match="refused the event"):
@@ -228,7 +236,7 @@ async def test_report_never_resends_a_failed_item() -> None:
 async def test_a_job_that_failed_is_sent_singly_where_it_lists_no_success() -> None:
     with serving(JobSettings(latency=0.0, failing_jobs=1.0)) as sandbox:
         async with client(sandbox, TOGETHER) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(10)]
+            receipts = await track_together(gameball, PLAYERS[:10])
             outcomes = [await receipt for receipt in receipts]
         assert {outcome.confirmed for outcome in outcomes} == {True}
         assert {len(events) for events in sandbox.holdings().values()} == {1}
@@ -253,8 +261,8 @@ async def test_a_job_whose_end_is_unknown_is_never_sent_again(
     watcher = Watcher()
     options = JobOptions(poll_interval=0.02, patience=0.5)
     with serving(jobs) as sandbox:
-        async with client(sandbox, Batching(mode="bulk", linger=0.5, jobs=options), observer=watcher) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(5)]
+        async with client(sandbox, Batching(mode="bulk", linger=60, jobs=options), observer=watcher) as gameball:
+            receipts = await track_together(gameball, PLAYERS[:5])
             outcomes = [await receipt for receipt in receipts]
             await gameball.flush()
             stats = gameball.stats()
@@ -280,7 +288,7 @@ async def test_items_named_as_successful_are_confirmed_even_if_the_failed_ones_a
 async def test_a_stopped_job_leaves_unknown_what_it_does_not_list() -> None:
     with serving(JobSettings(latency=60.0)) as sandbox:
         async with client(sandbox, TOGETHER) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(4)]
+            receipts = await track_together(gameball, PLAYERS[:4])
             await until(lambda: gameball.stats().jobs == 1)
             await gameball.stop_job(sandbox.jobs[0].id)
             for receipt in receipts:
@@ -301,7 +309,7 @@ async def test_a_lost_response_flags_every_item(fault: str) -> None:
     with serving() as sandbox:
         sandbox.script(make(times=1, routes={"batch"}))
         async with client(sandbox, TOGETHER) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(20)]
+            receipts = await track_together(gameball, PLAYERS[:20])
             outcomes = [await receipt for receipt in receipts]
             assert {outcome.maybe_duplicate for outcome in outcomes} == {True}
             assert gameball.stats().ambiguous == 1
@@ -312,7 +320,7 @@ async def test_report_gives_every_item_of_a_lost_response_as_unknown() -> None:
     with serving() as sandbox:
         sandbox.script(Fault.reset_after(times=1, routes={"batch"}))
         async with client(sandbox, TOGETHER, retry=Retry(ambiguous="report")) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(20)]
+            receipts = await track_together(gameball, PLAYERS[:20])
             for receipt in receipts:
                 with pytest.raises(OutcomeUnknown):
                     await receipt
@@ -327,7 +335,7 @@ async def test_a_refused_bulk_request_is_divided_until_its_batches_are_sent_sing
     with serving() as sandbox:
         sandbox.script(Fault.status(status, code=code, routes={"batch"}))
         async with client(sandbox) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(40)]
+            receipts = await track_together(gameball, PLAYERS[:40])
             outcomes = [await receipt for receipt in receipts]
         assert {(outcome.job, outcome.maybe_duplicate) for outcome in outcomes} == {(None, False)}
         assert len(single(sandbox)) == 40
@@ -359,7 +367,7 @@ async def test_failed_bulk_requests_of_one_job_do_not_open_the_circuit_breaker()
     with serving() as sandbox:
         sandbox.script(Fault.status(503, code=5003, times=1, routes={"batch"}))
         async with client(sandbox) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(100)]
+            receipts = await track_together(gameball, PLAYERS[:100])
             await until(lambda: bulk(sandbox))
             assert gameball._flusher.breaker.state.name == "CLOSED"
             for receipt in receipts:
@@ -373,7 +381,7 @@ async def test_a_close_waits_for_jobs() -> None:
     with serving(JobSettings(latency=0.3)) as sandbox:
         gameball = client(sandbox)
         async with gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(5)]
+            receipts = await track_together(gameball, PLAYERS[:5])
         assert [(await receipt).confirmed for receipt in receipts] == [True] * 5
         assert sandbox.jobs[0].finished is not None
 
@@ -384,7 +392,7 @@ async def test_at_the_end_of_a_close_accepted_events_are_delivered_without_confi
     with serving(JobSettings(latency=60.0)) as sandbox:
         gameball = client(sandbox, TOGETHER)
         await gameball.start()
-        receipts = [await gameball.track(f"player{number}", "review") for number in range(5)]
+        receipts = await track_together(gameball, PLAYERS[:5])
         await until(lambda: gameball.stats().jobs == 1)
         report = await gameball.aclose(timeout=0.2)
         assert report.undelivered == ()
@@ -433,7 +441,7 @@ async def test_auto_stays_with_single_requests_if_bulk_requests_are_forbidden(
     with serving() as sandbox:
         sandbox.script(Fault.status(403, code=8000, routes={"batch"}))
         async with client(sandbox, Batching(mode="auto", linger=0, jobs=FAST), rate=rate) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(40)]
+            receipts = await track_together(gameball, PLAYERS[:40])
             assert [(await receipt).job for receipt in receipts] == [None] * 40
             assert gameball.stats().halted is None
         assert len(bulk(sandbox)) == 1
@@ -444,7 +452,7 @@ async def test_auto_returns_to_single_requests_when_a_job_is_lost() -> None:
     rate = RateLimit(per_second=20, per_30_seconds=60)
     with serving(JobSettings(latency=0.0, lost_jobs=1.0)) as sandbox:
         async with client(sandbox, Batching(mode="auto", linger=0, jobs=FAST), rate=rate) as gameball:
-            receipts = [await gameball.track(f"player{number}", "review") for number in range(40)]
+            receipts = await track_together(gameball, PLAYERS[:40])
             outcomes = [await receipt for receipt in receipts]
             assert Counter(outcome.confirmed for outcome in outcomes) == {True: 30, False: 10}
         assert len(bulk(sandbox)) == 1
@@ -473,7 +481,7 @@ async def test_a_cancelled_flusher_leaves_jobs_to_the_close() -> None:
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(gameball.run)
-                receipts += [await gameball.track(f"player{number}", "review") for number in range(5)]
+                receipts += await track_together(gameball, PLAYERS[:5])
                 await until(lambda: gameball.stats().jobs == 1)
                 scope.cancel()
         assert [(await receipt).confirmed for receipt in receipts] == [True] * 5
