@@ -12,12 +12,15 @@ from gameball_async import AsyncGameball
 COUNTERS = {
     "accepted_events": ("accepted", "Events that track() or send() accepted."),
     "delivered_events": ("delivered", "Events that Gameball has accepted."),
+    "unconfirmed_events": ("unconfirmed", "Delivered events of jobs whose end is unknown."),
     "rejected_events": ("rejected", "Events that Gameball rejected."),
     "dropped_events": ("dropped", "Events given up: no room, too old, client closed."),
     "unknown_events": ("unknown", "Events that may have arrived, and are not sent again."),
     "requests": ("requests", "Requests sent, retries included."),
     "retries": ("retries", "Requests that repeated an earlier one."),
     "ambiguous_requests": ("ambiguous", "Requests that may have been applied."),
+    "accepted_jobs": ("jobs_accepted", "Bulk requests that Gameball has accepted as a job."),
+    "polls": ("polls", "Requests for the status of jobs."),
 }
 GAUGES = {
     "buffered_events": ("buffered_events", "Events in memory without an outcome."),
@@ -25,6 +28,8 @@ GAUGES = {
     "journaled_events": ("journaled_events", "Events only in the journal."),
     "journal_bytes": ("journal_bytes", "Bytes of the journal's file that are in use."),
     "in_flight_requests": ("in_flight", "Requests being sent."),
+    "unfinished_jobs": ("jobs", "Accepted jobs that have not ended."),
+    "bulk": ("bulk", "1 while bulk requests are sent."),
     "oldest_age_seconds": ("oldest_age", "Since the oldest event in memory was accepted."),
 }
 

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest, multiprocess
 
-from gameball_async import Delivered, DeliveryError, ObservedClient, Observer, PauseReason, RequestEnd, RequestStart
+from gameball_async import (
+    Delivered,
+    DeliveryError,
+    JobReport,
+    ObservedClient,
+    Observer,
+    PauseReason,
+    RequestEnd,
+    RequestStart,
+)
 
 from .collector import COUNTERS, GAUGES
 
@@ -58,6 +67,11 @@ class PrometheusObserver(Observer):
     def on_settled(self, client: ObservedClient, events: int, outcome: Delivered | DeliveryError) -> None:
         """Events have their outcome."""
         del events, outcome
+        self._write(client)
+
+    def on_job(self, client: ObservedClient, report: JobReport) -> None:
+        """A job was accepted, or has ended."""
+        del report
         self._write(client)
 
     def on_pause(self, client: ObservedClient, reason: PauseReason) -> None:

@@ -49,8 +49,8 @@ _OPERATION: Attributes = {
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """The buckets that the conventions recommend for `messaging.client.operation.duration`."""
 
-_EVENTS = (1, 2, 3, 5, 10, 20, 50, 100)
-"""Buckets up to the default of `Batching(max_events=...)`."""
+_EVENTS = (1, 2, 3, 5, 10, 20, 50, 100, 1000, 10_000)
+"""Buckets up to the default of `Batching(max_events=...)`, and of bulk requests."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -128,6 +128,7 @@ class OpenTelemetry(Observer):
                 "messaging.batch.message_count": len(start.events),
                 "http.request.body.size": start.size,
                 **({"http.request.resend_count": start.attempt - 1} if start.attempt > 1 else {}),
+                **({"gameball.request.players": start.players} if start.players > 1 else {}),
             },
             _links(start),
         )
@@ -179,6 +180,7 @@ def _links(start: RequestStart) -> list[Link]:
 _COUNTERS = {
     "gameball.client.accepted.events": ("{event}", "accepted", "Events that track() or send() accepted."),
     "gameball.client.delivered.events": ("{event}", "delivered", "Events that Gameball has accepted."),
+    "gameball.client.unconfirmed.events": ("{event}", "unconfirmed", "Delivered events of jobs whose end is unknown."),
     "gameball.client.rejected.events": ("{event}", "rejected", "Events that Gameball rejected."),
     "gameball.client.dropped.events": ("{event}", "dropped", "Events given up: no room, too old, client closed."),
     "gameball.client.filtered.events": ("{event}", "filtered", "Dropped events that were meant to be dropped."),
@@ -187,6 +189,8 @@ _COUNTERS = {
     "gameball.client.requests": ("{request}", "requests", "Requests sent, retries included."),
     "gameball.client.retries": ("{request}", "retries", "Requests that repeated an earlier one."),
     "gameball.client.ambiguous.requests": ("{request}", "ambiguous", "Requests that may have been applied."),
+    "gameball.client.accepted.jobs": ("{job}", "jobs_accepted", "Bulk requests that Gameball has accepted as a job."),
+    "gameball.client.polls": ("{request}", "polls", "Requests for the status of jobs."),
 }
 """Counters: unit, attribute of `Stats`, description."""
 
@@ -196,6 +200,8 @@ _LEVELS = {
     "gameball.client.journaled.events": ("{event}", "journaled_events", "Events only in the journal."),
     "gameball.client.journal.size": ("By", "journal_bytes", "Bytes of the journal's file that are in use."),
     "gameball.client.in_flight.requests": ("{request}", "in_flight", "Requests being sent."),
+    "gameball.client.unfinished.jobs": ("{job}", "jobs", "Accepted jobs that have not ended."),
+    "gameball.client.bulk": ("{client}", "bulk", "Clients that send bulk requests at present."),
 }
 """Gauges; the values of several clients are added."""
 

@@ -28,6 +28,7 @@ FIRING = {
     "GameballJournalFillsUp": ("gameball_client_journal_bytes", "0x10 3000000000x20"),
     "GameballEventsAreRejected": ("gameball_client_rejected_events_total", "0x20 1x10"),
     "GameballOutcomesAreUnknown": ("gameball_client_unknown_events_total", "0x20 1x10"),
+    "GameballJobsAreLost": ("gameball_client_unconfirmed_events_total", "0x20 1x10"),
     "GameballIsPausedOften": ("gameball_client_paused", "0 1 0 0 1 0 0 1 0x30"),
 }
 """For each alert: a metric, and its values minute by minute, with which it fires half an hour later."""
@@ -53,7 +54,7 @@ def test_every_metric_of_the_rules_exists_in_both_ways_to_export() -> None:
     collector.register(GameballCollector(AsyncGameball("any-key")))
     PrometheusObserver(observer)
     wanted = {name for rule in rules() for name in re.findall(r"gameball_client_\w+", rule["expr"])}
-    assert len(wanted) == 8
+    assert len(wanted) == 9
     for registry in (collector, observer):
         exported = set(re.findall(r"^(gameball_client_\w+) ", generate_latest(registry).decode(), re.MULTILINE))
         assert wanted - exported == set()

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import gameball_async
-from gameball_async import Observer, PauseReason, Stats
+from gameball_async import Batching, JobOptions, Observer, PauseReason, Stats
 from gameball_async.integrations.otel import OpenTelemetry
 from gameball_async.sandbox import Fault, Sandbox
 
@@ -23,6 +23,8 @@ from .support import client, until
 PAGE = DOCS["observability"].tables()
 METRICS = PAGE["Metrics/Metric"]
 SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in Path(gameball_async.__file__).parent.rglob("*.py"))
+
+BULK = Batching(mode="bulk", linger=0.01, jobs=JobOptions(poll_interval=0.01))
 
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
@@ -46,6 +48,10 @@ async def seen(sandbox: Sandbox) -> Seen:
         await gameball.track("player123", "good")
         await gameball.track("player123", "bad")
         await until(lambda: gameball.stats().delivered)
+        await gameball.flush()
+    async with client(sandbox, observer, api_version="v4.0", secret_key="any", batching=BULK) as gameball:
+        await gameball.track("player123", "good")
+        await gameball.track("player456", "good")
         await gameball.flush()
     data = reader.get_metrics_data()
     assert data is not None

@@ -31,6 +31,9 @@ COUNTERS = {
     "gameball.client.requests": "requests",
     "gameball.client.retries": "retries",
     "gameball.client.ambiguous.requests": "ambiguous",
+    "gameball.client.unconfirmed.events": "unconfirmed",
+    "gameball.client.accepted.jobs": "jobs_accepted",
+    "gameball.client.polls": "polls",
 }
 LEVELS = {
     "gameball.client.buffered.events": "buffered_events",
@@ -38,6 +41,8 @@ LEVELS = {
     "gameball.client.journaled.events": "journaled_events",
     "gameball.client.journal.size": "journal_bytes",
     "gameball.client.in_flight.requests": "in_flight",
+    "gameball.client.unfinished.jobs": "jobs",
+    "gameball.client.bulk": "bulk",
 }
 PUSHED = {
     "gameball.client.request.events",
