@@ -26,6 +26,7 @@ from gameball_async import (
     DropReason,
     GameballError,
     InvalidEvent,
+    JobOptions,
     Journal,
     RateLimit,
     Retry,
@@ -54,6 +55,7 @@ DELIVERY = DOCS["delivery"].tables()
 SETTINGS = {
     "AsyncGameball": AsyncGameball,
     "Batching": Batching,
+    "JobOptions": JobOptions,
     "Retry": Retry,
     "RateLimit": RateLimit,
     "Journal": Journal,

@@ -86,7 +86,10 @@ async def test_a_job_that_cannot_be_followed_is_reported_logged_and_counted(
     async with bulk(sandbox, notebook) as gameball:
         await track(gameball, 10)
         assert (gameball.stats().delivered, gameball.stats().unconfirmed) == (10, 10)
-    assert [(report.state, report.players) for report in notebook.jobs] == [(JobState.ACCEPTED, 10), (JobState.LOST, 10)]
+    assert [(report.state, report.players) for report in notebook.jobs] == [
+        (JobState.ACCEPTED, 10),
+        (JobState.LOST, 10),
+    ]
     (record,) = [record for record in caplog.records if vars(record).get("gameball_kind") == "job_lost"]
     assert record.levelno == logging.WARNING
     assert vars(record)["gameball_players"] == 10
