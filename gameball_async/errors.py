@@ -106,7 +106,7 @@ class PreviewTimeout(PreviewError, TimeoutError):
 
 
 class JobError(GameballError):
-    """Gameball did not confirm that it stops a job, which may go on.
+    """Gameball did not confirm that it stops a job, which may continue.
 
     Attributes:
         status: the HTTP status that Gameball answered, if it did.

@@ -55,7 +55,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def job_id(content: Mapping[str, object]) -> JobId | None:
-    """Return the id in the answer to a bulk request; None if there is none that can be read."""
+    """Return the id in the answer to a bulk request; None without a readable one."""
     for fields in _levels(content):
         for key in ("jobid", "batchid", "id"):
             value = fields.get(key)
@@ -69,7 +69,7 @@ def job_id(content: Mapping[str, object]) -> JobId | None:
 
 
 def parsed_job_id(text: str) -> JobId:
-    """Return the id that a text stands for: digits are a number."""
+    """Return the id in a text: digits are a number."""
     return int(text) if text.isascii() and text.isdigit() and str(int(text)) == text else text
 
 
@@ -168,7 +168,7 @@ class EndedJob:
 
     def __init__(self, status: JobStatus, players: Collection[str], *, is_whole: bool) -> None:
         named = set(players)
-        # whoever stops a job does not want the rest of it to be sent
+        # a job is stopped because the rest of it is not to be sent
         self.failed = status.failed & named if status.state is not JobState.STOPPED else frozenset[str]()
         self._succeeded = status.succeeded & named
         names_failed = len(self.failed if is_whole else status.failed) >= status.failed_count
@@ -347,11 +347,12 @@ class AutoMode:
 
     Attributes:
         state: see `AutoState`.
+        rate: as given; a relay's changes.
     """
 
     def __init__(self, rate: float, items: int) -> None:
         self.state = AutoState.OFF
-        self._rate = rate
+        self.rate = rate
         self._items = items
         self._is_proven = False
         self._is_proof_sent = False
@@ -361,7 +362,7 @@ class AutoMode:
 
     def threshold(self, latency: float) -> float:
         """The players that single requests serve while a job would be processed: more are worth a bulk request."""
-        return self._rate * max(latency, SHORTEST_WAIT)
+        return self.rate * max(latency, SHORTEST_WAIT)
 
     def look(self, ready: int, latency: float, now: float) -> AutoState:
         """Decide again.
@@ -383,7 +384,7 @@ class AutoMode:
         return self.state
 
     def _least(self) -> float:
-        return self._rate * SHORTEST_WAIT / 2
+        return self.rate * SHORTEST_WAIT / 2
 
     def _demand(self, ready: int, now: float) -> int:
         """The players that single requests would have had to serve in the latest seconds."""

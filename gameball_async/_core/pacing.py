@@ -101,13 +101,13 @@ class Pacing:
 
     Attributes:
         windows: None if nothing is paced.
-        rate: requests per second that may be sent in the long run, at first; `inf` if nothing is paced.
+        rate: requests per second that may be sent in the long run; `inf` if nothing is paced.
     """
 
     def __init__(self, limits: Sequence[tuple[int, float]]) -> None:
         self.windows = RateWindows(limits) if limits else None
         self.spacing = Spacing(limits)
-        self.rate = min((requests / seconds for requests, seconds in limits), default=math.inf)
+        self.rate = _rate(limits)
 
     def start(self, now: float) -> None:
         """Note that a request starts."""
@@ -125,6 +125,11 @@ class Pacing:
         if self.windows is not None:
             self.windows.resize(limits)
             self.spacing.resize(limits)
+            self.rate = _rate(limits)
+
+
+def _rate(limits: Sequence[tuple[int, float]]) -> float:
+    return min((requests / seconds for requests, seconds in limits), default=math.inf)
 
 
 class SharedPacing:

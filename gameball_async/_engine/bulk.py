@@ -27,7 +27,7 @@ from .._core.bulk_jobs import (
     read_status,
 )
 from .._core.outcome import Answer, Decision
-from .._core.pacing import BreakerState, CircuitBreaker, PacedPart
+from .._core.pacing import BreakerState, CircuitBreaker, PacedPart, Pacing
 from .._core.receipts import Delivered, JobId, Notifier
 from .._core.stats import JobReport, JobState
 from .._core.wire import Call, bulk_body
@@ -73,7 +73,7 @@ class BulkSender:
     Args:
         batching: the mode, and how jobs are followed.
         endpoint: where requests go.
-        single_rate: players per second that single requests serve; `inf` if they are not paced.
+        single: the pacing of single requests.
         buffer: holds the batches.
         storage: keeps the events until they have their outcome.
         breaker: says when requests may go.
@@ -101,7 +101,7 @@ class BulkSender:
         *,
         batching: Batching,
         endpoint: Endpoint,
-        single_rate: float,
+        single: Pacing,
         buffer: Buffer,
         storage: Storage,
         breaker: CircuitBreaker,
@@ -119,7 +119,8 @@ class BulkSender:
         self.idle_until = -math.inf
         self.in_flight = self.requests = self.retries = self.accepted = self.polls = 0
         self._mode = batching.mode
-        self._auto = AutoMode(single_rate, batching.bulk_items) if batching.mode == "auto" else None
+        self._single = single
+        self._auto = AutoMode(single.rate, batching.bulk_items) if batching.mode == "auto" else None
         self._items = batching.bulk_items
         self._settings = batching.jobs
         self._endpoint = endpoint
@@ -173,7 +174,7 @@ class BulkSender:
                 allowed_at = max(self._pacing.free_at(now), now if is_closed else self._breaker.next_request_at())
                 may_go_at = max(due_at, allowed_at)
                 if may_go_at > now:
-                    self.idle_until = due_at
+                    self.idle_until = due_at if most and due_at > allowed_at else -math.inf
                     with anyio.move_on_after(min(may_go_at, self._looks_again_at(now)) - now):
                         await self._wake.wait()
                     self.idle_until = -math.inf
@@ -203,6 +204,7 @@ class BulkSender:
         if self._auto is None:
             return
         before, ready = self._auto.state, self._buffer.ready_items
+        self._auto.rate = self._single.rate  # a relay's part of the limits changes
         state = self._auto.look(ready, self.jobs.latency, self._now())
         if state is not before:
             self._on_auto(state, ready)
@@ -341,7 +343,7 @@ class BulkSender:
             if answer.status not in _NO_SUCH_PATH:
                 break
         raise JobError(
-            f"job {number} may go on, Gameball did not confirm that it stops ({answer.summary}): try again, or look in "
+            f"job {number} may continue: Gameball did not confirm that it stops ({answer.summary}). Try again, or look in "
             "Gameball's dashboard.",
             status=answer.status,
             code=answer.code,
@@ -466,17 +468,15 @@ class BulkSender:
                 self._on_auto(self._auto.state, self._buffer.ready_items)
 
     def _log_lost(self, number: JobId | None, players: int, why: str, now: float) -> None:
-        self._lost.count += 1
-        if jobs := self._lost.take(now):
+        self._lost.count += players
+        if lost := self._lost.take(now):
             _log.warning(
                 "the end of a job is unknown (job %s: %s): the events of %s count as delivered without confirmation, "
-                "and are not sent again. Look in Gameball's dashboard, and check with `gameball-async doctor --bulk`. "
-                "%s so far.",
+                "and are not sent again. Look in Gameball's dashboard, and check with `gameball-async doctor --bulk`.",
                 number,
                 why,
-                counted(players, "player"),
-                counted(jobs, "such job"),
-                extra=fields("job_lost", cause=why, players=players),
+                counted(lost, "player"),
+                extra=fields("job_lost", cause=why, players=lost),
             )
 
     def _after_settling(self, now: float) -> None:

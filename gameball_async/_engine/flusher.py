@@ -134,7 +134,7 @@ class Flusher:
         self.bulk = BulkSender(
             batching=batching,
             endpoint=endpoint,
-            single_rate=pacing.rate,
+            single=pacing,
             buffer=self.buffer,
             storage=self.storage,
             breaker=self.breaker,

@@ -294,7 +294,7 @@ async def test_a_stopped_job_leaves_unknown_what_it_does_not_list() -> None:
             for receipt in receipts:
                 with pytest.raises(OutcomeUnknown, match="was stopped"):
                     await receipt
-            with pytest.raises(JobError, match="may go on"):
+            with pytest.raises(JobError, match="may continue"):
                 await gameball.stop_job(4711)
         assert len(sandbox.jobs) == 1
         assert single(sandbox) == []
