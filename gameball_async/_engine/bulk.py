@@ -343,8 +343,8 @@ class BulkSender:
             if answer.status not in _NO_SUCH_PATH:
                 break
         raise JobError(
-            f"job {number} may continue: Gameball did not confirm that it stops ({answer.summary}). Try again, or look in "
-            "Gameball's dashboard.",
+            f"job {number} may continue: Gameball did not confirm that it stops ({answer.summary}). Try again, or look "
+            "in Gameball's dashboard.",
             status=answer.status,
             code=answer.code,
         )

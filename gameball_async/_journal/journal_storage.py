@@ -358,11 +358,11 @@ class JournalStorage(Storage):
         by_segment: defaultdict[int, list[SealRecord]] = defaultdict(list)
         for batch in batches:
             by_segment[batch.segment].append(SealRecord(batch.seqs, batch.mobile, batch.email, job))
-        # of this call: the completion of an earlier, cancelled one must not count
-        recorded = [anyio.Event() for _ in by_segment]
-        for event, (segment, records) in zip(recorded, by_segment.items(), strict=True):
-            self._writer.seal(segment, records, event.set)
-        for event in recorded:
+        waits: list[anyio.Event] = []  # of this call: the completion of an earlier, cancelled one must not count
+        for segment, records in by_segment.items():
+            waits.append(anyio.Event())
+            self._writer.seal(segment, records, waits[-1].set)
+        for event in waits:
             await event.wait()
 
     def retry(self, batch: Batch) -> None:
