@@ -144,7 +144,7 @@ _GUARDS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 # ---------------------------------------------------------------- the page's data
 
 MOST_RECORDS = 100
-MOST_JOBS = 20
+MOST_JOBS = 10
 MOST_PLAYERS = 50
 MOST_HELD = 200
 _MOST_NAMES = 12

@@ -73,12 +73,12 @@ def test_the_latest_jobs_are_sent_the_latest_first(sandbox: Sandbox, http: httpx
     assert shown[1]["finished"] >= message["jobs"][1]["accepted"]
 
 
-def test_a_message_has_at_most_twenty_jobs_and_counts_all(http: httpx.Client, sandbox: Sandbox) -> None:
+def test_a_message_has_at_most_ten_jobs_and_counts_all(http: httpx.Client, sandbox: Sandbox) -> None:
     ids = [job_of(http, item("p")) for _ in range(25)]
     with listening(sandbox) as news:
         message = news.next()
 
-    assert [job["id"] for job in message["jobs"]] == ids[:4:-1]
+    assert [job["id"] for job in message["jobs"]] == ids[:14:-1]
     assert message["jobCount"] == 25
 
 

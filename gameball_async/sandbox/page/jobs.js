@@ -8,6 +8,7 @@ let shown = [];
 export function showJobs({ jobs, jobCount }, now) {
   const body = byId("job-rows");
   byId("jobs-panel").hidden = jobCount === 0;
+  document.querySelector("main").classList.toggle("with-jobs", jobCount > 0);
   setText(byId("jobs-shown"), jobCount > jobs.length ? `The latest ${jobs.length} of ${count(jobCount)}.` : "");
   shown = jobs;
   while (body.children.length > jobs.length) {
