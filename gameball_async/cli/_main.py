@@ -20,6 +20,7 @@ from ._options import (
     client_options,
     examples,
     keep_words_whole,
+    mode_option,
     pacing_options,
     parsed,
     read_keys,
@@ -113,13 +114,7 @@ def app() -> None:
     help="Where to save the progress of the run. [default: FILE.progress; none for a pipe]",
 )
 @click.option("--resume", is_flag=True, help="Continue where the last run of these files stopped.")
-@click.option(
-    "--mode",
-    type=click.Choice(["single", "bulk", "auto"]),
-    default="single",
-    show_default=True,
-    help="One player per request; or up to 1,000, which needs v4 and both keys; auto uses both.",
-)
+@mode_option
 @client_options(consequence="rejects the row")
 def send_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
     """Send the events in FILES, NDJSON or CSV, plain or gzip; - is standard input.

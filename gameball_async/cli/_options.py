@@ -102,6 +102,20 @@ def _access_options(command: _Command, api_version: str) -> _Command:
     )
 
 
+def mode_option(command: _Command) -> _Command:
+    """Add the option for single and bulk requests."""
+    return with_options(
+        command,
+        click.option(
+            "--mode",
+            type=click.Choice(["single", "bulk", "auto"]),
+            default="single",
+            show_default=True,
+            help="One player per request; or up to 1,000, which needs v4 and both keys; auto uses both.",
+        ),
+    )
+
+
 def pacing_options(command: _Command) -> _Command:
     """Add the options for the rate limit."""
     return with_options(

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from .. import RateLimit, Retry
+from .. import Batching, RateLimit, Retry
 from .._log import counted
 from ._options import (
     ClientOptions,
     access_options,
     examples,
+    mode_option,
     pacing_options,
     parsed,
     reported_errors,
@@ -62,6 +63,8 @@ _DSN_OPTION = click.option(
     help="The database, as libpq takes it: postgresql://user@host/database. Others see this option in the list of "
     "processes: keep a password in the environment, or in a file that PGPASSFILE names.",
 )
+_MOST_ITEMS = Batching().bulk_items  # Gameball's own limit is the default
+
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 
 
@@ -95,6 +98,7 @@ def relay() -> None:
         "relay run",
         "relay run --share 0.8 --name relay-1 --ready-file relay.ready",
         "relay run --dsn postgresql://relay@db.example.com/shop --log-json",
+        "relay run --mode auto --api-version v4.0",
     ),
 )
 @_DSN_OPTION
@@ -130,6 +134,15 @@ def relay() -> None:
     metavar="DURATION",
     help="The age of an event from which on it is a dead letter instead of being retried. [default: 24h]",
 )
+@mode_option
+@click.option(
+    "--bulk-items",
+    type=click.IntRange(1, _MOST_ITEMS),
+    default=_MOST_ITEMS,
+    show_default=True,
+    metavar="COUNT",
+    help="Players in one bulk request, at most.",
+)
 @access_options
 @pacing_options
 @click.option("--no-limits", is_flag=True, help="Send as fast as possible, to a sandbox without limits.")
@@ -149,7 +162,8 @@ def run_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
         from ..outbox import Relay  # noqa: PLC0415 a separate extra
 
         dsn, keys = _required(options["dsn"]), required_keys(options["keys_file"])
-        client = ClientOptions.with_access(options, keys)
+        client = attrs.evolve(ClientOptions.with_access(options, keys), mode=options["mode"])
+        client.check_mode(needs_keys=True)
         retry = Retry(ambiguous=options["ambiguous"])
         if options["give_up_after"] is not None:
             retry = attrs.evolve(retry, give_up_after=options["give_up_after"])
@@ -164,6 +178,7 @@ def run_command(**options: Any) -> None:  # noqa: ANN401 the parsed options
                 lease=options["lease"],
                 name=options["name"],
                 rate=None if options["no_limits"] else RateLimit(**limits),
+                batching=Batching(mode=options["mode"], bulk_items=options["bulk_items"]),
                 retry=retry,
                 **client.address,
             )

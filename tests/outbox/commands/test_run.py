@@ -79,6 +79,36 @@ def test_it_delivers_and_hands_everything_over_at_sigterm(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", ["bulk", "auto"])
+def test_it_delivers_in_bulk_requests_if_it_may(
+    connection: psycopg.Connection,
+    gameball: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+) -> None:
+    monkeypatch.setenv("GAMEBALL_API_VERSION", "v4.0")
+    monkeypatch.setenv("GAMEBALL_SECRET_KEY", "secret-key-0123456789")
+    append(connection, 50)
+    process = started("relay-1", tmp_path, "--mode", mode, "--bulk-items", 4)
+    wait_until(lambda: is_empty(connection))
+    process.interrupt(signal.SIGTERM)
+    assert process.end() == 0
+    assert sum(map(len, gameball.holdings().values())) == 50
+    assert b"Stopped. 50 events delivered in " in process.err
+    items = [request.items for request in gameball.requests if request.route == "batch"]
+    assert (sum(items), max(items, default=0)) == ((50, 4) if mode == "bulk" else (0, 0))
+
+
+def test_bulk_requests_need_v4_and_both_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GAMEBALL_SECRET_KEY", raising=False)
+    arguments = ("relay", "run", "--dsn", "service=none", "--mode", "bulk")
+    for version, words in (("v3.0", "--mode bulk needs bulk requests"), ("v4.0", "--mode bulk needs both keys")):
+        result = invoke(*arguments, "--api-version", version)
+        assert result.exit_code == 2
+        assert words in result.stderr
+
+
 def test_the_next_relay_waits_for_no_lease(connection: psycopg.Connection, gameball: Sandbox, tmp_path: Path) -> None:
     """With a lease of an hour, a takeover would be noticed."""
     first = started("relay-1", tmp_path, "--lease", "3600")
