@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import Any
 
-from gameball_async import Batching, RateLimit, Retry
+from gameball_async import Batching, JobOptions, RateLimit, Retry
 from gameball_async._engine.network import Stream
 from gameball_async.outbox import Relay
 from gameball_async.outbox._outbox_storage import OutboxStorage
@@ -38,6 +38,11 @@ def suspend_once_after(owner: Any, method: str) -> None:
     setattr(owner, method, replacement)
 
 
+def bulk(poll_interval: float) -> Batching:
+    """Bulk requests, whose jobs are looked at this often."""
+    return Batching(mode="bulk", linger=0.01, jobs=JobOptions(poll_interval=poll_interval))
+
+
 SUSPENSIONS = {
     "after the seal": (OutboxStorage, "seal"),
     "before the first byte": (Stream, "_begin_request"),
@@ -48,14 +53,16 @@ SUSPENSIONS = {
 async def main(settings: dict[str, Any]) -> None:
     if where := settings.get("suspend"):
         suspend_once_after(*SUSPENSIONS[where])
-    share = settings.get("share")
+    share, is_bulk = settings.get("share"), "poll_interval" in settings
     relay = Relay(
         settings["dsn"],
         "test-key",
         base_url=settings["url"],
         lease=settings.get("lease", 2.0),
         rate=None if share is None else RateLimit(share=share),
-        batching=Batching(linger=0.01),
+        secret_key="test-secret" if is_bulk else None,
+        api_version="v4.1" if is_bulk else None,
+        batching=bulk(settings["poll_interval"]) if is_bulk else Batching(linger=0.01),
         retry=Retry(initial=0.02, maximum=0.2, ambiguous=settings.get("ambiguous", "resend")),
         timeout=settings.get("timeout", 5.0),
         name=settings.get("name"),
