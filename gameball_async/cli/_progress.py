@@ -93,15 +93,22 @@ def most_requests(seconds: float, windows: Sequence[tuple[int, float]]) -> float
 
 
 class Rate:
-    """Events per second over the last half minute."""
+    """Events per second over the last half minute, from the first progress on: the first job may take a while."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def note(self, now: float, total: int) -> None:
+        if len(self._seen) == 1 and self._seen[0][1] == total:
+            self._seen.clear()
         self._seen.append((now, total))
         while len(self._seen) > 2 and self._seen[1][0] <= now - _MEMORY:  # noqa: PLR2004 two points make a line
             self._seen.popleft()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has been observed for long enough to be meaningful."""
+        return bool(self._seen) and self._seen[-1][0] - self._seen[0][0] >= _EARLIEST
 
     def per_second(self) -> float:
         """Return the rate; 0.0 before there is one."""

@@ -171,6 +171,7 @@ class Run:
         self._has_read_all = False
         self._stall_detector = StallDetector()
         self._rate = Rate()
+        self._is_bulk = False
 
     async def run(self, *greeting: str, on_end: Callable[[RunResult], None] = lambda _: None) -> RunResult:
         """Send everything, or as much as possible."""
@@ -315,6 +316,8 @@ class Run:
     def _progress(self, now: float) -> Progress:
         stats, counts = self._gameball.stats(), self._tracker.counts
         rejected, invalid = counts.rejected - self._rejected_before, counts.invalid - self._invalid_before
+        if stats.bulk is not self._is_bulk:  # another speed from now on
+            self._is_bulk, self._rate = stats.bulk, Rate()
         self._rate.note(now, stats.delivered)
         total = invalid + stats.accepted if self._has_read_all else self._expected()
         left = None if total is None else max(0.0, total - rejected - stats.delivered)
@@ -334,9 +337,13 @@ class Run:
             jobs=stats.jobs,
             rate=eta.rate,
             share=1 - left / total if total and left is not None else None,
-            remaining=None if left is None else eta.remaining(self._windows),
+            remaining=None if left is None or not self._is_predictable(stats) else eta.remaining(self._windows),
             status=self._stall_detector.note(now, stats),
         )
+
+    def _is_predictable(self, stats: Stats) -> bool:
+        """Whether the rate will probably stay; not while `auto` tries whether bulk requests work."""
+        return bool(self._windows) or (self._rate.is_known and (stats.bulk or not stats.jobs))
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

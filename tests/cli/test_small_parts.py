@@ -196,6 +196,17 @@ def test_the_rate_forgets_what_is_older_than_half_a_minute() -> None:
     assert rate.per_second() == pytest.approx(10, rel=0.05)
 
 
+def test_the_rate_begins_with_the_first_progress() -> None:
+    rate = Rate()
+    for second in range(20):
+        rate.note(float(second), 0)
+    assert not rate.is_known
+    for second in range(20, 24):
+        rate.note(float(second), 1000 * (second - 19))
+    assert rate.is_known
+    assert rate.per_second() == 1000
+
+
 # ------------------------------------------------------------------ outlook
 
 STATS = Stats(
