@@ -44,7 +44,7 @@ def defined() -> dict[str, tuple[str, ...]]:
 
 
 def test_the_tree_is_as_it_is_drawn() -> None:
-    assert len(drawn()) == 19
+    assert len(drawn()) == 20
     assert drawn() == defined()
 
 
