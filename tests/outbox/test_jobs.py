@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Any, Self
 
 import anyio
+import attrs
 import psycopg
 import pytest
 
@@ -18,7 +19,7 @@ from gameball_async._core.receipts import Delivered, JobId
 from gameball_async._engine.backends import current_backend
 from gameball_async._engine.storage import StorageCallbacks
 from gameball_async.outbox._outbox_storage import Lease, OutboxStorage, Repeating
-from gameball_async.outbox._port import SHARDS, Changes, SealedBatch
+from gameball_async.outbox._port import SHARDS, Changes, OutboxRow, SealedBatch
 from gameball_async.outbox._postgres import PostgresOutbox
 from gameball_async.outbox._relay import suspension_proof_clock
 
@@ -111,6 +112,10 @@ def outcomes(batches: Sequence[Batch]) -> list[tuple[str, JobId | None, bool]]:
 
 @pytest.mark.parametrize("dies", [False, True], ids=["stopped", "killed"])
 async def test_the_next_owner_follows_the_job(relay_dsn: str, table: psycopg.Connection, *, dies: bool) -> None:
+    await follow(relay_dsn, table, dies=dies)
+
+
+async def follow(relay_dsn: str, table: psycopg.Connection, *, dies: bool) -> None:
     append(table, [("anna", "visit", 1), ("ben", "visit", 2), ("carla", "visit", 3)])
     async with owner(relay_dsn, dies=dies) as first:
         await first.hold(3)
@@ -235,3 +240,71 @@ async def test_a_thousand_batches_are_sealed_and_get_their_job_in_two_statements
         await first.storage.close()
         assert written == [1000, 1000, 0]
     assert (count(table, "gameball_event"), count(table, "gameball_sent")) == (0, 0)
+
+
+# ---------------------------------------------------------------- mutants
+
+_record_job, _retry, _sealed = OutboxStorage.record_job, OutboxStorage.retry, PostgresOutbox.sealed
+_restore = Buffer.restore
+
+
+async def _record_nothing(_: OutboxStorage, __: Sequence[Batch], ___: JobId) -> None:
+    """Let the seals be as they were."""
+
+
+async def _record_one_only(storage: OutboxStorage, batches: Sequence[Batch], job: JobId) -> None:
+    await _record_job(storage, batches[:1], job)
+
+
+async def _remove_the_seals(storage: OutboxStorage, batches: Sequence[Batch], job: JobId) -> None:
+    await _record_job(storage, batches, job)
+    for batch in batches:
+        _retry(storage, batch)
+
+
+async def _read_no_jobs(outbox: PostgresOutbox, shards: Collection[int]) -> list[tuple[SealedBatch, list[OutboxRow]]]:
+    return [(attrs.evolve(sealed, job=None), rows) for sealed, rows in await _sealed(outbox, shards)]
+
+
+async def _read_no_accepted_batches(
+    outbox: PostgresOutbox, shards: Collection[int]
+) -> list[tuple[SealedBatch, list[OutboxRow]]]:
+    return [(sealed, rows) for sealed, rows in await _sealed(outbox, shards) if sealed.job is None]
+
+
+def _restore_as_due(buffer: Buffer, *batch: Any, job: JobId | None) -> Batch:
+    restored = _restore(buffer, *batch)
+    restored.job, restored.ambiguous = job, job is None
+    return restored
+
+
+@pytest.mark.parametrize(
+    ("owner_class", "method", "mutant"),
+    [
+        (OutboxStorage, "record_job", _record_nothing),
+        (OutboxStorage, "record_job", _record_one_only),
+        (OutboxStorage, "record_job", _remove_the_seals),
+        (PostgresOutbox, "sealed", _read_no_jobs),
+        (PostgresOutbox, "sealed", _read_no_accepted_batches),
+        (Buffer, "restore", _restore_as_due),
+    ],
+    ids=[
+        "records no job",
+        "records the job of one batch only",
+        "removes the seals of an accepted job",
+        "forgets jobs at a takeover",
+        "forgets accepted batches at a takeover",
+        "sends the batches of a job again after a takeover",
+    ],
+)
+async def test_a_mutant_is_found(
+    dsn: str,
+    table: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    owner_class: type,
+    method: str,
+    mutant: Callable[..., Any],
+) -> None:
+    monkeypatch.setattr(owner_class, method, mutant)
+    with pytest.RaisesGroup(AssertionError, allow_unwrapped=True, flatten_subgroups=True):
+        await follow(dsn, table, dies=True)
