@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum, auto
@@ -61,11 +62,17 @@ def job_id(content: Mapping[str, object]) -> JobId | None:
             value = fields.get(key)
             if isinstance(value, float) and value.is_integer():
                 value = int(value)
-            if isinstance(value, int) and not isinstance(value, bool):
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _GREATEST_ID:
                 return value
-            if isinstance(value, str) and (text := value.strip()) and "/" not in text:
+            if isinstance(value, str) and _JOB_ID.fullmatch(text := value.strip()):
                 return parsed_job_id(text)
     return None
+
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_][\w.~:=+@-]{0,127}", re.ASCII)
+"""Ids that a path and a text column of PostgreSQL can hold as they are; those documented are numbers."""
+
+_GREATEST_ID = 10**128
 
 
 def parsed_job_id(text: str) -> JobId:

@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import conninfo, errors
 
-from .._core.receipts import JobId
+from .._core.bulk_jobs import parsed_job_id
 from ..errors import ConfigurationError
 from ._port import (
     Changes,
@@ -207,7 +207,7 @@ class PostgresOutbox(OutboxDatabase):
         for shard, player, seqs, mobile, email, job, *event in await self._reader.execute(
             _SEALED, {"shards": list(shards)}
         ):
-            batch = SealedBatch(shard, player, tuple(seqs), mobile, email, None if job is None else _job_of(job))
+            batch = SealedBatch(shard, player, tuple(seqs), mobile, email, None if job is None else parsed_job_id(job))
             batches.setdefault(batch, []).extend(_rows([event]))
         return list(batches.items())
 
@@ -253,11 +253,6 @@ class PostgresOutbox(OutboxDatabase):
     async def close(self) -> None:
         for link in (self._control, self._reader, self._writer):
             await link.close()
-
-
-def _job_of(text: str) -> JobId:
-    """Return a job's id; digits are a number, as in Gameball's answers."""
-    return int(text) if text.isascii() and text.isdecimal() and text == str(int(text)) else text
 
 
 def _renewal(relay: int, lease: float, report: RelayReport) -> dict[str, Any]:
