@@ -55,7 +55,7 @@ def _reward(text: str) -> tuple[str, int]:
         "sandbox --port 0 --no-limits",
         "sandbox --port 0 --ready-file sandbox.env",
         """sandbox --fault '{"kind": "status", "status": 503, "probability": 0.1}'""",
-        """sandbox --jobs '{"latency": [1, 5], "failing_items": 0.01}' --reward place_order=100""",
+        """sandbox --jobs '{"latency": [1, 5]}' --reward place_order=100""",
     ),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")

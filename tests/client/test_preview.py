@@ -260,7 +260,7 @@ async def test_without_an_answer_in_time_a_timeout_error_is_raised() -> None:
 
 async def test_a_timeout_names_the_last_failure() -> None:
     with RawServer(always(response(b"", "503 Service Unavailable"))) as server:
-        async with client(server, timeout=0.5) as gameball:
+        async with client(server, timeout=2) as gameball:
             with pytest.raises(PreviewTimeout, match="the last answer: HTTP 503") as caught:
                 await gameball.preview("player123", {"review": None})
     assert caught.value.status == 503
@@ -272,7 +272,7 @@ async def test_a_timeout_names_the_last_failure() -> None:
 async def test_a_429_to_a_preview_pauses_events_too() -> None:
     limited = response(b"", "429 Too Many Requests", Retry_After="30")
     with RawServer(always(limited)) as server:
-        async with client(server, timeout=0.2) as gameball:
+        async with client(server, timeout=2) as gameball:
             with pytest.raises(PreviewTimeout, match="the last answer: HTTP 429"):
                 await gameball.preview("player123", {"review": None})
             assert gameball.stats().paused_until is not None
@@ -286,7 +286,7 @@ async def test_a_429_to_a_preview_pauses_events_too() -> None:
 async def test_a_pause_for_events_pauses_previews_too() -> None:
     limited = response(b"", "429 Too Many Requests", Retry_After="30")
     with RawServer(TwoAnswers(response(EARNED), limited)) as server:
-        async with client(server, timeout=0.2) as gameball:
+        async with client(server, timeout=2) as gameball:
             await gameball.track("player123", "review")
             await until(lambda: gameball.stats().paused_until)
             with pytest.raises(PreviewTimeout, match="a pause that Gameball asked for"):
