@@ -59,56 +59,60 @@ class CallQueue:
         self._wake = wake
         self._note = note
         self._queue: deque[_PendingCall] = deque()
+        self._later: deque[_PendingCall] = deque()
         self._in_flight = 0
 
-    async def request(self, call: Call, private: Iterable[str | None] = ()) -> Answer:
+    async def request(self, call: Call, private: Iterable[str | None] = (), *, is_urgent: bool = True) -> Answer:
         """Send a call as soon as it may go, and return what the attempt brought.
 
         Args:
             call: what is sent.
             private: what must not appear in the answer's message, besides the keys.
+            is_urgent: whether it goes before those that are not.
 
         Raises:
             LifecycleError: if the client is closed first.
         """
-        pending = _PendingCall(call, private)
-        self._queue.append(pending)
+        pending, queue = _PendingCall(call, private), self._queue if is_urgent else self._later
+        queue.append(pending)
         self._wake.ring()
         try:
             await pending.ended.wait()
         finally:
-            if pending in self._queue:
-                self._queue.remove(pending)
+            if pending in queue:
+                queue.remove(pending)
         if pending.error is not None:
             raise pending.error.with_traceback(None)
         return pending.answer
 
     def end(self, error: LifecycleError) -> None:
         """Fail the calls that were not sent."""
-        while self._queue:
-            pending = self._queue.popleft()
+        while (pending := self._next()) is not None:
             pending.error = error
             pending.ended.set()
 
     def is_due(self, now: float) -> bool:
         """Whether a call is about to be sent, so that a bulk request has to wait."""
-        return bool(self._queue) and self._allowed_at(now) <= now
+        return bool(self._queue or self._later) and self._allowed_at(now) <= now
 
     async def serve(self, delivery: Delivery, backend: Backend, now: Callable[[], float]) -> None:
         """Send calls until cancelled."""
         async with anyio.create_task_group() as tasks:
             while True:
-                if not self._queue or (allowed_at := self._allowed_at(now())) == math.inf:
+                if not (self._queue or self._later) or (allowed_at := self._allowed_at(now())) == math.inf:
                     await self._wake.wait()
                 elif allowed_at > now():
                     with anyio.move_on_after(allowed_at - now()):
                         await self._wake.wait()
-                else:
-                    pending = self._queue.popleft()
+                elif (pending := self._next()) is not None:
                     self._in_flight += 1
                     self._pacing.start(now())
                     pending.is_probe = self._breaker.state is not BreakerState.CLOSED and self._breaker.start()
                     tasks.start_soon(backend.protected(self._send), pending, delivery, now)
+
+    def _next(self) -> _PendingCall | None:
+        queue = self._queue or self._later
+        return queue.popleft() if queue else None
 
     def _allowed_at(self, now: float) -> float:
         if self._in_flight >= _MOST_IN_FLIGHT:

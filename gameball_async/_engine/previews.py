@@ -84,7 +84,7 @@ class Previews:
                 if flusher.settlement.halted is not None:
                     raise flusher.settlement.halted.with_traceback(None)
                 try:
-                    answer = await flusher.calls.request(call, private)
+                    answer = await flusher.calls.request(call, private, is_urgent=False)
                 except ClientClosed:
                     self._lifecycle.check_running()  # the task has perhaps died
                     raise
