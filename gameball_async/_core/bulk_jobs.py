@@ -416,6 +416,10 @@ class AutoMode:
         if self.state is AutoState.ON:
             self._sent.append((now, players))
 
+    def not_sent(self) -> None:
+        """Note that a bulk request was not sent after all."""
+        self._is_proof_sent = False
+
     def not_accepted(self, now: float) -> None:
         """Note that a bulk request was not accepted: a proof is to be given later."""
         if self.state is AutoState.PROVING:

@@ -284,4 +284,6 @@ def joint_outcome(outcomes: Sequence[Outcome]) -> Delivered:
         status=delivered[-1].status,
         attempts=max(outcome.attempts for outcome in delivered),
         maybe_duplicate=any(outcome.maybe_duplicate for outcome in delivered),
+        confirmed=all(outcome.confirmed for outcome in delivered),
+        job=delivered[-1].job,
     )

@@ -269,6 +269,8 @@ class BulkSender:
             self._settlement.note_items(batches, answer, probe=probe, may_halt=may_halt, now=now)
             job = self._conclude(batches, answer, now)
             self._wake.ring()
+            if probe or breaker.state is not BreakerState.CLOSED:
+                self._wake_workers()
             if request is not None:
                 self._reporting.request_ends(request, answer, now)
             self._reporting.log_failed(now)
@@ -306,10 +308,13 @@ class BulkSender:
             before = self._auto.state
             if answer.verdict is Decision.HALT:
                 self._auto.lost(now)
-            elif answer.verdict is not Decision.NOT_SENT:
+            elif answer.verdict is Decision.NOT_SENT:
+                self._auto.not_sent()
+            else:
                 self._auto.not_accepted(now)
             if self._auto.state is not before:
                 self._buffer.let_single_take_items(allowed=True)
+                self._wake_workers()
                 _log.warning(
                     "bulk requests do not work at present (%s): events are sent in single requests.",
                     answer.summary,
@@ -425,7 +430,7 @@ class BulkSender:
             self._log_lost(job.number, unnamed, "some of its items failed, and its status does not say which", now)
         if self._auto is not None:
             before, ready = self._auto.state, self._buffer.ready_items
-            if state is JobState.COMPLETED and (failed < len(job.batches) or failed > PROOF_ITEMS):
+            if state is JobState.COMPLETED and not unnamed and (failed < len(job.batches) or failed > PROOF_ITEMS):
                 self._auto.completed(ready, self.jobs.latency, now)
             else:
                 self._auto.lost(now)

@@ -61,6 +61,7 @@ class CallQueue:
         self._queue: deque[_PendingCall] = deque()
         self._later: deque[_PendingCall] = deque()
         self._in_flight = 0
+        self._starting: dict[_PendingCall, None] = {}  # their tasks have not begun
 
     async def request(self, call: Call, private: Iterable[str | None] = (), *, is_urgent: bool = True) -> Answer:
         """Send a call as soon as it may go, and return what the attempt brought.
@@ -97,18 +98,23 @@ class CallQueue:
 
     async def serve(self, delivery: Delivery, backend: Backend, now: Callable[[], float]) -> None:
         """Send calls until cancelled."""
-        async with anyio.create_task_group() as tasks:
-            while True:
-                if not (self._queue or self._later) or (allowed_at := self._allowed_at(now())) == math.inf:
-                    await self._wake.wait()
-                elif allowed_at > now():
-                    with anyio.move_on_after(allowed_at - now()):
+        try:
+            async with anyio.create_task_group() as tasks:
+                while True:
+                    if not (self._queue or self._later) or (allowed_at := self._allowed_at(now())) == math.inf:
                         await self._wake.wait()
-                elif (pending := self._next()) is not None:
-                    self._in_flight += 1
-                    self._pacing.start(now())
-                    pending.is_probe = self._breaker.state is not BreakerState.CLOSED and self._breaker.start()
-                    tasks.start_soon(backend.protected(self._send), pending, delivery, now)
+                    elif allowed_at > now():
+                        with anyio.move_on_after(allowed_at - now()):
+                            await self._wake.wait()
+                    elif (pending := self._next()) is not None:
+                        self._in_flight += 1
+                        self._starting[pending] = None
+                        self._pacing.start(now())
+                        pending.is_probe = self._breaker.state is not BreakerState.CLOSED and self._breaker.start()
+                        tasks.start_soon(backend.protected(self._send), pending, delivery, now)
+        finally:
+            while self._starting:  # asyncio does not begin a task that is cancelled first
+                self._end(self._starting.popitem()[0], now())
 
     def _next(self) -> _PendingCall | None:
         queue = self._queue or self._later
@@ -121,11 +127,15 @@ class CallQueue:
         return max(self._pacing.free_at(now), now if is_closed else self._breaker.next_request_at())
 
     async def _send(self, pending: _PendingCall, delivery: Delivery, now: Callable[[], float]) -> None:
+        self._starting.pop(pending, None)
         try:
             pending.answer = await delivery.fetch(pending.call, pending.private)
         finally:
-            self._in_flight -= 1
-            self._pacing.finish(now())
-            self._note(pending.answer, probe=pending.is_probe, now=now())
-            pending.ended.set()
-            self._wake.ring()
+            self._end(pending, now())
+
+    def _end(self, pending: _PendingCall, now: float) -> None:
+        self._in_flight -= 1
+        self._pacing.finish(now)
+        self._note(pending.answer, probe=pending.is_probe, now=now)
+        pending.ended.set()
+        self._wake.ring()

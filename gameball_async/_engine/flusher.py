@@ -130,7 +130,7 @@ class Flusher:
         self._others_wake = Notifier()  # of what sends calls and bulk requests
         self._progress = Notifier()
         shared_pacing = shared_pacing or SharedPacing(())
-        self.calls = CallQueue(shared_pacing.calls, self.breaker, self._others_wake, self.settlement.note_call)
+        self.calls = CallQueue(shared_pacing.calls, self.breaker, self._others_wake, self._note_call)
         self.bulk = BulkSender(
             batching=batching,
             endpoint=endpoint,
@@ -364,6 +364,11 @@ class Flusher:
     def _on_refused(self, events: list[Event], error: DeliveryError) -> None:
         self.settlement.report(events, error)
         self.reporting.log_failed(self.now())
+
+    def _note_call(self, answer: Answer, *, probe: bool, now: float) -> None:
+        self.settlement.note_call(answer, probe=probe, now=now)
+        if probe or self.breaker.state is not _CLOSED:
+            self._wake.ring()
 
     def _on_due(self, at: float) -> None:
         if at < self._idle_until:
