@@ -17,6 +17,7 @@ SIMULATION = ROOT / "tests" / "simulation"
 MUTANTS = {
     "Mutants/Promise": SIMULATION,
     "Mutants/Promise of the journal": SIMULATION / "journal",
+    "Mutants/Promise of bulk requests": SIMULATION / "bulk",
     "Mutants/Promise of the outbox": SIMULATION / "outbox",
 }
 """The tables, and where what they list is."""
@@ -77,6 +78,9 @@ def test_the_numbers_are_those_of_the_simulation() -> None:
     assert f"runs {seeds_with_a_journal} seeds of this kind on each of the two loops" in text
     assert f"broken on purpose in {len(mutants(SIMULATION))} ways" in text
     assert f"broken in {len(mutants(SIMULATION / 'journal'))} further ways" in text
+    seeds_in_bulk = ast.literal_eval(assigned(SIMULATION / "bulk" / "test_bulk_seeds.py", "SEEDS"))
+    assert f"runs {seeds_in_bulk} seeds of this kind on each of the two loops" in text
+    assert f"Bulk requests are broken in {len(mutants(SIMULATION / 'bulk'))} ways" in text
     seeds_with_an_outbox = ast.literal_eval(assigned(SIMULATION / "outbox" / "test_outbox_seeds.py", "SEEDS"))
     assert f"runs {seeds_with_an_outbox} seeds of this kind, plus" in text
     assert f"The relay is broken in {len(mutants(SIMULATION / 'outbox'))} ways" in text

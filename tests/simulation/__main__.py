@@ -7,6 +7,7 @@
     python -m tests.simulation --seeds 20000                 many of both kinds, on both loops, from a random seed on
     python -m tests.simulation --seeds 20000 --first 0       the same ones again
     python -m tests.simulation --seeds 20000 --journal       many with a journal
+    python -m tests.simulation --seeds 20000 --mode any      many that send bulk requests; or only "bulk", or "auto"
     python -m tests.simulation --seeds 20000 --outbox        many of relays that share an outbox
     python -m tests.simulation --trace-hash --seeds 500      what is observable of them, compared with the record
 """
@@ -21,7 +22,7 @@ import sys
 from . import traces
 from .loops import BACKENDS
 from .outbox.simulation import BACKEND
-from .soak import CLIENT_KINDS, OUTBOX, run_timed, say, soak
+from .soak import BULK, CLIENT_KINDS, OUTBOX, run_timed, say, soak
 
 MOST_SEEDS = 1_000_000_000
 """A random first seed is below this: short enough to type."""
@@ -34,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     kinds = list(CLIENT_KINDS)
     if options.outbox:
         backends, kinds = [BACKEND], [OUTBOX]
+    elif options.mode:
+        kinds = [BULK[options.mode]]
     elif options.journal:
         kinds = kinds[-1:]
     if options.seed is not None:
@@ -58,6 +61,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="with a journal (default: soak through both kinds of clients)",
     )
+    parser.add_argument("--mode", choices=BULK, help="clients that send bulk requests")
     parser.add_argument("--outbox", action="store_true", help="relays that share an outbox, on asyncio")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per CPU)")
     parser.add_argument("--trace-hash", action="store_true", help="compare what is observable with what is recorded")

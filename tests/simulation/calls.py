@@ -139,6 +139,7 @@ class Calls:
         """Note that the client is being closed."""
         if self.life.closing_from is None:
             self.life.closing_from = self._ledger.settlements
+            self._requests.ending_at = min(self._now(), self._requests.ending_at)
             self._requests.awaits(+1)
             if not self.life.is_started:
                 self._ledger.rebase_clock()
@@ -205,6 +206,8 @@ class Calls:
     def _is_too_large(self, call: Call) -> bool:
         batching = self._plan.batching
         most = min(batching.max_events, batching.buffer_events)
+        if batching.mode == "bulk" and (call.placed[0].asked.mobile or call.placed[0].asked.email):
+            return True  # the items of bulk requests have no contact
         return call.size > batching.max_bytes - 250 or len(call.placed) > most
 
     def check_flushed(self, call: Call) -> None:

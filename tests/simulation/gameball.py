@@ -60,12 +60,13 @@ class SimulatedGameball(httpx.AsyncBaseTransport):
     async def _answer(self, attempt: Attempt, on_written: Callable[[], object]) -> httpx.Response:
         span = self._weather()
         attempt.label = self._drawn(span, attempt)
-        reply = attempt.reply = REPLIES[attempt.label]
+        reply = attempt.reply = self._reply(attempt)
         before, after = (self._random.uniform(*span.latency) for _ in range(2))
         is_late = self._random.random() < 0.5
         await anyio.sleep(before)
         on_written()
         self._requests.arrive(attempt)
+        reply = attempt.reply = self._with_content(attempt, reply)
         if reply.applies:
             self._requests.apply(attempt)
         await anyio.sleep(after)
@@ -76,6 +77,13 @@ class SimulatedGameball(httpx.AsyncBaseTransport):
             raise reply.error("simulated")
         headers = {} if reply.retry_after is None else {"Retry-After": self._retry_after(attempt, reply)}
         return httpx.Response(reply.status or 0, headers=headers, stream=_Content(attempt, reply, self._requests))
+
+    def _reply(self, attempt: Attempt) -> Reply:
+        return REPLIES[attempt.label]
+
+    def _with_content(self, attempt: Attempt, reply: Reply) -> Reply:  # noqa: ARG002 of more than single requests
+        """The reply as it is when the request has arrived."""
+        return reply
 
     def _weather(self) -> Span:
         if self.is_calm or len(self._requests.all) > self._plan.most_requests:

@@ -15,7 +15,7 @@ from gameball_async._core.receipts import Counters, SharedOutcome
 from gameball_async._core.schedule import Schedule
 from gameball_async._engine.flusher import Flusher
 
-_TRANSITIONS = ("take", "settle", "requeue", "split", "drop_oldest", "flush_now", "skip_backoff")
+_TRANSITIONS = ("take", "take_items", "settle", "requeue", "split", "drop_oldest", "flush_now", "skip_backoff")
 
 Look = Callable[[str], None]
 

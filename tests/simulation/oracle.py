@@ -17,12 +17,13 @@ from gameball_async._engine.flusher import Flusher
 from gameball_async._engine.lifecycle import ClientState
 
 from . import loops
+from .bulk.requests import BulkRequests
 from .calls import Calls
 from .hooks import Crash, watch, watch_close
 from .ledger import LONGEST_CONTACT, Ledger, Placed, Trace
 from .pauses import Pauses
 from .plan import Plan
-from .requests import EPSILON, MOST_CONNECTIONS, Requests
+from .requests import EPSILON, Requests
 
 MOST_REQUESTS = 4000
 LONGEST = 3 * 86_400.0
@@ -47,7 +48,7 @@ class Oracle:
         self.failures: list[str] = []
         self.trace = Trace(now)
         self.ledger = Ledger(now, self.fail, self.trace)
-        self.requests = Requests(plan, self.ledger, self.trace, now, self.fail)
+        self.requests = (BulkRequests if plan.jobs else Requests)(plan, self.ledger, self.trace, now, self.fail)
         self.pauses = Pauses(self.fail)
         self.calls = Calls(plan, self.ledger, self.requests, now, self.fail)
         self.life = self.calls.life
@@ -108,18 +109,25 @@ class Oracle:
                 self._flushed_at = self.now()
             return
         self.ledger.collect()
+        self.requests.collect()
         self.ledger.check(self.gameball.stats())
         self._check_bounds()
-        if transition == "take":
+        if transition in ("take", "take_items"):
             self._take()
 
     def _take(self) -> None:
         self._takes += 1
-        if self._takes % 8 == 0 and count_tasks() > self._tasks_before + OWN_TASKS + self.plan.most_tasks:
+        if self._takes % 8 == 0 and count_tasks() > self._tasks_before + self._own_tasks + self.plan.most_tasks:
             self.fail(f"there are {count_tasks()} tasks\n{loops.who_waits()}")
         if self.plan.ending == "crash" and self._takes == self.plan.crash_after:
             self.life.is_killed = True
+            self.requests.ending_at = min(self.now(), self.requests.ending_at)
             raise Crash
+
+    @property
+    def _own_tasks(self) -> int:
+        """Tasks of the client, at most: with bulk requests also their senders, and one for each job at most."""
+        return OWN_TASKS + (15 + 2 * self.requests.numbers["jobs"] if self.plan.jobs else 0)
 
     def _check_bounds(self) -> None:
         stats, batching = self.gameball.stats(), self.plan.batching
@@ -127,15 +135,15 @@ class Oracle:
         is_one_request = len({placed.asked.player for placed in self.ledger.pending.values()}) == 1
         if stats.buffered_events > batching.buffer_events or (stats.buffered_bytes > most and not is_one_request):
             self.fail(f"the buffer holds too much: {stats}")
-        if stats.in_flight != len(self.requests.in_flight) and not self.failures:
+        if stats.in_flight != self.requests.in_flight_count and not self.failures:
             self._check_in_flight(stats.in_flight)
         if len(self.requests.all) > MOST_REQUESTS or self.now() > loops.START + LONGEST:
             self.fail("the simulation does not come to an end")
 
     def _check_in_flight(self, told: int) -> None:
         """Between a batch's taking and its request there is an instant, and so between its answer and its end."""
-        if abs(told - len(self.requests.in_flight)) > 1:
-            self.fail(f"stats say in_flight={told}, the truth is {len(self.requests.in_flight)}")
+        if abs(told - (truth := self.requests.in_flight_count)) > 1:
+            self.fail(f"stats say in_flight={told}, the truth is {truth}")
 
     # ---------------------------------------------------------------- when nothing is ready
 
@@ -144,6 +152,7 @@ class Oracle:
         if self._gameball is None or self.failures:
             return
         self.ledger.collect()
+        self.requests.collect()
         self._observe_stats()
         self.life.is_dead |= self.life.is_killed
         if self.life.is_killed and self.state is ClientState.RUNNING:
@@ -171,12 +180,13 @@ class Oracle:
     def _check_hurried(self) -> None:
         """What a flush or a close found waiting for its linger or backoff went at once, if it may go at all."""
         requests, now = self.requests, self.now()
-        is_free = len(requests.in_flight) < MOST_CONNECTIONS and requests._has_slot(now)
-        is_closed = self.flusher.breaker.state is BreakerState.CLOSED and not self.flusher.storage.is_persistent
-        if not (is_free and is_closed) or requests._keeps_distance(now):
+        if self.flusher.breaker.state is not BreakerState.CLOSED or self.flusher.storage.is_persistent:
+            return
+        if not self.requests.may_go(now):
             return
         for player, queue in self.ledger.queues.items():
-            if queue and player not in requests.in_flight and self._was_flushed(queue[0]):
+            is_waiting = queue and player not in requests.in_flight and self._was_flushed(queue[0])
+            if is_waiting and requests.may_go(now, player):
                 self.fail(f"event {queue[0].asked.number} waits on after a flush or a close")
 
     def _was_flushed(self, placed: Placed) -> bool:
@@ -184,13 +194,8 @@ class Oracle:
         return ended_at is not None and ended_at < self._flushed_at - EPSILON
 
     def _check_told_numbers(self) -> None:
-        stats, told = self.gameball.stats(), self.requests
-        truth = {
-            "in_flight": len(told.in_flight),
-            "requests": len(told.all),
-            "retries": sum(attempt.tries > 1 for attempt in told.all),
-        }
-        for account, expected in truth.items():
+        stats = self.gameball.stats()
+        for account, expected in self.requests.numbers.items():
             if getattr(stats, account) != expected:
                 self.fail(f"stats say {account}={getattr(stats, account)}, the truth is {expected}")
 

@@ -56,6 +56,7 @@ class Pauses:
         self._has_reason |= any(
             attempt.pause is not None or attempt.meaning in (Meaning.LIMITED, Meaning.HALT) for attempt in attempts
         )
+        attempts = [attempt for attempt in attempts if attempt.placed or attempt.is_probe]  # not a look at a job
         failing = {attempt.player for attempt in attempts if attempt.meaning in _TROUBLED}
         self._failing |= failing
         self._has_reason |= len(self._failing) >= OUTAGE_PLAYERS

@@ -13,6 +13,10 @@ from gameball_async import Batching, RateLimit, Retry
 from .replies import GROUPS, REPLIES, Meaning
 
 Ending = Literal["drain", "flush", "close", "cancel", "crash", "unstarted"]
+Fate = Literal["completes", "fails", "is stopped", "never ends", "vanishes", "unnamed"]
+"""What becomes of a job; unnamed: it completes, and says how many items failed but not which."""
+
+Vocabulary = Literal["openapi", "tutorial", "capitalised"]
 Callback = Literal["none", "plain", "slow", "raises", "tracks", "awaits"]
 
 
@@ -93,6 +97,33 @@ class Close:
 
 
 @attrs.frozen(kw_only=True)
+class JobPlan:
+    """How Gameball processes bulk requests.
+
+    Attributes:
+        latency: seconds that a job takes.
+        fates: the odds of each fate.
+        failing: the share of items that fail.
+        halfway: the share of those whose events are applied all the same.
+        is_strict: whether a bulk request with an invalid event is refused as a whole; else only its item fails.
+        ids: how job ids look.
+        vocabulary: of a job's status.
+        live: which paths of a job's status exist.
+        polls: the odds of each answer to a question for a status, in bad weather.
+    """
+
+    latency: tuple[float, float]
+    fates: tuple[tuple[Fate, float], ...]
+    failing: float
+    halfway: float
+    is_strict: bool
+    ids: Literal["numbers", "digits", "texts"]
+    vocabulary: Vocabulary
+    live: frozenset[str]
+    polls: tuple[tuple[str, float], ...]
+
+
+@attrs.frozen(kw_only=True)
 class Plan:
     """Everything that a seed decides.
 
@@ -109,6 +140,7 @@ class Plan:
         killed_after: seconds from the close to the cancellation of the flusher's task, if that is how it ends; None if
             that comes first.
         crash_after: batches taken until the flusher crashes, if that is how it ends.
+        jobs: how bulk requests are processed; None if the client sends none.
     """
 
     seed: int
@@ -133,6 +165,7 @@ class Plan:
     starts: tuple[Cancel | None, ...]
     killed_after: float | None
     crash_after: int
+    jobs: JobPlan | None = None
 
     @property
     def most_tasks(self) -> int:
@@ -142,7 +175,7 @@ class Plan:
 
 def make_plan(seed: int) -> Plan:
     """The plan of a seed."""
-    return _Planner(seed).plan()
+    return Planner(seed).plan()
 
 
 FAULTS = {
@@ -161,7 +194,9 @@ _ENDINGS: dict[Ending, int] = {"drain": 40, "flush": 10, "close": 24, "cancel": 
 """How the client's life ends, by weight."""
 
 
-class _Planner:
+class Planner:
+    """Draws a plan."""
+
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._random = Random(seed)

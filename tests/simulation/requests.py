@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -85,11 +86,26 @@ class Requests:
         self.halted_until = 0.0
         self.probes_by = 0.0
         self.hurried_at = -1.0
-        self.is_clean = True
         self.is_over = False
+        self.ending_at = math.inf
         self.flusher: Flusher | None = None
         self._awaiting = 0
         self._awaiting_changed: set[float] = set()
+
+    @property
+    def on_the_wire(self) -> Sequence[Attempt]:
+        """The requests that have no answer yet."""
+        return tuple(self.in_flight.values())
+
+    @property
+    def in_flight_count(self) -> int:
+        """Requests with events that have no answer yet."""
+        return len(self.in_flight)
+
+    @property
+    def singles_in_flight(self) -> int:
+        """Those of them that are for one player."""
+        return self.in_flight_count
 
     def awaits(self, change: int) -> None:
         """Note that so many more calls wait for every outcome; what ends at this very instant may see either."""
@@ -162,7 +178,7 @@ class Requests:
             self._fail(f"#{attempt.number} has {len(attempt.body)} bytes")
         if attempt.player in self.in_flight:
             self._fail(f"#{attempt.number}: two requests in flight for {attempt.player}")
-        if len(self.in_flight) >= MOST_CONNECTIONS:
+        if self.singles_in_flight >= MOST_CONNECTIONS:
             self._fail(f"#{attempt.number}: more than {MOST_CONNECTIONS} requests in flight")
 
     def _check_contacts(self, attempt: Attempt, fields: Mapping[str, Any]) -> None:
@@ -212,15 +228,18 @@ class Requests:
         return last.ended - last.placed[0].accepted_at > self._plan.retry.give_up_after + EPSILON
 
     def _check_time(self, attempt: Attempt) -> None:
+        self._check_pause(attempt)
+        last: Attempt | None = attempt.placed[0].last
+        if last is not None and attempt.started < self.earliest_retry(last) - EPSILON:
+            self._fail(f"#{attempt.number} starts before the backoff of #{last.number} is over")
+
+    def _check_pause(self, attempt: Attempt) -> None:
         if attempt.started < self.paused_until - EPSILON:
             self._fail(f"#{attempt.number} starts in a pause that lasts until {self.paused_until:.4f}")
         if attempt.started < self.halted_until - EPSILON:
             self._fail(f"#{attempt.number} starts before {self.halted_until:.4f} although the client is refused")
-        if attempt.is_probe and any(other.is_probe for other in self.in_flight.values()):
+        if attempt.is_probe and any(other.is_probe for other in self.on_the_wire):
             self._fail(f"#{attempt.number} is a second probe at once")
-        last: Attempt | None = attempt.placed[0].last
-        if last is not None and attempt.started < self.earliest_retry(last) - EPSILON:
-            self._fail(f"#{attempt.number} starts before the backoff of #{last.number} is over")
 
     def earliest_retry(self, last: Attempt) -> float:
         """When an attempt may be repeated at the earliest."""
@@ -272,15 +291,25 @@ class Requests:
         self._trace.note("ended", f"#{attempt.number}", attempt.label, attempt.meaning.name)
         if self.in_flight.get(attempt.player) is attempt:
             del self.in_flight[attempt.player]
-        self.is_clean &= meaning is Meaning.DELIVERED
         if attempt.meaning in UNSETTLED:
             for placed in attempt.placed:
                 placed.unsettled_attempt = True
+        if attempt.reply is not None and meaning is attempt.reply.meaning:
+            attempt.solo_failures += attempt.reply.solo_failures
+        self._note_server(attempt, meaning, now)
+
+    def _note_server(self, attempt: Attempt, meaning: Meaning, now: float) -> None:
+        """Note what the end of a request says about the server."""
         if self._is_halted:  # only the answer of a working server ends a halt; after any other end comes the next probe
             self.probes_by = max(self.probes_by, now + HALT_PAUSE)
         if attempt.reply is not None and meaning is attempt.reply.meaning:
-            attempt.solo_failures += attempt.reply.solo_failures
             self._note_pause(attempt, meaning, now)
+
+    def collect(self) -> None:
+        """Note which events got their outcome."""
+
+    def on_log(self, message: str) -> None:
+        """Note what the client has logged."""
 
     def _with_timeout(self, attempt: Attempt, meaning: Meaning) -> Meaning:
         """Given up by its own timeout, a request is ambiguous and not interrupted."""
@@ -316,7 +345,7 @@ class Requests:
         breaker, now = self.flusher.breaker, self._now()
         if breaker.until > now + max(LONGEST_PAUSE, self._plan.retry.maximum) + EPSILON:
             self._fail(f"the client pauses until {breaker.until:.4f}")
-        if len(self.in_flight) >= MOST_CONNECTIONS or not self._has_slot(now) or self._keeps_distance(now):
+        if not self.may_go(now):
             return
         if breaker.state is not BreakerState.CLOSED and (self.in_flight or self.is_closing_halted):
             return
@@ -325,6 +354,19 @@ class Requests:
                 due_at = max(self._due_at(queue[0]), breaker.until)
                 if now > due_at + EPSILON:
                     self._fail(f"event {queue[0].asked.number} is due since {due_at:.4f}, and nobody sends it")
+
+    def may_go(self, now: float, player: str | None = None) -> bool:  # noqa: ARG002 of more than single requests
+        """Whether connections and pacing let another request go, with this player's oldest event."""
+        return self.in_flight_count < MOST_CONNECTIONS and self._has_slot(now) and not self._keeps_distance(now)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """What the client has to say in its stats about requests."""
+        return {
+            "in_flight": self.in_flight_count,
+            "requests": len(self.all),
+            "retries": sum(attempt.tries > 1 for attempt in self.all),
+        }
 
     @property
     def is_closing_halted(self) -> bool:

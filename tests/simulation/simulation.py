@@ -19,6 +19,9 @@ from gameball_async import AsyncGameball, FlusherDied
 from gameball_async._engine.delivery import Delivery
 
 from . import loops
+from .bulk.gameball import BulkGameball
+from .bulk.plan import Mode, make_bulk_plan
+from .bulk.requests import BulkRequests
 from .gameball import EPOCH, SimulatedGameball, SimulatedTransport
 from .hooks import determined, finalizers
 from .ledger import Trace
@@ -36,6 +39,7 @@ class Result:
         trace: what happened.
         events: how many were accepted.
         requests: how many were sent.
+        options: of the command that shows it again, beside seed and loop.
     """
 
     seed: int
@@ -44,11 +48,12 @@ class Result:
     trace: Trace
     events: int
     requests: int
+    options: str = ""
 
     @property
     def replay(self) -> str:
         """The command that shows it again."""
-        return f"python -m tests.simulation --seed {self.seed} --backend {self.backend}"
+        return f"python -m tests.simulation --seed {self.seed} --backend {self.backend}{self.options}"
 
     @property
     def headline(self) -> str:
@@ -66,6 +71,12 @@ def simulate(seed: int, backend: str, plan: Plan | None = None) -> Result:
     simulation.run()
     oracle = simulation.oracle
     return Result(seed, backend, oracle.failures, oracle.trace, len(oracle.ledger.accepted), len(oracle.requests.all))
+
+
+def simulate_bulk(seed: int, backend: str, mode: Mode | None = None) -> Result:
+    """Run one seed of a client that sends bulk requests on one loop."""
+    result = simulate(seed, backend, make_bulk_plan(seed, mode))
+    return attrs.evolve(result, options=f" --mode {mode or 'any'}")
 
 
 class _Simulation:
@@ -95,7 +106,7 @@ class _Simulation:
         """Play the plan from start to end, or to the first finding."""
         seed = self._plan.seed
         with ExitStack() as patches:
-            patches.enter_context(_logged(self._users.on_log))
+            patches.enter_context(_logged(self._users.on_log, logging.INFO if self._plan.jobs else logging.NOTSET))
             patches.enter_context(determined(seed, lambda: EPOCH + self._keeper.now))
             patches.enter_context(mock.patch.object(Delivery, "_new_transport", self._new_transport))
             if self._plan.finalizers:
@@ -115,7 +126,7 @@ class _Simulation:
 
     async def _main(self) -> None:
         with anyio.CancelScope() as self._scope:
-            self._server = SimulatedGameball(self._plan, self.oracle.requests)
+            self._server = self._new_server()
             async with self._new_http_client() as http_client:
                 self.oracle.watch(self._client(None if self._plan.own_pool else http_client))
                 await self._play()
@@ -123,11 +134,19 @@ class _Simulation:
                 await self.oracle.check_end()
         self._keeper.is_over = True
 
+    def _new_server(self) -> SimulatedGameball:
+        requests = self.oracle.requests
+        return (
+            BulkGameball(self._plan, requests)
+            if isinstance(requests, BulkRequests)
+            else SimulatedGameball(self._plan, requests)
+        )
+
     def _client(self, http_client: httpx.AsyncClient | None) -> AsyncGameball:
         plan = self._plan
         return AsyncGameball(
             "key",
-            secret_key="secret" if plan.api_version == "v4.1" else "",
+            secret_key="secret" if plan.api_version == "v4.1" or plan.jobs else "",
             api_version=plan.api_version,
             base_url="http://gameball.invalid",
             batching=plan.batching,
@@ -229,7 +248,7 @@ class _Simulation:
 
 
 @contextmanager
-def _logged(emit: Callable[[logging.LogRecord], None]) -> Generator[None]:
+def _logged(emit: Callable[[logging.LogRecord], None], level: int = logging.NOTSET) -> Generator[None]:
     """Give the client's log records to the simulation, and to nobody else."""
 
     class Handler(logging.Handler):
@@ -239,8 +258,10 @@ def _logged(emit: Callable[[logging.LogRecord], None]) -> Generator[None]:
     log, handler = logging.getLogger("gameball_async"), Handler()
     log.addHandler(handler)
     propagates, log.propagate = log.propagate, False
+    log.setLevel(level)
     try:
         yield
     finally:
         log.removeHandler(handler)
         log.propagate = propagates
+        log.setLevel(logging.NOTSET)

@@ -8,11 +8,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import FrameType
 
 from .journal.simulation import simulate_journal
 from .outbox.simulation import simulate_outbox
-from .simulation import Result, simulate
+from .simulation import Result, simulate, simulate_bulk
 
 CHUNK = 20
 """Seeds that a process takes at once."""
@@ -29,7 +30,18 @@ CLIENT_KINDS: dict[str, Callable[[int, str], Result]] = {
 
 OUTBOX = "of an outbox"
 
-KINDS = CLIENT_KINDS | {OUTBOX: simulate_outbox}
+BULK = {
+    "any": "with bulk requests",
+    "bulk": "in bulk mode",
+    "auto": "in auto mode",
+}
+"""The simulations of clients that send bulk requests, by what the command line calls them."""
+
+KINDS = (
+    CLIENT_KINDS
+    | {OUTBOX: simulate_outbox, BULK["any"]: simulate_bulk}
+    | {BULK["bulk"]: partial(simulate_bulk, mode="bulk"), BULK["auto"]: partial(simulate_bulk, mode="auto")}
+)
 """All simulations."""
 
 

@@ -203,6 +203,7 @@ class Users:
     def on_log(self, record: logging.LogRecord) -> None:
         """Track from a logging handler."""
         self._oracle.trace.note("log", record.getMessage())
+        self._oracle.requests.on_log(record.getMessage())
         if self._plan.logging:
             self.track_now("operations")
 
