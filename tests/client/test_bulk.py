@@ -475,6 +475,17 @@ async def test_the_observer_sees_requests_of_many_players_and_their_jobs() -> No
     ]
 
 
+async def test_an_observer_that_raises_harms_no_job(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Observer):
+        def on_job(self, client: ObservedClient, report: JobReport) -> None:  # noqa: ARG002 the observer's signature
+            raise ValueError
+
+    with serving() as sandbox:
+        async with client(sandbox, observer=Broken()) as gameball:
+            assert (await (await gameball.track("player", "review"))).confirmed
+    assert sum("on_job raised ValueError" in record.message for record in caplog.records) == 1
+
+
 async def test_a_cancelled_flusher_leaves_jobs_to_the_close() -> None:
     with serving(JobSettings(latency=0.3)) as sandbox:
         gameball, receipts = client(sandbox, TOGETHER), list[Receipt]()
