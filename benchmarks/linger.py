@@ -55,7 +55,8 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
 
-def _run(main: Coroutine[object, object, Figures]) -> Figures:
+def run_in_virtual_time(main: Coroutine[object, object, Figures]) -> Figures:
+    """Run a coroutine in a loop that never waits for its timers."""
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
         return runner.run(main)
 
@@ -115,7 +116,7 @@ async def _visits(rate: float, linger: float, gap: float, seconds: float) -> Fig
 def _measured(setting: Setting, linger: float, gap: float) -> Figures:
     figures: Figures = {}
     for rate in RATES:
-        of_rate = _run(_visits(rate, linger, gap, setting.of(_MEASURED, least=2)))
+        of_rate = run_in_virtual_time(_visits(rate, linger, gap, setting.of(_MEASURED, least=2)))
         figures |= {f"{figure} at {rate}": value for figure, value in of_rate.items()}
     return figures
 
