@@ -211,6 +211,7 @@ class BulkJob(msgspec.Struct, eq=False):
         progress: see `JobStatus`.
         misses: looks in a row at which no status was found.
         looks: looks so far.
+        is_early: whether the first look comes before its end is expected.
     """
 
     number: JobId
@@ -222,14 +223,16 @@ class BulkJob(msgspec.Struct, eq=False):
     progress: float = 0.0
     misses: int = 0
     looks: int = 0
+    is_early: bool = False
 
 
 _AGE_SHARE = 0.05
 """The share of a job's age between two looks: it is noticed at most that much later than it ends, and a job of ten
 minutes takes a handful of looks."""
 
-_FIRST_LOOK = 0.9
-"""The first look comes after this share of the expected time: later ones would never find that jobs became faster."""
+_EARLY_LOOK = 0.9
+"""The first look at one in four jobs comes after this share of the expected time, that at the others after all of it:
+without an earlier one it would never be found that jobs became faster, and each early one costs another look."""
 
 _SMOOTHING = 0.3
 """The weight of the latest job in the expected time."""
@@ -243,15 +246,18 @@ class FollowedJobs:
 
     Attributes:
         latency: seconds from acceptance to completion, as expected from earlier jobs; 0.0 before there were any.
+        looks: how many looks a job takes.
     """
 
     def __init__(self, poll_interval: float) -> None:
         self.latency = 0.0
+        self.looks = 1.0
         self._poll_interval = poll_interval
         self._jobs: dict[JobId, BulkJob] = {}
         self._looks: list[tuple[float, int, BulkJob]] = []  # a heap; some entries are stale
         self._look_of: dict[JobId, int] = {}
         self._numbers = itertools.count()
+        self._followed = 0
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -265,8 +271,13 @@ class FollowedJobs:
             known.batches.update({batch.player_unique_id: batch for batch in batches})
             return known
         job = BulkJob(number, {batch.player_unique_id: batch for batch in batches}, now, now, status=status)
+        self._followed += 1
+        job.is_early = not self._followed % 4
+        expected = (_EARLY_LOOK if job.is_early else 1.0) * self.latency
+        if not self.latency and self._jobs:  # none has ended yet
+            expected = now - next(iter(self._jobs.values())).accepted_at
         self._jobs[number] = job
-        self._look_at(job, now + max(self._poll_interval, _FIRST_LOOK * self.latency))
+        self._look_at(job, now + max(self._poll_interval, expected))
         return job
 
     def resume(self, number: JobId, batch: Batch, now: float) -> None:
@@ -281,9 +292,10 @@ class FollowedJobs:
         self._jobs.pop(job.number, None)
         self._look_of.pop(job.number, None)
         if job.is_ours:
-            # one that has ended by its first look may have taken any shorter time
-            seconds = (now - job.accepted_at) * (1.0 if job.looks > 1 else 0.5)
+            # one that has ended by an early look may have taken any shorter time
+            seconds = (now - job.accepted_at) * (0.5 if job.is_early and job.looks == 1 else 1.0)
             self.latency += (seconds - self.latency) * (_SMOOTHING if self.latency else 1.0)
+            self.looks += (max(job.looks, 1) - self.looks) * _SMOOTHING
 
     def look_again(self, job: BulkJob, now: float, *, is_awaited: bool = False) -> None:
         """Plan the next look at a job that has not ended; sooner if a flush or a close waits for it."""
@@ -341,6 +353,10 @@ PROOF_ITEMS = 10
 SHORTEST_WAIT = 10.0
 """Seconds of single requests that may wait before bulk requests are worth it, at least."""
 
+_SERVED = 0.9
+"""The share of what single requests can serve below which they are enough: with more of it players would have to wait
+for each other. With half of it, 30 players per second after a burst stayed in jobs of a minute."""
+
 DISTRUST = 600.0
 """Seconds after a lost job during which no bulk request is sent."""
 
@@ -391,7 +407,7 @@ class AutoMode:
         return self.state
 
     def _least(self) -> float:
-        return self.rate * SHORTEST_WAIT / 2
+        return _SERVED * self.rate * SHORTEST_WAIT
 
     def _demand(self, ready: int, now: float) -> int:
         """The players that single requests would have had to serve in the latest seconds."""

@@ -93,6 +93,36 @@ class Spacing:
         self._next = now + self._distance
 
 
+class LeakyBucket:
+    """Keeps requests to a rate in the long run; a few may follow at once after a quiet time, or after a late start.
+
+    Args:
+        interval: seconds of one request.
+        burst: requests that may follow at once.
+
+    Attributes:
+        cost: for how many requests each of them counts.
+    """
+
+    def __init__(self, interval: float, burst: int) -> None:
+        self.cost = 1.0
+        self._burst = burst
+        self._empty_at = -math.inf
+        self.resize(interval)
+
+    def resize(self, interval: float) -> None:
+        """Change the rate."""
+        self._interval = interval
+
+    def free_at(self) -> float:
+        """When the next request may start."""
+        return self._empty_at - (self._burst - 1) * self._interval * self.cost
+
+    def start(self, now: float) -> None:
+        """Note that a request starts."""
+        self._empty_at = max(self._empty_at, now) + self._interval * self.cost
+
+
 class Pacing:
     """The windows of a rate limit, and the spacing in them.
 
@@ -135,30 +165,46 @@ def _rate(limits: Sequence[tuple[int, float]]) -> float:
 class SharedPacing:
     """The limits that bulk requests and all calls share: each of the two may use two thirds of every window.
 
-    A job needs at least one look at its status, so a third for those, as a fixed part, would let jobs pile up.
+    A job needs at least one look at its status, so a third for those, as a fixed part, would let jobs pile up. Bulk
+    requests are spread over what the looks at their jobs leave: else small ones use up a window, and the next ones wait
+    for it.
 
     Args:
         limits: (requests, seconds) of each window; without any, nothing is paced.
 
     Attributes:
         bulk: the part of bulk requests.
+        jobs: spreads them; its cost is how many requests each job takes.
         calls: the part of everything else.
     """
 
     def __init__(self, limits: Sequence[tuple[int, float]]) -> None:
         self._total = Pacing(limits)
         self._parts = [Pacing(_two_thirds(limits)) for _ in range(2)]
-        self.bulk, self.calls = (PacedPart(self._total, part) for part in self._parts)
+        self.jobs = LeakyBucket(_per_request(limits), _JOBS_AT_ONCE)
+        self.jobs.cost = 2.0
+        self.bulk = PacedPart(self._total, self._parts[0], self.jobs)
+        self.calls = PacedPart(self._total, self._parts[1])
 
     def resize(self, limits: Sequence[tuple[int, float]]) -> None:
         """Change the limits; what was sent counts on."""
         self._total.resize(limits)
         for part in self._parts:
             part.resize(_two_thirds(limits))
+        self.jobs.resize(_per_request(limits))
 
 
 def _two_thirds(limits: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     return [(math.ceil(2 * requests / 3), seconds) for requests, seconds in limits]
+
+
+_JOBS_AT_ONCE = 4
+"""Bulk requests that may follow at once."""
+
+
+def _per_request(limits: Sequence[tuple[int, float]]) -> float:
+    """Seconds in which the limits allow one request, in the long run."""
+    return max((seconds / requests for requests, seconds in limits if requests), default=0.0)
 
 
 class PacedPart:
@@ -167,23 +213,33 @@ class PacedPart:
     Args:
         total: the limits.
         part: those of this part, which are paced by the windows alone.
+        bucket: spreads the requests of this part, if they are spread.
     """
 
-    def __init__(self, total: Pacing, part: Pacing) -> None:
+    def __init__(self, total: Pacing, part: Pacing, bucket: LeakyBucket | None = None) -> None:
         self._total = total
         self._part = part
+        self._bucket = bucket
 
     def free_at(self, now: float) -> float:
         """When a request may start: at once if not above `now`; `inf`: not before one completes."""
         total, part = self._total, self._part
         if total.windows is None or part.windows is None:
             return now
-        return max(total.windows.free_at(now), part.windows.free_at(now), total.spacing.free_at())
+        free_at = max(total.windows.free_at(now), part.windows.free_at(now), total.spacing.free_at())
+        return free_at if self._bucket is None else max(free_at, self._bucket.free_at())
+
+    def cost_each(self, requests: float) -> None:
+        """Spread the requests of this part as if each of them took several."""
+        if self._bucket is not None:
+            self._bucket.cost = requests
 
     def start(self, now: float) -> None:
         """Note that a request starts."""
         self._total.start(now)
         self._part.start(now)
+        if self._bucket is not None:
+            self._bucket.start(now)
 
     def finish(self, now: float) -> None:
         """Note that a request completed, however it ended."""

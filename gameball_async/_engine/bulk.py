@@ -485,6 +485,7 @@ class BulkSender:
             )
 
     def _after_settling(self, now: float) -> None:
+        self._pacing.cost_each(1 + self.jobs.looks)
         self._storage.refill()
         self._wake.ring()
         self._reporting.log_failed(now)

@@ -7,6 +7,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -22,7 +23,9 @@ from gameball_async._core.pacing import (
     OUTAGE_PLAYERS,
     BreakerState,
     CircuitBreaker,
+    LeakyBucket,
     RateWindows,
+    SharedPacing,
     Spacing,
 )
 
@@ -552,3 +555,50 @@ def test_old_answers_are_not_counted_as_probes() -> None:
     tripped.finish(ServerHealth.PAUSE, "player", probe=False, now=1.0, pause=1.0)
 
     assert tripped.failed_probes == before
+
+
+# ---------------------------------------------------------------- bulk requests and calls
+
+
+def test_bulk_requests_are_spread_over_what_the_looks_at_their_jobs_leave() -> None:
+    shared = SharedPacing([(30, 1.0), (360, 30.0)])
+    shared.bulk.cost_each(3.0)
+    now, starts, looks = 0.0, list[float](), list[float]()
+    while now < 300.0:
+        if looks and looks[0] <= now and shared.calls.free_at(now) <= now:
+            looks.pop(0)
+            shared.calls.start(now)
+            shared.calls.finish(now)
+        elif shared.bulk.free_at(now) <= now:
+            starts.append(now)
+            shared.bulk.start(now)
+            shared.bulk.finish(now)
+            looks += [now + 1.0, now + 2.0]
+            looks.sort()
+        else:
+            now = math.nextafter(min(shared.bulk.free_at(now), shared.calls.free_at(now) + 0.01, now + 0.01), math.inf)
+    longest = max(later - earlier for earlier, later in pairwise(starts[10:]))
+    assert longest < 0.5  # without it the 30 s are used up in a part of them, and nothing starts in the rest
+    assert len(starts) >= 0.97 * 300 * 12 / 3
+
+
+def test_a_leaky_bucket_lets_a_few_go_at_once_and_makes_up_for_a_late_start() -> None:
+    bucket = LeakyBucket(1.0, burst=3)
+    for _ in range(3):
+        assert bucket.free_at() <= 10.0
+        bucket.start(10.0)
+    assert bucket.free_at() == 11.0
+    bucket.start(11.9)
+    assert bucket.free_at() == 12.0
+    bucket.cost = 2.0
+    bucket.start(12.0)
+    bucket.start(12.0)
+    assert bucket.free_at() == 14.0
+
+
+def test_without_limits_bulk_requests_are_not_paced() -> None:
+    shared = SharedPacing(())
+    shared.bulk.cost_each(5.0)
+    for _ in range(100):
+        assert shared.bulk.free_at(1.0) == 1.0
+        shared.bulk.start(1.0)

@@ -1,0 +1,369 @@
+"""What the status of a job says, when jobs are looked at, and when `auto` sends bulk requests."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from gameball_async._core.batch import new_batch
+from gameball_async._core.bulk_jobs import (
+    DISTRUST,
+    PROOF_ITEMS,
+    SHORTEST_WAIT,
+    AutoMode,
+    AutoState,
+    EndedJob,
+    FollowedJobs,
+    ItemOutcome,
+    job_id,
+    parsed_job_id,
+    read_status,
+)
+from gameball_async._core.stats import JobState
+
+CONFIRMED, FAILED, UNKNOWN, UNNAMED = (
+    ItemOutcome.CONFIRMED,
+    ItemOutcome.FAILED,
+    ItemOutcome.UNKNOWN,
+    ItemOutcome.UNNAMED,
+)
+
+# ---------------------------------------------------------------- the id of a job
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"jobId": 123}, 123),
+        ({"jobId": 0}, 0),
+        ({"JobId": 123.0}, 123),
+        ({"jobid": "123"}, 123),
+        ({"batchId": "0123"}, "0123"),
+        ({"batchId": " b-1 "}, "b-1"),
+        ({"id": 5}, 5),
+        ({"data": {"jobId": 5}}, 5),
+        ({"success": True, "response": {"batchId": "x"}}, "x"),
+        ({"jobId": True}, None),
+        ({"jobId": None}, None),
+        ({"jobId": 1.5}, None),
+        ({"jobId": ""}, None),
+        ({"jobId": "a/b"}, None),
+        ({"jobId": ["1"]}, None),
+        ({}, None),
+        ({"data": 3}, None),
+    ],
+)
+def test_the_id_of_a_job_is_found_in_many_shapes(content: dict[str, Any], expected: object) -> None:
+    assert job_id(content) == expected
+
+
+def test_digits_are_a_number_if_nothing_is_lost() -> None:
+    assert [parsed_job_id(text) for text in ("7", "007", "7a", "٣")] == [7, "007", "7a", "٣"]
+
+
+# ---------------------------------------------------------------- its status
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("pending", None),
+        ("processing", None),
+        ("queued", None),
+        ("Running", None),
+        ("no word of theirs", None),
+        ("completed", JobState.COMPLETED),
+        ("Completed", JobState.COMPLETED),
+        (" COMPLETED ", JobState.COMPLETED),
+        ("failed", JobState.FAILED),
+        ("stopped", JobState.STOPPED),
+        ("cancelled", JobState.STOPPED),
+    ],
+)
+def test_the_words_of_both_vocabularies_are_read_in_any_case(word: str, state: JobState | None) -> None:
+    status = read_status({"Status": word})
+    assert status is not None
+    assert status.state is state
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"status": None}, {"status": ""}, {"status": 3}, {"message": "x"}, {"data": []}]
+)
+def test_what_is_no_status_is_none(content: dict[str, Any]) -> None:
+    assert read_status(content) is None
+
+
+def test_the_status_of_the_reference_is_read() -> None:
+    status = read_status(
+        {
+            "batchId": "1",
+            "status": "completed",
+            "progress": 100,
+            "totalItems": 3,
+            "processedItems": 3,
+            "failedItems": 1,
+            "results": [{"customerId": "a", "status": "success"}, {"customerId": 7, "status": "success"}],
+            "errors": [{"customerId": "b", "message": "no"}],
+        }
+    )
+    assert status is not None
+    assert (status.state, status.failed, status.succeeded) == (JobState.COMPLETED, {"b"}, {"a", "7"})
+    assert (status.failed_count, status.progress) == (1, 103)
+
+
+def test_the_status_of_the_tutorial_is_read() -> None:
+    status = read_status(
+        {
+            "operation": "events",
+            "status": "completed",
+            "errorCount": 1,
+            "totalCount": 2,
+            "finishedCount": 2,
+            "response": {
+                "successful": [{"customerId": "a", "message": "ok"}],
+                "failed": [{"customerId": "b", "error": "no"}],
+            },
+        }
+    )
+    assert status is not None
+    assert (status.failed, status.succeeded, status.failed_count, status.progress) == ({"b"}, {"a"}, 1, 2)
+
+
+def test_a_tutorials_job_that_runs_has_no_response_yet() -> None:
+    status = read_status({"status": "running", "response": None, "finishedCount": 4})
+    assert status is not None
+    assert (status.state, status.progress, status.failed_count) == (None, 4, 0)
+
+
+@pytest.mark.parametrize("damaged", [None, 3, "x", {"a": 1}, [3, None, "x", {"customerId": True}, {}]])
+@pytest.mark.parametrize("key", ["results", "errors", "response", "failedItems", "progress"])
+def test_damaged_parts_are_left_out(key: str, damaged: object) -> None:
+    status = read_status({"status": "completed", key: damaged})
+    assert status is not None
+    assert (status.state, status.failed, status.succeeded) == (JobState.COMPLETED, frozenset(), frozenset())
+
+
+def test_numbers_that_are_none_count_nothing() -> None:
+    status = read_status({"status": "completed", "failedItems": math.nan, "progress": math.inf, "errorCount": True})
+    assert status is not None
+    assert (status.failed_count, status.progress) == (0, 0)
+
+
+@pytest.mark.parametrize("item", [{"status": "Failed"}, {"success": False}, {"error": "no"}])
+def test_a_result_may_say_that_its_item_failed(item: dict[str, Any]) -> None:
+    status = read_status({"status": "completed", "results": [{"customerId": "a", **item}]})
+    assert status is not None
+    assert (status.failed, status.failed_count) == ({"a"}, 1)
+
+
+def test_an_item_that_is_in_both_lists_has_failed() -> None:
+    both = {"status": "completed", "results": [{"customerId": "a"}], "errors": [{"customerId": "a"}]}
+    status = read_status(both)
+    assert status is not None
+    assert (status.failed, status.succeeded) == ({"a"}, frozenset())
+
+
+# ---------------------------------------------------------------- what it means for the items
+
+
+@pytest.mark.parametrize(
+    ("content", "players", "outcomes"),
+    [
+        ({"status": "completed"}, "ab", {"a": CONFIRMED, "b": CONFIRMED}),
+        ({"status": "completed", "errors": [{"customerId": "b"}]}, "ab", {"a": CONFIRMED, "b": FAILED}),
+        ({"status": "completed", "failedItems": 1}, "ab", {"a": UNNAMED, "b": UNNAMED}),
+        (
+            {"status": "completed", "failedItems": 2, "errors": [{"customerId": "b"}]},
+            "abc",
+            {"a": UNNAMED, "b": FAILED},
+        ),
+        (
+            {"status": "completed", "failedItems": 1, "results": [{"customerId": "a"}]},
+            "ab",
+            {"a": CONFIRMED, "b": FAILED},
+        ),
+        ({"status": "failed"}, "ab", {"a": FAILED, "b": FAILED}),
+        ({"status": "failed", "results": [{"customerId": "a"}]}, "ab", {"a": CONFIRMED, "b": FAILED}),
+        ({"status": "stopped", "results": [{"customerId": "a"}]}, "ab", {"a": CONFIRMED, "b": UNKNOWN}),
+        ({"status": "completed", "errors": [{"customerId": "z"}]}, "ab", {"a": UNNAMED, "b": UNNAMED}),
+    ],
+)
+def test_what_a_status_says_of_each_item(
+    content: dict[str, Any], players: str, outcomes: dict[str, ItemOutcome]
+) -> None:
+    status = read_status(content)
+    assert status is not None
+    ended = EndedJob(status, players, is_whole=True)
+    assert {player: ended.of(player) for player in outcomes} == outcomes
+
+
+def test_a_failed_item_of_a_job_may_be_one_that_another_process_has_settled() -> None:
+    status = read_status({"status": "completed", "failedItems": 1, "errors": [{"customerId": "z"}]})
+    assert status is not None
+    assert EndedJob(status, "ab", is_whole=False).of("a") is CONFIRMED
+
+
+# ---------------------------------------------------------------- when jobs are looked at
+
+
+def followed(jobs: FollowedJobs, number: int, now: float) -> Any:
+    return jobs.follow(number, [new_batch(number, f"player{number}", 10, now, 0)], 200, now)
+
+
+def end(jobs: FollowedJobs, number: int, begun: float, latency: float) -> int:
+    """Follow a job that takes so long; returns how many looks it took."""
+    job = followed(jobs, number, begun)
+    while True:
+        at = jobs.next_look_at()
+        assert list(jobs.due(at)) == [job]
+        if at >= begun + latency:
+            jobs.remove(job, at)
+            return int(job.looks)
+        jobs.look_again(job, at)
+
+
+def test_the_first_job_is_looked_at_at_once_and_then_less_and_less() -> None:
+    jobs = FollowedJobs(1.0)
+    looks = end(jobs, 1, 0.0, 600.0)
+    assert 60 < looks < 100
+    assert 600 <= jobs.latency <= 630
+
+
+def test_once_the_time_of_jobs_is_known_a_look_or_two_is_enough() -> None:
+    jobs = FollowedJobs(1.0)
+    end(jobs, 0, 0.0, 10.0)
+    looks = [end(jobs, number, 100.0 * number, 10.0) for number in range(1, 41)]
+    assert max(looks) <= 2
+    assert sum(looks) <= 1.5 * len(looks)
+    assert jobs.looks < 2
+
+
+@pytest.mark.parametrize("latency", [4.0, 100.0])
+def test_jobs_that_became_faster_or_slower_are_noticed(latency: float) -> None:
+    jobs = FollowedJobs(1.0)
+    end(jobs, 0, 0.0, 10.0)
+    for number in range(1, 80):
+        end(jobs, number, 1000.0 * number, latency)
+    assert 0.7 * latency <= jobs.latency <= 1.25 * latency
+
+
+def test_before_any_has_ended_a_job_is_not_looked_at_before_it_is_as_old_as_the_oldest_was() -> None:
+    jobs = FollowedJobs(1.0)
+    first = followed(jobs, 1, 0.0)
+    assert list(jobs.due(1.0)) == [first]
+    jobs.look_again(first, 1.0)
+    later = followed(jobs, 2, 50.0)
+    assert list(jobs.due(99.0)) == [first]
+    assert list(jobs.due(100.0)) == [later]
+
+
+def test_one_that_is_awaited_is_looked_at_at_each_interval() -> None:
+    jobs = FollowedJobs(1.0)
+    job = followed(jobs, 1, 0.0)
+    list(jobs.due(1.0))
+    jobs.look_again(job, 500.0, is_awaited=True)
+    assert jobs.next_look_at() == 501.0
+
+
+def test_a_job_that_was_removed_is_not_looked_at() -> None:
+    jobs = FollowedJobs(1.0)
+    job = followed(jobs, 1, 0.0)
+    jobs.remove(job, 0.5)
+    assert (jobs.next_look_at(), len(jobs), list(jobs)) == (math.inf, 0, [])
+
+
+def test_an_id_that_is_used_again_is_one_job_with_all_items() -> None:
+    jobs = FollowedJobs(1.0)
+    first = followed(jobs, 1, 0.0)
+    second = jobs.follow(1, [new_batch(2, "another", 10, 0.0, 0)], 200, 0.5)
+    assert second is first
+    assert set(first.batches) == {"player1", "another"}
+
+
+def test_a_job_of_an_earlier_process_says_nothing_about_the_time_of_jobs() -> None:
+    jobs = FollowedJobs(1.0)
+    jobs.resume(1, new_batch(1, "player1", 10, 0.0, 0), 5.0)
+    jobs.resume(1, new_batch(2, "player2", 10, 0.0, 0), 5.0)
+    (job,) = jobs.due(5.0)
+    assert set(job.batches) == {"player1", "player2"}
+    jobs.remove(job, 500.0)
+    assert jobs.latency == 0.0
+
+
+# ---------------------------------------------------------------- auto
+
+RATE = 40.0
+
+
+def proven() -> AutoMode:
+    auto = AutoMode(RATE, 1000)
+    auto.look(10**6, 0.0, 0.0)
+    auto.sent(PROOF_ITEMS, 0.0)
+    auto.completed(10**6, 1.0, 1.0)
+    assert auto.state is AutoState.ON
+    return auto
+
+
+def test_it_tries_a_small_job_when_more_players_wait_than_single_requests_serve_soon() -> None:
+    auto = AutoMode(RATE, 1000)
+    assert auto.look(400, 0.0, 0.0) is AutoState.OFF
+    assert auto.most_items == 0
+    assert auto.look(401, 0.0, 0.0) is AutoState.PROVING
+    assert auto.most_items == PROOF_ITEMS
+    auto.sent(PROOF_ITEMS, 0.0)
+    assert auto.most_items == 0
+
+
+def test_jobs_that_take_long_need_more_players_to_be_worth_it() -> None:
+    auto = AutoMode(RATE, 1000)
+    assert auto.threshold(60.0) == 2400
+    assert auto.look(2400, 60.0, 0.0) is AutoState.OFF
+    assert auto.look(2401, 60.0, 0.0) is AutoState.PROVING
+
+
+def test_a_completed_job_switches_it_on_if_it_is_still_worth_it() -> None:
+    assert proven().most_items == 1000
+    auto = AutoMode(RATE, 1000)
+    auto.look(500, 0.0, 0.0)
+    auto.sent(PROOF_ITEMS, 0.0)
+    auto.completed(300, 1.0, 1.0)
+    assert auto.state is AutoState.OFF
+    assert auto.look(500, 1.0, 2.0) is AutoState.ON
+
+
+@pytest.mark.parametrize(
+    ("players_per_second", "state"), [(30, AutoState.OFF), (35, AutoState.OFF), (38, AutoState.ON)]
+)
+def test_it_switches_off_when_single_requests_serve_what_comes(players_per_second: int, state: AutoState) -> None:
+    auto = proven()
+    for second in range(2, 40):
+        auto.sent(players_per_second, float(second))
+        auto.look(0, 60.0, float(second))
+        if auto.state is AutoState.OFF:
+            break
+    assert auto.state is state
+
+
+def test_it_stays_on_for_ten_seconds_at_least() -> None:
+    auto = proven()
+    assert auto.look(0, 1.0, SHORTEST_WAIT - 0.1) is AutoState.ON
+    assert auto.look(0, 1.0, SHORTEST_WAIT + 1.0) is AutoState.OFF
+
+
+def test_a_proof_that_is_not_accepted_is_tried_again_later() -> None:
+    auto = AutoMode(RATE, 1000)
+    auto.look(500, 0.0, 0.0)
+    auto.sent(PROOF_ITEMS, 0.0)
+    auto.not_accepted(1.0)
+    assert auto.look(500, 0.0, 1.0 + SHORTEST_WAIT - 0.1) is AutoState.OFF
+    assert auto.look(500, 0.0, 1.0 + SHORTEST_WAIT) is AutoState.PROVING
+    assert auto.most_items == PROOF_ITEMS
+
+
+def test_a_lost_job_switches_it_off_for_long_and_takes_a_new_proof() -> None:
+    auto = proven()
+    auto.lost(100.0)
+    assert auto.look(10**6, 1.0, 100.0 + DISTRUST - 1) is AutoState.OFF
+    assert auto.look(10**6, 1.0, 100.0 + DISTRUST) is AutoState.PROVING
