@@ -38,7 +38,7 @@ PEERS = ("segment-analytics-python", "AsyncPosthog")
 LATENCY = (0.05, 0.25)
 
 _GROUP = 50
-_SECRET = "any"
+_SECRET = "any"  # noqa: S105 any will do
 _TICK = 0.001
 
 

@@ -109,7 +109,7 @@ def test_the_status_of_the_reference_is_read() -> None:
         }
     )
     assert status is not None
-    assert (status.state, status.failed, status.succeeded) == (JobState.COMPLETED, {"b"}, {"a", "7"})
+    assert (status.state, status.failed, status.succeeded) == (JobState.COMPLETED, frozenset("b"), frozenset("a7"))
     assert (status.failed_count, status.progress) == (1, 103)
 
 
@@ -128,7 +128,12 @@ def test_the_status_of_the_tutorial_is_read() -> None:
         }
     )
     assert status is not None
-    assert (status.failed, status.succeeded, status.failed_count, status.progress) == ({"b"}, {"a"}, 1, 2)
+    assert (status.failed, status.succeeded, status.failed_count, status.progress) == (
+        frozenset("b"),
+        frozenset("a"),
+        1,
+        2.0,
+    )
 
 
 def test_a_tutorials_job_that_runs_has_no_response_yet() -> None:
@@ -155,14 +160,14 @@ def test_numbers_that_are_none_count_nothing() -> None:
 def test_a_result_may_say_that_its_item_failed(item: dict[str, Any]) -> None:
     status = read_status({"status": "completed", "results": [{"customerId": "a", **item}]})
     assert status is not None
-    assert (status.failed, status.failed_count) == ({"a"}, 1)
+    assert (status.failed, status.failed_count) == (frozenset("a"), 1)
 
 
 def test_an_item_that_is_in_both_lists_has_failed() -> None:
     both = {"status": "completed", "results": [{"customerId": "a"}], "errors": [{"customerId": "a"}]}
     status = read_status(both)
     assert status is not None
-    assert (status.failed, status.succeeded) == ({"a"}, frozenset())
+    assert (status.failed, status.succeeded) == (frozenset("a"), frozenset[str]())
 
 
 # ---------------------------------------------------------------- what it means for the items
