@@ -211,6 +211,7 @@ class BulkJob(msgspec.Struct, eq=False):
         progress: see `JobStatus`.
         misses: looks in a row at which no status was found.
         looks: looks so far.
+        looked_at: when the latest look began.
         is_early: whether the first look comes before its end is expected.
     """
 
@@ -223,6 +224,7 @@ class BulkJob(msgspec.Struct, eq=False):
     progress: float = 0.0
     misses: int = 0
     looks: int = 0
+    looked_at: float = -math.inf
     is_early: bool = False
 
 
@@ -303,7 +305,7 @@ class FollowedJobs:
         self._look_at(job, now + max(self._poll_interval, share))
 
     def look_soon(self, now: float, *, at_all: bool = False) -> None:
-        """Look at the jobs that wait for their next look now.
+        """Look at the jobs that wait for their next look as soon as that may be.
 
         Args:
             now: the present time.
@@ -311,7 +313,13 @@ class FollowedJobs:
         """
         for job in self:
             if at_all or job.number in self._look_of:
-                self._look_at(job, now)
+                self._look_at(job, max(now, job.looked_at + self._poll_interval))
+
+    def clear(self) -> None:
+        """Follow no job any more."""
+        self._jobs.clear()
+        self._looks.clear()
+        self._look_of.clear()
 
     def next_look_at(self) -> float:
         """When the next job is to be looked at; `inf` without one."""
@@ -326,6 +334,7 @@ class FollowedJobs:
             job = heapq.heappop(self._looks)[2]
             del self._look_of[job.number]
             job.looks += 1
+            job.looked_at = now
             yield job
 
     def _look_at(self, job: BulkJob, at: float) -> None:

@@ -227,7 +227,12 @@ class PacedPart:
         if total.windows is None or part.windows is None:
             return now
         free_at = max(total.windows.free_at(now), part.windows.free_at(now), total.spacing.free_at())
-        return free_at if self._bucket is None else max(free_at, self._bucket.free_at())
+        return max(free_at, self.spread_until)
+
+    @property
+    def spread_until(self) -> float:
+        """Until when no request of this part starts, for it is spread."""
+        return -math.inf if self._bucket is None else self._bucket.free_at()
 
     def cost_each(self, requests: float) -> None:
         """Spread the requests of this part as if each of them took several."""

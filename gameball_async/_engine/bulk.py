@@ -141,6 +141,7 @@ class BulkSender:
         self._divided = LogThrottle()
         self._turn: anyio.Lock
         settlement.on_job_resumed = self._resume
+        settlement.on_jobs_given_up = self.jobs.clear
         buffer.let_single_take_items(allowed=self._auto is not None)
 
     @property

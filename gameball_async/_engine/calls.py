@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MOST_IN_FLIGHT = 8
 """CallQueue in flight at once; at 100 ms of latency these are more than the documented limits allow."""
 
+_NOT_SENT = Answer(verdict=Decision.NOT_SENT)
 _INTERRUPTED = Answer(verdict=Decision.INTERRUPTED, words="the request was cancelled on its way")
 
 
@@ -37,6 +38,7 @@ class NoteAnswer(Protocol):
 class _PendingCall:
     call: Call
     private: Iterable[str | None]
+    queue: deque[_PendingCall]
     is_probe: bool = attrs.field(default=False, init=False)
     ended: anyio.Event = attrs.field(factory=anyio.Event, init=False)
     answer: Answer = attrs.field(default=_INTERRUPTED, init=False)
@@ -74,7 +76,8 @@ class CallQueue:
         Raises:
             LifecycleError: if the client is closed first.
         """
-        pending, queue = _PendingCall(call, private), self._queue if is_urgent else self._later
+        queue = self._queue if is_urgent else self._later
+        pending = _PendingCall(call, private, queue)
         queue.append(pending)
         self._wake.ring()
         try:
@@ -128,10 +131,21 @@ class CallQueue:
 
     async def _send(self, pending: _PendingCall, delivery: Delivery, now: Callable[[], float]) -> None:
         self._starting.pop(pending, None)
+        is_open = self._breaker.state is BreakerState.CLOSED or (pending.is_probe and self._breaker.until <= now())
+        if not is_open:  # it tripped since, or its pause got longer
+            self._put_back(pending, now())
+            return
         try:
             pending.answer = await delivery.fetch(pending.call, pending.private)
         finally:
             self._end(pending, now())
+
+    def _put_back(self, pending: _PendingCall, now: float) -> None:
+        self._in_flight -= 1
+        self._pacing.finish(now)
+        self._note(_NOT_SENT, probe=pending.is_probe, now=now)
+        pending.queue.appendleft(pending)
+        self._wake.ring()
 
     def _end(self, pending: _PendingCall, now: float) -> None:
         self._in_flight -= 1

@@ -55,9 +55,11 @@ class Settlement:
         undelivered: the events that failed since then.
         successes: requests that have succeeded.
         on_job_resumed: called with a job that an earlier process has sent, and one of its batches.
+        on_jobs_given_up: called when the items of all unfinished jobs have been settled without confirmation.
     """
 
     on_job_resumed: Callable[[JobId, Batch, float], object]
+    on_jobs_given_up: Callable[[], object]
 
     def __init__(
         self,
@@ -145,8 +147,9 @@ class Settlement:
             return
         before = self._breaker.state
         pause = self._backoff.pause(answer, self._breaker.failed_probes)
-        # not every account has previews, so a call that Gameball refuses does not mean that it refuses events
-        health = ServerHealth.NONE if answer.health is ServerHealth.HALT else answer.health
+        health = answer.health
+        if health is ServerHealth.HALT and before is not BreakerState.HALTED:
+            health = ServerHealth.NONE  # not every account has previews or jobs: events may be welcome
         self._breaker.finish(health, None, probe=probe, now=now, pause=pause)
         if self._breaker.state is not before:
             self._on_breaker_change(answer, now)
@@ -365,6 +368,7 @@ class Settlement:
                 reason_text = why if self.halted is not None else _because(why, failure)
                 self.fail(batch, Dropped(f"{reason_text}: {_AGAIN}", reason=reason, last_failure=failure), now)
         if unconfirmed:
+            self.on_jobs_given_up()
             self._reporting.log.unconfirmed(unconfirmed)
 
 

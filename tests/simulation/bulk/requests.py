@@ -166,9 +166,11 @@ class BulkRequests(BulkStarts):
         return is_limited or not self._sends_bulk
 
     def _may_have_contact(self, player: str) -> bool:
-        """Whether a contact may have joined the batch of a player's oldest event."""
+        """Whether a contact may have joined the batch of a player's oldest event; parts of a split keep it."""
         queue = self._ledger.queues[player]
-        return any(placed.asked.mobile is not None or placed.asked.email is not None for placed in queue)
+        last = queue[0].last
+        batch = [*queue, *(() if last is None else last.placed)]
+        return any(placed.asked.mobile is not None or placed.asked.email is not None for placed in batch)
 
     @property
     def _sends_bulk(self) -> bool:
@@ -185,7 +187,13 @@ class BulkRequests(BulkStarts):
         return True
 
     def _has_other_slot(self, now: float) -> bool:
-        """Whether the rate lets another bulk request go; half of it, as the rest may be left for polls."""
+        """Whether the rate lets another bulk request go; half of it, as the rest may be left for polls.
+
+        How the client spreads its bulk requests is its own matter; that it does not wait for too long is checked when
+        everything has to arrive.
+        """
+        if self.flusher is not None and self.flusher.bulk._pacing.spread_until > now:
+            return False
         others = sum(type(request) is not Attempt for request in self._open)
         for most, seconds in self._plan.rate.others() if self._plan.rate else ():
             recent = len(self._other_ends) - bisect_right(self._other_ends, now - seconds - EPSILON)
