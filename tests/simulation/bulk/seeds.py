@@ -2,5 +2,14 @@
 
 from __future__ import annotations
 
-FAILED: dict[int, str] = {}
+FAILED: dict[int, str] = {
+    16: "a look at a job that was the probe halted the client when the job was missing; `send` lost the job",
+    6: "a probe by a bulk request did not wake single requests",
+    9: "likewise",
+    1168: "after slow jobs, fast ones were looked at late for dozens of rounds",
+    700021: "after a close that gave up jobs, stats() still counted them",
+    700048: "the oracle did not know that the parts of a split batch keep its contact",
+    700111: "a call was sent in a pause that had begun since its turn came",
+    700232: "a close after a cancelled flusher looked at a job again at once",
+}
 """What was wrong, by seed."""
