@@ -289,10 +289,14 @@ class FollowedJobs:
             self._look_at(job, now)
         job.batches[batch.player_unique_id] = batch
 
-    def remove(self, job: BulkJob, now: float) -> None:
-        """Stop following a job; one that was completed says how long jobs take."""
+    def drop(self, job: BulkJob) -> None:
+        """Stop following a job whose end will not be known."""
         self._jobs.pop(job.number, None)
         self._look_of.pop(job.number, None)
+
+    def remove(self, job: BulkJob, now: float) -> None:
+        """Stop following a job that has ended: it says how long jobs take."""
+        self.drop(job)
         if job.is_ours:
             # one that has ended by an early look may have taken any shorter time
             seconds = (now - job.accepted_at) * (0.5 if job.is_early and job.looks == 1 else 1.0)

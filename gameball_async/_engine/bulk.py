@@ -458,7 +458,7 @@ class BulkSender:
     def _lose(self, job: BulkJob, why: str) -> None:
         """Settle the items of a job whose end will not be known."""
         now = self._now()
-        self.jobs.remove(job, now)
+        self.jobs.drop(job)
         for batch in job.batches.values():
             self._settlement.deliver_unconfirmed(batch, job.number, job.status, now)
         self._on_lost(job.number, len(job.batches), why, now)

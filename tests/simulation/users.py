@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from gameball_async import CloseReport, DeliveryError, Event, GameballError
+from gameball_async import CloseReport, Delivered, DeliveryError, Event, GameballError
 
 from .awaits import interrupted
 from .calls import Call, Kind
@@ -129,8 +129,8 @@ class Users:
         events = {track.name: track.metadata for track in send.events}
         with self._calling("send", placed):
             delivered = await self._oracle.gameball.send(player, events, mobile=mobile, email=email)
-            if delivered not in [event.outcome for event in placed]:
-                self._oracle.fail(f"send returned {delivered}, which none of its events has")
+            if not _is_joint(delivered, [event.outcome for event in placed]):
+                self._oracle.fail(f"send returned {delivered}, which is not what its events have")
 
     async def flush(self, timeout: float | None) -> None:  # noqa: ASYNC109 the call's own
         """Flush what is pending."""
@@ -260,6 +260,18 @@ class Users:
 
 
 # -------------------------------------------------------------------- cancelling
+
+
+def _is_joint(delivered: Delivered, outcomes: Sequence[object]) -> bool:
+    """Whether an outcome is true of events that were sent together, whose request may have been split since."""
+    each = [outcome for outcome in outcomes if isinstance(outcome, Delivered)]
+    return (
+        len(each) == len(outcomes)
+        and delivered.attempts == max(outcome.attempts for outcome in each)
+        and delivered.maybe_duplicate == any(outcome.maybe_duplicate for outcome in each)
+        and delivered.confirmed == all(outcome.confirmed for outcome in each)
+        and any((delivered.status, delivered.job) == (outcome.status, outcome.job) for outcome in each)
+    )
 
 
 async def _cancelled(call: Callable[[], Awaitable[None]], cancel: Cancel) -> None:

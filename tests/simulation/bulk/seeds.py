@@ -11,5 +11,7 @@ FAILED: dict[int, str] = {
     700048: "the oracle did not know that the parts of a split batch keep its contact",
     700111: "a call was sent in a pause that had begun since its turn came",
     700232: "a close after a cancelled flusher looked at a job again at once",
+    1000084: "jobs that were lost after ten minutes counted as jobs that take ten minutes",
+    1000183: "the oracle took `send` of events that were split to return the outcome of one of them",
 }
 """What was wrong, by seed."""
