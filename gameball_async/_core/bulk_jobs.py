@@ -23,12 +23,14 @@ from .stats import JobState
 # ---------------------------------------------------------------- what Gameball says
 
 _ENDED = {
-    **dict.fromkeys(("completed", "complete", "done", "finished", "success", "succeeded"), JobState.COMPLETED),
-    **dict.fromkeys(("failed", "failure", "error"), JobState.FAILED),
+    **dict.fromkeys(("completed", "complete", "done", "finished"), JobState.COMPLETED),
+    "failed": JobState.FAILED,
     **dict.fromkeys(("stopped", "canceled", "cancelled", "aborted"), JobState.STOPPED),
 }
-"""Both documented vocabularies ("completed", "failed", "stopped"), and what else such a state is called; every other
-word, such as "pending", "processing", "queued" or "running", is a job that has not ended."""
+"""Both documented vocabularies ("completed", "failed", "stopped"), and what else such a state is called. Any other word
+is a job that has not ended: "pending" or "running", and also "success" and "error", which may be about the request."""
+
+_FAILED_ITEM = frozenset({"failed", "failure", "error", "stopped", "canceled", "cancelled", "aborted"})
 
 _STATUS = ("status", "state")
 _CUSTOMER = ("customerid", "playeruniqueid", "customer", "id")
@@ -82,7 +84,8 @@ def parsed_job_id(text: str) -> JobId:
 
 def read_status(content: Mapping[str, object]) -> JobStatus | None:
     """Read the status of a job in either documented form, or in between; None if it is no status."""
-    for fields in _levels(content):
+    outer, *inner = _levels(content)
+    for fields in (*inner, outer):  # the status of an envelope is that of the request
         word = _first(fields, _STATUS)
         if isinstance(word, str) and word.strip():
             return _status(word.strip().lower(), fields)
@@ -140,12 +143,19 @@ def _has_failed(item: object) -> bool:
     fields = _lowered(item)
     word = _first(fields, _STATUS)
     if isinstance(word, str):
-        return _ENDED.get(word.strip().lower()) in (JobState.FAILED, JobState.STOPPED)
+        return word.strip().lower() in _FAILED_ITEM
     return fields.get("success") is False or fields.get("error") is not None
 
 
 def _number(value: object) -> float:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else 0.0
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0.0
+    number = float(max(-_GREATEST_NUMBER, min(value, _GREATEST_NUMBER))) if isinstance(value, int) else value
+    return number if math.isfinite(number) else 0.0
+
+
+_GREATEST_NUMBER = 10**15
+"""JSON has greater ones, which a float cannot hold."""
 
 
 # ---------------------------------------------------------------- what that means for the items

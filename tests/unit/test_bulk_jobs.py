@@ -74,6 +74,8 @@ def test_digits_are_a_number_if_nothing_is_lost() -> None:
         ("queued", None),
         ("Running", None),
         ("no word of theirs", None),
+        ("success", None),
+        ("error", None),
         ("completed", JobState.COMPLETED),
         ("Completed", JobState.COMPLETED),
         (" COMPLETED ", JobState.COMPLETED),
@@ -93,6 +95,31 @@ def test_the_words_of_both_vocabularies_are_read_in_any_case(word: str, state: J
 )
 def test_what_is_no_status_is_none(content: dict[str, Any]) -> None:
     assert read_status(content) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "inner", "state"),
+    [("success", "Processing", None), ("ok", "completed", JobState.COMPLETED), ("failed", "stopped", JobState.STOPPED)],
+)
+def test_the_status_of_an_envelope_is_not_that_of_the_job(word: str, inner: str, state: JobState | None) -> None:
+    status = read_status({"status": word, "data": {"status": inner}})
+    assert status is not None
+    assert status.state is state
+
+
+def test_numbers_that_a_float_cannot_hold_are_read() -> None:
+    status = read_status(
+        {"status": "completed", "failedItems": 10**400, "progress": -(10**400), "errorCount": math.inf}
+    )
+    assert status is not None
+    assert (status.failed_count, status.progress) == (10**15, -(10**15))
+
+
+@pytest.mark.parametrize("word", ["failed", "Failure", "error", "stopped", "cancelled"])
+def test_the_words_of_failed_items_are_read(word: str) -> None:
+    status = read_status({"status": "completed", "results": [{"customerId": "a", "status": word}]})
+    assert status is not None
+    assert status.failed == frozenset("a")
 
 
 def test_the_status_of_the_reference_is_read() -> None:
