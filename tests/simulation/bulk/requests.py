@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gameball_async import Delivered, OutcomeUnknown
 from gameball_async._core.pacing import BreakerState
+from gameball_async._engine.delivery import PHASES
 
 from ..ledger import Placed
 from ..replies import UNSETTLED, Meaning
@@ -76,6 +77,9 @@ class BulkRequests(BulkStarts):
             self.auto.lose()
         status = bulk.reply.status if bulk.reply is not None and meaning is bulk.reply.meaning else None
         divides = status is not None and meaning in (Meaning.REFUSED, Meaning.FAILED, Meaning.AMBIGUOUS)
+        if divides and self._now() >= bulk.started + PHASES * self._plan.timeout - EPSILON:
+            divides = False  # the client may have given up at this very instant, before it saw the status
+            self._may_be_divided.update(number for item in bulk.items for number in item.numbers)
         for item in bulk.items:
             item.reply, item.label = bulk.reply, bulk.label
             self._end_item(item, meaning)
@@ -155,7 +159,7 @@ class BulkRequests(BulkStarts):
             return True
         single = self.singles_in_flight < MOST_CONNECTIONS and self._has_slot(now) and not self._keeps_distance(now)
         bulk = self._bulk_in_flight < MOST_SENDERS and self._has_other_slot(now)
-        if self._may_have_contact(player):
+        if self._may_have_contact(player) or self._ledger.queues[player][0].asked.number in self._may_be_divided:
             return single and bulk
         return single if self._is_single(player) else bulk
 

@@ -12,6 +12,8 @@ FAILED: dict[int, str] = {
     700111: "a call was sent in a pause that had begun since its turn came",
     700232: "a close after a cancelled flusher looked at a job again at once",
     1000084: "jobs that were lost after ten minutes counted as jobs that take ten minutes",
+    2000128: "the oracle did not know whether a status came at the very instant of the timeout",
+    2000469: "the oracle forgot the failures of single requests when a bulk request came between them",
     1000183: "the oracle took `send` of events that were split to return the outcome of one of them",
 }
 """What was wrong, by seed."""

@@ -42,6 +42,7 @@ class BulkStarts(Requests):
         self._other_starts: list[float] = []
         self._other_ends: list[float] = []
         self._most_items: dict[int, int] = {}
+        self._may_be_divided: set[int] = set()
         self.auto = AutoRules(now, fail)
         paths = zip(("batches", "batch"), plan.batching.jobs.status, strict=True)
         self._statuses = [(kind, re.compile(re.escape(path).replace(r"\{job\}", "([^/]+)"))) for kind, path in paths]
@@ -201,7 +202,7 @@ class BulkStarts(Requests):
             return
         if attempt.body != last.body:
             self._fail(f"#{attempt.number} is no repetition of an item of #{last.number} ({meaning.name})")
-        attempt.tries = last.tries + 1
+        attempt.tries, attempt.solo_failures = last.tries + 1, last.solo_failures
         if last.is_stopped or meaning is Meaning.DELIVERED:
             self._fail(f"#{attempt.number} repeats an item of #{last.number}, which is done")
         if meaning is not Meaning.REFUSED and meaning not in RETRIABLE:
