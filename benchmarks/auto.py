@@ -2,7 +2,7 @@
 
 The real client in virtual time, under Gameball's limits::
 
-    python -m benchmarks.auto             the grid: a table, auto.json and the plot
+    python -m benchmarks.auto             the grid: a table, and auto.json, which `python -m benchmarks` draws
     python -m benchmarks.auto 100 10      one cell: 100 players per second, jobs of 10 s
 
 Each event is of another player, and they come at random. Requests are answered after 60 ms; a single request is applied

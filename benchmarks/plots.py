@@ -7,7 +7,7 @@ import re
 from importlib import import_module
 from typing import Any
 
-from . import call, growth, linger, pipeline
+from . import auto, call, growth, linger, pipeline
 from .drain import least
 from .harness import ROOT
 from .report import RESULTS
@@ -41,6 +41,8 @@ def draw() -> None:
         _drain(kept)
     if "linger" in kept:
         _linger(kept)
+    if auto.KEPT.exists():
+        draw_auto()
 
 
 def _library() -> Any:  # noqa: ANN401 matplotlib is not where the types are checked
@@ -113,3 +115,19 @@ def _linger(kept: Results) -> None:
     panels[0].set(ylabel="delay of an event, s")
     panels[0].legend(frameon=False, fontsize=7)
     _save(drawn, "linger")
+
+
+def draw_auto() -> None:
+    """Draw the delay by players per second, a panel for each length of jobs."""
+    kept: Results = json.loads(auto.KEPT.read_text(encoding="utf-8"))
+    drawn, panels = _library().subplots(1, len(auto.LATENCIES), figsize=(9.6, 2.9), sharey=True)
+    styles = {"single": ("s:", _OTHERS), "bulk": ("^:", _SHADES[0]), "auto": ("o-", _OURS)}
+    for latency, axes in zip(auto.LATENCIES, panels, strict=True):
+        for mode in auto.MODES:
+            means = [kept[auto.key(mode, rate, latency)]["mean"] for rate in auto.RATES]
+            style, colour = styles[mode]
+            axes.plot(auto.RATES, means, style, color=colour, markersize=3, label=mode)
+        axes.set(title=f"jobs of {latency:g} s", xlabel="players per second", xscale="log", yscale="log")
+    panels[0].set(ylabel="mean delay of an event, s", ylim=(0.3, 3000))
+    panels[0].legend(frameon=False, fontsize=7)
+    _save(drawn, "auto")

@@ -246,6 +246,9 @@ _EARLY_LOOK = 0.9
 """The first look at one in four jobs comes after this share of the expected time, that at the others after all of it:
 without an earlier one it would never be found that jobs became faster, and each early one costs another look."""
 
+_MOST_LOOKS = 4
+"""Looks that a job counts with, at most: a flush takes one each second, and says nothing about the next jobs."""
+
 _SMOOTHING = 0.3
 """The weight of the latest job in the expected time."""
 
@@ -258,7 +261,7 @@ class FollowedJobs:
 
     Attributes:
         latency: seconds from acceptance to completion, as expected from earlier jobs; 0.0 before there were any.
-        looks: how many looks a job takes.
+        looks: how many looks a job takes, as expected from earlier jobs.
     """
 
     def __init__(self, poll_interval: float) -> None:
@@ -310,8 +313,9 @@ class FollowedJobs:
         if job.is_ours:
             # one that has ended by an early look may have taken any shorter time
             seconds = (now - job.accepted_at) * (0.5 if job.is_early and job.looks == 1 else 1.0)
+            if self.latency:  # the first job takes as many looks as no other
+                self.looks += (min(max(job.looks, 1), _MOST_LOOKS) - self.looks) * _SMOOTHING
             self.latency += (seconds - self.latency) * (_SMOOTHING if self.latency else 1.0)
-            self.looks += (max(job.looks, 1) - self.looks) * _SMOOTHING
 
     def look_again(self, job: BulkJob, now: float, *, is_awaited: bool = False) -> None:
         """Plan the next look at a job that has not ended; sooner if a flush or a close waits for it."""

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import backlog, handler_cost, instructions, report, request
+from benchmarks import auto, backlog, bulk, handler_cost, instructions, report, request
 from benchmarks.catalogue import BENCHMARKS
 from benchmarks.harness import ROOT, Benchmark, Measurement, run_together
 from benchmarks.report import Runs
 from benchmarks.server import local_server
+from gameball_async import RateLimit
+from gameball_async._config import Mode
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +102,21 @@ def test_a_backlog_is_written_killed_and_drained() -> None:
     assert found.events == 3_000
     assert looks[-1].phase == "drain"
     assert looks[-1].events == 3_000
+
+
+@pytest.mark.parametrize("mode", auto.MODES)
+def test_a_cell_of_the_grid_brings_figures(mode: Mode) -> None:
+    figures = auto.cell(mode, 20, 0.5)
+    assert 0.5 < figures["mean"] <= figures["p95"] < 10
+
+
+def test_the_kept_grid_is_complete() -> None:
+    kept = json.loads(auto.KEPT.read_text(encoding="utf-8"))
+    assert kept.keys() == {auto.key(*cell) for cell in auto.grid()}
+
+
+def test_the_share_of_bulk_requests_is_that_of_what_looks_leave() -> None:
+    looks = [second / 6 for second in range(6 * 61)]
+    found = bulk.shares(looks, looks, RateLimit())
+    assert found == {"all": 1.0, "posts_of_what_looks_leave": 1.0, "posts_of_two_thirds": 0.75, "fullest": 1.0}
+    assert bulk.shares([0.0], [], RateLimit()) == {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks import auto
 from gameball_async import Batching, JobOptions, RateLimit
 from gameball_async._core import bulk_jobs
 from gameball_async._engine import bulk
@@ -55,3 +58,20 @@ def test_every_path_and_word_that_is_not_verified_is_one_that_the_client_knows()
         status = bulk_jobs.read_status({"status": word})
         assert status is not None
         assert (status.state is None) == (word in {"pending", "processing", "queued", "running"}), word
+
+
+@pytest.mark.parametrize("row", PAGE.tables()["Auto/Players per second"], ids=lambda row: row["Players per second"])
+def test_the_delays_are_those_of_the_kept_grid(row: dict[str, str]) -> None:
+    kept = json.loads(auto.KEPT.read_text("utf-8"))
+    rate = int(row.pop("Players per second").replace(",", ""))
+    for heading, cell in row.items():
+        mode, _, latency = heading.partition(", jobs of ")
+        mean = kept[f"{mode}, {rate}/s, {latency or '2 s'}"]["mean"]
+        assert cell == ("grows" if mode == "single" and rate > RATE else f"{mean:,.1f}")
+
+
+def test_auto_is_never_more_than_a_fifth_slower_than_the_better_mode() -> None:
+    kept = json.loads(auto.KEPT.read_text("utf-8"))
+    for rate, latency in itertools.product(auto.RATES, auto.LATENCIES):
+        single, bulk, of_auto = (kept[auto.key(mode, rate, latency)]["mean"] for mode in auto.MODES)
+        assert of_auto <= 1.2 * min(single, bulk), (rate, latency)

@@ -399,3 +399,15 @@ def test_a_lost_job_switches_it_off_for_long_and_takes_a_new_proof() -> None:
     auto.lost(100.0)
     assert auto.look(10**6, 1.0, 100.0 + DISTRUST - 1) is AutoState.OFF
     assert auto.look(10**6, 1.0, 100.0 + DISTRUST) is AutoState.PROVING
+
+
+def test_the_looks_at_the_first_job_and_those_of_a_flush_do_not_slow_down_bulk_requests() -> None:
+    jobs = FollowedJobs(1.0)
+    end(jobs, 0, 0.0, 600.0)
+    assert jobs.looks == 1.0
+    job = followed(jobs, 1, 1000.0)
+    for at in range(1000):
+        list(jobs.due(2000.0 + at))
+        jobs.look_again(job, 2000.0 + at, is_awaited=True)
+    jobs.remove(job, 3000.0)
+    assert jobs.looks < 2
