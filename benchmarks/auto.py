@@ -52,7 +52,7 @@ _MANY = 1_000
 _COMPUTED_ABOVE = 50
 
 
-class _Gameball(httpx.AsyncBaseTransport):
+class Gameball(httpx.AsyncBaseTransport):
     """Answers every request, and keeps how late its events were.
 
     Args:
@@ -62,12 +62,15 @@ class _Gameball(httpx.AsyncBaseTransport):
     def __init__(self, latency: float) -> None:
         self.since = math.inf
         self.of_events: list[float] = []
+        self.starts: dict[str, list[float]] = {"POST": [], "GET": []}
         self.requests = self.events = 0
         self._latency = latency
         self._ends: dict[int, float] = {}
         self._numbers = itertools.count(1)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        self.starts[request.method].append(asyncio.get_running_loop().time())
         await asyncio.sleep(_ANSWER)
         now = asyncio.get_running_loop().time()
         self.requests += 1
@@ -97,7 +100,7 @@ def lengths(rate: float, latency: float) -> tuple[float, float]:
 
 
 async def _delays(mode: Mode, rate: float, latency: float) -> Figures:
-    random, loop, transport = Random(rate), asyncio.get_running_loop(), _Gameball(latency)  # noqa: S311 repeatable
+    random, loop, transport = Random(rate), asyncio.get_running_loop(), Gameball(latency)  # noqa: S311 repeatable
     settling, measured = lengths(rate, latency)
     batching = Batching(mode=mode, buffer_events=10**7, buffer_bytes=10**11)
     async with httpx.AsyncClient(transport=transport) as http_client:

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-from gameball_async import AsyncGameball
+from gameball_async import AsyncGameball, Batching
+from gameball_async._config import Mode
 from gameball_async._core.events import encode_event
 from gameball_async._core.wire import dialect
 from gameball_async._engine.flusher import CONNECTIONS
@@ -26,7 +27,9 @@ from .peers import AsyncPosthog, OfficialCall, Peer, Segment, Snowplow
 from .shop import METADATA, NAMES, events, many_names
 
 _EVENTS = 20_000
+_TWO_KEYS: dict[str, Any] = {"secret_key": "any", "api_version": "v4.0"}
 _OURS = "gameball_async"
+BULK = "gameball_async, bulk requests"
 _BARE = "bare httpx, the same requests"
 _SOCKETS = "bare sockets, the same requests"
 _HEADERS = {"APIKey": "key", "Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -39,9 +42,9 @@ async def _timed(count: int, work: Callable[[], Awaitable[object]]) -> Figures:
     return {"cpu": 1e6 * cpu / count, "per_second": count / seconds}
 
 
-async def _ours(setting: Setting, names: tuple[str, ...] = NAMES) -> Figures:
-    count = setting.of(_EVENTS, least=len(NAMES))
-    async with AsyncGameball("key", base_url=setting.url, rate=None) as gameball:
+async def _ours(setting: Setting, names: tuple[str, ...] = NAMES, mode: Mode = "single") -> Figures:
+    count, keys = setting.of(_EVENTS, least=len(NAMES)), {} if mode == "single" else _TWO_KEYS
+    async with AsyncGameball("key", base_url=setting.url, rate=None, batching=Batching(mode=mode), **keys) as gameball:
 
         async def work() -> None:
             for number, (player, name) in enumerate(events(count, names=names)):
@@ -59,6 +62,10 @@ def _run_ours(setting: Setting) -> Figures:
 
 def _run_ours_in_large_requests(setting: Setting) -> Figures:
     return asyncio.run(_ours(setting, many_names(100)))
+
+
+def _run_ours_in_bulk(setting: Setting) -> Figures:
+    return asyncio.run(_ours(setting, mode="bulk"))
 
 
 def _run_ours_in_uvloop(setting: Setting) -> Figures:
@@ -143,6 +150,7 @@ BENCHMARK = Benchmark(
         Measurement(_OURS, _run_ours, (_BARE, "segment-analytics-python", "AsyncPosthog")),
         Measurement("gameball_async, uvloop", _run_ours_in_uvloop, (_OURS,), needs="uvloop"),
         Measurement("gameball_async, requests of 100 events", _run_ours_in_large_requests, (_OURS,)),
+        Measurement(BULK, _run_ours_in_bulk, ("segment-analytics-python", "AsyncPosthog")),
         Measurement(_BARE, lambda setting: asyncio.run(_bare(setting)), (_OURS,)),
         Measurement(_SOCKETS, lambda setting: asyncio.run(_on_sockets(setting)), (_OURS,)),
         Measurement("snowplow-tracker", partial(_run_peer, Snowplow), needs=Snowplow.library),

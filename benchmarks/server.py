@@ -1,6 +1,7 @@
 """A server in a process of its own that answers 200 to everything, as fast as a plain asyncio protocol can.
 
-It counts requests and bytes, and says so at ``GET /count``; nothing else is looked at.
+It counts requests and bytes, and says so at ``GET /count``. A bulk request gets a job, and every job is completed;
+nothing else is looked at.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .harness import ROOT
 _LENGTH = b"content-length:"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 _SUCCESS = b'{"success":true}'
+_COMPLETED = b'{"status":"completed","failedItems":0,"errors":[]}'
 
 
 class _Counts:
@@ -53,7 +55,11 @@ class _Connection(asyncio.Protocol):
             body = b'{"requests":%d,"bytes":%d}' % (_Counts.requests, _Counts.size)
         else:
             _Counts.requests += 1
-            body = _SUCCESS
+            path = head.split(b" ", 2)[1]
+            if path.endswith(b"/batch/events"):
+                body = b'{"jobId":%d}' % _Counts.requests
+            else:
+                body = _COMPLETED if path.endswith(b"/status") else _SUCCESS
         self._transport.write(_ANSWER % (len(body), body))
 
 

@@ -198,8 +198,8 @@ def _two_thirds(limits: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     return [(math.ceil(2 * requests / 3), seconds) for requests, seconds in limits]
 
 
-_JOBS_AT_ONCE = 4
-"""Bulk requests that may follow at once."""
+_JOBS_AT_ONCE = 8
+"""Bulk requests that may follow at once: as many as are in flight at once, so that slow answers cost no slot."""
 
 
 def _per_request(limits: Sequence[tuple[int, float]]) -> float:

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 _log = logger("gameball_async")
 
-SENDERS = 4
-"""Bulk requests in flight at once."""
+SENDERS = 8
+"""Bulk requests in flight at once: six a second, with answers that take a second, need no fewer."""
 
 _PROBE_ITEMS = 10
 """Items of a bulk request that probes whether Gameball works again."""

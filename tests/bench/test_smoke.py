@@ -120,3 +120,10 @@ def test_the_share_of_bulk_requests_is_that_of_what_looks_leave() -> None:
     found = bulk.shares(looks, looks, RateLimit())
     assert found == {"all": 1.0, "posts_of_what_looks_leave": 1.0, "posts_of_two_thirds": 0.75, "fullest": 1.0}
     assert bulk.shares([0.0], [], RateLimit()) == {}
+
+
+def test_bulk_requests_use_what_the_looks_at_their_jobs_leave() -> None:
+    found = bulk.in_virtual_time(65)
+    assert found["posts_of_what_looks_leave"] >= 0.98
+    assert found["all"] >= 0.98
+    assert found["fullest"] <= 1.0
