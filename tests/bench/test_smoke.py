@@ -116,9 +116,14 @@ def test_the_kept_grid_is_complete() -> None:
 
 
 def test_the_share_of_bulk_requests_is_that_of_what_looks_leave() -> None:
-    looks = [second / 6 for second in range(6 * 61)]
+    looks = [number / 4 for number in range(4 * 61)]
     found = bulk.shares(looks, looks, RateLimit())
-    assert found == {"all": 1.0, "posts_of_what_looks_leave": 1.0, "posts_of_two_thirds": 0.75, "fullest": 1.0}
+    assert found == {
+        "all": 240 / 360,
+        "posts_of_what_looks_leave": 120 / 240,
+        "posts_of_two_thirds": 120 / 240,
+        "fullest": 240 / 360,
+    }
     assert bulk.shares([0.0], [], RateLimit()) == {}
 
 

