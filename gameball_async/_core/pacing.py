@@ -291,6 +291,11 @@ class CircuitBreaker:
         self._probing = False
         self._failing: set[str] = set()
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether a probe is in flight."""
+        return self._probing
+
     def next_request_at(self) -> float:
         """Return when the next request may go; `inf`: not before the probe's answer."""
         return math.inf if self._probing else self.until

@@ -57,6 +57,9 @@ _MOST_BYTES = 4 * 1024 * 1024
 _LONGEST_STATUS = 16 * 1024 * 1024
 """Bytes of a job's status that are read: with an id and a message for each of 1,000 items it exceeds 64 KiB."""
 
+_AT_ONCE = 50
+"""Items that are settled without a break: they take the loop about a millisecond."""
+
 _MISSES = 2
 """Looks in a row at which no path shows a job's status, until the job counts as lost."""
 
@@ -145,6 +148,11 @@ class BulkSender:
         buffer.let_single_take_items(allowed=self._auto is not None)
 
     @property
+    def sends(self) -> bool:
+        """Whether it may send bulk requests at all."""
+        return self._mode != "single"
+
+    @property
     def is_on(self) -> bool:
         """Whether bulk requests are sent at present."""
         return self._mode == "bulk" or (self._auto is not None and self._auto.state is AutoState.ON)
@@ -157,7 +165,7 @@ class BulkSender:
         self.jobs.look_soon(self._now(), at_all=True)  # at those that an earlier run has left
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(backend.protected(self._follow), backend)
-            if self._mode != "single":
+            if self.sends:
                 for _ in range(SENDERS):
                     tasks.start_soon(backend.protected(self._work), delivery)
 
@@ -397,16 +405,16 @@ class BulkSender:
                 break
         else:
             job.misses += 1
-        self._act_on(job, status)
+        await self._act_on(job, status)
 
-    def _act_on(self, job: BulkJob, status: JobStatus | None) -> None:
+    async def _act_on(self, job: BulkJob, status: JobStatus | None) -> None:
         now = self._now()
         if status is not None:
             job.misses = 0
             if status.progress != job.progress:
                 job.progress, job.progressed_at = status.progress, now
             if status.state is not None:
-                self._end(job, status, status.state)
+                await self._end(job, status, status.state)
                 return
         if job.misses >= _MISSES:
             self._lose(job, "its status cannot be found")
@@ -416,22 +424,25 @@ class BulkSender:
             self.jobs.look_again(job, now, is_awaited=self._settlement.is_awaited)
             self._wake.ring()
 
-    def _end(self, job: BulkJob, status: JobStatus, state: JobState) -> None:
-        """Give each item of a job that has ended its outcome."""
-        now = self._now()
+    async def _end(self, job: BulkJob, status: JobStatus, state: JobState) -> None:
+        """Give each item of a job that has ended its outcome, and other tasks of the loop their turn in between."""
+        now, players = self._now(), list(job.batches)
+        ended, outcomes = EndedJob(status, players, is_whole=job.is_ours), Counter[ItemOutcome]()
+        with anyio.CancelScope(shield=True):
+            for position, player in enumerate(players):
+                if position % _AT_ONCE == _AT_ONCE - 1:
+                    await anyio.lowlevel.checkpoint()
+                outcome = ended.of(player)
+                outcomes[outcome] += 1
+                self._settle_item(job, job.batches.pop(player), outcome, now)
         self.jobs.remove(job, now)
-        ended, outcomes = EndedJob(status, job.batches, is_whole=job.is_ours), Counter[ItemOutcome]()
-        for player, batch in job.batches.items():
-            outcome = ended.of(player)
-            outcomes[outcome] += 1
-            self._settle_item(job, batch, outcome, now)
         failed, unnamed = outcomes[ItemOutcome.FAILED], outcomes[ItemOutcome.UNNAMED]
-        self._reporting.job(_report(job.number, state, len(job.batches), failed, now - job.accepted_at))
+        self._reporting.job(_report(job.number, state, len(players), failed, now - job.accepted_at))
         if unnamed:
             self._log_lost(job.number, unnamed, "some of its items failed, and its status does not say which", now)
         if self._auto is not None:
             before, ready = self._auto.state, self._buffer.ready_items
-            if state is JobState.COMPLETED and not unnamed and (failed < len(job.batches) or failed > PROOF_ITEMS):
+            if state is JobState.COMPLETED and not unnamed and (failed < len(players) or failed > PROOF_ITEMS):
                 self._auto.completed(ready, self.jobs.latency, now)
             else:
                 self._auto.lost(now)

@@ -350,8 +350,11 @@ class Flusher:
                 self._idle_until = -math.inf
 
     def _is_finished(self) -> bool:
-        if not self.sends_new or self.settlement.halted is not None:
+        if not self.sends_new:
             return True
+        if self.settlement.halted is not None:
+            # a bulk request that is the probe may end the halt, and then these workers have to send what goes alone
+            return not (self.bulk.sends and self.breaker.is_probing)
         return not (self.pending or self.storage.is_storing)
 
     def _on_settled(self) -> None:

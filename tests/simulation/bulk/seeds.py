@@ -14,6 +14,7 @@ FAILED: dict[int, str] = {
     1000084: "jobs that were lost after ten minutes counted as jobs that take ten minutes",
     2000128: "the oracle did not know whether a status came at the very instant of the timeout",
     2000469: "the oracle forgot the failures of single requests when a bulk request came between them",
+    3000482: "a close of a halted client ended what sends single requests, though a bulk request was the probe",
     1000183: "the oracle took `send` of events that were split to return the outcome of one of them",
 }
 """What was wrong, by seed."""
