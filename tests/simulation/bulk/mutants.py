@@ -69,9 +69,9 @@ def _deliver_at_once(conclude: Mutate, sender: BulkSender, batches: Any, answer:
     return None
 
 
-def _send_again_what_is_not_found(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
+async def _send_again_what_is_not_found(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
     if status is not None:
-        act_on(sender, job, status)
+        await act_on(sender, job, status)
         return
     sender.jobs.remove(job, sender._now())
     for batch in job.batches.values():
@@ -79,16 +79,16 @@ def _send_again_what_is_not_found(act_on: Mutate, sender: BulkSender, job: BulkJ
         sender._buffer.requeue(batch, sender._now())
 
 
-def _give_up_at_once(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
+async def _give_up_at_once(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
     job.misses *= 2
-    act_on(sender, job, status)
+    await act_on(sender, job, status)
 
 
-def _end_too_early(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
+async def _end_too_early(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
     if status is not None and status.state is None and status.progress:
-        sender._end(job, status, JobState.COMPLETED)
+        await sender._end(job, status, JobState.COMPLETED)
     else:
-        act_on(sender, job, status)
+        await act_on(sender, job, status)
 
 
 def _ask_on_one_path(look_at: Mutate, sender: BulkSender, job: BulkJob) -> Any:

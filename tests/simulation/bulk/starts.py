@@ -18,7 +18,7 @@ from .attempts import MOST_ITEMS, Accepted, BulkRequest, Envelope, Item, Poll
 from .auto import AutoRules
 from .jobs import Job, Jobs
 
-MOST_SENDERS = 4
+MOST_SENDERS = 8
 """Bulk requests in flight at once, at most."""
 
 
