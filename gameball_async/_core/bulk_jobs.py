@@ -249,6 +249,9 @@ without an earlier one it would never be found that jobs became faster, and each
 _MOST_LOOKS = 4
 """Looks that a job counts with, at most: a flush takes one each second, and says nothing about the next jobs."""
 
+_AWAITED = 1.0
+"""Seconds between two looks at a job while a flush or a close waits for it, at most."""
+
 _SMOOTHING = 0.3
 """The weight of the latest job in the expected time."""
 
@@ -319,8 +322,8 @@ class FollowedJobs:
 
     def look_again(self, job: BulkJob, now: float, *, is_awaited: bool = False) -> None:
         """Plan the next look at a job that has not ended; sooner if a flush or a close waits for it."""
-        share = 0.0 if is_awaited else _AGE_SHARE * (now - job.accepted_at)
-        self._look_at(job, now + max(self._poll_interval, share))
+        share = _AGE_SHARE * (now - job.accepted_at)
+        self._look_at(job, now + max(self._poll_interval, min(share, _AWAITED) if is_awaited else share))
 
     def look_soon(self, now: float, *, at_all: bool = False) -> None:
         """Look at the jobs that wait for their next look as soon as that may be.

@@ -395,6 +395,7 @@ class BulkSender:
                 answer = await self._calls.request(Call(method="GET", url=url, longest_answer=_LONGEST_STATUS))
             except LifecycleError:
                 return
+            job.looked_at = self._now()
             if answer.verdict is Decision.DELIVERED:
                 status = read_status(answer.content)
             elif answer.status not in _NO_SUCH_PATH:

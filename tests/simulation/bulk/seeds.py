@@ -15,6 +15,9 @@ FAILED: dict[int, str] = {
     2000128: "the oracle did not know whether a status came at the very instant of the timeout",
     2000469: "the oracle forgot the failures of single requests when a bulk request came between them",
     3000482: "a close of a halted client ended what sends single requests, though a bulk request was the probe",
+    5000095: "a close after a cancelled flusher looked at a job again too soon",
+    5000267: "a flush looked at a job that takes long without end",
+    5000693: "the oracle expected a client to act on a status that came at the instant of the end of its close",
     1000183: "the oracle took `send` of events that were split to return the outcome of one of them",
 }
 """What was wrong, by seed."""
