@@ -68,10 +68,13 @@ def _items(instance: object, attribute: attrs.Attribute[Any], value: object) -> 
         raise _refusal(instance, attribute, value, f"give a whole number from 1 to {MOST_ITEMS:,}.")
 
 
+_PATH = re.compile(r"(?!\.)([\w.~-]|\{job\})+(/(?!\.)([\w.~-]|\{job\})+)*", re.ASCII)
+
+
 def _path(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """A validator: a relative path, with the place of the job's id if the attribute's name asks for it."""
     needed = "" if attribute.name == "submit" else "{job}"
-    is_path = isinstance(value, str) and needed in value and re.fullmatch(r"[\w{}.~-]+(/[\w{}.~-]+)*", value, re.ASCII)
+    is_path = isinstance(value, str) and needed in value and _PATH.fullmatch(value)
     if not is_path:
         example = "batch/events" if not needed else "batches/{job}/status"
         raise _refusal(instance, attribute, value, f"give a path such as {example!r}.")

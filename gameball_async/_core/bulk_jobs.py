@@ -93,7 +93,8 @@ def read_status(content: Mapping[str, object]) -> JobStatus | None:
 
 
 def _status(word: str, fields: Mapping[str, object]) -> JobStatus:
-    failed, succeeded, unnamed = set[str](), set[str](), 0
+    failed, succeeded = set[str](), set[str]()
+    unnamed = 1 if fields.get("errors") and isinstance(fields["errors"], dict | str) else 0  # not as documented
     lists = _lowered(fields.get("response"))
     for found, has_failed in (
         *((item, True) for item in _items(lists.get("failed"))),

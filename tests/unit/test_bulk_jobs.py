@@ -177,6 +177,13 @@ def test_damaged_parts_are_left_out(key: str, damaged: object) -> None:
     assert (status.state, status.failed, status.succeeded) == (JobState.COMPLETED, frozenset(), frozenset())
 
 
+@pytest.mark.parametrize("errors", [{"a": "too long"}, "one failed"])
+def test_errors_in_another_form_are_failures_without_a_name(errors: object) -> None:
+    status = read_status({"status": "completed", "errors": errors})
+    assert status is not None
+    assert status.failed_count == 1
+
+
 def test_numbers_that_are_none_count_nothing() -> None:
     status = read_status({"status": "completed", "failedItems": math.nan, "progress": math.inf, "errorCount": True})
     assert status is not None

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameball_async import Batching, ConfigurationError, RateLimit, Retry
+from gameball_async import Batching, ConfigurationError, JobOptions, RateLimit, Retry
 
 from .strategies import examples
 
@@ -224,3 +224,27 @@ def test_equal_shares_together_never_exceed_the_limit(processes: int, per_second
 
     for (share, _), whole in zip(windows, (per_second, per_30_seconds), strict=True):
         assert share == whole // processes
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        ("../{job}",),
+        ("a/{id}/{job}",),
+        ("a//{job}",),
+        ("/{job}",),
+        ("{job}/",),
+        ("a?b={job}",),
+        ("batch",),
+        (),
+        "x/{job}",
+    ],
+)
+def test_a_path_of_jobs_that_cannot_work_is_refused(status: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"JobOptions\(status=\.\.\.\)"):
+        JobOptions(status=status)
+
+
+@pytest.mark.parametrize("status", [("v2/batches/{job}/status",), ("jobs-{job}", "a/b.c/{job}")])
+def test_other_paths_of_jobs_are_possible(status: tuple[str, ...]) -> None:
+    assert JobOptions(status=status).status == status
