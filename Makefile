@@ -57,6 +57,7 @@ soak: $(TEST_TOOLS) ## many simulated lives on both loops, long storms, many cra
 	@set -e; export GAMEBALL_SEED=$${GAMEBALL_SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
 	  echo "soak from seed $$GAMEBALL_SEED: repeat it with GAMEBALL_SEED=$$GAMEBALL_SEED make soak"; set -x; \
 	  $(BIN)/python -m tests.simulation --first $$GAMEBALL_SEED --seeds $(SEEDS); \
+	  $(BIN)/python -m tests.simulation --first $$GAMEBALL_SEED --seeds $(SEEDS) --mode any; \
 	  GAMEBALL_SOAK=$(STORM) $(BIN)/python -m pytest tests/chaos tests/lives; \
 	  GAMEBALL_CRASHES=$(CRASHES) $(BIN)/python -m pytest tests/crash; \
 	  $(BIN)/python -m tests.journal_fuzz --first $$GAMEBALL_SEED --rounds $(DAMAGES)
