@@ -8,7 +8,7 @@ from ..loops import BACKENDS
 from ..simulation import simulate_bulk
 from .seeds import FAILED
 
-SEEDS = 200
+SEEDS = 80
 CHUNK = 20
 
 
