@@ -78,7 +78,8 @@ def _name(name: str) -> str:
 
 def _mark(text: str) -> str:
     """The fields of a mark, which but for the version of the format are different in each process."""
-    *fields, version, checksum = text.rstrip("\0\n").split(" ")
+    line = text.partition("\n")[0]  # what follows is the end of an earlier, longer one
+    *fields, version, checksum = line.split(" ")
     kinds = ["NUMBER" if field.isdigit() else re.sub(r"[0-9a-f]{16,}", "HEX", field) for field in fields]
     return " ".join([*kinds, version, "NUMBER" if checksum.isdigit() else "?"])
 
