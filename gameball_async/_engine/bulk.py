@@ -26,7 +26,7 @@ from .._core.bulk_jobs import (
     job_id,
     read_status,
 )
-from .._core.outcome import Answer, Decision
+from .._core.outcome import FAILURES, Answer, Decision
 from .._core.pacing import BreakerState, CircuitBreaker, PacedPart, Pacing
 from .._core.receipts import Delivered, JobId, Notifier
 from .._core.stats import JobReport, JobState
@@ -59,6 +59,9 @@ _LONGEST_STATUS = 16 * 1024 * 1024
 
 _AT_ONCE = 50
 """Items that are settled without a break: they take the loop about a millisecond."""
+
+_FAILURES_LOGGED = 3
+"""Failures of a bulk request from which on they are logged."""
 
 _MISSES = 2
 """Looks in a row at which no path shows a job's status, until the job counts as lost."""
@@ -313,32 +316,44 @@ class BulkSender:
         return job
 
     def _not_accepted(self, batches: Sequence[Batch], answer: Answer, now: float) -> None:
-        if self._auto is not None:
-            before = self._auto.state
-            if answer.verdict is Decision.HALT:
-                self._auto.lost(now)
-            elif answer.verdict is Decision.NOT_SENT:
-                self._auto.not_sent()
-            else:
-                self._auto.not_accepted(now)
-            if self._auto.state is not before:
-                self._buffer.let_single_take_items(allowed=True)
-                self._wake_workers()
-                _log.warning(
-                    "bulk requests do not work at present (%s): events are sent in single requests.",
-                    answer.summary,
-                    extra=fields("bulk", cause="not accepted", status=answer.status, code=answer.code),
-                )
-        elif answer.verdict is Decision.REFUSED:
-            self._divided.count += 1
-            if self._divided.take(now):
-                _log.warning(
-                    "Gameball refused a bulk request of %s (%s): they are sent in smaller requests, at last singly.",
-                    counted(len(batches), "player"),
-                    answer.summary,
-                    extra=fields("bulk", cause="refused", status=answer.status, code=answer.code),
-                )
+        if self._auto is None or not self._switches_off(self._auto, answer, now):
+            self._log_divided(batches, answer, now)
         self._settlement.conclude_items(batches, answer, now)
+
+    def _switches_off(self, auto: AutoMode, answer: Answer, now: float) -> bool:
+        """Let `auto` decide what a request means that was not accepted; whether it does without them for now."""
+        before = auto.state
+        if answer.verdict is Decision.HALT:
+            auto.lost(now)
+        elif answer.verdict is Decision.NOT_SENT:
+            auto.not_sent()
+        else:
+            auto.not_accepted(now)
+        if auto.state is before:
+            return False
+        self._buffer.let_single_take_items(allowed=True)
+        self._wake_workers()
+        _log.warning(
+            "bulk requests do not work at present (%s): events are sent in single requests.",
+            answer.summary,
+            extra=fields("bulk", cause="not accepted", status=answer.status, code=answer.code),
+        )
+        return True
+
+    def _log_divided(self, batches: Sequence[Batch], answer: Answer, now: float) -> None:
+        """Log a refusal; and a failure, if it is not the first: else a retry may repair it."""
+        is_failure = answer.status is not None and answer.verdict in FAILURES
+        is_repeated = min(batch.attempts for batch in batches) >= _FAILURES_LOGGED
+        if answer.verdict is not Decision.REFUSED and not (is_failure and is_repeated):
+            return
+        self._divided.count += 1
+        if self._divided.take(now):
+            _log.warning(
+                "Gameball refused a bulk request of %s (%s): they are sent in smaller requests, at last singly.",
+                counted(len(batches), "player"),
+                answer.summary,
+                extra=fields("bulk", cause="refused", status=answer.status, code=answer.code),
+            )
 
     # ---------------------------------------------------------------- jobs
 
@@ -436,7 +451,10 @@ class BulkSender:
                 outcome = ended.of(player)
                 outcomes[outcome] += 1
                 self._settle_item(job, job.batches.pop(player), outcome, now)
-        self.jobs.remove(job, now)
+        if job.batches:  # Gameball has used its id again since
+            self.jobs.look_again(job, now)
+        else:
+            self.jobs.remove(job, now)
         failed, unnamed = outcomes[ItemOutcome.FAILED], outcomes[ItemOutcome.UNNAMED]
         self._reporting.job(_report(job.number, state, len(players), failed, now - job.accepted_at))
         if unnamed:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .delivery import Delivery
 
 _MOST_IN_FLIGHT = 8
-"""CallQueue in flight at once; at 100 ms of latency these are more than the documented limits allow."""
+"""Calls in flight at once; at 100 ms of latency these are more than the documented limits allow."""
 
 _NOT_SENT = Answer(verdict=Decision.NOT_SENT)
 _INTERRUPTED = Answer(verdict=Decision.INTERRUPTED, words="the request was cancelled on its way")

@@ -254,11 +254,8 @@ class Settlement:
 
     def fail_item(self, batch: Batch, job: JobId, now: float) -> None:
         """Send a batch singly whose item has failed in a job; it may have been applied, at least in part."""
-        batch.job, batch.bulk_items, batch.is_recorded = (
-            None,
-            1,
-            False,
-        )  # sealed again, without the job, when it is sent
+        batch.job, batch.bulk_items = None, 1
+        batch.is_recorded = False  # it is sealed again, without the job, before it is sent
         batch.ambiguous = True
         batch.last_failure = f"it failed in job {job}"
         self.ambiguous += 1
