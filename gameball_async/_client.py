@@ -362,7 +362,7 @@ class AsyncGameball:
         """
         self._lifecycle.check_running()
         self._endpoint.check_bulk("stop_job()")
-        await self._flusher.bulk.stop(job)
+        await self._flusher.follower.stop(job)
 
     # ---------------------------------------------------------------- life
 

@@ -102,7 +102,8 @@ class JobOptions:
         stop: the path that a POST stops a job at, and then the one that a DELETE does.
         poll_interval: seconds between two looks at a job, at least; for a job that takes long it is 5 % of its age.
         patience: seconds without progress after which a job is not followed any more, and its events count as
-            delivered without confirmation. Half an hour: Gameball documents no duration.
+            delivered without confirmation. Half an hour: Gameball documents no duration. Pauses of the client do
+            not count.
 
     Raises:
         ConfigurationError: if a value cannot work.

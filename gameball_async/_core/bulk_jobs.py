@@ -216,10 +216,12 @@ class BulkJob(msgspec.Struct, eq=False):
         number: how Gameball identifies it.
         batches: its items without an outcome, by player.
         accepted_at: when it was accepted, or taken over from an earlier process.
-        progressed_at: when its status last showed progress.
+        answered_at: when the latest look outside a pause ended, or it was accepted.
+        due_at: when the next look after that was planned; a pause or the limits may put it off.
         is_ours: whether this process has sent it.
         status: the HTTP status of its acceptance.
         progress: see `JobStatus`.
+        stalled_for: seconds without progress, but for those in which a pause or the limits put a look off.
         misses: looks in a row at which no status was found.
         looks: looks so far.
         looked_at: when the latest look began.
@@ -229,14 +231,21 @@ class BulkJob(msgspec.Struct, eq=False):
     number: JobId
     batches: dict[str, Batch]
     accepted_at: float
-    progressed_at: float
+    answered_at: float
+    due_at: float
     is_ours: bool = True
     status: int = 200
     progress: float = 0.0
+    stalled_for: float = 0.0
     misses: int = 0
     looks: int = 0
     looked_at: float = -math.inf
     is_early: bool = False
+
+    def note_answer(self, now: float) -> None:
+        """Note a look that was not in a pause."""
+        self.stalled_for += max(self.due_at - self.answered_at, 0.0)
+        self.answered_at = now
 
 
 _AGE_SHARE = 0.05
@@ -289,12 +298,13 @@ class FollowedJobs:
         if (known := self._jobs.get(number)) is not None:  # an id that Gameball has used again: one status is for both
             known.batches.update({batch.player_unique_id: batch for batch in batches})
             return known
-        job = BulkJob(number, {batch.player_unique_id: batch for batch in batches}, now, now, status=status)
+        job = BulkJob(number, {batch.player_unique_id: batch for batch in batches}, now, now, now, status=status)
         self._followed += 1
         job.is_early = not self._followed % 4
         expected = (_EARLY_LOOK if job.is_early else 1.0) * self.latency
-        if not self.latency and self._jobs:  # none has ended yet
-            expected = now - next(iter(self._jobs.values())).accepted_at
+        if not self.latency and self._jobs:  # none has ended yet: they take at least as long as the oldest was seen
+            oldest = next(iter(self._jobs.values()))
+            expected = oldest.due_at - oldest.accepted_at
         self._jobs[number] = job
         self._look_at(job, now + max(self._poll_interval, expected))
         return job
@@ -302,7 +312,7 @@ class FollowedJobs:
     def resume(self, number: JobId, batch: Batch, now: float) -> None:
         """Follow a job that an earlier process has sent; one call for each of its batches."""
         if (job := self._jobs.get(number)) is None:
-            job = self._jobs[number] = BulkJob(number, {}, now, now, is_ours=False)
+            job = self._jobs[number] = BulkJob(number, {}, now, now, now, is_ours=False)
             self._look_at(job, now)
         job.batches[batch.player_unique_id] = batch
 
@@ -311,12 +321,13 @@ class FollowedJobs:
         self._jobs.pop(job.number, None)
         self._look_of.pop(job.number, None)
 
-    def remove(self, job: BulkJob, now: float) -> None:
+    def remove(self, job: BulkJob) -> None:
         """Stop following a job that has ended: it says how long jobs take."""
         self.drop(job)
         if job.is_ours:
             # one that has ended by an early look may have taken any shorter time
-            seconds = (now - job.accepted_at) * (0.5 if job.is_early and job.looks == 1 else 1.0)
+            seconds = max(job.due_at - job.accepted_at, self._poll_interval)
+            seconds *= 0.5 if job.is_early and job.looks == 1 else 1.0
             if self.latency:  # the first job takes as many looks as no other
                 self.looks += (min(max(job.looks, 1), _MOST_LOOKS) - self.looks) * _SMOOTHING
             self.latency += (seconds - self.latency) * (_SMOOTHING if self.latency else 1.0)
@@ -353,10 +364,12 @@ class FollowedJobs:
     def due(self, now: float) -> Iterator[BulkJob]:
         """Take the jobs that are to be looked at; `look_again` or `remove` follows for each."""
         while self.next_look_at() <= now:
-            job = heapq.heappop(self._looks)[2]
+            due_at, _, job = heapq.heappop(self._looks)
             del self._look_of[job.number]
             job.looks += 1
             job.looked_at = now
+            if job.due_at <= job.answered_at:
+                job.due_at = due_at
             yield job
 
     def _look_at(self, job: BulkJob, at: float) -> None:

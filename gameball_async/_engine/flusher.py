@@ -35,6 +35,7 @@ from .backends import Backend, running_task
 from .bulk import BulkSender
 from .callbacks import FailureCallbacks, OnFailure
 from .calls import CallQueue
+from .job_follower import JobFollower
 from .reporting import Reporting
 from .settlement import CLOSED, Settlement
 from .storage import MakeStorage, StorageCallbacks
@@ -131,6 +132,19 @@ class Flusher:
         self._progress = Notifier()
         shared_pacing = shared_pacing or SharedPacing(())
         self.calls = CallQueue(shared_pacing.calls, self.breaker, self._others_wake, self._note_call)
+        self.follower = JobFollower(
+            options=batching.jobs,
+            endpoint=endpoint,
+            storage=self.storage,
+            breaker=self.breaker,
+            settlement=self.settlement,
+            reporting=self.reporting,
+            calls=self.calls,
+            pacing=shared_pacing.bulk,
+            wake=self._others_wake,
+            now=lambda: self.now(),  # noqa: PLW0108 as above
+            is_finished=self._has_ended,
+        )
         self.bulk = BulkSender(
             batching=batching,
             endpoint=endpoint,
@@ -141,12 +155,13 @@ class Flusher:
             settlement=self.settlement,
             reporting=self.reporting,
             calls=self.calls,
+            follower=self.follower,
             pacing=shared_pacing.bulk,
             wake=self._others_wake,
             now=lambda: self.now(),  # noqa: PLW0108 as above
             may_send=lambda: self.sends_new,
             wake_workers=self._wake.ring,
-            is_finished=lambda: self._closing_at is not None and self._is_finished(),
+            is_finished=self._has_ended,
         )
         self._turn: anyio.Lock
         self._serving: anyio.CancelScope
@@ -187,7 +202,9 @@ class Flusher:
                 tasks.start_soon(self._serve_calls, delivery, backend)
                 async with anyio.create_task_group() as workers:
                     self._end_at_deadline(workers.cancel_scope)
-                    workers.start_soon(self.bulk.run, delivery, backend)
+                    workers.start_soon(backend.protected(self.follower.run), backend)
+                    if self.bulk.sends:
+                        workers.start_soon(self.bulk.run, delivery, backend)
                     for _ in range(CONNECTIONS):
                         workers.start_soon(backend.protected(self._work), delivery)
                     await anyio.lowlevel.checkpoint()
@@ -314,7 +331,7 @@ class Flusher:
 
     def _flush_now(self) -> int:
         epoch = self.buffer.flush_now()
-        self.bulk.look_soon()
+        self.follower.look_soon()
         self.breaker.skip_wait()
         self.wake()
         return epoch
@@ -356,6 +373,10 @@ class Flusher:
             # a bulk request that is the probe may end the halt, and then these workers have to send what goes alone
             return not (self.bulk.sends and self.breaker.is_probing)
         return not (self.pending or self.storage.is_storing)
+
+    def _has_ended(self) -> bool:
+        """Whether the client is closing and nothing is left to do."""
+        return self._closing_at is not None and self._is_finished()
 
     def _on_settled(self) -> None:
         self._progress.ring()
@@ -450,9 +471,9 @@ class Flusher:
             paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
             halted=None if halted is None else str(halted),
             unconfirmed=counts.unconfirmed,
-            jobs=len(self.bulk.jobs),
+            jobs=len(self.follower.jobs),
             jobs_accepted=self.bulk.accepted,
-            polls=self.bulk.polls,
+            polls=self.follower.polls,
             bulk=self.bulk.is_on,
         )
 

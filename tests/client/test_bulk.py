@@ -394,6 +394,19 @@ async def test_a_429_to_a_look_pauses_the_client_and_the_job_is_followed_afterwa
         assert len(bulk(sandbox)) == 1
 
 
+@pytest.mark.parametrize("fault", [Fault.status(503, times=20), Fault.reset_before(times=20)], ids=["503", "resets"])
+async def test_an_outage_longer_than_the_patience_loses_no_job(fault: Fault) -> None:
+    jobs, retry = JobOptions(poll_interval=0.05, patience=1.2), Retry(initial=0.3, maximum=0.3, jitter=0.0)
+    with serving(JobSettings(latency=0.3)) as sandbox:
+        batching = Batching(mode="bulk", bulk_items=1, linger=0, jobs=jobs)
+        async with client(sandbox, batching, retry=retry) as gameball:
+            receipt = await gameball.track("player", "review")
+            await until(lambda: gameball.stats().jobs == 1)
+            sandbox.script(fault)
+            receipts = await track_together(gameball, PLAYERS[:20])
+            assert [(await each).confirmed for each in (receipt, *receipts)] == [True] * 21
+
+
 async def test_failed_bulk_requests_of_one_job_do_not_open_the_circuit_breaker() -> None:
     with serving() as sandbox:
         sandbox.script(Fault.status(503, code=5003, times=1, routes={"batch"}))

@@ -180,7 +180,11 @@ class _Simulation:
             async with anyio.create_task_group() as starts:
                 for cancel in self._plan.starts:
                     starts.start_soon(self._users.cancellable, self.oracle.gameball.start, cancel)
-            await self.oracle.gameball.start()
+            try:
+                await self.oracle.gameball.start()
+            except FlusherDied:  # of what was tracked before it has died already
+                if not self.oracle.life.is_killed:
+                    raise
         self.oracle.life.is_started = True
 
     async def _run_in_group(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:

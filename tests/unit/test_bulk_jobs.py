@@ -258,8 +258,9 @@ def end(jobs: FollowedJobs, number: int, begun: float, latency: float) -> int:
         at = jobs.next_look_at()
         assert list(jobs.due(at)) == [job]
         if at >= begun + latency:
-            jobs.remove(job, at)
+            jobs.remove(job)
             return int(job.looks)
+        job.note_answer(at)
         jobs.look_again(job, at)
 
 
@@ -292,10 +293,39 @@ def test_before_any_has_ended_a_job_is_not_looked_at_before_it_is_as_old_as_the_
     jobs = FollowedJobs(1.0)
     first = followed(jobs, 1, 0.0)
     assert list(jobs.due(1.0)) == [first]
+    first.note_answer(1.0)
     jobs.look_again(first, 1.0)
+    assert list(jobs.due(jobs.next_look_at())) == [first]
     later = followed(jobs, 2, 50.0)
-    assert list(jobs.due(99.0)) == [first]
-    assert list(jobs.due(100.0)) == [later]
+    assert jobs.next_look_at() == 50.0 + first.due_at
+    assert list(jobs.due(60.0)) == [later]
+
+
+def test_a_look_that_a_pause_put_off_says_nothing_about_the_time_of_jobs() -> None:
+    jobs = FollowedJobs(1.0)
+    first = followed(jobs, 1, 0.0)
+    assert list(jobs.due(301.0)) == [first]
+    first.note_answer(301.0)
+    second = followed(jobs, 2, 301.0)
+    jobs.remove(first)
+    assert (jobs.latency, jobs.next_look_at()) == (1.0, 302.0)
+    assert list(jobs.due(602.0)) == [second]
+    second.note_answer(602.0)  # it takes long indeed
+    jobs.look_again(second, 602.0)
+    list(jobs.due(700.0))
+    jobs.remove(second)
+    assert jobs.latency > 50
+
+
+def test_time_in_which_gameball_could_not_be_asked_is_no_lack_of_progress() -> None:
+    jobs = FollowedJobs(1.0)
+    job = followed(jobs, 1, 0.0)
+    for asked_at, is_answered, stalled_for in ((300.0, True, 1.0), (330.0, False, 1.0), (360.0, True, 16.0)):
+        list(jobs.due(asked_at))
+        if is_answered:
+            job.note_answer(asked_at)
+        assert job.stalled_for == stalled_for
+        jobs.look_again(job, asked_at)
 
 
 def test_one_that_is_awaited_is_looked_at_at_each_interval() -> None:
@@ -309,7 +339,7 @@ def test_one_that_is_awaited_is_looked_at_at_each_interval() -> None:
 def test_a_job_that_was_removed_is_not_looked_at() -> None:
     jobs = FollowedJobs(1.0)
     job = followed(jobs, 1, 0.0)
-    jobs.remove(job, 0.5)
+    jobs.remove(job)
     assert (jobs.next_look_at(), len(jobs), list(jobs)) == (math.inf, 0, [])
 
 
@@ -327,7 +357,7 @@ def test_a_job_of_an_earlier_process_says_nothing_about_the_time_of_jobs() -> No
     jobs.resume(1, new_batch(2, "player2", 10, 0.0, 0), 5.0)
     (job,) = jobs.due(5.0)
     assert set(job.batches) == {"player1", "player2"}
-    jobs.remove(job, 500.0)
+    jobs.remove(job)
     assert jobs.latency == 0.0
 
 
@@ -416,5 +446,5 @@ def test_the_looks_at_the_first_job_and_those_of_a_flush_do_not_slow_down_bulk_r
     for at in range(1000):
         list(jobs.due(2000.0 + at))
         jobs.look_again(job, 2000.0 + at, is_awaited=True)
-    jobs.remove(job, 3000.0)
+    jobs.remove(job)
     assert jobs.looks < 2

@@ -15,6 +15,7 @@ from gameball_async._core.outcome import ServerHealth
 from gameball_async._core.pacing import PacedPart
 from gameball_async._core.stats import JobState
 from gameball_async._engine.bulk import BulkSender
+from gameball_async._engine.job_follower import JobFollower
 from gameball_async._engine.settlement import Settlement
 
 from ..mutants import Mutant, Mutate, _mutant
@@ -69,31 +70,31 @@ def _deliver_at_once(conclude: Mutate, sender: BulkSender, batches: Any, answer:
     return None
 
 
-async def _send_again_what_is_not_found(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
+async def _send_again_what_is_not_found(act_on: Mutate, follower: JobFollower, job: BulkJob, status: Any) -> None:
     if status is not None:
-        await act_on(sender, job, status)
+        await act_on(follower, job, status)
         return
-    sender.jobs.remove(job, sender._now())
+    follower.jobs.remove(job)
     for batch in job.batches.values():
         batch.job = None
-        sender._buffer.requeue(batch, sender._now())
+        follower._settlement._buffer.requeue(batch, follower._now())
 
 
-async def _give_up_at_once(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
+async def _give_up_at_once(act_on: Mutate, follower: JobFollower, job: BulkJob, status: Any) -> None:
     job.misses *= 2
-    await act_on(sender, job, status)
+    await act_on(follower, job, status)
 
 
-async def _end_too_early(act_on: Mutate, sender: BulkSender, job: BulkJob, status: Any) -> None:
+async def _end_too_early(act_on: Mutate, follower: JobFollower, job: BulkJob, status: Any) -> None:
     if status is not None and status.state is None and status.progress:
-        await sender._end(job, status, JobState.COMPLETED)
+        await follower._end(job, status, JobState.COMPLETED)
     else:
-        await act_on(sender, job, status)
+        await act_on(follower, job, status)
 
 
-def _ask_on_one_path(look_at: Mutate, sender: BulkSender, job: BulkJob) -> Any:
-    del sender._status_paths[1:]
-    return look_at(sender, job)
+def _ask_on_one_path(look_at: Mutate, follower: JobFollower, job: BulkJob) -> Any:
+    del follower._status_paths[1:]
+    return look_at(follower, job)
 
 
 def _look_at_once(_: Mutate, jobs: FollowedJobs, job: BulkJob, now: float, **__: Any) -> None:
@@ -104,9 +105,9 @@ def _look_later(_: Mutate, jobs: FollowedJobs, job: BulkJob, now: float, **__: A
     jobs._look_at(job, now + 100_000)
 
 
-def _follow_for_ever(_: Mutate, sender: BulkSender, job: BulkJob, __: str) -> None:
-    sender.jobs.look_again(job, sender._now())
-    sender._wake.ring()
+def _follow_for_ever(_: Mutate, follower: JobFollower, job: BulkJob, __: str) -> None:
+    follower.jobs.look_again(job, follower._now())
+    follower._wake.ring()
 
 
 def _free_at_once(_: Mutate, __: PacedPart, now: float) -> float:
@@ -178,14 +179,14 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "sends an accepted job again",
         "repeats an item|unfinished job",
-        (BulkSender, "_act_on", _send_again_what_is_not_found),
+        (JobFollower, "_act_on", _send_again_what_is_not_found),
     ),
-    _mutant("gives a job up too early", "could be known", (BulkSender, "_act_on", _give_up_at_once)),
-    _mutant("takes a running job for completed", "its job ended None", (BulkSender, "_act_on", _end_too_early)),
-    _mutant("asks on one path only", "could be known", (BulkSender, "_look_at", _ask_on_one_path)),
+    _mutant("gives a job up too early", "could be known", (JobFollower, "_act_on", _give_up_at_once)),
+    _mutant("takes a running job for completed", "its job ended None", (JobFollower, "_act_on", _end_too_early)),
+    _mutant("asks on one path only", "could be known", (JobFollower, "_look_at", _ask_on_one_path)),
     _mutant("asks for a status without a pause", "sooner than|livelock", (FollowedJobs, "look_again", _look_at_once)),
     _mutant("asks for a status too rarely", "pending", (FollowedJobs, "look_again", _look_later)),
-    _mutant("follows a lost job forever", "pending", (BulkSender, "_lose", _follow_for_ever)),
+    _mutant("follows a lost job forever", "pending", (JobFollower, "_lose", _follow_for_ever)),
     _mutant("does not pace looks and bulk requests", "other requests in the", (PacedPart, "free_at", _free_at_once)),
     _mutant(
         "ignores failed items",

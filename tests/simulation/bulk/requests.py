@@ -235,7 +235,7 @@ class BulkRequests(BulkStarts):
         for most, seconds in plan.rate.others() if plan.rate else ():
             pacing += seconds * (6 * rounds * len(self._ledger.queues) / most + 2)
         assert self.flusher is not None
-        slowest = max(plan.jobs.latency[1], self.flusher.bulk.jobs.latency)  # as the client expects it
+        slowest = max(plan.jobs.latency[1], self.flusher.follower.jobs.latency)  # as the client expects it
         return super().drain_bound() + rounds * (2 * jobs.poll_interval + 2 * slowest) + 2 * jobs.patience + pacing
 
     # ---------------------------------------------------------------- at the end

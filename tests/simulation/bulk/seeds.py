@@ -18,6 +18,10 @@ FAILED: dict[int, str] = {
     5000095: "a close after a cancelled flusher looked at a job again too soon",
     5000267: "a flush looked at a job that takes long without end",
     5000693: "the oracle expected a client to act on a status that came at the instant of the end of its close",
+    100527: "after a pause, a job that was looked at late counted as one that takes long",
+    107417: "likewise",
+    116193: "likewise",
+    113394: "the oracle expected a flusher to start that had crashed before",
     1000183: "the oracle took `send` of events that were split to return the outcome of one of them",
 }
 """What was wrong, by seed."""
