@@ -6,10 +6,11 @@ The oracle has to catch each of them; a promise whose mutant survives is not wat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable
+import re
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import anyio
@@ -36,6 +37,14 @@ Mutate = Callable[..., Any]
 """A method in the place of another: gets the original, then the arguments of the call."""
 
 
+class HasFailures(Protocol):
+    """What a simulation returns."""
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """What the oracle found wrong."""
+
+
 @attrs.frozen
 class Mutant:
     """One broken core.
@@ -57,6 +66,30 @@ class Mutant:
             for owner, method, mutate in self.methods:
                 patches.enter_context(mock.patch.object(owner, method, _changed(owner, method, mutate)))
             yield
+
+    def caught_by(
+        self, simulate: Callable[..., HasFailures], seeds: Iterable[int], *others: Iterable[Any], first: int | None
+    ) -> int:
+        """Simulate with this mutant until the oracle says what it has to, and return the seed with which it does.
+
+        Args:
+            simulate: runs one seed.
+            seeds: those to try.
+            others: values of its further arguments; each seed is tried with all of them.
+            first: the seed that is tried first.
+
+        Raises:
+            AssertionError: if the oracle says it with no seed.
+        """
+        unexpected: list[str] = []
+        ordered = seeds if first is None else dict.fromkeys((first, *seeds))
+        for seed, *arguments in itertools.product(ordered, *others):
+            with self.applied():
+                failures = simulate(seed, *arguments).failures
+            if failures and re.search(self.finding, failures[0]):
+                return int(seed)
+            unexpected += failures[:1]
+        raise AssertionError(f"no seed says {self.finding!r} of one that {self.name}, but {unexpected[:3]}")
 
 
 def _changed(owner: type[Any], method: str, mutate: Mutate) -> Any:

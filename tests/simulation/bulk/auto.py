@@ -44,6 +44,8 @@ class AutoRules:
 
     def check(self, bulk: BulkRequest, *, is_other: bool) -> None:
         """Bulk requests have to work before many players depend on them, and not again soon after a job was lost."""
+        if abs(bulk.started - self._lost_at) < EPSILON:
+            return  # what begins at that very instant may not know of it
         if bulk.started < self._lost_at + DISTRUST - EPSILON:
             self._fail(f"#{bulk.number} is a bulk request, and a job was lost at {self._lost_at:.4f}")
         if self.is_proven:
