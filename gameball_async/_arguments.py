@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from ._config import Batching, Journal, PathLike, Retry
+from ._core.bulk_jobs import readable_job_id
 from ._core.draft import BeforeSend
+from ._core.receipts import JobId
 from ._core.stats import Observer
 from ._core.texts import NAME
 from ._log import fields, logger
@@ -116,6 +118,16 @@ def checked_on_invalid(on_invalid: OnInvalid) -> OnInvalid:
     if on_invalid not in ("raise", "report"):
         raise ConfigurationError(f"on_invalid is {on_invalid!r}: give 'raise' or 'report'.")
     return on_invalid
+
+
+def checked_job(job: JobId) -> JobId:
+    """Refuse what is no id of a job: it would make another path of the request."""
+    number = readable_job_id(job)
+    if number is None:
+        raise ConfigurationError(
+            f"job is {job!r}: give the id of a job, from Delivered.job or Observer.on_job; events sent alone have none."
+        )
+    return number
 
 
 def checked_lang(lang: str | None) -> str | None:

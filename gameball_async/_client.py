@@ -15,6 +15,7 @@ from ._arguments import (
     PaddingLog,
     checked_before_send,
     checked_http_client,
+    checked_job,
     checked_journal,
     checked_lang,
     checked_observer,
@@ -357,12 +358,14 @@ class AsyncGameball:
 
         Raises:
             JobError: if Gameball did not confirm that it stops the job.
-            ConfigurationError: if this client's version or keys are not those that jobs need.
+            ConfigurationError: if `job` is no id of a job, this client is switched off, or its version or keys are not
+                those that jobs need.
             LifecycleError: if the client does not run.
         """
+        number = checked_job(job)
         self._lifecycle.check_running()
-        self._endpoint.check_bulk("stop_job()")
-        await self._flusher.follower.stop(job)
+        self._endpoint.check_stop()
+        await self._flusher.follower.stop(number)
 
     # ---------------------------------------------------------------- life
 

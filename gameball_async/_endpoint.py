@@ -118,13 +118,22 @@ class Endpoint:
                 f"{setting} needs a secret_key: pass it, or set GAMEBALL_SECRET_KEY in the environment."
             )
 
+    def check_stop(self) -> None:
+        """Refuse to stop a job without v4 and both keys, or of a client that is switched off.
+
+        Raises:
+            ConfigurationError: naming what is missing.
+        """
+        check_switched_on(self.switched_off_by, "stop_job()")
+        self.check_bulk("stop_job()")
+
     def check_previews(self) -> None:
         """Refuse a preview without v4, or of a client that is switched off.
 
         Raises:
             ConfigurationError: naming the setting and the remedy.
         """
-        check_switched_on(self.switched_off_by)
+        check_switched_on(self.switched_off_by, "a preview")
         if not self.dialect.takes_bulk:
             raise ConfigurationError(
                 f"preview needs api_version 'v4.0' or 'v4.1', and this client has {self.dialect.version!r}: pass "
@@ -202,14 +211,14 @@ def switched_off_by(*, enabled: bool | None) -> str | None:
     return None if _SWITCH_WORDS[value.lower()] else f"{_SWITCH}={value}"
 
 
-def check_switched_on(switched_off_by: str | None) -> None:
-    """Refuse a preview of a client that is switched off.
+def check_switched_on(switched_off_by: str | None, call: str) -> None:
+    """Refuse a call that needs an answer, of a client that is switched off.
 
     Raises:
         ConfigurationError: naming the switch.
     """
     if switched_off_by is not None:
-        raise ConfigurationError(f"the client is switched off by {switched_off_by}: switch it on for a preview.")
+        raise ConfigurationError(f"the client is switched off by {switched_off_by}: switch it on for {call}.")
 
 
 def _given(argument: str, value: str | None, variable: str, default: str) -> tuple[str, str]:

@@ -130,6 +130,10 @@ class Gameball:
         preview = self._client.preview
         return self._started().run(partial(preview, player_unique_id, events, mobile=mobile, email=email, lang=lang))
 
+    def stop_job(self, job: int | str) -> None:
+        """Ask Gameball to stop a job of a bulk request, as `AsyncGameball.stop_job` does."""
+        self._started().run(partial(self._client.stop_job, job))
+
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every event accepted before the call is settled, as `AsyncGameball.flush` does."""
         self._started().run(partial(self._client.flush, timeout))

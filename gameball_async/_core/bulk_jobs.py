@@ -30,11 +30,22 @@ _ENDED = {
 """Both documented vocabularies ("completed", "failed", "stopped"), and what else such a state is called. Any other word
 is a job that has not ended: "pending" or "running", and also "success" and "error", which may be about the request."""
 
-_FAILED_ITEM = frozenset({"failed", "failure", "error", "stopped", "canceled", "cancelled", "aborted"})
+_RUNNING = re.compile(
+    r"pending|queued|waiting|scheduled|created|accepted|new|start(ed|ing)|active|running|processing|in[ _]?progress"
+    r"|stopping"
+)
+"""What a job is called that has not ended."""
+
+_FAILED_ITEM = re.compile(
+    r"fail(ed|ure)|error|stopped|cancell?ed|aborted|rejected|refused|denied|invalid|not[ _]?found|unsuccessful"
+)
+_PROCESSED_ITEM = re.compile(r"success(ful)?|succeeded|ok|completed?|done|finished|processed|created")
+"""What an item is called that has failed, or was processed; any other word leaves that open."""
 
 _STATUS = ("status", "state")
 _CUSTOMER = ("customerid", "playeruniqueid", "customer", "id")
-_COUNTS = ("faileditems", "errorcount", "failedcount")
+_COUNTS = ("faileditems", "errorcount", "failedcount", "failed", "errors")
+_MESSAGE = ("message", "error", "errormessage", "reason", "detail", "errors")
 _PROGRESS = ("processeditems", "finishedcount", "progress")
 _ENVELOPES = ("data", "result", "job", "batch", "response")
 
@@ -46,28 +57,39 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
         state: how it has ended; None if it has not.
         failed: the players of items that have failed.
         succeeded: the players of items that it lists as successful.
+        unclear: the players of items that it lists in words that say neither.
         failed_count: how many items have failed, as the status says it.
         progress: a number that grows while the job progresses.
+        message: what it says of a failed item, or of the job; it may hold personal data.
+        word: what it calls the state, in lower case.
+        is_known: whether that is a known word.
     """
 
     state: JobState | None
     failed: frozenset[str] = frozenset()
     succeeded: frozenset[str] = frozenset()
+    unclear: frozenset[str] = frozenset()
     failed_count: int = 0
     progress: float = 0.0
+    message: str = ""
+    word: str = ""
+    is_known: bool = True
 
 
 def job_id(content: Mapping[str, object]) -> JobId | None:
     """Return the id in the answer to a bulk request; None without a readable one."""
-    for fields in _levels(content):
-        for key in ("jobid", "batchid", "id"):
-            value = fields.get(key)
-            if isinstance(value, float) and value.is_integer():
-                value = int(value)
-            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _GREATEST_ID:
-                return value
-            if isinstance(value, str) and _JOB_ID.fullmatch(text := value.strip()):
-                return parsed_job_id(text)
+    found = (readable_job_id(fields.get(key)) for fields in _levels(content) for key in ("jobid", "batchid", "id"))
+    return next((job for job in found if job is not None), None)
+
+
+def readable_job_id(value: object) -> JobId | None:
+    """Return a value as the id of a job; None if it can be none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _GREATEST_ID:
+        return value
+    if isinstance(value, str) and _JOB_ID.fullmatch(text := value.strip()):
+        return parsed_job_id(text)
     return None
 
 
@@ -93,27 +115,34 @@ def read_status(content: Mapping[str, object]) -> JobStatus | None:
 
 
 def _status(word: str, fields: Mapping[str, object]) -> JobStatus:
-    failed, succeeded = set[str](), set[str]()
+    players = {True: set[str](), False: set[str](), None: set[str]()}  # by whether their item has failed
     unnamed = 1 if fields.get("errors") and isinstance(fields["errors"], dict | str) else 0  # not as documented
-    lists = _lowered(fields.get("response"))
+    lists, messages = _lowered(fields.get("response")), list[str]()
     for found, has_failed in (
-        *((item, True) for item in _items(lists.get("failed"))),
-        *((item, False) for item in _items(lists.get("successful"))),
+        *((item, True) for each in (lists, fields) for item in _items(each.get("failed"))),
+        *((item, False) for each in (lists, fields) for item in _items(each.get("successful"))),
         *((item, True) for item in _items(fields.get("errors"))),
         *((item, _has_failed(item)) for item in _items(fields.get("results"))),
     ):
         customer = _first(_lowered(found), _CUSTOMER)
         if isinstance(customer, str | int) and not isinstance(customer, bool):
-            (failed if has_failed else succeeded).add(str(customer))
+            players[has_failed].add(str(customer))
         else:
-            unnamed += has_failed
-    counted = max((_number(fields.get(key)) for key in _COUNTS), default=0.0)
+            unnamed += has_failed is True
+        if has_failed and not messages and (message := _message(found)):
+            messages.append(message)
+    counted = max(_number(each.get(key)) for each in (fields, lists) for key in _COUNTS)
+    failed = players[True]
     return JobStatus(
         state=_ENDED.get(word),
         failed=frozenset(failed),
-        succeeded=frozenset(succeeded - failed),
+        succeeded=frozenset(players[False] - failed),
+        unclear=frozenset(players[None] - failed - players[False]),
         failed_count=max(int(counted), len(failed) + unnamed),
         progress=sum(_number(fields.get(key)) for key in _PROGRESS),
+        message=messages[0] if messages else _message(fields),
+        word=word,
+        is_known=word in _ENDED or _RUNNING.fullmatch(word) is not None,
     )
 
 
@@ -140,12 +169,38 @@ def _first(fields: Mapping[str, object], keys: Iterable[str]) -> object:
     return next((fields[key] for key in keys if fields.get(key) is not None), None)
 
 
-def _has_failed(item: object) -> bool:
+def _has_failed(item: object) -> bool | None:
+    """Whether an item of `results` has failed; None if that is unclear."""
     fields = _lowered(item)
+    if isinstance(success := fields.get("success"), bool):
+        return not success
     word = _first(fields, _STATUS)
-    if isinstance(word, str):
-        return word.strip().lower() in _FAILED_ITEM
-    return fields.get("success") is False or fields.get("error") is not None
+    if isinstance(word, str) and word.strip().isdecimal():
+        word = float(word.strip()[:9])
+    if isinstance(word, bool):
+        return not word
+    if isinstance(word, int | float):
+        return word >= _FIRST_REFUSAL
+    if word is None:
+        return bool(fields.get("error") or fields.get("errors"))
+    word = str(word).strip().lower()
+    return True if _FAILED_ITEM.fullmatch(word) else False if _PROCESSED_ITEM.fullmatch(word) else None
+
+
+_FIRST_REFUSAL = 400
+"""The first HTTP status that is a refusal, where an item has a number for its status."""
+
+
+def _message(item: object) -> str:
+    """What an item, or a job, says of its failure."""
+    if isinstance(item, str):
+        return item
+    found = _first(_lowered(item), _MESSAGE)
+    if isinstance(found, list) and found:
+        found = cast("list[object]", found)[0]
+    if isinstance(found, dict):
+        return _message(cast("object", found))
+    return found if isinstance(found, str) else ""
 
 
 def _number(value: object) -> float:
@@ -189,6 +244,7 @@ class EndedJob:
         # a job is stopped because the rest of it is not to be sent
         self.failed = status.failed & named if status.state is not JobState.STOPPED else frozenset[str]()
         self._succeeded = status.succeeded & named
+        self._unclear = status.unclear & named if status.state is JobState.COMPLETED else frozenset[str]()
         names_failed = len(self.failed if is_whole else status.failed) >= status.failed_count
         names_succeeded = bool(self._succeeded) and len(self._succeeded) + status.failed_count >= len(named)
         self._of_others = ItemOutcome.UNNAMED
@@ -196,13 +252,15 @@ class EndedJob:
             self._of_others = ItemOutcome.UNKNOWN
         elif status.state is JobState.FAILED or (names_succeeded and not names_failed):
             self._of_others = ItemOutcome.FAILED
-        elif names_failed:
+        elif names_failed and not self._succeeded:  # else it lists what was processed, and these are not there
             self._of_others = ItemOutcome.CONFIRMED
 
     def of(self, player: str) -> ItemOutcome:
         """Return what became of one item."""
         if player in self._succeeded:
             return ItemOutcome.CONFIRMED
+        if player in self._unclear:
+            return ItemOutcome.UNNAMED
         return ItemOutcome.FAILED if player in self.failed else self._of_others
 
 
@@ -223,6 +281,8 @@ class BulkJob(msgspec.Struct, eq=False):
         progress: see `JobStatus`.
         stalled_for: seconds without progress, but for those in which a pause or the limits put a look off.
         misses: looks in a row at which no status was found.
+        problem: why the latest look did not bring a readable status; empty if it did.
+        problems: such looks in a row.
         looks: looks so far.
         looked_at: when the latest look began.
         is_early: whether the first look comes before its end is expected.
@@ -238,6 +298,8 @@ class BulkJob(msgspec.Struct, eq=False):
     progress: float = 0.0
     stalled_for: float = 0.0
     misses: int = 0
+    problem: str = ""
+    problems: int = 0
     looks: int = 0
     looked_at: float = -math.inf
     is_early: bool = False

@@ -25,7 +25,7 @@ from .._endpoint import Endpoint
 from .._log import LogThrottle, counted, fields, logger
 from .backends import Backend
 from .calls import CallQueue
-from .job_follower import JobFollower, job_report
+from .job_follower import LONGEST_STATUS, JobFollower, job_report
 from .reporting import Reporting
 from .settlement import Settlement
 from .storage import Storage
@@ -255,7 +255,12 @@ class BulkSender:
             self.retries += all(batch.attempts for batch in batches)
             for batch in batches:
                 batch.attempts += 1
-            call = Call(method="POST", url=self._endpoint.url_of(self._path), body=body)
+            call = Call(
+                method="POST",
+                url=self._endpoint.url_of(self._path),
+                body=body,
+                longest_answer=LONGEST_STATUS,
+            )
             answer, request = _INTERRUPTED, self._reporting.request_starts(batches, body, self._now())
             self.in_flight += 1
             try:

@@ -15,6 +15,7 @@ from .._core.bulk_jobs import PROOF_ITEMS, BulkJob, EndedJob, FollowedJobs, Item
 from .._core.outcome import Answer, Decision
 from .._core.pacing import BreakerState, CircuitBreaker, PacedPart
 from .._core.receipts import Delivered, JobId, Notifier
+from .._core.redaction import redact_message
 from .._core.stats import JobReport, JobState
 from .._core.wire import Call
 from .._endpoint import Endpoint
@@ -28,8 +29,8 @@ from .storage import Storage
 
 _log = logger("gameball_async")
 
-_LONGEST_STATUS = 16 * 1024 * 1024
-"""Bytes of a job's status that are read: with an id and a message for each of 1,000 items it exceeds 64 KiB."""
+LONGEST_STATUS = 16 * 1024 * 1024
+"""Bytes of an answer about a job that are read: with an id and a message for each of 1,000 items it exceeds 64 KiB."""
 
 _AT_ONCE = 50
 """Items that are settled without a break: they take the loop about a millisecond."""
@@ -37,10 +38,23 @@ _AT_ONCE = 50
 _MISSES = 2
 """Looks in a row at which no path shows a job's status, until the job counts as lost."""
 
+_UNREADABLE = 3
+"""Looks in a row without a readable status, from which on that is logged."""
+
 _NO_SUCH_PATH = frozenset({400, 404, 405, 410, 501})
 """Answers of a path that does not show a job's status."""
 
 _NOT_SENT = Answer(verdict=Decision.NOT_SENT)
+
+
+_STOP_REMEDIES: dict[int | None, str] = {
+    401: "Compare the keys with those",
+    403: "Compare the keys with those",
+    404: "It may have ended, or have another id: look",
+    409: "It may have ended: look",
+    410: "It may have ended: look",
+}
+"""What to do if a job cannot be stopped, before "in Gameball's dashboard", by the answer."""
 
 
 class JobFollower:
@@ -97,6 +111,8 @@ class JobFollower:
         self._is_finished = is_finished
         self._status_paths = list(options.status)
         self._lost = LogThrottle()
+        self._unreadable = LogThrottle()
+        self._failed = LogThrottle()
         settlement.on_job_resumed = self._resume
         settlement.on_jobs_given_up = self.jobs.clear
 
@@ -130,10 +146,10 @@ class JobFollower:
             url = self._endpoint.url_of(path.replace("{job}", _quoted(job.number)))
             self.polls += 1
             try:
-                answer = await self._calls.request(Call(method="GET", url=url, longest_answer=_LONGEST_STATUS))
+                answer = await self._calls.request(Call(method="GET", url=url, longest_answer=LONGEST_STATUS))
             except LifecycleError:
                 return
-            job.looked_at = self._now()
+            job.looked_at, job.problem = self._now(), answer.summary
             if answer.verdict is Decision.DELIVERED:
                 status = read_status(answer.content)
             elif answer.status not in _NO_SUCH_PATH:
@@ -151,23 +167,28 @@ class JobFollower:
     async def _act_on(self, job: BulkJob, status: JobStatus | None) -> None:
         now = self._now()
         if status is not None:
-            job.misses = 0
-            if status.progress != job.progress:
+            job.misses, job.problem = 0, self._problem_of(status)
+            if status.progress > job.progress:
                 job.progress, job.stalled_for = status.progress, 0.0
             if status.state is not None:
                 await self._end(job, status, status.state)
                 return
+        job.problems = job.problems + 1 if job.problem else 0
         if job.misses >= _MISSES:
             self._lose(job, "its status cannot be found")
         elif job.stalled_for >= self._options.patience:
-            self._lose(job, f"it made no progress for {self._options.patience:g} s")
+            lately = f", lately {job.problem}" if job.problem else ""
+            self._lose(job, f"it made no progress for {self._options.patience:g} s{lately}")
         else:
+            if job.problems >= _UNREADABLE and self._breaker.state is BreakerState.CLOSED:
+                self._log_unreadable(job, now)
             self.jobs.look_again(job, now, is_awaited=self._settlement.is_awaited)
             self._wake.ring()
 
     async def _end(self, job: BulkJob, status: JobStatus, state: JobState) -> None:
         """Give each item of a job that has ended its outcome, and other tasks of the loop their turn in between."""
         now, players = self._now(), list(job.batches)
+        words = redact_message(status.message, self._endpoint.secrets)
         ended, outcomes = EndedJob(status, players, is_whole=job.is_ours), Counter[ItemOutcome]()
         with anyio.CancelScope(shield=True):
             for position, player in enumerate(players):
@@ -175,20 +196,22 @@ class JobFollower:
                     await anyio.lowlevel.checkpoint()
                 outcome = ended.of(player)
                 outcomes[outcome] += 1
-                self._settle_item(job, job.batches.pop(player), outcome, now)
+                self._settle_item(job, job.batches.pop(player), outcome, words, now)
         if job.batches:  # Gameball has used its id again since
             self.jobs.look_again(job, now)
         else:
             self.jobs.remove(job)
         failed, unnamed = outcomes[ItemOutcome.FAILED], outcomes[ItemOutcome.UNNAMED]
+        if failed:
+            self._log_failed(job, failed, words, now)
         self._reporting.job(job_report(job.number, state, len(players), failed, now - job.accepted_at))
         if unnamed:
             self._log_lost(job.number, unnamed, "some of its items failed, and its status does not say which", now)
-        works = state is JobState.COMPLETED and not unnamed and (failed < len(players) or failed > PROOF_ITEMS)
-        self.on_ended(works, now)
+        shows_nothing = failed == len(players) <= PROOF_ITEMS  # a few bad items, or no item works
+        self.on_ended(state is JobState.COMPLETED and not unnamed and not shows_nothing, now)
         self._after_settling(now)
 
-    def _settle_item(self, job: BulkJob, batch: Batch, outcome: ItemOutcome, now: float) -> None:
+    def _settle_item(self, job: BulkJob, batch: Batch, outcome: ItemOutcome, words: str, now: float) -> None:
         match outcome:
             case ItemOutcome.CONFIRMED:
                 attempts = max(batch.earlier_attempts + batch.attempts, 1)  # those of an earlier process are not known
@@ -198,7 +221,7 @@ class JobFollower:
                 )
                 self._settlement.deliver(batch, delivered, now)
             case ItemOutcome.FAILED:
-                self._settlement.fail_item(batch, job.number, now)
+                self._settlement.fail_item(batch, job.number, words, now)
             case ItemOutcome.UNKNOWN:
                 self._settlement.fail(batch, _stopped(job.number), now)
             case ItemOutcome.UNNAMED:
@@ -219,13 +242,49 @@ class JobFollower:
         self._reporting.job(job_report(number or "", JobState.LOST, players))
         self.on_ended(False, now)
 
+    def _problem_of(self, status: JobStatus) -> str:
+        """What prevents that a status is understood; empty if nothing does."""
+        if status.is_known:
+            return ""
+        return f"its status is {redact_message(status.word, self._endpoint.secrets)!r}, which is no documented word"
+
+    def _log_unreadable(self, job: BulkJob, now: float) -> None:
+        self._unreadable.count = sum(len(each.batches) for each in self.jobs if each.problems >= _UNREADABLE)
+        if players := self._unreadable.take(now):
+            left = max(self._options.patience - job.stalled_for, 0.0)
+            _log.warning(
+                "the status of a job cannot be read (job %s: %s): the events of %s wait for it, and count as delivered "
+                "without confirmation after %.0f s. Check the keys and JobOptions(status=...) with "
+                "`gameball-async doctor --bulk`.",
+                job.number,
+                job.problem,
+                counted(players, "player"),
+                left,
+                extra=fields("bulk", cause="unreadable", players=players, seconds=left),
+            )
+
+    def _log_failed(self, job: BulkJob, failed: int, words: str, now: float) -> None:
+        """Log items that are sent again; those that are not are reported with their events."""
+        if not self._settlement.resends:
+            return
+        self._failed.count += failed
+        if players := self._failed.take(now):
+            _log.warning(
+                "%s failed, lately in job %s%s: their events are sent again, alone, and may count twice. "
+                "Correct the events if Gameball refuses them again.",
+                counted(players, "item"),
+                job.number,
+                f" ({words})" if words else "",
+                extra=fields("bulk", cause="items failed", players=players),
+            )
+
     def _log_lost(self, number: JobId | None, players: int, why: str, now: float) -> None:
         self._lost.count += players
         if lost := self._lost.take(now):
             _log.warning(
-                "the end of a job is unknown (job %s: %s): the events of %s count as delivered without confirmation, "
+                "the end of a job is unknown (%s%s): the events of %s count as delivered without confirmation, "
                 "and are not sent again. Look in Gameball's dashboard, and check with `gameball-async doctor --bulk`.",
-                number,
+                "" if number is None else f"job {number}: ",
                 why,
                 counted(lost, "player"),
                 extra=fields("job_lost", cause=why, players=lost),
@@ -252,8 +311,8 @@ class JobFollower:
             if answer.status not in _NO_SUCH_PATH:
                 break
         raise JobError(
-            f"job {number} may continue: Gameball did not confirm that it stops ({answer.summary}). Try again, or look "
-            "in Gameball's dashboard.",
+            f"job {number} may continue: Gameball did not confirm that it stops ({answer.summary}). "
+            f"{_STOP_REMEDIES.get(answer.status, 'Try again, or look')} in Gameball's dashboard.",
             status=answer.status,
             code=answer.code,
         )

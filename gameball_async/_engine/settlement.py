@@ -252,17 +252,24 @@ class Settlement:
         wait = self._backoff.after(answer, attempts=min(batch.attempts for batch in batches), solo_failures=0) or 0.0
         return min(wait, AWAITED_BACKOFF) if self.is_awaited else wait
 
-    def fail_item(self, batch: Batch, job: JobId, now: float) -> None:
+    @property
+    def resends(self) -> bool:
+        """Whether what may have been applied is sent again."""
+        return self._retry.ambiguous == "resend"
+
+    def fail_item(self, batch: Batch, job: JobId, words: str, now: float) -> None:
         """Send a batch singly whose item has failed in a job; it may have been applied, at least in part."""
+        said = f" ({words})" if words else ""
         batch.job, batch.bulk_items = None, 1
         batch.is_recorded = False  # it is sealed again, without the job, before it is sent
         batch.ambiguous = True
-        batch.last_failure = f"it failed in job {job}"
+        batch.last_failure = f"it failed in job {job}{said}"
         self.ambiguous += 1
-        if self._retry.ambiguous == "report":
-            self.fail(batch, OutcomeUnknown(f"its item of job {job} failed, perhaps after it was applied: {_ASK}"), now)
-        else:
+        if self.resends:
             self._buffer.requeue(batch, now)
+        else:
+            reason = f"its item of job {job} failed{said}, perhaps after it was applied: {_ASK}"
+            self.fail(batch, OutcomeUnknown(reason), now)
 
     def _is_too_old(self, batch: Batch, now: float) -> bool:
         return self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after

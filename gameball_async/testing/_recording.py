@@ -455,7 +455,7 @@ class RecorderPreviews:
         self._switched_off_by = switched_off_by
 
     def check(self) -> None:
-        check_switched_on(self._switched_off_by)
+        check_switched_on(self._switched_off_by, "a preview")
 
     async def request(self, events: Sequence[EncodedEvent], _: str | None) -> Preview:
         self._lifecycle.check_running()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from gameball_async import (
 )
 from gameball_async._core.bulk_jobs import EndedJob, ItemOutcome, read_status
 from gameball_async.sandbox import Fault, JobSettings, Limits, Sandbox
+from gameball_async.sync import Gameball
 
 from .support import QUICK, assert_conserved, until
 
@@ -57,6 +59,43 @@ def client(sandbox: Sandbox, batching: Batching | None = None, **settings: Any) 
     batching = batching or Batching(mode="bulk", linger=0.01, jobs=FAST)
     settings = dict[str, Any](api_version="v4.0", retry=QUICK, rate=None) | settings
     return AsyncGameball("test-key", secret_key="secret", base_url=sandbox.url, batching=batching, **settings)
+
+
+def scripted(
+    status: httpx.Response | Callable[[], httpx.Response],
+    *,
+    patience: float = 1800.0,
+    retry: Retry = QUICK,
+    accepted: Callable[[], dict[str, Any]] = lambda: {"jobId": 7},
+) -> AsyncGameball:
+    """Make a client of a Gameball that accepts everything, and answers each question for a status like this."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return status() if callable(status) else httpx.Response(status.status_code, content=status.content)
+        return httpx.Response(200, json=accepted() if request.url.path == SUBMIT else {})
+
+    jobs = JobOptions(poll_interval=0.02, patience=patience)
+    return AsyncGameball(
+        "test-key",
+        secret_key="secret",
+        api_version="v4.0",
+        batching=Batching(mode="bulk", linger=60, jobs=jobs),
+        retry=retry,
+        rate=None,
+        http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)),
+    )
+
+
+def lines(caplog: pytest.LogCaptureFixture, pattern: str) -> list[str]:
+    return [record.message for record in caplog.records if re.search(pattern, record.message)]
+
+
+async def outcome_of(receipt: Receipt) -> Any:
+    try:
+        return await receipt
+    except OutcomeUnknown as error:
+        return error
 
 
 def bulk(sandbox: Sandbox) -> list[Any]:
@@ -296,8 +335,114 @@ async def test_a_stopped_job_leaves_unknown_what_it_does_not_list() -> None:
             for receipt in receipts:
                 with pytest.raises(OutcomeUnknown, match="was stopped"):
                     await receipt
-            with pytest.raises(JobError, match="may continue"):
+            with pytest.raises(JobError, match=r"may continue.*It may have ended, or have another id: look in"):
                 await gameball.stop_job(4711)
+
+
+@pytest.mark.parametrize("job", [None, "", " ", True, 1.5, -1, "a/b", "../x", b"1", ["1"]])
+async def test_what_is_no_id_of_a_job_is_refused_at_the_call(job: Any) -> None:
+    with serving() as sandbox:
+        async with client(sandbox) as gameball:
+            with pytest.raises(ConfigurationError, match=r"give the id of a job, from Delivered\.job"):
+                await gameball.stop_job(job)
+        assert sandbox.requests == []
+
+
+async def test_a_client_that_is_switched_off_stops_no_job_and_goes_on() -> None:
+    async with AsyncGameball("key", secret_key="secret", api_version="v4.0", enabled=False) as gameball:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=r"switched off by enabled=False: .* for stop_job\(\)"):
+                await gameball.stop_job(1)
+        await gameball.track("player", "review")
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(401, "Compare the keys"), (409, "It may have ended"), (500, "Try again")]
+)
+async def test_the_remedy_for_a_job_that_cannot_be_stopped_fits_the_answer(status: int, remedy: str) -> None:
+    with serving() as sandbox:
+        sandbox.script(Fault.status(status, routes={"stop"}))
+        async with client(sandbox) as gameball:
+            with pytest.raises(JobError, match=rf"HTTP {status}.*\. {remedy}.* in Gameball's dashboard\.$"):
+                await gameball.stop_job(7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (httpx.Response(401, json={"code": 2002}), "HTTP 401"),
+        (httpx.Response(403), "HTTP 403"),
+        (httpx.Response(422), "HTTP 422"),
+        (httpx.Response(500), "HTTP 500"),
+        (httpx.Response(302, headers={"location": "/login"}), "HTTP 302"),
+        (httpx.Response(200, json={"status": "succeeded"}), "its status is 'succeeded', which is no documented word"),
+        (httpx.Response(200, json={"status": "a@mail.test"}), r"its status is '\*\*\*'"),
+    ],
+    ids=["401", "403", "422", "500", "302", "word", "personal word"],
+)
+async def test_a_status_that_cannot_be_read_is_logged_with_the_reason(
+    answer: httpx.Response, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scripted(answer, patience=0.3) as gameball:
+        receipts = await track_together(gameball, PLAYERS[:5])
+        assert {(await receipt).confirmed for receipt in receipts} == {False}
+    (unreadable,) = lines(caplog, "cannot be read")
+    assert re.search(rf"job 7: {reason}.*the events of 5 players wait for it, and count as delivered", unreadable)
+    (lost,) = lines(caplog, "the end of a job is unknown")
+    assert re.search(rf"job 7: it made no progress for 0\.3 s, lately {reason}", lost)
+
+
+async def test_progress_is_what_was_never_seen_before() -> None:
+    """Else a job whose numbers go up and down would be followed forever."""
+    numbers = itertools.cycle([1, 0])
+    gameball = scripted(
+        lambda: httpx.Response(200, json={"status": "running", "progress": next(numbers)}), patience=0.3
+    )
+    async with gameball:
+        (receipt,) = await track_together(gameball, PLAYERS[:1])
+        assert not (await receipt).confirmed
+
+
+@pytest.mark.parametrize("ambiguous", ["resend", "report"])
+async def test_why_items_have_failed_is_said_once(
+    ambiguous: Literal["resend", "report"], caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [{"customerId": player, "message": f"no event for {player}@mail.test"} for player in PLAYERS[:3]]
+    answer = httpx.Response(200, json={"status": "completed", "failedItems": 3, "errors": errors})
+    async with scripted(answer, retry=Retry(ambiguous=ambiguous)) as gameball:
+        receipts = await track_together(gameball, PLAYERS[:5])
+        outcomes = [await outcome_of(receipt) for receipt in receipts]
+    failed = lines(caplog, r"no event for \*\*\*")
+    if ambiguous == "resend":
+        assert [outcome.maybe_duplicate for outcome in outcomes] == [True] * 3 + [False] * 2
+        assert len(failed) == 1
+        assert failed[0].startswith("3 items failed, lately in job 7 (")
+    else:
+        assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3 + [Delivered] * 2
+        assert all(re.search(r"job 7 failed \(no event for \*\*\*\)", str(outcome)) for outcome in outcomes[:3])
+        assert failed
+
+
+async def test_an_answer_that_is_longer_than_64_kib_names_its_job() -> None:
+    bodies = iter([{"items": ["x" * 200_000], "jobId": 7}])
+    async with scripted(httpx.Response(200, json={"status": "completed"}), accepted=lambda: next(bodies)) as gameball:
+        (receipt,) = await track_together(gameball, PLAYERS[:1])
+        assert ((await receipt).job, (await receipt).confirmed) == (7, True)
+
+
+def test_the_client_for_synchronous_code_stops_jobs() -> None:
+    batching = Batching(mode="bulk", linger=0.01, jobs=FAST)
+    with (
+        serving(JobSettings(latency=60.0)) as sandbox,
+        Gameball(
+            "test-key", secret_key="secret", api_version="v4.0", base_url=sandbox.url, batching=batching
+        ) as gameball,
+    ):
+        receipt = gameball.track("player", "review")
+        sandbox.wait_for(lambda _: bool(sandbox.jobs), timeout=100)
+        gameball.stop_job(sandbox.jobs[0].id)
+        with pytest.raises(OutcomeUnknown, match="was stopped"):
+            receipt.result(timeout=100)
         assert len(sandbox.jobs) == 1
         assert single(sandbox) == []
 

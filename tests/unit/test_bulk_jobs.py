@@ -227,6 +227,12 @@ def test_an_item_that_is_in_both_lists_has_failed() -> None:
         ({"status": "failed", "results": [{"customerId": "a"}]}, "ab", {"a": CONFIRMED, "b": FAILED}),
         ({"status": "stopped", "results": [{"customerId": "a"}]}, "ab", {"a": CONFIRMED, "b": UNKNOWN}),
         ({"status": "completed", "errors": [{"customerId": "z"}]}, "ab", {"a": UNNAMED, "b": UNNAMED}),
+        ({"status": "completed", "results": [{"customerId": "a"}]}, "ab", {"a": CONFIRMED, "b": UNNAMED}),
+        ({"status": "completed", "results": []}, "ab", {"a": CONFIRMED, "b": CONFIRMED}),
+        ({"status": "completed", "response": {"failed": 2}}, "ab", {"a": UNNAMED, "b": UNNAMED}),
+        ({"status": "completed", "failed": 1}, "ab", {"a": UNNAMED, "b": UNNAMED}),
+        ({"status": "completed", "errors": 3}, "ab", {"a": UNNAMED, "b": UNNAMED}),
+        ({"status": "completed", "failed": [{"customerId": "b"}]}, "ab", {"a": CONFIRMED, "b": FAILED}),
     ],
 )
 def test_what_a_status_says_of_each_item(
@@ -236,6 +242,66 @@ def test_what_a_status_says_of_each_item(
     assert status is not None
     ended = EndedJob(status, players, is_whole=True)
     assert {player: ended.of(player) for player in outcomes} == outcomes
+
+
+@pytest.mark.parametrize(
+    ("item", "outcome"),
+    [
+        ({}, CONFIRMED),
+        ({"success": True, "error": ""}, CONFIRMED),
+        ({"success": True, "error": "a warning"}, CONFIRMED),
+        ({"success": False}, FAILED),
+        ({"error": None}, CONFIRMED),
+        ({"error": False}, CONFIRMED),
+        ({"error": []}, CONFIRMED),
+        ({"error": "bad"}, FAILED),
+        ({"errors": ["bad"]}, FAILED),
+        ({"status": 200}, CONFIRMED),
+        ({"status": 400}, FAILED),
+        ({"status": "400"}, FAILED),
+        ({"status": "201"}, CONFIRMED),
+        ({"status": "9" * 5000}, FAILED),
+        ({"status": True}, CONFIRMED),
+        ({"status": False}, FAILED),
+        ({"status": "Success"}, CONFIRMED),
+        ({"state": "processed"}, CONFIRMED),
+        ({"status": "Rejected"}, FAILED),
+        ({"status": "not_found"}, FAILED),
+        ({"status": "skipped"}, UNNAMED),
+        ({"status": "pending"}, UNNAMED),
+        ({"status": {"code": 1}}, UNNAMED),
+    ],
+)
+def test_a_result_says_in_many_ways_what_became_of_its_item(item: dict[str, Any], outcome: ItemOutcome) -> None:
+    status = read_status({"status": "completed", "results": [{"customerId": "a", **item}]})
+    assert status is not None
+    assert EndedJob(status, "a", is_whole=True).of("a") is outcome
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"errors": [{"customerId": "b", "message": "no such event"}]}, "no such event"),
+        ({"errors": ["no such event"]}, "no such event"),
+        ({"results": [{"customerId": "b", "status": "failed", "error": {"message": "too late"}}]}, "too late"),
+        ({"response": {"failed": [{"customerId": "b", "errors": ["bad", "worse"]}]}}, "bad"),
+        ({"message": "the file is empty"}, "the file is empty"),
+        ({"errors": [{"customerId": "b", "message": 4}]}, ""),
+    ],
+)
+def test_what_is_said_of_a_failure_is_read(content: dict[str, Any], message: str) -> None:
+    status = read_status({"status": "failed", **content})
+    assert status is not None
+    assert status.message == message
+
+
+@pytest.mark.parametrize(
+    ("word", "is_known"), [("Queued", True), ("in progress", True), ("done", True), ("odd", False)]
+)
+def test_a_word_that_is_not_known_is_told_from_those_that_are(word: str, is_known: bool) -> None:  # noqa: FBT001
+    status = read_status({"status": word})
+    assert status is not None
+    assert status.is_known is is_known
 
 
 def test_a_failed_item_of_a_job_may_be_one_that_another_process_has_settled() -> None:

@@ -127,8 +127,8 @@ def _instead_of(wrong: ItemOutcome, other: ItemOutcome) -> Mutate:
     return of
 
 
-def _give_up_what_failed(_: Mutate, settlement: Settlement, batch: Batch, __: Any, now: float) -> None:
-    settlement.fail(batch, OutcomeUnknown("it has failed"), now)
+def _give_up_what_failed(_: Mutate, settlement: Settlement, batch: Batch, *args: Any) -> None:
+    settlement.fail(batch, OutcomeUnknown("it has failed"), args[-1])
 
 
 def _bulk_again(fail_item: Mutate, settlement: Settlement, batch: Batch, *args: Any) -> None:
