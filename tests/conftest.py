@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -34,6 +35,12 @@ if hasattr(signal, "pthread_sigmask"):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    # ten thousand tests stay until the end, and every full garbage collection would visit what they consist of
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ class JobFollower:
         settlement: settles the items.
         reporting: logs, and calls the observer.
         calls: asks for the status.
-        pacing: the part of the limits for bulk requests, which is told how many looks a job costs.
+        pacing: the part of the limits for bulk requests, which learns how many looks a job costs.
         wake: rings when something has changed.
         now: returns the seconds of the loop's clock.
         is_finished: whether the client is ending and nothing is left to do.

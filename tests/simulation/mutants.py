@@ -43,6 +43,7 @@ class HasFailures(Protocol):
     @property
     def failures(self) -> Sequence[str]:
         """What the oracle found wrong."""
+        ...
 
 
 @attrs.frozen

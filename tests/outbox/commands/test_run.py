@@ -135,7 +135,7 @@ def test_requests_in_flight_finish_before_it_ends(
     gameball.script(Fault.latency(1.0))
     append(connection, 1)
     process = started("relay-1", tmp_path)
-    wait_until(lambda: connection.execute("SELECT count(*) FROM gameball_sent").fetchone() == (1,))
+    gameball.wait_for(lambda tally: tally.in_flight == 1, timeout=100)
 
     process.interrupt(signal.SIGTERM)
 
