@@ -21,7 +21,7 @@
     └── DeliveryError                     an accepted event will not arrive, or may not have arrived
         ├── Rejected                      Gameball refused it for good
         ├── Dropped                       it was given up here: buffer full, too old, by before_send, disabled
-        └── OutcomeUnknown                it was sent once and the answer got lost
+        └── OutcomeUnknown                it was sent, and it is unknown whether it was applied
 
 No message holds a key, an e-mail address, a phone number or a player's id.
 """
@@ -194,7 +194,15 @@ class Dropped(DeliveryError):
 
 
 class OutcomeUnknown(DeliveryError):
-    """The request was sent and its answer got lost; sending it again could count it twice."""
+    """The event was sent, and it is unknown whether it was applied; sending it again could count it twice.
 
-    def __init__(self, message: str, *, status: int | None = None, code: int | None = None) -> None:
+    Attributes:
+        job: the id of the job that Gameball accepted with the event, if that was stopped or its item failed; None if
+            the answer to its request got lost.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: int | None = None, job: int | str | None = None
+    ) -> None:
         super().__init__(message, status=status, code=code, may_have_arrived=True)
+        self.job = job

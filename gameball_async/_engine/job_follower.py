@@ -330,5 +330,6 @@ def _quoted(job: JobId) -> str:
 def _stopped(job: JobId) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"job {job} was stopped, and its status does not say that this event was processed: look in Gameball's "
-        "dashboard before you track it again."
+        "dashboard before you track it again.",
+        job=job,
     )

@@ -269,7 +269,7 @@ class Settlement:
             self._buffer.requeue(batch, now)
         else:
             reason = f"its item of job {job} failed{said}, perhaps after it was applied: {_ASK}"
-            self.fail(batch, OutcomeUnknown(reason), now)
+            self.fail(batch, OutcomeUnknown(reason, job=job), now)
 
     def _is_too_old(self, batch: Batch, now: float) -> bool:
         return self.halted is None and now - max(batch.opened_at, self._resumed_at) > self._retry.give_up_after

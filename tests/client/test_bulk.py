@@ -268,8 +268,9 @@ async def test_report_never_resends_a_failed_item() -> None:
     with serving(JobSettings(latency=0.0, failing_players={"bad"}, partial=1.0)) as sandbox:
         async with client(sandbox, retry=Retry(ambiguous="report")) as gameball:
             receipt = await gameball.track("bad", "review")
-            with pytest.raises(OutcomeUnknown, match="job 1 failed"):
+            with pytest.raises(OutcomeUnknown, match="job 1 failed") as caught:
                 await receipt
+            assert caught.value.job == 1
         assert names(sandbox, "bad") == ["review"]
         assert single(sandbox) == []
 
@@ -333,8 +334,9 @@ async def test_a_stopped_job_leaves_unknown_what_it_does_not_list() -> None:
             await until(lambda: gameball.stats().jobs == 1)
             await gameball.stop_job(sandbox.jobs[0].id)
             for receipt in receipts:
-                with pytest.raises(OutcomeUnknown, match="was stopped"):
+                with pytest.raises(OutcomeUnknown, match="was stopped") as caught:
                     await receipt
+                assert caught.value.job == sandbox.jobs[0].id
             with pytest.raises(JobError, match=r"may continue.*It may have ended, or have another id: look in"):
                 await gameball.stop_job(4711)
 
@@ -469,8 +471,9 @@ async def test_report_gives_every_item_of_a_lost_response_as_unknown() -> None:
         async with client(sandbox, TOGETHER, retry=Retry(ambiguous="report")) as gameball:
             receipts = await track_together(gameball, PLAYERS[:20])
             for receipt in receipts:
-                with pytest.raises(OutcomeUnknown):
+                with pytest.raises(OutcomeUnknown) as caught:
                     await receipt
+                assert caught.value.job is None
             assert_conserved(gameball.stats())
         assert {len(events) for events in sandbox.holdings().values()} == {1}
 

@@ -101,6 +101,8 @@ def test_a_drop_says_its_reason(reason: DropReason) -> None:
 def test_an_unknown_outcome_may_always_have_arrived() -> None:
     assert facts(OutcomeUnknown("who knows")) == (None, None, True)
     assert facts(OutcomeUnknown("who knows", status=500)) == (500, None, True)
+    assert OutcomeUnknown("who knows").job is None
+    assert OutcomeUnknown("who knows", job=7).job == 7
 
 
 def test_one_except_catches_the_family() -> None:
