@@ -39,7 +39,16 @@ _PREFIX = "Error: "
 _NARROW = 60  # columns, below which an option's text goes below its name
 _NARROWEST = 20
 
-_NO_CONTACTS = "bulk requests have no mobile and no email: use --mode auto, which sends such events singly."
+_NO_CONTACTS = "bulk requests have no mobile and no email: send this row in another file, with --mode single or auto."
+
+_ARGUMENTS = {
+    "Batching(mode='single')": "--mode single",
+    "base_url": "--base-url",
+    "api_version": "--api-version",
+    "secret_key": SECRET_KEY,
+}
+"""What the client's messages name, and what a command has instead."""
+_DOCTOR = "`gameball-async doctor`"
 
 _FILES = Batching(
     buffer_events=20_000,  # eight minutes of the sustained rate if nothing merges; more would not merge better
@@ -222,6 +231,12 @@ class ClientOptions:
         if self.mode == "bulk" and (draft.mobile is not None or draft.email is not None):
             return _NO_CONTACTS
         return None
+
+    def reword(self, message: str) -> str:
+        """Return one of the client's messages with options and variables instead of arguments."""
+        for argument_name, option in _ARGUMENTS.items():
+            message = message.replace(argument_name, option)
+        return message if self.mode == "single" else message.replace(_DOCTOR, f"{_DOCTOR[:-1]} --bulk`")
 
     def windows(self) -> Sequence[tuple[int, float]]:
         """Return the (requests, seconds) windows that limit a run; none if that depends on how fast jobs end."""

@@ -32,6 +32,7 @@ Lines = list[tuple[str, str]]
 
 _TOO_MANY = 429
 _UNFINISHED = {DropReason.CLOSED, DropReason.FLUSHER_DIED}
+_MAYBE_APPLIED = " An earlier attempt may have been applied: look in Gameball's dashboard before you send it again."
 _MOST_REASONS = 3  # different ones, to be printed at the end
 _SHORTEST_SECRET = 8  # characters; replacing anything shorter would damage rows instead of hiding a key
 
@@ -45,7 +46,8 @@ class RowCounts:
     invalid: int = 0  # the row has no event that could be sent
     refused: int = 0  # Gameball rejected the event
     given_up: int = 0  # the client gave up, as it could not deliver the event in time
-    unknown: int = 0  # the event was sent once, the response was lost, and it is not sent again
+    unknown: int = 0  # the event was sent, it is unknown whether it was applied, and it is not sent again
+    doubtful: int = 0  # of those refused or given up, events of which an earlier attempt may have been applied
     unconfirmed: int = 0  # of those delivered, events of a job whose end is unknown
 
     @classmethod
@@ -79,7 +81,7 @@ class RunTracker:
     Attributes:
         counts: rows by outcome, including those of an earlier run.
         left: rows without an outcome at the end.
-        maybe_arrived: those of them whose request was sent and not answered.
+        maybe_arrived: those of them that were sent, and whose request was not answered or item failed.
         under_way_bytes: bytes of the unsettled rows, as they are in the file.
     """
 
@@ -140,9 +142,9 @@ class RunTracker:
             raise failure
 
     def _is_unfinished(self, error: DeliveryError) -> bool:
-        """Whether the event has not arrived only because this run ended."""
+        """Whether the event has no outcome only because this run ended, so that `--resume` sends it again."""
         if isinstance(error, OutcomeUnknown):
-            return self._resends
+            return self._resends and error.job is None  # an item of an accepted job is never sent again
         return isinstance(error, Dropped) and error.reason in _UNFINISHED
 
     async def _settle(self, row: InputRow, receipt: Receipt) -> None:
@@ -153,11 +155,14 @@ class RunTracker:
                 self.left += 1
                 self.maybe_arrived += error.may_have_arrived
                 return
-            self._reject(row, str(error))
+            if isinstance(error, OutcomeUnknown):
+                self._reject(row, str(error))
+                self.counts.unknown += 1
+                return
+            self._reject(row, f"{error}{_MAYBE_APPLIED if error.may_have_arrived else ''}")
+            self.counts.doubtful += error.may_have_arrived
             if isinstance(error, Rejected):
                 self.counts.refused += 1
-            elif isinstance(error, OutcomeUnknown):
-                self.counts.unknown += 1
             else:
                 self.counts.given_up += 1
         else:
@@ -318,7 +323,7 @@ def figures(lines: Iterable[tuple[str, int, bool]]) -> Lines:
     return [(label, f"{count:,}") for label, count, always in lines if count or always]
 
 
-def row_figures(counts: RowCounts, left: int) -> Lines:
+def row_figures(counts: RowCounts, left: int, maybe_arrived: int) -> Lines:
     return figures(
         [
             ("Rows read", counts.settled + left, True),
@@ -327,8 +332,9 @@ def row_figures(counts: RowCounts, left: int) -> Lines:
             ("not valid, so not sent", counts.invalid, True),
             ("refused by Gameball", counts.refused, True),
             ("given up, could not be delivered", counts.given_up, False),
-            ("sent once, answer lost", counts.unknown, False),
-            ("read, but not sent yet", left, False),
+            ("sent, of unknown outcome", counts.unknown, False),
+            ("sent, but not answered", maybe_arrived, False),
+            ("read, but not sent yet", left - maybe_arrived, False),
             ("may have been counted twice", counts.maybe_twice, False),
         ]
     )
@@ -367,8 +373,10 @@ def print_problems(
             where = f"{first.file}, line" if len(names) > 1 else "Line"
             further = f" (and {counted(first.further, 'further row')})" if first.further else ""
             print_wrapped(f"{where} {first.line:,}: {reason}{further}", indent="  ")
-        number = counted(counts.rejected, "row")
-        print_wrapped(f"{number} will not arrive: see {rejects.path}, with line numbers and reasons.")
+        doubtful = counts.unknown + counts.doubtful
+        parts = [(counts.rejected - doubtful, "will not arrive"), (doubtful, "may not have arrived")]
+        rows = ", and ".join(f"{counted(count, 'row')} {words}" for count, words in parts if count)
+        print_wrapped(f"{rows}: see {rejects.path}, with line numbers and reasons.")
     for failure in failures:
         print_wrapped(f"{names[failure.file]} was not read to its end: {failure.reason}")
     for message in findings.messages(names):

@@ -14,6 +14,7 @@ import click
 from _gameball_async_cli import EXIT_CODE
 
 from .. import CampaignPreview, EventPreview, Preview
+from .._core.wire import API_VERSIONS
 from ..errors import CustomerNotFound, InvalidEvent
 from ._lines import Draft
 from ._options import ClientOptions, examples, preview_access_options, reported_errors, required_keys
@@ -66,6 +67,8 @@ def preview_command(
     with reported_errors():
         if math.isnan(options["timeout"]):
             raise UsageProblem("--timeout is not a number: give seconds.")
+        if not API_VERSIONS[options["api_version"]].takes_bulk:
+            raise UsageProblem(f"{options['api_version']} has no previews: use --api-version v4.0 or v4.1.")
         draft = Draft(player, event, parse_metadata(metadata), options["mobile"], options["email"])
         keys = required_keys(options["keys_file"], remedy=" A sandbox accepts any key.")
         client = ClientOptions.with_access(options, keys)

@@ -8,7 +8,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Self
 
@@ -195,14 +195,15 @@ class Display(AbstractContextManager["Display"], ABC):
 class WarningsHandler(logging.Handler):
     """Show the client's warnings on a display within a `with` block; the run itself reports its errors."""
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, display: Display, reword: Callable[[str], str] = str) -> None:
         super().__init__(logging.WARNING)
         self._display = display
+        self._reword = reword
         self._logger = logging.getLogger("gameball_async")
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.ERROR:
-            self._display.say(record.getMessage())
+            self._display.say(self._reword(record.getMessage()))
 
     def __enter__(self) -> Self:
         self._logger.addHandler(self)

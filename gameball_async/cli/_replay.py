@@ -19,7 +19,7 @@ from ..errors import JournalError
 from ._lines import Draft, InputRow
 from ._options import ClientOptions
 from ._outcomes import RunTracker, figures, request_figures
-from ._run import Run, RunResult, StopReason
+from ._run import Run, RunResult
 from ._terminal import UsageProblem, exiting, print_table, print_wrapped, printable
 
 _MOST_REASONS = 20  # reasons at the end, each in a line
@@ -30,6 +30,7 @@ class _LetterDraft(Draft):
     """The event of one dead letter."""
 
     letter_id: int = attrs.field(default=0, kw_only=True)
+    may_have_arrived: bool = attrs.field(default=False, kw_only=True)
 
 
 class Replay:
@@ -59,6 +60,7 @@ class Replay:
             title="dead letters",
             windows=self._client.rate.windows(),
             drain=self._client.drain,
+            reword=self._client.reword,
             save=self._drop_delivered,
         )
         greeting = f"Sending dead letters again to {self._client.destination}. Ctrl-C stops in order."
@@ -66,7 +68,7 @@ class Replay:
             result = asyncio.run(run.run(greeting))
         with exiting(EXIT_CODE if result.is_interrupted else None):
             self._report(result)
-        return 0 if result.how is StopReason.FINISHED and not self._tracker.counts.rejected else 1
+        return 0 if result.is_complete and not self._tracker.counts.rejected else 1
 
     def _on_rejected(self, _file: str, letter_id: int, reason: str, _row: bytes) -> None:
         if len(self._reasons) < _MOST_REASONS:
@@ -76,15 +78,21 @@ class Replay:
         event = letter.event
         content: Draft | str = "it was damaged in the journal and has no event: look at it with 'dead-letters show'."
         if event is not None:
-            self._maybe_twice += letter.may_have_arrived
             content = _LetterDraft(
-                event.player_unique_id, event.name, letter.metadata, event.mobile, event.email, letter_id=letter.id
+                event.player_unique_id,
+                event.name,
+                letter.metadata,
+                event.mobile,
+                event.email,
+                letter_id=letter.id,
+                may_have_arrived=letter.may_have_arrived,
             )
         return InputRow(file=0, line=letter.id, last_line=letter.id, previous=letter.id - 1, raw=b"", content=content)
 
     def _on_delivered(self, draft: Draft) -> None:
         if isinstance(draft, _LetterDraft):
             self._delivered.append(draft.letter_id)
+            self._maybe_twice += draft.may_have_arrived
 
     def _drop_delivered(self) -> None:
         """Delete the delivered letters; called every second, so kill -9 repeats at most a second."""
@@ -97,15 +105,16 @@ class Replay:
         self._delivered.clear()
 
     def _report(self, result: RunResult) -> None:
-        counts, left = self._tracker.counts, self._tracker.left
+        counts, left, maybe_arrived = self._tracker.counts, self._tracker.left, self._tracker.maybe_arrived
         outcomes = figures(
             [
-                ("Dead letters sent again", counts.settled + left - counts.invalid, True),
+                ("Dead letters read", counts.settled + left, True),
                 ("accepted by Gameball, so removed", counts.delivered, True),
                 ("refused by Gameball, so kept", counts.refused, True),
                 ("given up, so kept", counts.given_up, False),
-                ("sent once, answer lost, so kept", counts.unknown, False),
-                ("without an answer, so kept", left, False),
+                ("sent, of unknown outcome, so kept", counts.unknown, False),
+                ("sent, but not answered, so kept", maybe_arrived, False),
+                ("not sent yet, so kept", left - maybe_arrived, False),
                 ("cannot be sent, so kept", counts.invalid, False),
                 ("may have been counted twice", counts.maybe_twice, False),
             ]
@@ -117,6 +126,11 @@ class Replay:
             print_wrapped(f"{counted(more, 'further letter')} stayed as well.")
         if self._maybe_twice:
             print_wrapped(f"{counted(self._maybe_twice, 'event')} may have arrived before, and so may count twice.")
+        if maybe_arrived:
+            print_wrapped(
+                f"{counted(maybe_arrived, 'event')} had been sent and not answered: Gameball may have counted them, "
+                "and they are sent again when you continue."
+            )
         if self._delivered:
             print_wrapped(
                 f"{counted(len(self._delivered), 'letter')} could not be removed though Gameball accepted the events: "

@@ -88,7 +88,7 @@ class StopReason(StrEnum):
     """Why a run ended."""
 
     FINISHED = "finished"
-    """Everything was read, and every row has its outcome."""
+    """Everything was read and sent."""
     INTERRUPTED = "interrupted"
     """Ctrl-C or another signal: nothing new was sent, and the requests in flight had time to complete."""
     HALTED = "halted"
@@ -110,11 +110,12 @@ class RunResult:
     failures: Sequence[ReadFailure]
     stats: Stats
     seconds: float
+    left: int
 
     @property
     def is_complete(self) -> bool:
         """Whether everything was read, and every row has its outcome."""
-        return self.how is StopReason.FINISHED and not self.failures
+        return self.how is StopReason.FINISHED and not self.failures and not self.left
 
     @property
     def is_interrupted(self) -> bool:
@@ -124,7 +125,10 @@ class RunResult:
         """Print why the run ended early, with what helps if a file could not be written or a signal came."""
         if self.is_interrupted:
             print_wrapped(f"Interrupted.{resume}")
-        elif self.how is not StopReason.FINISHED:
+        elif self.how is StopReason.FINISHED:
+            if self.left:
+                print_wrapped(f"{counted(self.left, 'event', 'have')} no outcome.{resume}")
+        else:
             print_wrapped(f"Stopped: {self.reason}{remedy if self.how is StopReason.NO_ROOM else ''}")
 
 
@@ -139,6 +143,7 @@ class Run:
         windows: (requests, seconds) of the rate limit; none if the rate of the run shows it better.
         refusal: returns why a row with a valid event cannot be sent in this run, or None.
         drain: seconds for the requests in flight after a signal.
+        reword: changes the client's messages to those of a command.
         expected: estimates the number of rows to send; returns None while unknown.
         save: saves the progress every second and at the end. It is called in the event loop: an fsync per second
             delays requests by milliseconds, and a thread could save an older state after a newer one.
@@ -154,6 +159,7 @@ class Run:
         windows: Sequence[tuple[int, float]],
         refusal: Callable[[Draft], str | None] = lambda _: None,
         drain: float = 10.0,
+        reword: Callable[[str], str] = str,
         expected: Callable[[], float | None] = lambda: None,
         save: Callable[[], None] = lambda: None,
     ) -> None:
@@ -164,6 +170,7 @@ class Run:
         self._windows = windows
         self._refusal = refusal
         self._drain_timeout = drain
+        self._reword = reword
         self._expected = expected
         self._save = save
         self._failures: list[ReadFailure] = []
@@ -175,14 +182,14 @@ class Run:
 
     async def run(self, *greeting: str, on_end: Callable[[RunResult], None] = lambda _: None) -> RunResult:
         """Send everything, or as much as possible."""
-        with Interrupts() as interrupts, self._display, WarningsHandler(self._display):
+        with Interrupts() as interrupts, self._display, WarningsHandler(self._display, self._reword):
             for line in greeting:
                 self._display.say(line)
             async with self._gameball:
                 self._capacity = asyncio.Event()
                 self._started = time.monotonic()
                 how, reason = await self._send(interrupts)
-            result = RunResult(how, reason, self._failures, self._gameball.stats(), self._seconds)
+            result = RunResult(how, reason, self._failures, self._gameball.stats(), self._seconds, self._tracker.left)
             on_end(result)
             return result
 
@@ -245,7 +252,7 @@ class Run:
                 saved = now
                 await self._settle()
             await asyncio.sleep(_TICK)
-        return StopReason.HALTED, halted
+        return StopReason.HALTED, self._reword(halted)
 
     async def _settle(self) -> None:
         await self._tracker.sweep()
@@ -260,7 +267,7 @@ class Run:
             if monitor.done():
                 return await monitor
         except ClientHalted as error:
-            return StopReason.HALTED, str(error)
+            return StopReason.HALTED, self._reword(str(error))
         except OSError as error:
             return StopReason.NO_ROOM, _cannot_write(error)
         return StopReason.INTERRUPTED, ""
@@ -270,14 +277,14 @@ class Run:
         stats = self._gameball.stats()
         if not stats.pending:
             return
-        message = f"Stopping: {counted(stats.pending, 'event')} under way. Nothing new is sent"
-        if stats.in_flight:
+        message = f"Stopping: {counted(stats.pending, 'event', 'have')} no outcome yet. Nothing new is sent"
+        under_way = [f"{counted(stats.in_flight, 'request')} in flight"] if stats.in_flight else []
+        under_way += [counted(stats.jobs, "job")] if stats.jobs else []
+        if under_way:
             message += (
-                f"; {counted(stats.in_flight, 'request')} in flight may end within {duration(self._drain_timeout)}. "
+                f"; {' and '.join(under_way)} may end within {duration(self._drain_timeout)}. "
                 "Ctrl-C again stops at once"
             )
-        elif stats.jobs:
-            message += f"; {counted(stats.jobs, 'job')} may end within {duration(self._drain_timeout)}"
         self._display.say(message + ".")
         close = asyncio.create_task(self._gameball.aclose(timeout=self._drain_timeout))
         again = asyncio.create_task(interrupts.second.wait())
@@ -292,8 +299,8 @@ class Run:
         if not (pending := self._gameball.stats().pending):
             return
         self._display.say(
-            f"{reason} Stopping: {counted(pending, 'event')} under way, for up to {duration(self._drain_timeout)}; "
-            "Ctrl-C stops at once."
+            f"{reason} Stopping: {counted(pending, 'event', 'have')} no outcome yet, and may be delivered within "
+            f"{duration(self._drain_timeout)}; Ctrl-C stops at once."
         )
         # not aclose(), which would give up the events that were not sent in time
         drain = asyncio.create_task(self._gameball.flush(timeout=self._drain_timeout))

@@ -47,7 +47,7 @@ from ._outcomes import (
     row_figures,
     sandbox_figures,
 )
-from ._run import Run, RunResult
+from ._run import Run, RunResult, StopReason
 from ._terminal import UsageProblem, exiting, is_confirmed, print_table, print_wrapped, printable, quoted
 
 if TYPE_CHECKING:
@@ -150,8 +150,7 @@ def dry_run(options: SendOptions) -> int:
     """Validate every row as the client does, send nothing, write the rejects file, and return the exit code."""
     rejects = Rejects(options.rejects_path(), secrets=options.client.keys.secrets())
     tracker = RunTracker(names=options.names(), rejects=rejects.add)
-    valid, failures = 0, list[ReadFailure]()
-    files = Files(options.paths, options.reading)
+    valid, failures, files = 0, list[ReadFailure](), Files(options.paths, options.reading)
     for row in files.rows():
         if isinstance(row, ReadFailure):
             failures.append(row)
@@ -341,6 +340,7 @@ class SendCommand:
             windows=client.windows(),
             refusal=client.refusal,
             drain=client.drain,
+            reword=client.reword,
             expected=self._input.expected,
             save=self._save,
         )
@@ -352,7 +352,8 @@ class SendCommand:
     def _report(self, result: RunResult) -> bool:
         """Print the result and how to continue; return whether every row was delivered."""
         counts, names = self._tracker.counts, self._options.names()
-        lines = row_figures(counts, self._tracker.left) + request_figures(result.stats, result.seconds)
+        lines = row_figures(counts, result.left, self._tracker.maybe_arrived)
+        lines += request_figures(result.stats, result.seconds)
         comparison: Comparison | None = None
         if self._sandbox is not None and self._sent is not None:
             comparison = self._sent.compare(self._sandbox.holdings())
@@ -366,7 +367,7 @@ class SendCommand:
             )
         result.print_stop(remedy=" Make room, or name another file.")
         if not result.is_complete:
-            self._print_how_to_continue()
+            self._print_how_to_continue(result.how)
         return result.is_complete and not counts.rejected and not (comparison and comparison.differences)
 
     def _open_checkpoint(self) -> tuple[CheckpointFile | None, Checkpoint | None]:
@@ -435,7 +436,7 @@ class SendCommand:
             self._checkpoint_file.remove()
         self._checkpoint_file.close()
 
-    def _print_how_to_continue(self) -> None:
+    def _print_how_to_continue(self, how: StopReason) -> None:
         if self._checkpoint_file is None:
             print_wrapped(f"The progress was not saved. Lines with an outcome: {_settled_lines(self._tracker)}.")
             return
@@ -450,6 +451,8 @@ class SendCommand:
                 "them, and they are sent again when you resume."
             )
         print_wrapped("To continue, run the same command with --resume.")
+        if how is StopReason.HALTED and self._options.client.mode == "bulk":
+            print_wrapped("If Gameball refuses only bulk requests, run it with --mode single --resume.")
 
     def _greeting(self) -> list[str]:
         where = "an embedded sandbox" if self._sandbox else self._options.client.destination
@@ -462,7 +465,7 @@ class SendCommand:
             jobs = "" if self._options.client.mode == "single" else ", or as jobs that had not ended"
             lines.append(
                 f"The run before was killed. What Gameball accepted in its last second, after its last save{jobs}, is "
-                f"sent again and may count twice; {counted(before.under_way, 'row')} were under way then."
+                f"sent again and may count twice; {counted(before.under_way, 'row')} had no outcome then."
             )
         elif before.maybe_arrived:
             lines.append(

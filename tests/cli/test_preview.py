@@ -89,7 +89,7 @@ def test_an_unknown_player_is_an_error_without_their_id(sandbox: Sandbox) -> Non
         (["review", "gift"], '"gift" is not metadata'),
         (["review", "--lang", "a b"], "lang is 'a b'"),
         (["review", "--timeout", "nan"], "--timeout is not a number"),
-        (["review", "--api-version", "v3.0"], "preview needs api_version 'v4.0' or 'v4.1'"),
+        (["review", "--api-version", "v3.0"], "v3.0 has no previews: use --api-version v4.0 or v4.1."),
         (["review", "--api-version", "v4.1"], "v4.1 needs a secret_key"),
     ],
     ids=["value", "metadata", "language", "timeout", "v3.0", "v4.1"],

@@ -131,7 +131,7 @@ def test_a_second_ctrl_c_stops_at_once_and_says_what_may_have_arrived(sandbox: S
     process = Process("send", path, "--base-url", sandbox.url, *FAST, "--drain", "600")
     sandbox.wait_for(lambda tally: tally.in_flight == 2, timeout=100)
     process.interrupt()
-    process.wait_for(b"Stopping: 4 events under way")
+    process.wait_for(b"Stopping: 4 events have no outcome yet")
     process.interrupt()
     assert process.end() == 130
     assert b"2 events had been sent and not answered: Gameball may have counted them" in process.out

@@ -109,7 +109,7 @@ def test_with_report_a_lost_answer_is_a_rejected_row_and_counts_once(
     assert numbers(sandbox) == {"player0": [0, 1]}
     (row,) = rejected(tmp_path / "events.rejects.ndjson")
     assert "it is unknown whether it was applied" in row["reason"]
-    assert figures(result)["sent once, answer lost"] == "1"
+    assert figures(result)["sent, of unknown outcome"] == "1"
 
 
 def test_several_files_are_one_after_the_other_and_may_be_compressed(
