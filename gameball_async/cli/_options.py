@@ -43,6 +43,8 @@ _NO_CONTACTS = "bulk requests have no mobile and no email: send this row in anot
 
 _ARGUMENTS = {
     "Batching(mode='single')": "--mode single",
+    "JobOptions(status=...)": "--base-url",
+    "RateLimit(share=...)": "--share",
     "base_url": "--base-url",
     "api_version": "--api-version",
     "secret_key": SECRET_KEY,

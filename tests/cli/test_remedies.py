@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gameball_async import Dropped, DropReason, OutcomeUnknown, Rejected
-from gameball_async.cli._options import ClientOptions
+from gameball_async._core.outcome import Answer, Decision, halt_remedy
+from gameball_async.cli._options import ClientOptions, Mode
 from gameball_async.sandbox import Fault, Sandbox
 from gameball_async.testing import Recorder
 
@@ -134,6 +137,22 @@ def test_where_bulk_requests_are_refused_the_remedy_works_as_it_is_printed(
     assert "If Gameball refuses only bulk requests, run it with --mode single --resume." in printed
     assert invoke(*command, "--mode", "single", "--resume").exit_code == 0
     assert numbers(sandbox) == {"player0": [0, 1], "player1": [0, 1]}
+
+
+@pytest.mark.parametrize("mode", ["single", "bulk", "auto"])
+def test_no_remedy_names_an_argument_of_the_client(mode: Mode) -> None:
+    statuses, codes = (302, 401, 403, 404, 405, 407), (None, 1, 50, 1000, 1001, 1002, 1006, 6000, 8000)
+    for status, code in itertools.product(statuses, codes):
+        answer = Answer(verdict=Decision.HALT, status=status, code=code)
+        message = ClientOptions(mode=mode).reword(halt_remedy(answer))
+        assert not re.search(r"[a-z]_[a-z]|\w\(", message), message
+
+
+def test_the_client_s_warnings_name_options(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.script(Fault.status(401, code=1000, routes={"status"}, times=3))
+    path = written(tmp_path / "events", events_of(1, 1))
+    result = invoke("send", path, "--mode", "bulk", "--base-url", sandbox.url)
+    assert "Check the keys and --base-url with `gameball-async doctor --bulk`." in " ".join(result.stderr.split())
 
 
 def test_the_rows_with_contacts_are_sent_once_as_the_remedy_says(sandbox: Sandbox, tmp_path: Path) -> None:
