@@ -212,7 +212,7 @@ def read_answer(
         code=code,
         words=redact_message(words, secrets) if isinstance(words, str) else "",
         retry_after=parse_retry_after(asked, wall_now) if (asked := headers.get("retry-after")) else None,
-        foreign=foreign if status in _SUCCESS else "",
+        foreign=redact_message(foreign, secrets) if foreign and status in _SUCCESS else "",
         content=content if keeps_content else {},
     )
 

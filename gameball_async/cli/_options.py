@@ -189,6 +189,16 @@ class KeyOptions:
         return [key for key in (self.api_key, self.secret_key) if key]
 
 
+def refuse_if_switched_off() -> None:
+    """Check that the environment lets this command send.
+
+    Raises:
+        UsageProblem: if it does not.
+    """
+    if (switch := switched_off_by(enabled=None)) is not None:
+        raise UsageProblem(f"{switch} switches sending off: set GAMEBALL_ENABLED=1 for this command to send.")
+
+
 @attrs.frozen(kw_only=True)
 class ClientOptions:
     """Where and how a command sends."""
@@ -251,8 +261,8 @@ class ClientOptions:
                 return ()
 
     def gameball(self, batching: Batching | None = None, **settings: Any) -> AsyncGameball:  # noqa: ANN401 the client's
-        if not self.is_forced and (switch := switched_off_by(enabled=None)) is not None:
-            raise UsageProblem(f"{switch} switches sending off: set GAMEBALL_ENABLED=1 for this command to send.")
+        if not self.is_forced:
+            refuse_if_switched_off()
         return AsyncGameball(
             self.keys.api_key,
             enabled=True,

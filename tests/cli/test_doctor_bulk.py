@@ -57,7 +57,7 @@ def test_a_job_that_is_completed_is_well_and_its_event_has_arrived(sandbox: Sand
     assert found["bulk_request"]["words"].startswith("accepted as job ")
     words = "batches/{job}/status answers, in the words of Gameball's API reference: "
     assert found["job_status"]["words"].startswith(words)
-    assert found["job_items"]["words"] == "successful items are listed in 'results'"
+    assert found["job_items"]["words"] == "the item is listed as successful, in 'results'"
     assert [event.name for event in sandbox.holdings()[PLAYER]] == ["visit"]
     assert sandbox.violations == []
 
@@ -68,8 +68,8 @@ def test_the_other_path_and_words_are_recognized(sandbox: Sandbox) -> None:
     assert verdicts(found) == "ok ok ok ok"
     words = 'batch/{job} answers, in the words of Gameball\'s tutorial "Batch APIs": '
     assert found["job_status"]["words"].startswith(words)
-    assert found["job_status"]["words"].endswith("Completed")
-    assert found["job_items"]["words"] == "successful items are listed in 'successful'"
+    assert found["job_status"]["words"].endswith("completed")
+    assert found["job_items"]["words"] == "the item is listed as successful, in 'response.successful'"
 
 
 def test_items_that_are_not_listed_are_a_warning(sandbox: Sandbox) -> None:
@@ -107,7 +107,7 @@ def test_a_job_without_a_status_is_a_failure_that_names_both_paths(sandbox: Sand
     assert verdicts(found) == "ok fail skip skip"
     for words in ("batches/{job}/status: HTTP 404", "batch/{job}: HTTP 404"):
         assert words in found["job_status"]["words"]
-    assert "JobOptions(status=...)" in found["job_status"]["remedy"]
+    assert "Batching(jobs=JobOptions(status=(...,)))" in found["job_status"]["remedy"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Send one real event as a bulk request, follow its job, and report what the documentation leaves open.
+"""Send one real event as a bulk request, and follow its job.
 
 Gameball documents two ways to ask for a job's status, with different bodies. Which of them an account has, and whether
 it has bulk requests at all, is only known after such a request.
@@ -9,42 +9,34 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections.abc import Iterator
+from urllib.parse import quote
 
 import attrs
 import httpx
 
 from ... import JobOptions, __version__
 from ..._core.bulk_jobs import job_id
-from ..._core.outcome import Answer, Decision, halt_remedy, read_answer
-from ..._core.wire import dialect
+from ..._core.outcome import Answer, Decision, read_answer
+from ..._core.wire import LONGEST_ANSWER, dialect
 from ..._endpoint import proxy_for
-from .._options import SECRET_KEY, KeyOptions
-from .._terminal import UsageProblem, duration, printable
-from ._connectivity import PATIENCE
-from ._findings import Finding, fail, ok, skip, warn
+from .._options import SECRET_KEY, KeyOptions, refuse_if_switched_off
+from .._terminal import UsageProblem
+from ._connectivity import PATIENCE, read_body
+from ._findings import Finding, fail, skip
+from ._job_findings import BulkResponse, JobHistory, acceptance
 
 POLL_INTERVAL = 1.0
 """Seconds between two requests for the status."""
 
-_LONGEST_MESSAGE = 200  # characters
+LONGEST_STATUS = 16 * 1024 * 1024
+"""Bytes of a job's status that are read, as many as the client reads."""
 
 _MOST_MISSES = 3
 """Rounds in which no path knows the job; a job may be known a little later than it is accepted."""
 
-_ENDED = frozenset({"completed", "failed", "stopped"})
-_RUNNING = frozenset({"pending", "processing", "queued", "running"})
-
-_LISTS = (("results", "errors"), ("successful", "failed"))
-
-_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
-    "API reference": ("batchId", "totalItems", "processedItems"),
-    'tutorial "Batch APIs"': ("operation", "totalCount", "errorCount"),
-}
-"""Gameball's documents, and fields of a status that only one of them has."""
-
-_UNCONFIRMED = "Bulk requests work, but outcomes cannot be confirmed: use mode='single' where you need them."
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+"""Errors after which not one byte of the request can have been read; after all others it may have been."""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +58,7 @@ def bulk_options(*, bulk: bool, player: str | None, event: str | None, wait: flo
     """Convert the options of the command; None without `--bulk`.
 
     Raises:
-        UsageProblem: if they do not fit each other.
+        UsageProblem: if they do not fit each other, or if the environment switches sending off.
     """
     if not bulk:
         if player is not None or event is not None:
@@ -76,27 +68,37 @@ def bulk_options(*, bulk: bool, player: str | None, event: str | None, wait: flo
         raise UsageProblem("--bulk sends a real event: name one that rewards nothing, with --player and --event.")
     if math.isnan(wait):
         raise UsageProblem("--wait is not a number: give seconds.")
+    refuse_if_switched_off()
     return BulkOptions(player=player, event=event, wait=wait)
 
 
 def bulk_findings(options: BulkOptions, keys: KeyOptions, api_version: str, base_url: str) -> Iterator[Finding]:
     """Send the event, follow its job, and yield each finding."""
-    api = dialect(api_version)
+    check, api = "bulk_request", dialect(api_version)
     if not api.takes_bulk:
-        yield fail("bulk_request", f"{api_version} has no bulk requests", "Use --api-version v4.0 or v4.1.")
+        yield fail(check, f"{api_version} has no bulk requests", "Use --api-version v4.0 or v4.1.")
         return
     if keys.secret_key is None:
         remedy = f"Set {SECRET_KEY}, or put it into the file of --keys-file."
-        yield fail("bulk_request", "there is no secret key, and bulk requests need both keys", remedy)
+        yield fail(check, "there is no secret key, and bulk requests need both keys", remedy)
         return
     url = base_url.rstrip("/") + api.path_of("")
     headers = api.headers(keys.api_key or "", keys.secret_key)
     headers |= {"Accept-Encoding": "identity", "User-Agent": f"gameball-async/{__version__} doctor"}
+    try:
+        client = _client(url, headers)
+    except (httpx.InvalidURL, OSError, ValueError, ImportError) as error:  # of the environment's proxy or certificates
+        yield fail(check, f"not sent ({type(error).__name__})", "Correct what is reported above.")
+        return
+    with client:
+        yield from _Probe(options, client, url, (*keys.secrets(), options.player)).findings()
+
+
+def _client(url: str, headers: dict[str, str]) -> httpx.Client:
     proxy = proxy_for(url)
     address = None if proxy is None else proxy.url
     trust = httpx.create_ssl_context() if url.startswith("https:") else False
-    with httpx.Client(headers=headers, timeout=PATIENCE, verify=trust, trust_env=False, proxy=address) as client:
-        yield from _Probe(options, client, url, (*keys.secrets(), options.player)).findings()
+    return httpx.Client(headers=headers, timeout=PATIENCE, verify=trust, trust_env=False, proxy=address)
 
 
 @attrs.frozen
@@ -111,156 +113,48 @@ class _Probe:
     def findings(self) -> Iterator[Finding]:
         started = time.monotonic()
         events: dict[str, object] = {self.options.event: {}}
-        response = self._ask(
-            "POST", JobOptions().submit, {"body": [{"customerId": self.options.player, "events": events}]}
-        )
-        job = job_id(response.content)
-        yield _acceptance(response, job)
+        body = {"body": [{"customerId": self.options.player, "events": events}]}
+        response = self._ask("POST", JobOptions().submit, LONGEST_ANSWER, body)
+        job = job_id(response.answer.content)
+        yield acceptance(response, job, self.secrets)
         if response.answer.verdict is Decision.DELIVERED and job is not None:
-            yield from self._follow(job, started)
+            yield from self._follow(quote(str(job), safe=""), started).findings()
         else:
             yield from (skip(check, "there is no job") for check in ("job_status", "job_end", "job_items"))
 
-    def _follow(self, job: int | str, started: float) -> Iterator[Finding]:
-        """Ask for the job's status until it has ended, or the time is over."""
-        paths, seen, misses = JobOptions().status, list[str](), 0
+    def _follow(self, job: str, started: float) -> JobHistory:
+        """Ask for the job's status until it has ended, is not known, or the time is over."""
+        history, paths, misses = JobHistory(self.options.player, self.secrets), JobOptions().status, 0
         while True:
-            responses = {path: self._ask("GET", path.format(job=job)) for path in paths}
-            found = {path: response for path, response in responses.items() if response.is_status}
-            misses = 0 if found else misses + 1
-            if found:
-                paths = tuple(found)  # the other one is not asked again
-                seen = list(dict.fromkeys([*seen, next(iter(found.values())).state]))
+            responses = {path: self._ask("GET", path.replace("{job}", job), LONGEST_STATUS) for path in paths}
             seconds = time.monotonic() - started
-            has_ended = bool(found) and seen[-1].lower() in _ENDED
-            if has_ended or misses >= _MOST_MISSES or seconds >= self.options.wait:
-                break
-            time.sleep(POLL_INTERVAL)
-        if not found:
-            yield _no_status(responses)
-            yield from (skip(check, "the status is unknown") for check in ("job_end", "job_items"))
-            return
-        path, response = next(iter(found.items()))
-        yield ok("job_status", f"{path} answers, {response.vocabulary}: {', '.join(seen)}")
-        yield _end(seen[-1], seconds)
-        yield _items(response) if has_ended else skip("job_items", "the job has not ended")
+            found = history.note(responses, seconds)
+            is_miss = not found and not any(response.is_temporary for response in responses.values())
+            misses = misses + 1 if is_miss else 0
+            paths = tuple(found) or JobOptions().status  # the other one is not asked again, unless this one fails
+            left = self.options.wait - seconds
+            asked = max(response.answer.retry_after or 0.0 for response in responses.values())
+            if history.has_ended or misses >= _MOST_MISSES or left <= 0 or asked > left:
+                return history
+            time.sleep(min(max(POLL_INTERVAL, asked), left))
 
-    def _ask(self, method: str, path: str, body: object = None) -> _Response:
+    def _ask(self, method: str, path: str, longest: int, body: object = None) -> BulkResponse:
+        content = None if body is None else json.dumps(body)
         try:
-            content = None if body is None else json.dumps(body)
-            response = self.client.request(method, self.url + path, content=content)
+            with self.client.stream(method, self.url + path, content=content) as response:
+                received, is_complete = read_body(response, longest)
         except httpx.HTTPError as error:
-            return _Response(Answer(verdict=Decision.AMBIGUOUS, words=type(error).__name__), {})
+            is_sent = not isinstance(error, _NEVER_SENT)
+            verdict = Decision.AMBIGUOUS if is_sent else Decision.FAILED
+            return BulkResponse(Answer(verdict=verdict, words=type(error).__name__), is_sent=is_sent)
         answer = read_answer(
             response.status_code,
             response.headers,
-            response.content,
-            complete=True,
+            received,
+            complete=is_complete,
             wall_now=time.time(),
             secrets=self.secrets,
+            limit=longest,
             keeps_content=True,
         )
-        return _Response(answer, answer.content)
-
-
-@attrs.frozen
-class _Response:
-    """The response to one request."""
-
-    answer: Answer
-    content: Mapping[str, object]
-
-    @property
-    def state(self) -> str:
-        """The status of a job, as it is worded."""
-        state = self.content.get("status")
-        return printable(state)[:40] if isinstance(state, str) else ""
-
-    @property
-    def is_status(self) -> bool:
-        return self.answer.verdict is Decision.DELIVERED and bool(self.state)
-
-    @property
-    def vocabulary(self) -> str:
-        """Which of Gameball's documents has the words of a status."""
-        known = {document: sum(key in self.content for key in keys) for document, keys in _DOCUMENTS.items()}
-        best = max(known, key=lambda document: known[document])
-        return f"in the words of Gameball's {best}" if known[best] else "in words that Gameball does not document"
-
-
-def _acceptance(response: _Response, job: int | str | None) -> Finding:
-    """What the answer to the bulk request means."""
-    check, answer = "bulk_request", response.answer
-    if answer.verdict is Decision.DELIVERED:
-        if job is not None:
-            return ok(check, f"accepted as job {job} (HTTP {answer.status})")
-        remedy = "Use mode='single', and report it to Gameball: its documentation promises a jobId."
-        return fail(check, f"accepted without a job's number (HTTP {answer.status})", remedy)
-    words = "not accepted" if answer.status is not None else "not answered"
-    match answer.status:
-        case 401 | 403:
-            remedy = f"{halt_remedy(answer)}. Bulk requests need both keys, and perhaps another plan: ask Gameball."
-        case 404 | 405:
-            remedy = "Check --base-url. If it is right, this account has no bulk requests: ask Gameball about them."
-        case 429:
-            remedy = "The limit for such requests is used up: try again in a minute."
-        case None:
-            remedy = "It may have arrived all the same: look into the Events Log of Gameball's dashboard."
-        case _:
-            remedy = "Correct what the answer says, or ask Gameball."
-    return fail(check, f"{words} ({printable(answer.summary)})", remedy)
-
-
-def _no_status(last: Mapping[str, _Response]) -> Finding:
-    """Neither path has answered with a status."""
-    answers = ", ".join(f"{path}: {printable(response.answer.summary)}" for path, response in last.items())
-    statuses = {response.answer.status for response in last.values()}
-    if statuses & {401, 403}:
-        return fail("job_status", f"refused ({answers})", "Check both keys. The event was accepted all the same.")
-    if statuses <= {404, 405}:
-        remedy = f"Ask Gameball for the path, and give it as JobOptions(status=...). {_UNCONFIRMED}"
-        return fail("job_status", f"no path knows the job ({answers})", remedy)
-    return fail("job_status", f"not readable ({answers})", f"Try again later. {_UNCONFIRMED}")
-
-
-def _end(state: str, seconds: float) -> Finding:
-    check = "job_end"
-    match state.lower():
-        case "completed":
-            return ok(check, f"completed within {max(seconds, 1):.0f} s")
-        case "failed" | "stopped":
-            return fail(check, f"{state} after {seconds:.0f} s", "Look at the items; ask Gameball about this job.")
-        case word if word in _RUNNING:
-            remedy = "Give more time with --wait, and set JobOptions(patience=...) to more than that."
-            return fail(check, f"still {state} after {duration(seconds)}", remedy)
-        case _:
-            remedy = "Report it to the maintainers of gameball_async: the client knows no such word."
-            return fail(check, f"{state!r} is no documented status", remedy)
-
-
-def _items(response: _Response) -> Finding:
-    """Whether the status lists the items, so that failures can be assigned to players."""
-    check, content = "job_items", {**response.content, **_object(response.content.get("response"))}
-    for successes, failures in _LISTS:
-        if failed := content.get(failures):
-            words = f"the item is listed as failed in {failures!r}: {_message(failed)}"
-            return fail(check, words, "Correct the event, or ask Gameball.")
-        if content.get(successes):
-            return ok(check, f"successful items are listed in {successes!r}")
-    if content.get("failedItems") or content.get("errorCount"):
-        return fail(check, "the item has failed, and the status does not list it", _UNCONFIRMED)
-    return warn(
-        check,
-        "the status counts items, and does not list them",
-        "Failed items of a job cannot be identified, so all of the job then counts as unconfirmed.",
-    )
-
-
-def _message(failed: object) -> str:
-    entry = _object(cast("list[object]", failed)[0] if isinstance(failed, list) else None)
-    words = [entry[key] for key in ("error", "message") if isinstance(entry.get(key), str)]
-    return printable(words[0])[:_LONGEST_MESSAGE] if words else "without a message"
-
-
-def _object(value: object) -> Mapping[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else dict[str, object]()
+        return BulkResponse(answer, is_complete=is_complete, is_too_long=len(received) == longest)

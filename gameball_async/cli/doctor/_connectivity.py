@@ -21,6 +21,7 @@ import httpx
 
 from ... import __version__
 from ..._core.outcome import AccessProblem, Answer, access_problem, read_answer
+from ..._core.redaction import redact_message
 from ..._core.wire import LONGEST_ANSWER, dialect
 from ..._endpoint import Proxy, is_local, proxy_for
 from .._options import SECRET_KEY, KeyOptions
@@ -63,6 +64,7 @@ class ProbeResult:
     proxy: str | None = None
     proxy_variable: str | None = None
     with_key: bool
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     peer: str | None = None
     tls: str | None = None
     answer: ProbeResponse | None = None
@@ -83,7 +85,7 @@ class ProbeResult:
         if isinstance(self.error, httpx.TimeoutException):
             return f"no response within {PATIENCE:g} s"
         if isinstance(self.error, (httpx.ProxyError, httpx.RemoteProtocolError, ImportError)):
-            return printable(self.error)
+            return redact_message(str(self.error), self.secrets)  # a server's or a proxy's words are in it
         error = self.cause(OSError)
         # other errors may quote a setting, and so a password
         return printable(error.strerror if error is not None and error.strerror else type(self.error).__name__)
@@ -98,6 +100,7 @@ def probe(base_url: str, api_version: str, keys: KeyOptions) -> ProbeResult:
         port=parts.port or (443 if parts.scheme == "https" else 80),
         path=parts.path.rstrip("/") + path,
         with_key=keys.api_key is not None,
+        secrets=tuple(keys.secrets()),
     )
     headers = dialect(api_version).headers(keys.api_key or "", keys.secret_key)
     headers |= {"Accept-Encoding": "identity", "User-Agent": f"gameball-async/{__version__} doctor"}
@@ -108,22 +111,24 @@ def probe(base_url: str, api_version: str, keys: KeyOptions) -> ProbeResult:
         if (proxy := proxy_for(base_url)) is not None:
             result = attrs.evolve(result, proxy_variable=proxy.variable)
             result = attrs.evolve(result, proxy=proxy.address)  # its address only, as the URL may contain a password
-        answer = _send(base_url.rstrip("/") + path, headers, steps, proxy)
+        answer = _send(base_url.rstrip("/") + path, headers, steps, proxy, result.secrets)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
         return attrs.evolve(result, peer=steps.peer, tls=steps.tls, error=error)
     return attrs.evolve(result, peer=steps.peer, tls=steps.tls, answer=answer)
 
 
-def _send(url: str, keys: Mapping[str, str], steps: _Steps, proxy: Proxy | None) -> ProbeResponse:
+def _send(
+    url: str, keys: Mapping[str, str], steps: _Steps, proxy: Proxy | None, secrets: tuple[str, ...]
+) -> ProbeResponse:
     trust = httpx.create_ssl_context() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     address = None if proxy is None else proxy.url
     with httpx.Client(timeout=PATIENCE, verify=trust, trust_env=False, proxy=address) as client:
         sent_at = time.time()
         with client.stream("POST", url, content=b"{}", headers=keys, extensions={"trace": steps}) as response:
             came_at = time.time()
-            body, complete = _beginning(response)
+            body, complete = read_body(response, LONGEST_ANSWER)
             status, headers = response.status_code, response.headers
-            meaning = read_answer(status, headers, body, complete=complete, wall_now=came_at)
+            meaning = read_answer(status, headers, body, complete=complete, wall_now=came_at, secrets=secrets)
             date = headers.get("date")
             return ProbeResponse(status=status, meaning=meaning, date=date, sent_at=sent_at, came_at=came_at)
 
@@ -144,19 +149,24 @@ class _Steps:
             self.tls = tls.version() or "TLS"
 
 
-def _beginning(response: httpx.Response) -> tuple[bytes, bool]:
-    """Return the beginning of the body, and whether it is complete; a status is an answer even without a body."""
+def read_body(response: httpx.Response, longest: int) -> tuple[bytes, bool]:
+    """Return the body as it was received, and whether it is complete; a status is an answer even without a body.
+
+    Args:
+        response: a response whose body was not read.
+        longest: bytes after which the rest is not read, and does not count.
+    """
     content, until = bytearray(), time.monotonic() + PATIENCE
     try:
         for chunk in response.iter_raw():
             content += chunk
-            if len(content) > LONGEST_ANSWER:
+            if len(content) > longest:
                 break
             if time.monotonic() > until:
                 return bytes(content), False
     except httpx.TransportError:
         return bytes(content), False
-    return bytes(content[:LONGEST_ANSWER]), True
+    return bytes(content[:longest]), True
 
 
 _WRONG_DATE = "Check the date of this machine; if it is right, the server's certificate has to be renewed."
