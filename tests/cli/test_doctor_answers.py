@@ -209,8 +209,7 @@ def test_a_status_that_cannot_be_read(server: JobServer, reply: Reply, words: st
 def test_a_status_that_does_not_come_is_not_readable(server: JobServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_bulk_probe, "PATIENCE", 1.0)
     server.statuses = [HANG]
-    server.others = [Reply(status=503, headers={"Retry-After": "3600"})]  # so it is not asked again
-    found = doctor(server.url)
+    found = doctor(server.url, wait=0.5)
     assert verdicts(found) == "ok fail skip skip"
     assert "batches/{job}/status: no answer: ReadTimeout" in found["job_status"]["words"]
 
@@ -224,6 +223,18 @@ def test_a_failure_that_passes_is_not_reported(server: JobServer, first: Reply) 
     found = doctor(server.url, wait=10)
     assert verdicts(found) == "ok ok ok ok"
     assert found["job_status"]["words"].endswith("pending, completed")
+
+
+@pytest.mark.parametrize(
+    ("reply", "has_other"),
+    [(NOT_FOUND, True), (Reply(status=400), True), (answer(jobId=JOB), True), (Reply(status=401), False)],
+    ids=["404", "400", "no status", "401"],
+)
+def test_the_other_path_is_asked_where_the_client_asks_it(server: JobServer, reply: Reply, *, has_other: bool) -> None:
+    server.statuses, server.others = [reply], [answer(status="completed", results=[{"customerId": PLAYER}])]
+    found = doctor(server.url)
+    assert verdicts(found) == ("ok ok ok ok" if has_other else "ok fail skip skip")
+    assert (f"GET batch/{JOB}" in server.asked) is has_other
 
 
 def test_a_pause_that_the_server_asks_for_is_kept(server: JobServer, clock: JumpingClock) -> None:
@@ -406,7 +417,7 @@ SPOKEN: dict[str, dict[str, Any]] = {
         "statuses": [answer(status="completed", results=[{"customerId": PLAYER, "status": "failed", "error": WORDS}])]
     },
     "message of a nameless item": {"statuses": [answer(status="completed", errors=[WORDS])]},
-    "name of a list": {"statuses": [answer(status="completed", results=[ME], **{WORDS: [ME]})]},
+    "name of a list": {"statuses": [Reply(body=json.dumps({"status": "completed", WORDS: [ME]}).encode())]},
     "type of the empty request's answer": {"probe": Reply(body=b"Hello", headers=KIND)},
     "message of the empty request's answer": {"probe": answer(401, code=1000, message=WORDS)},
     "redirect": {"probe": Reply(status=307, headers={"Location": f"http://x.example/{WORDS}"})},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 import attrs
@@ -126,17 +126,26 @@ class _Probe:
         """Ask for the job's status until it has ended, is not known, or the time is over."""
         history, paths, misses = JobHistory(self.options.player, self.secrets), JobOptions().status, 0
         while True:
-            responses = {path: self._ask("GET", path.replace("{job}", job), LONGEST_STATUS) for path in paths}
+            responses = self._look_at(job, paths)
             seconds = time.monotonic() - started
             found = history.note(responses, seconds)
             is_miss = not found and not any(response.is_temporary for response in responses.values())
             misses = misses + 1 if is_miss else 0
-            paths = tuple(found) or JobOptions().status  # the other one is not asked again, unless this one fails
+            paths = (*found, *(path for path in paths if path not in found))
             left = self.options.wait - seconds
             asked = max(response.answer.retry_after or 0.0 for response in responses.values())
             if history.has_ended or misses >= _MOST_MISSES or left <= 0 or asked > left:
                 return history
             time.sleep(min(max(POLL_INTERVAL, asked), left))
+
+    def _look_at(self, job: str, paths: Iterable[str]) -> dict[str, BulkResponse]:
+        """Ask for the status once, as the client does: at the next path only if this one does not have it."""
+        responses = dict[str, BulkResponse]()
+        for path in paths:
+            response = responses[path] = self._ask("GET", path.replace("{job}", job), LONGEST_STATUS)
+            if response.status is not None or not response.is_elsewhere:
+                break
+        return responses
 
     def _ask(self, method: str, path: str, longest: int, body: object = None) -> BulkResponse:
         content = None if body is None else json.dumps(body)

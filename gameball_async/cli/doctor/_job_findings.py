@@ -64,6 +64,11 @@ class BulkResponse:
         return self.answer.status not in _NO_SUCH_PATH and (self.answer.verdict in _TEMPORARY or not self.is_complete)
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether a status that is not in it may be at another path."""
+        return self.answer.verdict is Decision.DELIVERED or self.answer.status in _NO_SUCH_PATH
+
+    @property
     def status(self) -> JobStatus | None:
         """The status of a job, as the client reads it."""
         return read_status(self.answer.content) if self.answer.verdict is Decision.DELIVERED else None
