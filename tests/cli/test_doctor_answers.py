@@ -372,7 +372,7 @@ ITEMS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 ADVICE = {
     ItemOutcome.CONFIRMED: (None, "The client counts it as delivered."),
-    ItemOutcome.FAILED: ("The client sends such an item again, alone and as a possible duplicate.",),
+    ItemOutcome.FAILED: ("the client sends such an item again, alone and as a possible duplicate.",),
     ItemOutcome.UNKNOWN: ("The client does not send it again, and raises OutcomeUnknown",),
     ItemOutcome.UNNAMED: ("counts such events as delivered without confirmation, and does not send them again",),
 }

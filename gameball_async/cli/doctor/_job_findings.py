@@ -39,7 +39,7 @@ _DOCUMENTS: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
 
 _EVENTS_LOG = "look into the Events Log of Gameball's dashboard"
 _UNCONFIRMED = "counts such events as delivered without confirmation, and does not send them again"
-_SENT_AGAIN = "The client sends such an item again, alone and as a possible duplicate."
+_SENT_AGAIN = "By default the client sends such an item again, alone and as a possible duplicate."
 
 
 @attrs.frozen
@@ -256,7 +256,7 @@ class JobHistory:
             case ItemOutcome.CONFIRMED:
                 remedy = (
                     "The client counts it as delivered. If items of a job fail and are not listed either, it cannot "
-                    "tell which: then it counts the events as delivered without confirmation."
+                    "identify them: then it counts all events of the job as delivered without confirmation."
                 )
                 return warn(check, "the job is completed, and its status does not list the item", remedy)
             case ItemOutcome.FAILED if player in status.failed:
@@ -274,7 +274,7 @@ class JobHistory:
                 return fail(check, f"the item is listed{listed}, in words that the client does not know", remedy)
             case ItemOutcome.UNNAMED if status.failed_count:
                 words = f"the item has failed, and the status does not name it: {message}"
-                remedy = f"The client cannot tell which items of a job have failed, so it {_UNCONFIRMED}."
+                remedy = f"The client cannot identify the failed items of a job, so it {_UNCONFIRMED}."
                 return fail(check, words, f"{remedy} Use mode='single' where you need their outcomes.")
             case _:
                 words = "the status lists other items, and not this one"
