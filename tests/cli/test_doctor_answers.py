@@ -358,6 +358,12 @@ ITEMS: dict[str, tuple[dict[str, Any], str, str]] = {
     "empty lists": ({"results": [], "errors": []}, "warn", "its status does not list the item"),
     "no failures": ({"failedItems": 0}, "warn", "its status does not list the item"),
     "count": ({"failedCount": 1}, "fail", "the item has failed, and the status does not name it: without a message"),
+    "another player": (
+        {"results": [OTHER]},
+        "warn",
+        "the job is completed, and its status lists another player's item",
+    ),
+    "another failed": ({"errors": [{**OTHER, "error": "Bad."}]}, "fail", "another player's item as failed: Bad."),
     "no name": ({"errors": [{"message": "Bad."}]}, "fail", "the status does not name it: Bad."),
     "unclear": (
         {"results": [{**ME, "status": "maybe"}]},

@@ -258,6 +258,8 @@ class JobHistory:
                     "The client counts it as delivered. If items of a job fail and are not listed either, it cannot "
                     "identify them: then it counts all events of the job as delivered without confirmation."
                 )
+                if status.succeeded or status.unclear:
+                    return warn(check, "the job is completed, and its status lists another player's item", remedy)
                 return warn(check, "the job is completed, and its status does not list the item", remedy)
             case ItemOutcome.FAILED if player in status.failed:
                 remedy = f"Correct the event, or ask Gameball. {_SENT_AGAIN}"
@@ -272,14 +274,14 @@ class JobHistory:
             case ItemOutcome.UNNAMED if player in status.unclear:
                 remedy = f"Report it to the maintainers of gameball_async. The client {_UNCONFIRMED}."
                 return fail(check, f"the item is listed{listed}, in words that the client does not know", remedy)
-            case ItemOutcome.UNNAMED if status.failed_count:
+            case ItemOutcome.UNNAMED if status.failed:
+                words = f"the status lists another player's item as failed: {message}"
+                remedy = f"Ask Gameball how it names players there. The client {_UNCONFIRMED}."
+                return fail(check, words, remedy)
+            case ItemOutcome.UNNAMED:
                 words = f"the item has failed, and the status does not name it: {message}"
                 remedy = f"The client cannot identify the failed items of a job, so it {_UNCONFIRMED}."
                 return fail(check, words, f"{remedy} Use mode='single' where you need their outcomes.")
-            case _:
-                words = "the status lists other items, and not this one"
-                remedy = f"Ask Gameball how it names players there. The client {_UNCONFIRMED}."
-                return fail(check, words, remedy)
 
 
 def _more_patience(waited: float) -> str:
