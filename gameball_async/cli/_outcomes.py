@@ -328,7 +328,7 @@ def row_figures(counts: RowCounts, left: int, maybe_arrived: int) -> Lines:
         [
             ("Rows read", counts.settled + left, True),
             ("accepted by Gameball", counts.delivered, True),
-            ("of these, in jobs with an unknown end", counts.unconfirmed, False),
+            ("of these, in jobs of unknown end", counts.unconfirmed, False),
             ("not valid, so not sent", counts.invalid, True),
             ("refused by Gameball", counts.refused, True),
             ("given up, could not be delivered", counts.given_up, False),

@@ -15,10 +15,10 @@ from _gameball_async_cli import EXIT_CODE
 
 from .. import CampaignPreview, EventPreview, Preview
 from .._core.wire import API_VERSIONS
-from ..errors import CustomerNotFound, InvalidEvent
+from ..errors import CustomerNotFound, InvalidEvent, PreviewError
 from ._lines import Draft
 from ._options import ClientOptions, examples, preview_access_options, reported_errors, required_keys
-from ._terminal import Interrupts, UsageProblem, exiting, print_wrapped, quoted
+from ._terminal import Interrupts, UsageProblem, exiting, print_wrapped, printable, quoted
 from ._track import parse_metadata
 
 
@@ -104,6 +104,8 @@ async def _request(client: ClientOptions, draft: Draft, lang: str | None, timeou
             except CustomerNotFound as error:
                 sandbox = " A sandbox knows players of whom it has an event: send one with track."
                 raise click.ClickException(str(error) + ("" if client.is_gameball else sandbox)) from None
+            except PreviewError as error:
+                raise click.ClickException(printable(client.reword(str(error)))) from None
 
 
 def report(preview: Preview, *, as_json: bool) -> bool:

@@ -31,7 +31,7 @@ NEVER = JobSettings(latency=3600)
 AT_ONCE = JobSettings(latency=0)
 
 ACCEPTED = "accepted by Gameball"
-UNCONFIRMED = "of these, in jobs with an unknown end"
+UNCONFIRMED = "of these, in jobs of unknown end"
 REFUSED = "refused by Gameball"
 GIVEN_UP = "given up, could not be delivered"
 UNKNOWN = "sent, of unknown outcome"

@@ -107,6 +107,13 @@ def test_a_refusal_says_that_previews_are_available_on_request(sandbox: Sandbox)
     assert "on request: contact your account team at Gameball" in result.stderr
 
 
+def test_a_remedy_names_the_option(sandbox: Sandbox) -> None:
+    sandbox.script(Fault.html(status=200, routes=["preview"]))
+    result = preview(sandbox, "review")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Check --base-url" in result.stderr
+
+
 def test_an_interruption_exits_with_130(sandbox: Sandbox) -> None:
     sandbox.script(Fault.hang())
     process = Process("preview", "player123", "review", "--base-url", sandbox.url)

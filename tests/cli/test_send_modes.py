@@ -133,7 +133,7 @@ def test_events_of_jobs_with_an_unknown_end_are_counted_and_not_sent_again(sandb
     sandbox.set_jobs(JobSettings(latency=0, lost_jobs=1))
     result = send(sandbox, "bulk", written(tmp_path / "events.ndjson", events_of(players=3, each=1)))
     assert result.exit_code == 0, result.output
-    assert figures(result)["of these, in jobs with an unknown end"] == "3"
+    assert figures(result)["of these, in jobs of unknown end"] == "3"
     assert "Look into the Events Log" in result.stdout
     assert numbers(sandbox) == {f"player{player}": [0] for player in range(3)}
 
