@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     # ten thousand tests stay until the end, and every full garbage collection would visit what they consist of
+    importlib.import_module("hypothesis")  # it asks for referrers at its import, which are not found later
     gc.collect()
     gc.freeze()
 
