@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from ._config import Batching, Journal, PathLike, Retry
-from ._core.bulk_jobs import readable_job_id
 from ._core.draft import BeforeSend
+from ._core.job_answers import readable_job_id
 from ._core.receipts import JobId
 from ._core.stats import Observer
 from ._core.texts import NAME

@@ -15,7 +15,8 @@ import anyio.lowlevel
 from .._config import Batching
 from .._core.batch import Batch
 from .._core.buffer import Buffer
-from .._core.bulk_jobs import AutoMode, AutoState, job_id
+from .._core.bulk_jobs import AutoMode, AutoState
+from .._core.job_answers import job_id
 from .._core.outcome import FAILURES, Answer, Decision
 from .._core.pacing import BreakerState, CircuitBreaker, PacedPart, Pacing
 from .._core.receipts import JobId, Notifier

@@ -11,7 +11,8 @@ import anyio.lowlevel
 
 from .._config import JobOptions
 from .._core.batch import Batch
-from .._core.bulk_jobs import PROOF_ITEMS, BulkJob, EndedJob, FollowedJobs, ItemOutcome, JobStatus, read_status
+from .._core.bulk_jobs import PROOF_ITEMS, BulkJob, FollowedJobs
+from .._core.job_answers import EndedJob, ItemOutcome, JobStatus, read_status
 from .._core.outcome import Answer, Decision
 from .._core.pacing import BreakerState, CircuitBreaker, PacedPart
 from .._core.receipts import Delivered, JobId, Notifier

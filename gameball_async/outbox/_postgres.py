@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import conninfo, errors
 
-from .._core.bulk_jobs import parsed_job_id
+from .._core.job_answers import parsed_job_id
 from ..errors import ConfigurationError
 from ._port import (
     Changes,

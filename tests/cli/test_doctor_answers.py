@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from gameball_async._core.bulk_jobs import EndedJob, ItemOutcome, read_status
+from gameball_async._core.job_answers import EndedJob, ItemOutcome, read_status
 from gameball_async.cli.doctor import _bulk_probe, _connectivity
 
 from .conftest import KEY, invoke

@@ -33,7 +33,7 @@ from gameball_async import (
     RequestStart,
     Retry,
 )
-from gameball_async._core.bulk_jobs import EndedJob, ItemOutcome, read_status
+from gameball_async._core.job_answers import EndedJob, ItemOutcome, read_status
 from gameball_async.sandbox import Fault, JobSettings, Limits, Sandbox
 from gameball_async.sync import Gameball
 

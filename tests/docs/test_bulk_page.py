@@ -12,6 +12,7 @@ import pytest
 from benchmarks import auto
 from gameball_async import Batching, JobOptions, RateLimit
 from gameball_async._core import bulk_jobs
+from gameball_async._core.job_answers import read_status
 from gameball_async._engine import bulk
 
 from .pages import DOCS, code_in
@@ -55,7 +56,7 @@ def test_every_path_and_word_that_is_not_verified_is_one_that_the_client_knows()
     words = re.search(r"Which words the status uses: (.+?) \|", TEXT)
     assert words is not None
     for word in re.split(r"[,;] (?:or )?", words[1]):
-        status = bulk_jobs.read_status({"status": word})
+        status = read_status({"status": word})
         assert status is not None
         assert (status.state is None) == (word in {"pending", "processing", "queued", "running"}), word
 

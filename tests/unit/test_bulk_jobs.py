@@ -8,19 +8,8 @@ from typing import Any
 import pytest
 
 from gameball_async._core.batch import new_batch
-from gameball_async._core.bulk_jobs import (
-    DISTRUST,
-    PROOF_ITEMS,
-    SHORTEST_WAIT,
-    AutoMode,
-    AutoState,
-    EndedJob,
-    FollowedJobs,
-    ItemOutcome,
-    job_id,
-    parsed_job_id,
-    read_status,
-)
+from gameball_async._core.bulk_jobs import DISTRUST, PROOF_ITEMS, SHORTEST_WAIT, AutoMode, AutoState, FollowedJobs
+from gameball_async._core.job_answers import EndedJob, ItemOutcome, job_id, parsed_job_id, read_status
 from gameball_async._core.stats import JobState
 
 CONFIRMED, FAILED, UNKNOWN, UNNAMED = (

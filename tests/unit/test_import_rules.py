@@ -40,7 +40,7 @@ PUBLIC = frozenset({"__init__", "errors", "outbox", "sandbox", "sync", "testing"
 """The parts whose names users import, and so the edges."""
 
 SHARED = {
-    "gameball_async._core.bulk_jobs": "the number of a job in an answer, and what its status says",
+    "gameball_async._core.job_answers": "the number of a job in an answer, and what its status says",
     "gameball_async._core.outcome": "what a response means",
     "gameball_async._core.redaction": "what is hidden in a server's words",
     "gameball_async._core.wire": "the paths, headers and needs of each API version",

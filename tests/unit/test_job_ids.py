@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gameball_async._core.bulk_jobs import job_id, parsed_job_id
+from gameball_async._core.job_answers import job_id, parsed_job_id
 from gameball_async._core.receipts import JobId
 
 

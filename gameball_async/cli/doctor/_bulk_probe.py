@@ -16,7 +16,7 @@ import attrs
 import httpx
 
 from ... import JobOptions, __version__
-from ..._core.bulk_jobs import job_id
+from ..._core.job_answers import job_id
 from ..._core.outcome import Answer, Decision, read_answer
 from ..._core.wire import LONGEST_ANSWER, dialect
 from ..._endpoint import proxy_for

@@ -8,7 +8,7 @@ from typing import cast
 import attrs
 
 from ... import JobOptions, JobState
-from ..._core.bulk_jobs import EndedJob, ItemOutcome, JobStatus, read_status
+from ..._core.job_answers import EndedJob, ItemOutcome, JobStatus, read_status
 from ..._core.outcome import Answer, Decision, access_problem, halt_remedy
 from ..._core.redaction import redact_message
 from .._options import SECRET_KEY

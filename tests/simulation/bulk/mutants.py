@@ -10,7 +10,8 @@ import attrs
 from gameball_async import Delivered, OutcomeUnknown
 from gameball_async._core.batch import Batch
 from gameball_async._core.buffer import Buffer
-from gameball_async._core.bulk_jobs import AutoMode, AutoState, BulkJob, EndedJob, FollowedJobs, ItemOutcome
+from gameball_async._core.bulk_jobs import AutoMode, AutoState, BulkJob, FollowedJobs
+from gameball_async._core.job_answers import EndedJob, ItemOutcome
 from gameball_async._core.outcome import ServerHealth
 from gameball_async._core.pacing import PacedPart
 from gameball_async._core.stats import JobState

@@ -109,6 +109,8 @@ class BulkRequests(BulkStarts):
             accepted.missing[poll.kind] += 1
         if meaning is not Meaning.DELIVERED or poll.told is None:
             return
+        if self.is_closing_halted and self.flusher is not None and not self.flusher.breaker.is_probing:
+            return  # it follows no job any more, and waits for what is in flight
         told = poll.told
         if told.done != accepted.latest:
             accepted.latest, accepted.progressed_at = told.done, now
