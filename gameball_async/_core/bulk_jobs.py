@@ -15,6 +15,7 @@ from enum import Enum, auto
 import msgspec
 
 from .batch import Batch
+from .job_answers import JobStatus
 from .receipts import JobId
 
 # ---------------------------------------------------------------- jobs that are followed
@@ -32,7 +33,8 @@ class BulkJob(msgspec.Struct, eq=False):
         is_ours: whether this process has sent it.
         status: the HTTP status of its acceptance.
         progress: see `JobStatus`.
-        stalled_for: seconds without progress, but for those in which a pause or the limits put a look off.
+        stalled_for: seconds without progress, but for those in which a pause put a look off.
+        running_for: the age at which it was last seen running.
         misses: looks in a row at which no status was found.
         problem: why the latest look did not bring a readable status; empty if it did.
         problems: such looks in a row.
@@ -50,6 +52,7 @@ class BulkJob(msgspec.Struct, eq=False):
     status: int = 200
     progress: float = 0.0
     stalled_for: float = 0.0
+    running_for: float = 0.0
     misses: int = 0
     problem: str = ""
     problems: int = 0
@@ -57,10 +60,24 @@ class BulkJob(msgspec.Struct, eq=False):
     looked_at: float = -math.inf
     is_early: bool = False
 
-    def note_answer(self, now: float) -> None:
-        """Note a look that was not in a pause."""
-        self.stalled_for += max(self.due_at - self.answered_at, 0.0)
+    def note_answer(self, now: float, closed_since: float) -> None:
+        """Note a look that was not in a pause.
+
+        Args:
+            now: the present time.
+            closed_since: when the latest pause ended; if it has put off this look, that time does not count.
+        """
+        if closed_since > self.due_at:
+            self.stalled_for += self.due_at - self.answered_at + now - closed_since
+        else:
+            self.stalled_for += now - self.answered_at
         self.answered_at = now
+
+    def note_status(self, status: JobStatus, now: float) -> None:
+        """Note what a look has shown."""
+        self.misses, self.running_for = 0, now - self.accepted_at
+        if status.progress > self.progress:
+            self.progress, self.stalled_for = status.progress, 0.0
 
 
 _AGE_SHARE = 0.05
@@ -117,9 +134,8 @@ class FollowedJobs:
         self._followed += 1
         job.is_early = not self._followed % 4
         expected = (_EARLY_LOOK if job.is_early else 1.0) * self.latency
-        if not self.latency and self._jobs:  # none has ended yet: they take at least as long as the oldest was seen
-            oldest = next(iter(self._jobs.values()))
-            expected = oldest.due_at - oldest.accepted_at
+        if not self.latency and self._jobs:  # none has ended yet
+            expected = next(iter(self._jobs.values())).running_for
         self._jobs[number] = job
         self._look_at(job, now + max(self._poll_interval, expected))
         return job

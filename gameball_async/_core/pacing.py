@@ -285,6 +285,7 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self.state = BreakerState.CLOSED
+        self.closed_since = -math.inf
         self.until = -math.inf
         self.failed_probes = 0
         self._asked_until = -math.inf  # by the server, at any time before
@@ -334,6 +335,8 @@ class CircuitBreaker:
                 if probe or len(self._failing) >= OUTAGE_PLAYERS:
                     self._trip(BreakerState.OUTAGE, max(self.until, now + pause))
             case ServerHealth.WORKING if decides and self.until <= now:  # else a pause was requested in the meantime
+                if self.state is not BreakerState.CLOSED:
+                    self.closed_since = now
                 self.state, self.until, self.failed_probes = BreakerState.CLOSED, -math.inf, 0
                 self._failing.clear()
             case _:

@@ -162,15 +162,14 @@ class JobFollower:
         else:
             job.misses += 1
         if self._breaker.state is BreakerState.CLOSED:  # else a failed request says nothing about the job
-            job.note_answer(self._now())
+            job.note_answer(self._now(), self._breaker.closed_since)
         await self._act_on(job, status)
 
     async def _act_on(self, job: BulkJob, status: JobStatus | None) -> None:
         now = self._now()
         if status is not None:
-            job.misses, job.problem = 0, self._problem_of(status)
-            if status.progress > job.progress:
-                job.progress, job.stalled_for = status.progress, 0.0
+            job.note_status(status, now)
+            job.problem = self._problem_of(status)
             if status.state is not None:
                 await self._end(job, status, status.state)
                 return

@@ -9,7 +9,7 @@ import pytest
 
 from gameball_async._core.batch import new_batch
 from gameball_async._core.bulk_jobs import DISTRUST, PROOF_ITEMS, SHORTEST_WAIT, AutoMode, AutoState, FollowedJobs
-from gameball_async._core.job_answers import EndedJob, ItemOutcome, job_id, parsed_job_id, read_status
+from gameball_async._core.job_answers import EndedJob, ItemOutcome, JobStatus, job_id, parsed_job_id, read_status
 from gameball_async._core.stats import JobState
 
 CONFIRMED, FAILED, UNKNOWN, UNNAMED = (
@@ -302,6 +302,9 @@ def test_a_failed_item_of_a_job_may_be_one_that_another_process_has_settled() ->
 # ---------------------------------------------------------------- when jobs are looked at
 
 
+RUNNING = JobStatus(state=None)
+
+
 def followed(jobs: FollowedJobs, number: int, now: float) -> Any:
     return jobs.follow(number, [new_batch(number, f"player{number}", 10, now, 0)], 200, now)
 
@@ -315,7 +318,8 @@ def end(jobs: FollowedJobs, number: int, begun: float, latency: float) -> int:
         if at >= begun + latency:
             jobs.remove(job)
             return int(job.looks)
-        job.note_answer(at)
+        job.note_answer(at, -math.inf)
+        job.note_status(RUNNING, at)
         jobs.look_again(job, at)
 
 
@@ -348,39 +352,62 @@ def test_before_any_has_ended_a_job_is_not_looked_at_before_it_is_as_old_as_the_
     jobs = FollowedJobs(1.0)
     first = followed(jobs, 1, 0.0)
     assert list(jobs.due(1.0)) == [first]
-    first.note_answer(1.0)
+    first.note_answer(1.0, -math.inf)
+    first.note_status(RUNNING, 1.0)
     jobs.look_again(first, 1.0)
-    assert list(jobs.due(jobs.next_look_at())) == [first]
+    assert list(jobs.due(20.0)) == [first]
+    first.note_answer(20.0, -math.inf)
+    first.note_status(RUNNING, 20.0)
     later = followed(jobs, 2, 50.0)
-    assert jobs.next_look_at() == 50.0 + first.due_at
-    assert list(jobs.due(60.0)) == [later]
+    assert jobs.next_look_at() == 70.0
+    assert list(jobs.due(70.0)) == [later]
+
+
+def test_a_job_that_cannot_be_found_says_nothing_about_the_time_of_jobs() -> None:
+    jobs = FollowedJobs(1.0)
+    first = followed(jobs, 1, 0.0)
+    assert list(jobs.due(300.0)) == [first]
+    first.note_answer(300.0, 299.0)  # and no status
+    jobs.look_again(first, 300.0)
+    second = followed(jobs, 2, 301.0)
+    assert list(jobs.due(302.0)) == [second]
 
 
 def test_a_look_that_a_pause_put_off_says_nothing_about_the_time_of_jobs() -> None:
     jobs = FollowedJobs(1.0)
     first = followed(jobs, 1, 0.0)
     assert list(jobs.due(301.0)) == [first]
-    first.note_answer(301.0)
+    first.note_answer(301.0, 300.5)
     second = followed(jobs, 2, 301.0)
     jobs.remove(first)
     assert (jobs.latency, jobs.next_look_at()) == (1.0, 302.0)
     assert list(jobs.due(602.0)) == [second]
-    second.note_answer(602.0)  # it takes long indeed
+    second.note_answer(602.0, 300.5)
+    second.note_status(RUNNING, 602.0)  # it takes long indeed
     jobs.look_again(second, 602.0)
     list(jobs.due(700.0))
     jobs.remove(second)
     assert jobs.latency > 50
 
 
-def test_time_in_which_gameball_could_not_be_asked_is_no_lack_of_progress() -> None:
+def test_a_pause_is_no_lack_of_progress() -> None:
     jobs = FollowedJobs(1.0)
     job = followed(jobs, 1, 0.0)
-    for asked_at, is_answered, stalled_for in ((300.0, True, 1.0), (330.0, False, 1.0), (360.0, True, 16.0)):
-        list(jobs.due(asked_at))
-        if is_answered:
-            job.note_answer(asked_at)
-        assert job.stalled_for == stalled_for
-        jobs.look_again(job, asked_at)
+    list(jobs.due(300.0))  # was due at 1.0, and put off by a pause until 299.0
+    job.note_answer(300.0, closed_since=299.0)
+    assert job.stalled_for == 1.0 + 1.0
+    jobs.look_again(job, 300.0)
+    list(jobs.due(400.0))  # in a pause again: not noted
+    jobs.look_again(job, 400.0)
+    list(jobs.due(500.0))  # was due at 315.0 first
+    job.note_answer(500.0, closed_since=490.0)
+    assert job.stalled_for == 2.0 + 15.0 + 10.0
+    jobs.look_again(job, 500.0)
+    list(jobs.due(600.0))  # put off by the limits, which count
+    job.note_answer(600.0, closed_since=490.0)
+    assert job.stalled_for == 27.0 + 100.0
+    job.note_status(JobStatus(state=None, progress=1.0), 600.0)
+    assert job.stalled_for == 0.0
 
 
 def test_one_that_is_awaited_is_looked_at_at_each_interval() -> None:

@@ -19,6 +19,8 @@ FAILED: dict[int, str] = {
     5000267: "a flush looked at a job that takes long without end",
     5000693: "the oracle expected a client to act on a status that came at the instant of the end of its close",
     100527: "after a pause, a job that was looked at late counted as one that takes long",
+    204490: "waits for the limits did not count as lack of progress",
+    205136: "the age of a job that cannot be found counted as the time that jobs take",
     200488: "the oracle expected a client that closes and was refused to act on a status",
     102918: "the oracle expected a request that began at the instant of a status to know of it",
     107417: "likewise",
