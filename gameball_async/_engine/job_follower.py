@@ -39,6 +39,8 @@ _AT_ONCE = 50
 _MISSES = 2
 """Looks in a row at which no path shows a job's status, until the job counts as lost."""
 
+_UNLISTED = "it ended, and its status does not say what became of these items"
+
 _UNREADABLE = 3
 """Looks in a row without a readable status, from which on that is logged."""
 
@@ -206,7 +208,9 @@ class JobFollower:
             self._log_failed(job, failed, words, now)
         self._reporting.job(job_report(job.number, state, len(players), failed, now - job.accepted_at))
         if unnamed:
-            self._log_lost(job.number, unnamed, "some of its items failed, and its status does not say which", now)
+            is_counted = status.failed_count > len(status.failed)
+            why = "some of its items failed, and its status does not say which" if is_counted else _UNLISTED
+            self._log_lost(job.number, unnamed, why, now)
         shows_nothing = failed == len(players) <= PROOF_ITEMS  # a few bad items, or no item works
         self.on_ended(state is JobState.COMPLETED and not unnamed and not shows_nothing, now)
         self._after_settling(now)

@@ -425,6 +425,17 @@ async def test_why_items_have_failed_is_said_once(
         assert failed
 
 
+async def test_items_that_are_not_listed_while_others_are_count_as_unconfirmed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    listed = [{"customerId": PLAYERS[0]}, {"customerId": PLAYERS[1], "status": "skipped"}]
+    async with scripted(httpx.Response(200, json={"status": "completed", "results": listed})) as gameball:
+        receipts = await track_together(gameball, PLAYERS[:3])
+        assert [(await receipt).confirmed for receipt in receipts] == [True, False, False]
+    (line,) = lines(caplog, "the end of a job is unknown")
+    assert "job 7: it ended, and its status does not say what became of these items): the events of 2 players" in line
+
+
 async def test_an_answer_that_is_longer_than_64_kib_names_its_job() -> None:
     bodies = iter([{"items": ["x" * 200_000], "jobId": 7}])
     async with scripted(httpx.Response(200, json={"status": "completed"}), accepted=lambda: next(bodies)) as gameball:
