@@ -28,7 +28,7 @@ class BulkJob(msgspec.Struct, eq=False):
         number: how Gameball identifies it.
         batches: its items without an outcome, by player.
         accepted_at: when it was accepted, or taken over from an earlier process.
-        answered_at: when the latest look outside a pause ended, or it was accepted.
+        answered_at: until when `stalled_for` counts: the end of the latest look that was not in a pause.
         due_at: when the next look after that was planned; a pause or the limits may put it off.
         is_ours: whether this process has sent it.
         status: the HTTP status of its acceptance.
@@ -77,7 +77,7 @@ class BulkJob(msgspec.Struct, eq=False):
         """Note what a look has shown."""
         self.misses, self.running_for = 0, now - self.accepted_at
         if status.progress > self.progress:
-            self.progress, self.stalled_for = status.progress, 0.0
+            self.progress, self.stalled_for, self.answered_at = status.progress, 0.0, now
 
 
 _AGE_SHARE = 0.05

@@ -406,8 +406,9 @@ def test_a_pause_is_no_lack_of_progress() -> None:
     list(jobs.due(600.0))  # put off by the limits, which count
     job.note_answer(600.0, closed_since=490.0)
     assert job.stalled_for == 27.0 + 100.0
-    job.note_status(JobStatus(state=None, progress=1.0), 600.0)
-    assert job.stalled_for == 0.0
+    job.note_status(JobStatus(state=None, progress=1.0), 610.0)  # by a look in a pause, which is not noted
+    job.note_answer(613.0, closed_since=490.0)
+    assert job.stalled_for == 3.0
 
 
 def test_one_that_is_awaited_is_looked_at_at_each_interval() -> None:

@@ -21,6 +21,7 @@ FAILED: dict[int, str] = {
     100527: "after a pause, a job that was looked at late counted as one that takes long",
     204490: "waits for the limits did not count as lack of progress",
     205136: "the age of a job that cannot be found counted as the time that jobs take",
+    205778: "progress that was seen in a pause did not count until the next look",
     200488: "the oracle expected a client that closes and was refused to act on a status",
     102918: "the oracle expected a request that began at the instant of a status to know of it",
     107417: "likewise",
