@@ -106,7 +106,7 @@ def _remedy(response: BulkResponse) -> str:  # noqa: PLR0911 a table
     answer = response.answer
     match answer.verdict:
         case Decision.HALT if access_problem(answer) is not None:
-            return f"{_halt_remedy(answer)} Bulk requests need both keys, and perhaps another plan: ask Gameball."
+            return _halt_remedy(answer) + " Bulk requests need both keys, and perhaps another plan: ask Gameball."
         case Decision.HALT if answer.status in _NO_SUCH_PATH:
             return "Check --base-url. If it is right, this account has no bulk requests: ask Gameball about them."
         case Decision.HALT:
