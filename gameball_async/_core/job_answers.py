@@ -185,15 +185,17 @@ _FIRST_REFUSAL = 400
 
 
 def _message(item: object) -> str:
-    """What an item, or a job, says of its failure."""
-    if isinstance(item, str):
-        return item
-    found = _first(_lowered(item), _MESSAGE)
-    if isinstance(found, list) and found:
-        found = cast("list[object]", found)[0]
-    if isinstance(found, dict):
-        return _message(cast("object", found))
-    return found if isinstance(found, str) else ""
+    """What an item, or a job, says of its failure: a text, or one in a list or an object."""
+    for _ in range(_MOST_NESTED):
+        if isinstance(item, list):
+            item = next(iter(cast("list[object]", item)), None)
+        elif isinstance(item, dict):
+            item = _first(_lowered(cast("object", item)), _MESSAGE)
+    return item if isinstance(item, str) else ""
+
+
+_MOST_NESTED = 5
+"""Objects and lists around a message, at most."""
 
 
 def _number(value: object) -> float:

@@ -284,6 +284,15 @@ def test_what_is_said_of_a_failure_is_read(content: dict[str, Any], message: str
     assert status.message == message
 
 
+def test_a_message_that_is_nested_deeply_is_left_out() -> None:
+    message: object = "deep"
+    for _ in range(5_000):
+        message = {"error": [message]}
+    status = read_status({"status": "failed", "errors": [message]})
+    assert status is not None
+    assert status.message == ""
+
+
 @pytest.mark.parametrize(
     ("word", "is_known"), [("Queued", True), ("in progress", True), ("done", True), ("odd", False)]
 )
