@@ -32,6 +32,11 @@ def test_a_mutant_is_caught(mutant: Mutant) -> None:
     mutant.caught_by(simulate, SEEDS, BACKENDS, first=CAUGHT_BY.get(mutant.name))
 
 
+def test_one_that_changes_nothing_is_not_caught() -> None:
+    with pytest.raises(AssertionError, match="no seed says 'pending' of one that changes nothing"):
+        Mutant("changes nothing", "pending", ()).caught_by(simulate, range(2), BACKENDS, first=None)
+
+
 def test_the_core_itself_has_to_pass_the_same_seeds() -> None:
     assert SEEDS.stop <= test_seeds.SEEDS
 
